@@ -1,0 +1,668 @@
+/*
+ * beck: an event-driven platform in one library.
+ *
+ * A handle (`beck`) owns buses. Events are published to a bus; listeners, readers and queues
+ * receive them.
+ *
+ * Rules that hold for every function unless its own text says otherwise:
+ *  - Threads: any function may be called from any thread. Functions named *_close and *_stop, and
+ * beck_close, end the life of their object: the caller makes sure that no other thread is using
+ * that object.
+ *  - Errors: functions that can fail return beck_status, 0 (BECK_OK) or a negative code. The last
+ * parameter `err` may be NULL; when given it is filled on failure (cause first, then the remedy)
+ * and untouched on success. A failed call leaves its objects as they were and its out parameters
+ * untouched.
+ *  - Ownership: arguments are borrowed for the length of the call and copied when kept. Pointers
+ * handed out are borrowed; the text says until when. Nothing returned is to be passed to free()
+ * unless the text says so.
+ *  - Options: a structure of options that is all zero, or a NULL pointer to it, means the
+ * documented defaults.
+ *  - Time: `_ns` and `_ms` are nanoseconds and milliseconds; points in time count from
+ * 1970-01-01T00:00:00Z.
+ *  - The library never calls exit() or abort() for bad input, installs no signal handler and writes
+ * to no standard stream.
+ */
+#ifndef BECK_H
+#define BECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BECK_API __attribute__((visibility("default")))
+#else
+#define BECK_API
+#endif
+
+#define BECK_VERSION "0.1.0"
+
+/* ---- status and errors
+ * ------------------------------------------------------------------------------------------ */
+
+typedef int beck_status;
+
+enum {
+    BECK_OK = 0,
+    BECK_EINVAL = -1,   /* an argument or an input is wrong */
+    BECK_ENOMEM = -2,   /* memory could not be had */
+    BECK_EIO = -3,      /* the disk or the operating system failed */
+    BECK_EFULL = -4,    /* no space left on the disk; publishing works again once there is */
+    BECK_ELIMIT = -5,   /* a limit was met; the text names it and how to change it */
+    BECK_ENOENT = -6,   /* no such bus, queue, event ... */
+    BECK_EEXIST = -7,   /* exists already, with other options */
+    BECK_EBUSY = -8,    /* another process or user holds it */
+    BECK_ECORRUPT = -9, /* stored bytes are damaged */
+    BECK_EPOISONED =
+        -10,           /* a sync failed earlier: the partition refuses writes until the next open */
+    BECK_ERANGE = -11, /* the position is before the first or after the last one stored */
+    BECK_ETIMEDOUT = -12,    /* nothing came in the time given */
+    BECK_ECLOSED = -13,      /* the object is closed, paused or deleted */
+    BECK_ESTALE = -14,       /* the delivery is no longer held: settled, expired or rewound */
+    BECK_EDUPLICATE = -15,   /* already stored; the position given is that of the first one */
+    BECK_ESEQUENCE = -16,    /* a producer's sequence number is out of order */
+    BECK_EFENCED = -17,      /* a newer epoch of the same producer exists */
+    BECK_EUNSUPPORTED = -18, /* not in this build or not for this kind of object */
+    BECK_END = -19           /* a bounded read has given everything */
+};
+
+/* What went wrong. `text` is one line for a person: lower case, cause first, then what to do. */
+typedef struct beck_error {
+    beck_status code;
+    char text[496];
+} beck_error;
+
+/* The name of a code ("BECK_EINVAL"), or "BECK_?" for a number that is none. Never fails. */
+BECK_API const char *beck_status_name(beck_status status);
+
+/* ---- values
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Bytes that somebody else owns. `data` may be NULL when len is 0; that means "absent" where absent
+ * and empty differ. */
+typedef struct beck_bytes {
+    const void *data;
+    size_t len;
+} beck_bytes;
+
+/* The bytes of a NUL-terminated string, without the NUL. NULL gives absent bytes. */
+BECK_API beck_bytes beck_str(const char *text);
+
+/* One extension attribute. Name: 1-64 of [a-z0-9] (CloudEvents 1.0 section 3.1). */
+typedef struct beck_attribute {
+    beck_bytes name;
+    beck_bytes value;
+} beck_attribute;
+
+/* Where an event is stored. */
+typedef struct beck_position {
+    uint32_t partition;
+    int64_t offset; /* from 0, per partition; -1: not stored */
+} beck_position;
+
+/*
+ * An event: the attributes are those of CloudEvents 1.0 section 3. Only `type` is needed to
+ * publish.
+ *
+ * type            dot-separated words, 1-255 bytes, no empty word, no `*` or `#`: "order.created"
+ * subject         what the event is about: chooses the partition, names the stream. At most 1,024
+ * bytes source          URI-reference. Absent: the reader sees "/<bus>" id              unique
+ * together with source. Absent: the reader sees "<bus>/<partition>/<offset>" time_ns         when
+ * it happened; 0: the time of publishing datacontenttype absent means application/json
+ * correlationid   absent: taken from the event being handled on this thread, if any (its own or
+ * else its id) causationid     absent: the id of the event being handled on this thread, if any
+ * deliver_at_ms   queues hand it out no earlier (extension "deliverytime"); 0: at once
+ * expires_at_ms   queues drop it to their dead letters from then on (extension "expirytime"); 0:
+ * never priority        0-255, higher first, in queues that have priorities (extension "priority")
+ * key             the stored key where it differs from subject (records of other protocols);
+ * usually absent bus, position   filled on delivery, ignored when publishing
+ */
+typedef struct beck_event {
+    beck_bytes type;
+    beck_bytes subject;
+    beck_bytes source;
+    beck_bytes id;
+    int64_t time_ns;
+    beck_bytes datacontenttype;
+    beck_bytes dataschema;
+    beck_bytes data;
+    beck_bytes correlationid;
+    beck_bytes causationid;
+    int64_t deliver_at_ms;
+    int64_t expires_at_ms;
+    uint32_t priority;
+    const beck_attribute *extensions;
+    size_t extension_count;
+    beck_bytes bus;
+    beck_position position;
+} beck_event;
+
+/* ---- handle
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck beck;
+
+/* What the library reports without being asked: failed listeners, cut tails after a crash, a full
+ * disk, a poisoned partition. Called from whichever thread met it, with no lock of the library held
+ * except that the thread may be inside a call of yours. */
+typedef void (*beck_error_fn)(void *ctx, const beck_error *error);
+
+typedef struct beck_options {
+    const char
+        *data_dir; /* NULL: memory only, no thread is started. Created (one level) when missing */
+    uint32_t sync_interval_ms; /* 0: a publish at level `synced` waits for its own sync; else that
+                                  level waits only for `written`, and a sync runs this often (what
+                                  Kafka calls flush.ms) */
+    uint32_t checkpoint_ms;    /* how often recovery points are written; default 5000 */
+    bool read_only;         /* open without the lock and without changing a byte: for inspection */
+    beck_error_fn on_error; /* default: nothing */
+    void *on_error_ctx;
+} beck_options;
+
+/* Opens a handle. One process at a time may open a data directory (BECK_EBUSY names the holder).
+ * Errors: BECK_EBUSY, BECK_ECORRUPT (file, position and remedy in the text), BECK_EIO, BECK_ENOMEM.
+ */
+BECK_API beck_status beck_open(beck **out, const beck_options *options, beck_error *err);
+
+/* Stops the handle's workers (they finish what they handle), syncs, writes checkpoints and frees
+ * everything that was made from it. NULL is allowed. */
+BECK_API void beck_close(beck *b);
+
+/* Writes the handle's metrics in Prometheus text format 0.0.4 through `write`, in one or more
+ * pieces. */
+BECK_API beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len),
+                                  void *ctx, beck_error *err);
+
+/* ---- buses
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck_bus beck_bus; /* borrowed from the handle; valid until beck_close, also after
+                                     deletion (calls then give BECK_ECLOSED) */
+
+typedef enum beck_storage {
+    BECK_STORAGE_DEFAULT = 0, /* disk when the handle has a data directory, else memory */
+    BECK_STORAGE_MEMORY,      /* listeners, and queues of this process; gone with the handle */
+    BECK_STORAGE_DISK         /* a log on disk, in Kafka's format */
+} beck_storage;
+
+/* What a confirmed publish promises. */
+typedef enum beck_level {
+    BECK_LEVEL_DEFAULT = 0, /* the bus's own; `synced` for a disk bus unless set otherwise */
+    BECK_LEVEL_NONE,        /* accepted: lost if the process ends before it is written */
+    BECK_LEVEL_WRITTEN,     /* in the operating system: survives the end of the process, kill -9
+                               included */
+    BECK_LEVEL_SYNCED       /* on the device: survives loss of power */
+} beck_level;
+
+typedef enum beck_codec {
+    BECK_CODEC_NONE = 0,
+    BECK_CODEC_GZIP = 1,
+    BECK_CODEC_SNAPPY = 2,
+    BECK_CODEC_LZ4 = 3,
+    BECK_CODEC_ZSTD = 4
+} beck_codec;
+
+typedef struct beck_bus_options {
+    beck_storage storage;
+    uint32_t partitions;  /* 1 by default, at most 10,000; an event's partition follows from its
+                             subject */
+    beck_level level;     /* default level of publishes; default synced */
+    bool read_synced;     /* readers and queues see events only once they are synced; default: once
+                             written */
+    beck_codec codec;     /* compression of batches; default none */
+    int64_t retention_ms; /* 0: keep for ever (Kafka: retention.ms) */
+    int64_t retention_bytes; /* per partition; 0: no limit (Kafka: retention.bytes) */
+    bool compact; /* keep only the newest event of each subject (Kafka: cleanup.policy=compact) */
+    int64_t segment_bytes;   /* default 1 GiB, 4 KiB - 2 GiB (Kafka: segment.bytes) */
+    int64_t segment_ms;      /* default 7 days (Kafka: segment.ms) */
+    int64_t dedup_window_ms; /* > 0: an event whose source and id were published within this time is
+                                not stored again */
+    uint32_t event_bytes_max; /* default 1,048,588, as Kafka's max.message.bytes */
+} beck_bus_options;
+
+/* Bus names: 1-249 of [A-Za-z0-9._-], not "." or "..", not starting with "__" (the library's own
+ * buses do). */
+
+/* Makes a bus, or finds the one of this name when its options are the same. BECK_EEXIST: it exists
+ * with others. */
+BECK_API beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
+                                     beck_bus **out, beck_error *err);
+
+/* The bus of that name, or BECK_ENOENT. */
+BECK_API beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err);
+
+/* Deletes a bus with everything stored in it. BECK_EBUSY while a queue is bound to it. */
+BECK_API beck_status beck_bus_delete(beck *b, const char *name, beck_error *err);
+
+typedef struct beck_bus_info {
+    const char *name;         /* borrowed until beck_close */
+    beck_bus_options options; /* as in force: no zero that means a default */
+    int64_t events;           /* stored now: sum over partitions of last - first + 1 offsets */
+    int64_t bytes;            /* on disk, or in memory for a memory bus */
+    uint32_t listeners;
+} beck_bus_info;
+
+typedef struct beck_partition_info {
+    int64_t first_offset;   /* of the oldest event kept */
+    int64_t next_offset;    /* that the next event gets */
+    int64_t written_offset; /* events below are in the operating system */
+    int64_t synced_offset;  /* events below are on the device; synced <= written <= next */
+    int64_t bytes;
+    uint32_t segments;
+    int64_t oldest_ms, newest_ms; /* timestamps; -1 when empty */
+} beck_partition_info;
+
+BECK_API beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err);
+BECK_API beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition,
+                                             beck_partition_info *out, beck_error *err);
+
+/* Calls `each` for every bus, in order of name, the library's own (named "__...") last. A non-zero
+ * result ends the walk. */
+BECK_API beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *ctx,
+                                   beck_error *err);
+BECK_API const char *beck_bus_name(const beck_bus *bus);
+
+/* Removes all events stored in the bus; offsets go on. Queues lose what they had not yet handed
+ * out. */
+BECK_API beck_status beck_bus_purge(beck_bus *bus, beck_error *err);
+
+/* ---- publishing
+ * --------------------------------------------------------------------------------------------------
+ */
+
+/* What happened to a publish. */
+typedef struct beck_published {
+    beck_position position;    /* of the first event of the call; offset -1 on a memory bus that no
+                                  queue is bound to */
+    uint32_t listeners_failed; /* listeners that returned non-zero, over all events of the call */
+    uint32_t duplicates; /* events not stored because dedup_window_ms found them already there */
+} beck_published;
+
+/* Told once when the level asked for is reached, or failed: from the committing thread, so it must
+ * not block. `status` is what the waiting form would have returned. */
+typedef void (*beck_done_fn)(void *ctx, beck_status status, const beck_published *published);
+
+typedef struct beck_publish_options {
+    beck_level level;
+    int32_t partition_plus_1; /* 0: by subject (and without one, in turn); n: partition n-1 */
+    beck_done_fn
+        done; /* given: the call returns when the events are accepted, `done` is called later */
+    void *done_ctx;
+    bool no_context; /* do not take correlation and causation ids from the event being handled */
+} beck_publish_options;
+
+/* Publishes one event and returns when it has reached the bus's default level and every matching
+ * listener was called. A listener that fails does not stop the others and does not make this fail.
+ * Errors: BECK_EINVAL (which attribute, and why), BECK_ELIMIT (event_bytes_max; max length of a
+ * queue that refuses), BECK_EFULL, BECK_EPOISONED, BECK_ECLOSED, BECK_EIO, BECK_ENOMEM. After any
+ * of them the event is not stored - except BECK_EPOISONED at level `synced`, when it may be found
+ * after the next open. */
+BECK_API beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err);
+
+/* Publishes `count` events as one batch per partition: all of a partition's share is stored, or
+ * none of it. */
+BECK_API beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t count,
+                                       const beck_publish_options *options, beck_published *out,
+                                       beck_error *err);
+
+/* Waits until everything published before this call is synced. */
+BECK_API beck_status beck_sync(beck *b, beck_error *err);
+
+/* ---- listeners
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck_listener beck_listener;
+
+/* Called on the publisher's thread; `event` is valid during the call. 0: handled; anything else
+ * counts as failed and is reported to on_error. May publish, subscribe and unsubscribe (itself
+ * included). */
+typedef int (*beck_listener_fn)(void *ctx, const beck_event *event);
+
+typedef struct beck_listener_options {
+    uint64_t events_max;        /* temporary: unsubscribed after this many calls; 0: no limit */
+    void (*release)(void *ctx); /* called once when `ctx` is used no more */
+} beck_listener_options;
+
+/* Pattern: words and `.`, where `*` stands for one word and `#` for zero or more (AMQP 0-9-1
+ * section 3.1.3.3); "#" is every event. Listeners are called in order of subscription. An event
+ * published after this returns is seen. */
+BECK_API beck_status beck_subscribe(beck_bus *bus, const char *pattern, beck_listener_fn fn,
+                                    void *ctx, const beck_listener_options *options,
+                                    beck_listener **out, beck_error *err);
+
+/* No call begins after this returns. Outside of listeners it also waits for calls that run on other
+ * threads, so `ctx` may be freed after it; inside of one, use `release` for that. A listener that
+ * ended by events_max must still be unsubscribed or left to beck_close. */
+BECK_API void beck_unsubscribe(beck_listener *listener);
+
+/* The event that this thread is handling (listener or worker), or NULL. Valid while it is being
+ * handled. */
+BECK_API const beck_event *beck_current(beck *b);
+
+/* ---- reading
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+typedef enum beck_from_kind {
+    BECK_FROM_NOW = 0,  /* after the last event at this moment */
+    BECK_FROM_EARLIEST, /* the oldest event kept */
+    BECK_FROM_OFFSET,   /* `offset`, in every partition */
+    BECK_FROM_TIME      /* per partition, the first event whose time is at or after `time_ms` */
+} beck_from_kind;
+
+typedef struct beck_from {
+    beck_from_kind kind;
+    int64_t offset;
+    int64_t time_ms;
+} beck_from;
+
+typedef struct beck_reader beck_reader; /* one thread at a time */
+
+typedef struct beck_read_options {
+    beck_from from;           /* zero is BECK_FROM_NOW: say BECK_FROM_EARLIEST to read history */
+    int32_t partition_plus_1; /* 0: all, merged by time; n: partition n-1 */
+    bool follow;              /* wait for new events at the end, instead of giving BECK_END */
+    int64_t until_time_ms;    /* > 0: leave out events at or after this time, and end when nothing
+                                 earlier can be left */
+    const char *pattern;      /* only types that match; NULL: all */
+    beck_bytes subject;       /* only this subject; absent: all */
+} beck_read_options;
+
+/* Opens a reader on a disk bus. A start before the first offset kept begins at the first; one after
+ * the end is BECK_ERANGE. */
+BECK_API beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options,
+                                      beck_reader **out, beck_error *err);
+
+/* The next event, in `*out`, valid until the next call with this reader. Waits at most timeout_ms
+ * (-1: for ever) when following. Errors: BECK_END, BECK_ETIMEDOUT, BECK_ECORRUPT (names file and
+ * position; the next call goes on behind the damage), BECK_EIO, BECK_ECLOSED. */
+BECK_API beck_status beck_reader_next(beck_reader *reader, int64_t timeout_ms,
+                                      const beck_event **out, beck_error *err);
+BECK_API void beck_reader_close(beck_reader *reader);
+
+/* ---- queues
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+typedef enum beck_backoff_kind {
+    BECK_BACKOFF_DEFAULT = 0, /* exponential */
+    BECK_BACKOFF_NONE,        /* at once */
+    BECK_BACKOFF_FIXED,       /* first_ms every time */
+    BECK_BACKOFF_EXPONENTIAL, /* first_ms * 2^(attempt-1), at most max_ms, with jitter */
+    BECK_BACKOFF_LIST         /* list_ms[attempt-1], the last one repeated */
+} beck_backoff_kind;
+
+typedef struct beck_backoff {
+    beck_backoff_kind kind;
+    int64_t first_ms;        /* default 1000 */
+    int64_t max_ms;          /* default 1 hour */
+    uint32_t jitter_percent; /* of the delay, added or taken at random; default 20 for exponential,
+                                101 means none */
+    uint32_t list_count;     /* at most 16 */
+    int64_t list_ms[16];
+} beck_backoff;
+
+typedef enum beck_overflow {
+    BECK_OVERFLOW_DROP_OLDEST =
+        0,               /* the oldest ready events become dead letters with reason "maxlen" */
+    BECK_OVERFLOW_REFUSE /* the publisher gets BECK_ELIMIT */
+} beck_overflow;
+
+typedef struct beck_queue_options {
+    beck_storage storage;  /* memory queues may be bound to memory and disk buses, disk queues to
+                              disk buses */
+    uint32_t attempts_max; /* deliveries before an event becomes a dead letter; default 10 */
+    beck_backoff backoff;  /* wait before a retried event is delivered again */
+    int64_t deadline_ms;   /* a delivery not settled by then counts as failed; default 30,000; -1:
+                              never */
+    int64_t ttl_ms; /* an event not delivered by then becomes a dead letter with reason "expired";
+                       0: never */
+    int64_t length_max; /* ready events; 0: no limit */
+    beck_overflow overflow;
+    uint32_t priority_max; /* levels above 0, at most 255; 0: no priorities */
+    bool no_dead_letters;  /* drop instead of keeping dead letters */
+} beck_queue_options;
+
+/* Queue names: as bus names. */
+BECK_API beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
+                                       beck_error *err);
+BECK_API beck_status beck_queue_delete(beck *b, const char *name, beck_error *err);
+
+typedef struct beck_binding {
+    const char *bus;
+    const char *pattern; /* NULL: "#" */
+    beck_from from;      /* zero: events published from now on */
+} beck_binding;
+
+/* Feeds the queue from a bus. An event that several bindings match is queued once. Binding the same
+ * bus and pattern again does nothing. `from` a past position queues history first, in order. */
+BECK_API beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *binding,
+                                     beck_error *err);
+BECK_API beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus,
+                                       const char *pattern, beck_error *err);
+
+typedef struct beck_queue_info {
+    const char *name;           /* borrowed until beck_close */
+    beck_queue_options options; /* as in force */
+    int64_t ready;              /* deliverable now; exact */
+    int64_t in_flight;          /* delivered and not yet settled; exact */
+    int64_t delayed;            /* waiting for their time; exact */
+    int64_t dead;               /* dead letters kept; exact */
+    uint32_t consumers;
+    bool paused;
+    uint32_t bindings;
+    int64_t oldest_ms; /* event time of the oldest ready one, -1 when there is none */
+    int64_t delivered, settled, retried, rejected, expired, dropped; /* since this open */
+} beck_queue_info;
+
+BECK_API beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
+                                         beck_error *err);
+BECK_API beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), void *ctx,
+                                     beck_error *err);
+BECK_API beck_status beck_queue_bindings(beck *b, const char *name,
+                                         int (*each)(void *ctx, const beck_binding *binding),
+                                         void *ctx, beck_error *err);
+
+/* Consumers get nothing while a queue is paused; it goes on filling. Kept across restarts. */
+BECK_API beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error *err);
+
+/* Drops everything ready and delayed; what is in flight stays. `*purged` (may be NULL): how many.
+ */
+BECK_API beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_error *err);
+
+/* Makes the queue's content what its bindings give from that position on: whatever it holds is
+ * forgotten (deliveries in flight become stale), history is queued again. Dead letters stay. */
+BECK_API beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from,
+                                       beck_error *err);
+
+/* Calls `each` for up to `max` ready events in delivery order, without taking them. */
+BECK_API beck_status beck_queue_peek(beck *b, const char *name, size_t max,
+                                     int (*each)(void *ctx, const beck_event *event), void *ctx,
+                                     beck_error *err);
+
+/* ---- consuming
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck_consumer
+    beck_consumer; /* one thread at a time, except that beck_consumer_wake is for any */
+
+typedef struct beck_delivery {
+    const beck_event *event; /* valid until this delivery is settled, retried or rejected, or the
+                                consumer closed */
+    uint64_t tag;            /* names the delivery for the calls below; unique within the handle */
+    uint32_t attempt;        /* 1 for the first */
+    bool redelivered; /* may have been delivered before, also when attempt is 1 (after a crash) */
+} beck_delivery;
+
+/* prefetch: deliveries held at once, 1-65,536; 0: 64. */
+BECK_API beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch,
+                                        beck_consumer **out, beck_error *err);
+
+/* What is held and not settled is ready again, at its original place; the attempt counts. */
+BECK_API void beck_consumer_close(beck_consumer *consumer);
+
+/* Takes up to `max` deliveries; waits at most timeout_ms (-1: for ever) for the first. `*count` is
+ * at least 1 on success. Order: highest priority first; within it the order of the bus, with
+ * redeliveries at their original place. Errors: BECK_ETIMEDOUT, BECK_ELIMIT (prefetch deliveries
+ * are held), BECK_ECLOSED (queue deleted, or woken), BECK_EIO, BECK_ECORRUPT. */
+BECK_API beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max,
+                               int64_t timeout_ms, size_t *count, beck_error *err);
+
+/* Makes a waiting beck_take, or the next one, return BECK_ECLOSED. Any thread. */
+BECK_API void beck_consumer_wake(beck_consumer *consumer);
+
+/* Done: `count` deliveries leave the queue for good. Survives the end of the process once this
+ * returns; after a loss of power the last ones may be delivered again. Errors: BECK_ESTALE when one
+ * is no longer held (the others are settled), BECK_EFULL and BECK_EIO (they are still held). */
+BECK_API beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
+                                 beck_error *err);
+
+/* Failed for now: delivered again after delay_ms, or -1 for the queue's back-off. The last attempt
+ * makes it a dead letter with reason "attempts". `why` is kept in the history of the event; may be
+ * NULL. */
+BECK_API beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms,
+                                const char *why, beck_error *err);
+
+/* Ready again at once at its original place, and the attempt does not count. */
+BECK_API beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err);
+
+/* Failed for good: a dead letter with reason "rejected". */
+BECK_API beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why,
+                                 beck_error *err);
+
+/* Starts the delivery's deadline anew. */
+BECK_API beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err);
+
+/* ---- workers
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck_workers beck_workers;
+
+typedef enum beck_verdict {
+    BECK_SETTLE = 0, /* handled */
+    BECK_RETRY = 1,  /* try again after the queue's back-off; any other value means the same */
+    BECK_REJECT = 2  /* no use trying again */
+} beck_verdict;
+
+/* Runs on a worker's thread. `why`, 256 bytes, empty at first, takes a text for the history of a
+ * failed event. */
+typedef int (*beck_worker_fn)(void *ctx, const beck_delivery *delivery, char *why);
+
+typedef struct beck_worker_options {
+    uint32_t threads;  /* default 1 */
+    uint32_t prefetch; /* per thread, default 64. Finished deliveries are settled together: when the
+                          thread has none left, or 1 ms after the first */
+} beck_worker_options;
+
+BECK_API beck_status beck_workers_start(beck *b, const char *queue, beck_worker_fn fn, void *ctx,
+                                        const beck_worker_options *options, beck_workers **out,
+                                        beck_error *err);
+
+/* Waits until every thread has finished the delivery that it handles, gives back what it did not
+ * begin, and frees. NULL is allowed. Not from a worker's own thread. */
+BECK_API void beck_workers_stop(beck_workers *workers);
+
+/* ---- dead letters
+ * ------------------------------------------------------------------------------------------------
+ */
+
+typedef struct beck_dead {
+    const beck_event *event; /* as it was published; position is that of the dead letter: its name
+                                in the calls below */
+    const char *reason;      /* "rejected", "attempts", "expired", "maxlen" */
+    uint32_t attempts;
+    int64_t died_ms;
+    beck_position origin; /* where the event is stored in `event->bus` */
+    const char *history;  /* JSON array of {"attempt","time","why"}, the last 16 failures */
+} beck_dead;
+
+/* Calls `each` for up to `max` (0: all) dead letters of a queue, oldest first; what it is given is
+ * valid during the call. */
+BECK_API beck_status beck_dead_list(beck *b, const char *queue, size_t max,
+                                    int (*each)(void *ctx, const beck_dead *dead), void *ctx,
+                                    beck_error *err);
+
+/* Puts dead letters back into their queue, with attempts counted anew and history kept. offset:
+ * that of one dead letter, or -1 for all. */
+BECK_API beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset,
+                                       int64_t *redriven, beck_error *err);
+BECK_API beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
+                                     beck_error *err);
+
+/* ---- handlers that run once
+ * -------------------------------------------------------------------------------------- */
+
+struct sqlite3;
+
+/* Runs `effect` unless it has run for this event (source and id) and this `handler` before, and
+ * remembers it: both in the transaction that the caller has open on `db`, or in one of its own when
+ * there is none. So the effect and the memory of it are committed together (the "inbox" of a
+ * transactional outbox). `effect` may be NULL; non-zero from it rolls back to the state before the
+ * call.
+ * `*ran` (may be NULL): whether it ran now. The table `beck_inbox` is made when missing.
+ * Threads: those of `db`. Errors: BECK_EINVAL, BECK_EIO (SQLite's message in the text),
+ * BECK_EUNSUPPORTED; a positive result is the effect's own. */
+BECK_API int beck_once(struct sqlite3 *db, const char *handler, const beck_event *event,
+                       int (*effect)(void *ctx, struct sqlite3 *db, const beck_event *event),
+                       void *ctx, bool *ran, beck_error *err);
+
+/* ---- events as text
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef enum beck_form {
+    BECK_FORM_CLOUDEVENTS = 0, /* CloudEvents 1.0 JSON format */
+    BECK_FORM_ENVELOPE = 1 /* {"eventId","eventType","version","timestamp","source","data","metadata":{"correlationId","causationId"}}
+                            */
+} beck_form;
+
+/* An event read from text, with the memory that it refers to. */
+typedef struct beck_document beck_document;
+
+/* Reads one event or an array of them; the form is recognised from the members. Every error names
+ * the member, the byte and what is expected. Limits: 64 MiB of text, nesting of 128. */
+BECK_API beck_status beck_parse(beck_bytes json, beck_document **out, beck_error *err);
+BECK_API size_t beck_document_count(const beck_document *document);
+BECK_API const beck_event *beck_document_event(const beck_document *document, size_t index);
+BECK_API void beck_document_free(beck_document *document);
+
+/* One line of JSON without a newline, NUL-terminated; the caller frees it with beck_text_free.
+ * `*len` (may be NULL) without the NUL. */
+BECK_API beck_status beck_format(const beck_event *event, beck_form form, char **out, size_t *len,
+                                 beck_error *err);
+BECK_API void beck_text_free(char *text);
+
+/* Whether a pattern matches a type. BECK_EINVAL names what is wrong with the pattern; `*out` is set
+ * on success. */
+BECK_API beck_status beck_pattern_match(const char *pattern, beck_bytes type, bool *out,
+                                        beck_error *err);
+
+/* ---- checking
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* Reads every byte of a data directory that no process has open and reports each fault through
+ * `each` (code, file, position, remedy). BECK_OK: clean. BECK_ECORRUPT: faults were reported.
+ * Nothing is changed. */
+typedef struct beck_verify_info {
+    uint64_t partitions, segments, batches, records, bytes, queues, faults;
+} beck_verify_info;
+
+BECK_API beck_status beck_verify(const char *data_dir,
+                                 void (*each)(void *ctx, const beck_error *fault), void *ctx,
+                                 beck_verify_info *out, beck_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

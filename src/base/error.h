@@ -1,0 +1,18 @@
+/* Filling a beck_error. Threads: none of it shares anything. */
+#ifndef BECK_BASE_ERROR_H
+#define BECK_BASE_ERROR_H
+
+#include <beck.h>
+
+/* Fills `err` when it is not NULL, and returns `code`, so that a failing function can end with it.
+ * A longer text is cut. `err` itself may be among the arguments: the old text is read before the
+ * new one is written. */
+beck_status error_set(beck_error *err, beck_status code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Maps an errno to a code (ENOSPC, EDQUOT: BECK_EFULL; ENOMEM: BECK_ENOMEM; ENOENT: BECK_ENOENT;
+ * EEXIST: BECK_EEXIST; else BECK_EIO), appends its text. */
+beck_status error_errno(beck_error *err, int error_number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

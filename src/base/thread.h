@@ -1,0 +1,59 @@
+/*
+ * Mutexes that know their holder, condition variables on a clock, and a futex for one waiter.
+ *
+ * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
+ * never two of one line:
+ *
+ *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
+ *   partition.lock         offsets, pending appends, segment list
+ *   queue.lock             everything of one queue
+ *   bus.lock               listeners and routes of one bus
+ *   committer.lock         sync rounds and who waits for them
+ *   metrics.lock, clock.lock, vfs locks: leaves, nothing is taken inside
+ *
+ * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
+ * a sync.
+ */
+#ifndef BECK_BASE_THREAD_H
+#define BECK_BASE_THREAD_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct mutex {
+    pthread_mutex_t m;
+    _Atomic(uintptr_t) holder; /* pthread_self of the holder, 0: free */
+};
+
+void mutex_init(struct mutex *m);
+void mutex_release(struct mutex *m);
+void mutex_lock(struct mutex *m);
+void mutex_unlock(struct mutex *m);
+bool mutex_held(struct mutex *m); /* by the calling thread: for asserts */
+
+struct clock;
+
+struct cond {
+    pthread_cond_t c;
+};
+void cond_init(struct cond *c);
+void cond_release(struct cond *c);
+void cond_wait(struct cond *c, struct mutex *m);
+/* Waits until signalled or the clock's mono_ns() is at or after deadline_ns; false: the time came.
+ * Works with the virtual clock: moving it wakes waiters. */
+bool cond_wait_until(struct cond *c, struct mutex *m, struct clock *clock, int64_t deadline_ns);
+void cond_signal(struct cond *c);
+void cond_broadcast(struct cond *c);
+
+/* One thread waits, any thread wakes; a wake before the wait is not lost. Cheaper than a condition
+ * variable: no mutex to take again. */
+struct parker {
+    _Atomic(uint32_t) state;
+};
+void parker_init(struct parker *p);
+void parker_wait(struct parker *p); /* returns at once when woken since the last wait */
+void parker_wake(struct parker *p);
+
+#endif

@@ -1,0 +1,18 @@
+/* UUIDs: version 7 (RFC 9562 section 5.7), ordered by time of making. */
+#ifndef BECK_BASE_UUID_H
+#define BECK_BASE_UUID_H
+
+#include "base/clock.h"
+#include "base/rng.h"
+
+#define UUID_TEXT_LEN 36
+
+void uuid_v7(struct clock *clock, struct rng *rng, uint8_t out[16]);
+/* Version 5 of RFC 9562 section 5.5 (SHA-1 over namespace and name) in the URL namespace: the same
+ * name gives the same id. */
+void uuid_v5_url(const void *name, size_t len, uint8_t out[16]);
+void uuid_text(const uint8_t uuid[16], char out[UUID_TEXT_LEN + 1]);
+/* Kafka's form: 22 characters of URL-safe base64 without padding. */
+void uuid_base64(const uint8_t uuid[16], char out[23]);
+
+#endif

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Fails when a layer includes a layer above it, or when a header does not compile alone.
+
+Usage: check_layers.py [SOURCE_ROOT]
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+LAYERS = ["base", "event", "log", "bus", "queue", "link", "api", "cli"]
+INCLUDE = re.compile(r'^\s*#\s*include\s+"([a-z]+)/')
+
+
+def sources(root):
+    for folder, _, names in os.walk(os.path.join(root, "src")):
+        for name in sorted(names):
+            if name.endswith((".c", ".h")):
+                yield os.path.join(folder, name)
+
+
+def wrong_includes(root):
+    for path in sources(root):
+        layer = os.path.relpath(path, os.path.join(root, "src")).split(os.sep)[0]
+        if layer not in LAYERS:
+            continue
+        with open(path, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                match = INCLUDE.match(line)
+                if not match:
+                    continue
+                target = match.group(1)
+                if target not in LAYERS or LAYERS.index(target) > LAYERS.index(layer):
+                    yield f"{path}:{number}: layer '{layer}' includes '{target}', which is above it"
+
+
+def headers_alone(root):
+    headers = [p for p in sources(root) if p.endswith(".h")]
+    headers.append(os.path.join(root, "include", "beck.h"))
+    compiler = os.environ.get("CC", "cc").split()
+    with tempfile.TemporaryDirectory() as scratch:
+        for path in headers:
+            probe = os.path.join(scratch, "probe.c")
+            with open(probe, "w", encoding="utf-8") as file:
+                file.write(f'#include "{path}"\ntypedef int not_empty;\n')
+            command = compiler + ["-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                                  "-I", os.path.join(root, "include"), "-I", os.path.join(root, "src"), probe]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode:
+                yield f"{path}: does not compile alone:\n{result.stderr}"
+
+
+def main():
+    root = sys.argv[1] if len(sys.argv) > 1 else "."
+    faults = list(wrong_includes(root)) + list(headers_alone(root))
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
