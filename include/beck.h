@@ -119,7 +119,6 @@ typedef struct beck_position {
  * deliver_at_ms   queues hand it out no earlier (extension "deliverytime"); 0: at once
  * expires_at_ms   queues drop it to their dead letters from then on (extension "expirytime"); 0:
  * never priority        0-255, higher first, in queues that have priorities (extension "priority")
- * key             the stored key where it differs from subject (records of other protocols);
  * usually absent bus, position   filled on delivery, ignored when publishing
  */
 typedef struct beck_event {

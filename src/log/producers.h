@@ -1,0 +1,44 @@
+/*
+ * What a partition remembers of idempotent producers, so that a batch sent again is not stored
+ * again (KIP-98), and its snapshot file.
+ *
+ * Per producer id: epoch, the last five batches (first and last sequence, last offset, timestamp),
+ * and the first offset of an open transaction. A batch is accepted when its sequence follows the
+ * last one (2^31-1 is followed by 0), or is 0 under a newer epoch, or when the producer is unknown.
+ * One of the last five again is a duplicate; anything else is out of order.
+ *
+ * <offset>.snapshot holds the state of everything below that offset: version i16 = 1 | crc u32
+ * (CRC-32C from byte 6 to the end) | count i32 | entries of 46 bytes: producerId i64, epoch i16,
+ * lastSequence i32, lastOffset i64, offsetDelta i32, timestamp i64, coordinatorEpoch i32,
+ * currentTxnFirstOffset i64 (-1 none) (so only the last of the five batches survives a restart
+ * without the log's tail: as in Kafka).
+ */
+#ifndef BECK_LOG_PRODUCERS_H
+#define BECK_LOG_PRODUCERS_H
+
+#include "log/batch.h"
+
+#define PRODUCER_BATCHES 5
+
+struct producers; /* the caller locks */
+
+struct producers *producers_new(void);
+void producers_free(struct producers *p);
+size_t producers_count(const struct producers *p);
+
+/* Whether a batch may be appended. BECK_EDUPLICATE: *first_offset is where the same batch is
+ * stored. BECK_ESEQUENCE and BECK_EFENCED say what was expected. BECK_OK for batches without a
+ * producer id. Changes nothing. */
+beck_status producers_check(const struct producers *p, const struct batch_header *h,
+                            int64_t *first_offset, beck_error *err);
+/* Remembers an appended batch (base_offset set). Also used, without check, when a log is read
+ * again. */
+beck_status producers_update(struct producers *p, const struct batch_header *h);
+/* Forgets producers whose last batch is older. */
+void producers_expire(struct producers *p, int64_t older_than_ms);
+
+beck_status producers_snapshot_write(const struct producers *p, struct buf *out);
+/* Replaces the content. BECK_ECORRUPT: checksum or version; the content is then empty. */
+beck_status producers_snapshot_read(struct producers *p, beck_bytes file, beck_error *err);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Events as records of a batch (record batch v2), and back.
+ *
+ *   length varint | attributes int8 0 | timestampDelta varlong | offsetDelta varint | key length
+ * varint (-1 null) | key | value length varint (-1 null) | value | header count varint | headers:
+ * key length varint, key, value length varint (-1 null), value all varints zig-zag
+ *
+ * key = subject, value = data, headers = attributes with the prefix `ce_` (CloudEvents Kafka
+ * protocol binding, binary mode) and `content-type`. What can be derived is not stored: a type
+ * equal to the name of the bus, an absent id or source, a time that is whole milliseconds.
+ * deliver_at_ms, expires_at_ms and priority are the headers ce_deliverytime, ce_expirytime (RFC
+ * 3339) and ce_priority (decimal). Headers of other protocols, without the prefix, are extensions
+ * under their own name; names that are no legal attribute names stay in the record only.
+ */
+#ifndef BECK_LOG_RECORD_H
+#define BECK_LOG_RECORD_H
+
+#include "event/event.h"
+
+#define RECORD_ID_MAX 300
+
+/* What is derived from the place of a record; made once per partition. */
+struct record_context {
+    beck_bytes bus; /* name; borrowed */
+    uint32_t partition;
+    char source[252]; /* "/<bus>" */
+    size_t source_len;
+    char id_prefix[264]; /* "<bus>/<partition>/" */
+    size_t id_prefix_len;
+};
+void record_context_init(struct record_context *c, beck_bytes bus, uint32_t partition);
+
+/* Bytes that record_write will add at most. */
+size_t record_size_max(const beck_event *e);
+/* Appends one record. timestamp_ms is that of the record (event time, or now). bus: to leave out a
+ * type equal to it. */
+beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
+                         int64_t timestamp_delta, int64_t offset_delta);
+
+/* A record as an event. The event points into the record's bytes and into this structure. */
+struct record_view {
+    beck_event event;
+    int64_t offset, timestamp_ms;
+    beck_bytes key; /* data NULL: null key */
+    bool value_is_null;
+    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+    char id[RECORD_ID_MAX];
+};
+
+/* Reads the record that begins at *at of `records` and moves *at behind it. BECK_ECORRUPT: lengths
+ * do not fit; the text has the byte within `records`. Never reads outside of `records`. Headers
+ * beyond EVENT_EXTENSIONS_MAX are passed over. */
+beck_status record_read(beck_bytes records, size_t *at, const struct record_context *c,
+                        int64_t base_offset, int64_t base_timestamp_ms, struct record_view *out,
+                        beck_error *err);
+/* Only the offset, timestamp and key of the record, for stepping over it (indexes, compaction);
+ * *whole (may be NULL) is all of its bytes. */
+beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
+                        int64_t base_timestamp_ms, int64_t *offset, int64_t *timestamp_ms,
+                        beck_bytes *key, bool *value_is_null, beck_bytes *whole, beck_error *err);
+
+/* Zig-zag varints. Write: returns the length (at most 10). Read: 0 when the bytes end early or are
+ * too long. */
+size_t varint_write(uint8_t *p, int64_t value);
+size_t varint_read(const uint8_t *p, const uint8_t *end, int64_t *value);
+size_t varint_size(int64_t value);
+
+#endif
