@@ -1,0 +1,34 @@
+/*
+ * A piece of a log in memory: whole batches, shared by reference count between the tail cache,
+ * cursors and deliveries that point into it.
+ *
+ * A tail block is filled by the partition's writer while cursors read it: `len` only grows, and the
+ * bytes below it never change.
+ */
+#ifndef BECK_LOG_BLOCK_H
+#define BECK_LOG_BLOCK_H
+
+#include <beck.h>
+#include <stdatomic.h>
+
+struct block {
+    _Atomic(uint32_t) refs;
+    _Atomic(size_t) len; /* bytes that are valid */
+    size_t cap;
+    int64_t segment;     /* base offset of the segment that the bytes are from */
+    int64_t position;    /* in that segment's file, of the first byte */
+    int64_t base_offset; /* of the first batch */
+    int64_t
+        owed; /* memory partitions: entries of queues that still need it; under partition.lock */
+    uint8_t data[];
+};
+
+struct block *block_new(size_t cap); /* one reference; NULL: no memory */
+static inline struct block *block_retain(struct block *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+void block_release(struct block *b); /* NULL allowed */
+
+#endif

@@ -1,0 +1,147 @@
+/*
+ * A partition: one append-only log, on disk (segments in a directory `<bus>-<n>`) or in memory
+ * (blocks that queues still need).
+ *
+ * Offsets, in the order that is asserted whenever one moves:  first <= synced <= written <= next.
+ * (In memory: synced = written.) next     the one that the next event gets     written  below: in
+ * the operating system, seen by cursors (unless read_synced)     synced  below: on the device
+ *
+ * Appending. Events are encoded into the gather, the batch that is being put together, with
+ * partition.lock held. The first thread to find nobody writing becomes the writer: it takes the
+ * gather, writes it without the lock, hands what was routed to the hook, and goes on while there is
+ * more. Others wait, or go straight to the committer, which waits for the writer. So many small
+ * publishes become one batch, one write, one sync.
+ *
+ * Failure. A write that fails (disk full) fails everybody in that gather and those behind it; their
+ * offsets are given to later events; nothing of them is seen. A failed sync poisons the partition
+ * for good: BECK_EPOISONED until it is opened anew.
+ */
+#ifndef BECK_LOG_PARTITION_H
+#define BECK_LOG_PARTITION_H
+
+#include "log/batch.h"
+#include "log/block.h"
+#include "log/env.h"
+#include "base/thread.h"
+
+struct partition;
+
+/* What the router made of an event before it was appended; given back by the hook with the offset
+ * it got. */
+struct routed {
+    void *route; /* a queue; the partition does not look inside */
+    int64_t offset;
+    int64_t timestamp_ms;
+    int64_t deliver_at_ms, expires_at_ms;
+    uint32_t priority;
+};
+/* Called by the writer, in order of offsets, after the events are written and before anybody is
+ * told; with partition.lock not held. */
+typedef void (*partition_routed_fn)(void *ctx, struct partition *p, const struct routed *items,
+                                    size_t count);
+
+struct partition_options {
+    beck_bus_options bus; /* as in force */
+    bool memory;
+    partition_routed_fn routed;
+    void *routed_ctx;
+    const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
+};
+
+/* dir: made when missing; ignored for memory. recovery_point: below it everything is known to be
+ * whole. log_start: from the checkpoint, 0 if none. */
+beck_status partition_open(const struct env *env, const char *dir, const char *bus, uint32_t number,
+                           const struct partition_options *options, int64_t recovery_point,
+                           int64_t log_start, struct partition **out, beck_error *err);
+/* Writes, seals, snapshots, syncs, frees. Nobody uses it. The first error is returned, and
+ * everything is freed all the same. */
+beck_status partition_close(struct partition *p, beck_error *err);
+/* Frees without writing anything: for tests of crashes and for deletion. */
+void partition_abandon(struct partition *p);
+
+/* ---- appending ---- */
+
+struct append {
+    const beck_event *const *events;
+    size_t count;
+    const struct routed *routes; /* for these events, in order; offset holds the index of the event
+                                    within `events` */
+    size_t route_count;
+    uint64_t generation; /* that the routes were made under */
+    const struct batch_header
+        *producer;    /* NULL, or an idempotent producer's id, epoch and sequence */
+    beck_level level; /* none, written or synced */
+    void (*done)(
+        void *ctx,
+        beck_status status); /* with level synced: returns once written, calls done once synced */
+    void *done_ctx;
+    int64_t first_offset; /* out: of the first event (of the first one stored, for a duplicate) */
+    uint32_t duplicates;  /* out: events found by dedup_window_ms */
+};
+#define PARTITION_STALE                                                                            \
+    1 /* the topology has changed since: route again and call again; nothing was appended */
+beck_status partition_append(struct partition *p, struct append *a, beck_error *err);
+
+/* Appends one batch as a producer sent it, after batch_check_produced; base offset and epoch are
+ * set in `batch`. Producer rules apply: BECK_EDUPLICATE sets first_offset. */
+beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t size,
+                                   beck_level level, int64_t *first_offset, beck_error *err);
+
+/* Writes what is gathered, then makes it durable. Called by the committer. *synced_next: up to
+ * (excluding). */
+beck_status partition_sync(struct partition *p, int64_t *synced_next, beck_error *err);
+
+/* ---- state ---- */
+
+uint32_t partition_number(const struct partition *p);
+const struct record_context *partition_context(const struct partition *p);
+bool partition_is_memory(const struct partition *p);
+void partition_info(struct partition *p, beck_partition_info *out);
+int64_t partition_next(struct partition *p);
+int64_t partition_visible(struct partition *p); /* readers see offsets below it; without a lock */
+int64_t partition_first(struct partition *p);
+int64_t partition_synced(struct partition *p);
+/* The position a start resolves to, per partition. BECK_ERANGE: an offset after the end. */
+beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
+                              beck_error *err);
+
+/* Waits until something at or after `offset` is visible; false: deadline (clock_mono_ns; INT64_MAX:
+ * none) passed or *stop became true (partition_wake). */
+bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
+                    const _Atomic(bool) *stop);
+void partition_wake(struct partition *p);
+
+/* Locks out appends, and waits until everything gathered is written: next == written until
+ * partition_resume. For changes of the topology. */
+void partition_pause(struct partition *p);
+void partition_resume(struct partition *p);
+
+/* Memory: an entry of a queue needs (or no longer needs) the event at this offset. Does nothing on
+ * disk. */
+void partition_owe(struct partition *p, int64_t offset);
+void partition_disown(struct partition *p, int64_t offset);
+
+/* ---- upkeep ---- */
+
+/* Whether offset is still needed although retention would take it. Called without partition.lock.
+ */
+typedef bool (*partition_owed_fn)(void *ctx, int64_t offset);
+/* Calls before/after one cleaning with the range looked at, so that the caller can collect what is
+ * owed in it. */
+struct partition_owed {
+    void (*begin)(void *ctx, struct partition *p, int64_t first, int64_t next);
+    partition_owed_fn owed;
+    void *ctx;
+};
+/* Rolls by time, applies retention, compaction and expiry of producers, drops idle caches. What is
+ * owed is kept (in a segment rewritten without the rest). */
+beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,
+                               beck_error *err);
+/* Everything below `offset` is no longer readable, and removed by the next maintenance unless owed.
+ */
+beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_error *err);
+/* Syncs; *recovery_point and *log_start are what to write in the checkpoints. */
+beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, int64_t *log_start,
+                                 beck_error *err);
+
+#endif

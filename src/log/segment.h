@@ -1,0 +1,84 @@
+/*
+ * One segment of a partition: a .log file of batches, with its two indexes. Kafka's names: <base
+ * offset, 20 digits>.log, .index, .timeindex.
+ *
+ * Threads: append, roll and everything that touches the indexes happens with partition.lock held
+ * (or before the partition is shared); segment_read may be called by anyone who holds a use
+ * (segment_use, segment_unuse): the file stays open as long as somebody uses it, also when the
+ * segment has been deleted meanwhile.
+ */
+#ifndef BECK_LOG_SEGMENT_H
+#define BECK_LOG_SEGMENT_H
+
+#include "log/batch.h"
+#include "log/env.h"
+#include "log/index.h"
+#include "base/thread.h"
+
+#define SEGMENT_INDEX_INTERVAL                                                                     \
+    4096 /* bytes of batches between two entries (Kafka: index.interval.bytes) */
+
+struct segment {
+    const struct env *env;
+    char *dir; /* of the partition; borrowed */
+    int64_t base_offset;
+    _Atomic(int64_t) size; /* bytes of whole batches in the file */
+    int64_t next_offset; /* behind the last batch; known for the last segment and once asked for */
+    int64_t max_timestamp_ms; /* -1: not known yet */
+    int64_t max_timestamp_offset;
+    int64_t created_ms;  /* first batch's timestamp, for rolling by time; -1 when empty */
+    int64_t since_index; /* bytes appended since the last index entry */
+    struct file *file;   /* NULL: closed */
+    struct index *offsets, *times;
+    uint32_t users;
+    bool deleted; /* unlinked; freed with the last use */
+    bool dirty;   /* written since the last sync */
+};
+
+beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
+                           struct segment **out, beck_error *err);
+/* Knows the file; opens nothing yet. */
+beck_status segment_know(const struct env *env, char *dir, int64_t base_offset,
+                         struct segment **out, beck_error *err);
+void segment_free(struct segment *s);
+void segment_path(const struct segment *s, const char *suffix, char *out, size_t size);
+
+/* Opens file and indexes when they are not, and keeps them open. */
+beck_status segment_use(struct segment *s, beck_error *err);
+void segment_unuse(
+    struct segment *s); /* the last use of a sealed segment closes it, of a deleted one frees it */
+
+/* Writes whole batches, one after the other, at the end; indexes them. After an error the file ends
+ * where it ended before. */
+beck_status segment_append(struct segment *s, const struct iovec *parts, int count,
+                           const struct batch_header *header, size_t size, beck_error *err);
+/* Reads at most len bytes at a position below size. */
+beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
+                         beck_error *err);
+/* Where to begin scanning for an offset, or for a time: the position of a batch at or before it. */
+beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *position,
+                                beck_error *err);
+beck_status segment_seek_time(struct segment *s, int64_t time_ms, int64_t *position,
+                              beck_error *err);
+/* Last entries of both indexes, flushed and synced, as Kafka does when a segment is rolled or
+ * closed. */
+beck_status segment_seal(struct segment *s, beck_error *err);
+/* The largest timestamp (from the time index's last entry, else by scanning). */
+beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *err);
+
+/*
+ * Recovery: walks the batches from `position` (0, or one below which everything is known good),
+ * calls each for every valid one, rebuilds index entries from there, and cuts what is behind the
+ * last valid batch when `last` is true. A bad batch elsewhere is BECK_ECORRUPT with file, position,
+ * and what to do. What is cut is reported (env->report), and kept in <base>.log.cut-<position> when
+ * it holds whole valid batches, so that nothing vanishes silently.
+ */
+beck_status segment_recover(struct segment *s, int64_t position, bool last,
+                            int (*each)(void *ctx, const struct batch_header *h,
+                                        const uint8_t *batch),
+                            void *ctx, beck_error *err);
+
+/* Unlinks the files; freed with the last use. */
+beck_status segment_delete(struct segment *s, beck_error *err);
+
+#endif
