@@ -1,0 +1,170 @@
+/*
+ * Mutexes, condition variables and parkers.
+ *
+ * The holder of a mutex is kept beside it with relaxed stores: only the holder itself ever finds
+ * its own id there, so mutex_held is exact for the caller and costs the lock nothing.
+ *
+ * A parker is a futex with three states. A wake leaves AWAKE behind for a later wait, and asks the
+ * kernel only when somebody SLEEPS.
+ */
+#include "base/thread.h"
+#include "base/clock_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static uintptr_t self_id(void)
+{
+    return (uintptr_t)pthread_self();
+}
+
+/* A failure of these calls is a programmer error (or a damaged object): going on would be worse. */
+static void must(int rc)
+{
+    assert(rc == 0);
+    if (rc != 0)
+        abort();
+}
+
+void mutex_init(struct mutex *m)
+{
+    must(pthread_mutex_init(&m->m, NULL));
+    atomic_init(&m->holder, 0);
+}
+
+void mutex_release(struct mutex *m)
+{
+    assert(atomic_load_explicit(&m->holder, memory_order_relaxed) == 0);
+    must(pthread_mutex_destroy(&m->m));
+}
+
+void mutex_lock(struct mutex *m)
+{
+    assert(!mutex_held(m));
+    must(pthread_mutex_lock(&m->m));
+    atomic_store_explicit(&m->holder, self_id(), memory_order_relaxed);
+}
+
+void mutex_unlock(struct mutex *m)
+{
+    assert(mutex_held(m));
+    atomic_store_explicit(&m->holder, 0, memory_order_relaxed);
+    must(pthread_mutex_unlock(&m->m));
+}
+
+bool mutex_held(struct mutex *m)
+{
+    return atomic_load_explicit(&m->holder, memory_order_relaxed) == self_id();
+}
+
+void cond_init(struct cond *c)
+{
+    pthread_condattr_t attr;
+    must(pthread_condattr_init(&attr));
+    must(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+    must(pthread_cond_init(&c->c, &attr));
+    must(pthread_condattr_destroy(&attr));
+}
+
+void cond_release(struct cond *c)
+{
+    must(pthread_cond_destroy(&c->c));
+}
+
+void cond_wait(struct cond *c, struct mutex *m)
+{
+    assert(mutex_held(m));
+    atomic_store_explicit(&m->holder, 0, memory_order_relaxed);
+    must(pthread_cond_wait(&c->c, &m->m));
+    atomic_store_explicit(&m->holder, self_id(), memory_order_relaxed);
+}
+
+bool cond_wait_until(struct cond *c, struct mutex *m, struct clock *clock, int64_t deadline_ns)
+{
+    assert(mutex_held(m));
+    return clock->ops->wait(clock, c, m, deadline_ns);
+}
+
+void cond_signal(struct cond *c)
+{
+    must(pthread_cond_signal(&c->c));
+}
+
+void cond_broadcast(struct cond *c)
+{
+    must(pthread_cond_broadcast(&c->c));
+}
+
+/* ---- parker ---- */
+
+enum { EMPTY = 0, AWAKE = 1, SLEEPS = 2 };
+
+#define SPINS 100
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Spinning is worth while only where the waker can run meanwhile. The count of processors is a
+ * fact of the machine, asked for once: asking opens a file. */
+static bool spinning_helps(void)
+{
+    static _Atomic(long) processors;
+    long n = atomic_load_explicit(&processors, memory_order_relaxed);
+    if (n == 0) {
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+        if (n < 1)
+            n = 1;
+        atomic_store_explicit(&processors, n, memory_order_relaxed);
+    }
+    return n > 1;
+}
+
+static bool take_wake(struct parker *p)
+{
+    uint32_t awake = AWAKE;
+    return atomic_load_explicit(&p->state, memory_order_relaxed) == AWAKE &&
+           atomic_compare_exchange_strong_explicit(&p->state, &awake, EMPTY, memory_order_acquire,
+                                                   memory_order_relaxed);
+}
+
+void parker_init(struct parker *p)
+{
+    atomic_init(&p->state, EMPTY);
+}
+
+void parker_wait(struct parker *p)
+{
+    if (take_wake(p))
+        return;
+    if (spinning_helps()) {
+        for (int i = 0; i < SPINS; i++) {
+            pause_briefly();
+            if (take_wake(p))
+                return;
+        }
+    }
+    uint32_t empty = EMPTY;
+    if (!atomic_compare_exchange_strong_explicit(&p->state, &empty, SLEEPS, memory_order_relaxed,
+                                                 memory_order_relaxed))
+        assert(empty == AWAKE);
+    while (!take_wake(p))
+        (void)syscall(SYS_futex, &p->state, FUTEX_WAIT_PRIVATE, SLEEPS, NULL, NULL, 0);
+}
+
+void parker_wake(struct parker *p)
+{
+    /* Once AWAKE is there the waiter may return and free the parker: the address is then only a
+     * number to the kernel, which wakes nobody. */
+    if (atomic_exchange_explicit(&p->state, AWAKE, memory_order_release) == SLEEPS)
+        (void)syscall(SYS_futex, &p->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
