@@ -1,0 +1,9 @@
+/* Stands in until the command is there. */
+#include "cli/commands.h"
+
+static int log_run(struct call *call)
+{
+    return call_error(call, EXIT_UNSUPPORTED, "'%s' is not in this build", call->command->name);
+}
+
+const struct command command_log = {.name = "log", .help = "not in this build", .run = log_run};

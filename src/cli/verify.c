@@ -1,0 +1,10 @@
+/* Stands in until the command is there. */
+#include "cli/commands.h"
+
+static int verify_run(struct call *call)
+{
+    return call_error(call, EXIT_UNSUPPORTED, "'%s' is not in this build", call->command->name);
+}
+
+const struct command command_verify = {
+    .name = "verify", .help = "not in this build", .run = verify_run};
