@@ -168,3 +168,22 @@ void parker_wake(struct parker *p)
     if (atomic_exchange_explicit(&p->state, AWAKE, memory_order_release) == SLEEPS)
         (void)syscall(SYS_futex, &p->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
+
+/* ---- gate ---- */
+
+void gate_init(struct gate *g)
+{
+    atomic_init(&g->word, 0);
+}
+
+void gate_wait(struct gate *g, uint32_t seen)
+{
+    if (gate_seen(g) == seen)
+        syscall(SYS_futex, &g->word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+void gate_bump(struct gate *g, int count)
+{
+    atomic_fetch_add_explicit(&g->word, 1, memory_order_release);
+    syscall(SYS_futex, &g->word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}

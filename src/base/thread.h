@@ -56,4 +56,18 @@ void parker_init(struct parker *p);
 void parker_wait(struct parker *p); /* returns at once when woken since the last wait */
 void parker_wake(struct parker *p);
 
+/* Many threads wait until a word moves on: one call wakes them all. */
+struct gate {
+    _Atomic(uint32_t) word;
+};
+void gate_init(struct gate *g);
+static inline uint32_t gate_seen(struct gate *g)
+{
+    return atomic_load_explicit(&g->word, memory_order_acquire);
+}
+/* Returns when the word is no longer `seen`, or without reason: the caller looks again. */
+void gate_wait(struct gate *g, uint32_t seen);
+/* Moves the word on and wakes at most `count` of those that wait. */
+void gate_bump(struct gate *g, int count);
+
 #endif
