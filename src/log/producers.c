@@ -1,0 +1,351 @@
+/*
+ * What a partition knows of idempotent producers. The table of the snapshot's bytes is in
+ * producers.h.
+ *
+ *   batch comes with                          answer
+ *   unknown producer                          accepted, whatever its sequence
+ *   older epoch                               BECK_EFENCED
+ *   newer epoch                               accepted when its sequence is 0, else BECK_ESEQUENCE
+ *   same epoch, one of the last five again    BECK_EDUPLICATE
+ *   same epoch, sequence behind the last      accepted; the same when no batch of it is known
+ *   same epoch, anything else                 BECK_ESEQUENCE
+ *
+ * Producers stand in a table with open addressing, which is at most three quarters full.
+ */
+#include "log/producers.h"
+
+#include "base/crc32c.h"
+#include "base/error.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_HEADER 10
+#define SNAPSHOT_CRC_FROM 6
+#define SNAPSHOT_ENTRY 46
+#define SLOTS_MIN 16
+#define NONE (-1)
+
+struct sent {
+    int32_t first_sequence, last_sequence;
+    int64_t last_offset;
+    int32_t offset_delta; /* last offset - first offset */
+};
+
+struct producer {
+    int64_t id; /* NONE: a free slot */
+    int16_t epoch;
+    uint8_t count; /* of `sent`, of which the last is the newest */
+    int32_t coordinator_epoch;
+    int64_t timestamp_ms; /* of the newest batch */
+    int64_t txn_first_offset;
+    struct sent sent[PRODUCER_BATCHES];
+};
+
+struct producers {
+    struct producer *slots;
+    size_t cap; /* a power of two, or 0 */
+    size_t count;
+};
+
+struct producers *producers_new(void)
+{
+    return calloc(1, sizeof(struct producers));
+}
+
+void producers_free(struct producers *p)
+{
+    if (p == NULL)
+        return;
+    free(p->slots);
+    free(p);
+}
+
+size_t producers_count(const struct producers *p)
+{
+    return p->count;
+}
+
+/* ---- the table ---- */
+
+/* The slot that holds the id, or the free one where it belongs. */
+static struct producer *slot_of(struct producer *slots, size_t cap, int64_t id)
+{
+    size_t i = (size_t)(((uint64_t)id * 0x9e3779b97f4a7c15u) >> 32) & (cap - 1);
+
+    while (slots[i].id != NONE && slots[i].id != id)
+        i = (i + 1) & (cap - 1);
+    return &slots[i];
+}
+
+static const struct producer *find(const struct producers *p, int64_t id)
+{
+    const struct producer *e;
+
+    if (p->cap == 0)
+        return NULL;
+    e = slot_of(p->slots, p->cap, id);
+    return e->id == id ? e : NULL;
+}
+
+static beck_status grow(struct producers *p)
+{
+    size_t cap = p->cap == 0 ? SLOTS_MIN : p->cap * 2;
+    struct producer *slots = malloc(cap * sizeof *slots);
+
+    if (slots == NULL)
+        return BECK_ENOMEM;
+    for (size_t i = 0; i < cap; i++)
+        slots[i].id = NONE;
+    for (size_t i = 0; i < p->cap; i++)
+        if (p->slots[i].id != NONE)
+            *slot_of(slots, cap, p->slots[i].id) = p->slots[i];
+    free(p->slots);
+    p->slots = slots;
+    p->cap = cap;
+    return BECK_OK;
+}
+
+/* Finds or makes; NULL: no memory. */
+static struct producer *take(struct producers *p, int64_t id)
+{
+    struct producer *e;
+
+    if ((p->count + 1) * 4 > p->cap * 3 && find(p, id) == NULL && grow(p) != BECK_OK)
+        return NULL;
+    e = slot_of(p->slots, p->cap, id);
+    if (e->id == NONE) {
+        *e = (struct producer){
+            .id = id, .epoch = NONE, .coordinator_epoch = NONE, .txn_first_offset = NONE};
+        p->count++;
+    }
+    return e;
+}
+
+/* Frees a slot and moves what follows it in its run back over the hole. */
+static void drop_slot(struct producers *p, size_t hole)
+{
+    p->slots[hole].id = NONE;
+    p->count--;
+    for (size_t i = (hole + 1) & (p->cap - 1); p->slots[i].id != NONE; i = (i + 1) & (p->cap - 1)) {
+        struct producer e = p->slots[i];
+
+        p->slots[i].id = NONE;
+        *slot_of(p->slots, p->cap, e.id) = e;
+    }
+}
+
+/* ---- sequences ---- */
+
+/* 2^31-1 is followed by 0. */
+static int32_t sequence_add(int32_t sequence, int32_t n)
+{
+    return (int32_t)(((uint32_t)sequence + (uint32_t)n) & INT32_MAX);
+}
+
+static int32_t sequence_sub(int32_t sequence, int32_t n)
+{
+    return (int32_t)(((uint32_t)sequence - (uint32_t)n) & INT32_MAX);
+}
+
+beck_status producers_check(const struct producers *p, const struct batch_header *h,
+                            int64_t *first_offset, beck_error *err)
+{
+    const struct producer *e;
+    int32_t last, expected;
+
+    if (h->producer_id < 0 || (e = find(p, h->producer_id)) == NULL)
+        return BECK_OK;
+    if (h->producer_epoch < e->epoch)
+        return error_set(err, BECK_EFENCED,
+                         "producer %lld goes on under epoch %d: a batch of epoch %d came too late",
+                         (long long)h->producer_id, e->epoch, h->producer_epoch);
+    if (h->attributes & BATCH_CONTROL)
+        return BECK_OK;
+    if (h->producer_epoch > e->epoch) {
+        if (h->base_sequence == 0)
+            return BECK_OK;
+        return error_set(err, BECK_ESEQUENCE,
+                         "producer %lld must begin its new epoch %d with sequence 0, not %d",
+                         (long long)h->producer_id, h->producer_epoch, h->base_sequence);
+    }
+    last = sequence_add(h->base_sequence, h->last_offset_delta);
+    for (int i = 0; i < e->count; i++)
+        if (e->sent[i].first_sequence == h->base_sequence && e->sent[i].last_sequence == last) {
+            *first_offset = e->sent[i].last_offset - e->sent[i].offset_delta;
+            return error_set(err, BECK_EDUPLICATE,
+                             "producer %lld sent sequence %d again: it is stored at offset %lld",
+                             (long long)h->producer_id, h->base_sequence, (long long)*first_offset);
+        }
+    if (e->count == 0)
+        return BECK_OK;
+    expected = sequence_add(e->sent[e->count - 1].last_sequence, 1);
+    if (h->base_sequence == expected)
+        return BECK_OK;
+    return error_set(err, BECK_ESEQUENCE,
+                     "producer %lld sent sequence %d where %d was expected: a batch is missing or "
+                     "came too often",
+                     (long long)h->producer_id, h->base_sequence, expected);
+}
+
+beck_status producers_update(struct producers *p, const struct batch_header *h)
+{
+    struct producer *e;
+
+    if (h->producer_id < 0)
+        return BECK_OK;
+    e = take(p, h->producer_id);
+    if (e == NULL)
+        return BECK_ENOMEM;
+    if (h->producer_epoch != e->epoch) {
+        e->epoch = h->producer_epoch;
+        e->count = 0;
+    }
+    e->timestamp_ms = h->max_timestamp_ms;
+    if (h->attributes & BATCH_CONTROL) {
+        e->txn_first_offset = NONE;
+        return BECK_OK;
+    }
+    if ((h->attributes & BATCH_TRANSACTIONAL) && e->txn_first_offset == NONE)
+        e->txn_first_offset = h->base_offset;
+    if (e->count == PRODUCER_BATCHES)
+        memmove(e->sent, e->sent + 1, sizeof e->sent - sizeof e->sent[0]);
+    else
+        e->count++;
+    e->sent[e->count - 1] = (struct sent){
+        .first_sequence = h->base_sequence,
+        .last_sequence = sequence_add(h->base_sequence, h->last_offset_delta),
+        .last_offset = batch_last_offset(h),
+        .offset_delta = h->last_offset_delta,
+    };
+    return BECK_OK;
+}
+
+void producers_expire(struct producers *p, int64_t older_than_ms)
+{
+    for (size_t i = 0; i < p->cap; i++)
+        /* Dropping may move another producer into this slot. */
+        while (p->slots[i].id != NONE && p->slots[i].timestamp_ms < older_than_ms &&
+               p->slots[i].txn_first_offset == NONE)
+            drop_slot(p, i);
+}
+
+/* ---- snapshot ---- */
+
+static void entry_write(uint8_t *p, const struct producer *e)
+{
+    const struct sent *last = e->count > 0 ? &e->sent[e->count - 1] : NULL;
+
+    put_u64(p, (uint64_t)e->id);
+    put_u16(p + 8, (uint16_t)e->epoch);
+    put_u32(p + 10, (uint32_t)(last != NULL ? last->last_sequence : NONE));
+    put_u64(p + 14, (uint64_t)(last != NULL ? last->last_offset : NONE));
+    put_u32(p + 22, (uint32_t)(last != NULL ? last->offset_delta : 0));
+    put_u64(p + 26, (uint64_t)e->timestamp_ms);
+    put_u32(p + 34, (uint32_t)e->coordinator_epoch);
+    put_u64(p + 38, (uint64_t)e->txn_first_offset);
+}
+
+/* Ids are not negative, so their bytes are in their order. */
+static int entry_compare(const void *a, const void *b)
+{
+    return memcmp(a, b, 8);
+}
+
+beck_status producers_snapshot_write(const struct producers *p, struct buf *out)
+{
+    size_t size = SNAPSHOT_HEADER + p->count * SNAPSHOT_ENTRY;
+    beck_status st = buf_reserve(out, size);
+    uint8_t *start, *at;
+
+    if (st != BECK_OK)
+        return st;
+    start = out->data + out->len;
+    at = start + SNAPSHOT_HEADER;
+    for (size_t i = 0; i < p->cap; i++)
+        if (p->slots[i].id != NONE) {
+            entry_write(at, &p->slots[i]);
+            at += SNAPSHOT_ENTRY;
+        }
+    assert(at == start + size);
+    qsort(start + SNAPSHOT_HEADER, p->count, SNAPSHOT_ENTRY, entry_compare);
+    put_u16(start, SNAPSHOT_VERSION);
+    put_u32(start + 6, (uint32_t)p->count);
+    put_u32(start + 2, crc32c(0, start + SNAPSHOT_CRC_FROM, size - SNAPSHOT_CRC_FROM));
+    out->len += size;
+    return BECK_OK;
+}
+
+static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_error *err)
+{
+    int64_t id = (int64_t)get_u64(bytes);
+    struct sent last = {
+        .last_sequence = (int32_t)get_u32(bytes + 10),
+        .last_offset = (int64_t)get_u64(bytes + 14),
+        .offset_delta = (int32_t)get_u32(bytes + 22),
+    };
+    struct producer *e;
+
+    if (id < 0 || find(p, id) != NULL)
+        return error_set(err, BECK_ECORRUPT,
+                         "damaged producer snapshot: producer %lld cannot be, or is there twice",
+                         (long long)id);
+    if (last.last_offset >= 0 &&
+        (last.last_sequence < 0 || last.offset_delta < 0 || last.offset_delta > last.last_offset))
+        return error_set(err, BECK_ECORRUPT,
+                         "damaged producer snapshot: the last batch of producer %lld cannot be",
+                         (long long)id);
+    e = take(p, id);
+    if (e == NULL)
+        return error_set(err, BECK_ENOMEM, "no memory left for the producers of a partition");
+    e->epoch = (int16_t)get_u16(bytes + 8);
+    e->timestamp_ms = (int64_t)get_u64(bytes + 26);
+    e->coordinator_epoch = (int32_t)get_u32(bytes + 34);
+    e->txn_first_offset = (int64_t)get_u64(bytes + 38);
+    if (last.last_offset >= 0) {
+        last.first_sequence = sequence_sub(last.last_sequence, last.offset_delta);
+        e->sent[0] = last;
+        e->count = 1;
+    }
+    return BECK_OK;
+}
+
+static void forget_all(struct producers *p)
+{
+    free(p->slots);
+    *p = (struct producers){0};
+}
+
+static beck_status header_check(beck_bytes file, beck_error *err)
+{
+    const uint8_t *p = file.data;
+
+    if (file.len < SNAPSHOT_HEADER)
+        return error_set(err, BECK_ECORRUPT, "damaged producer snapshot: it has only %zu bytes",
+                         file.len);
+    if (get_u16(p) != SNAPSHOT_VERSION)
+        return error_set(err, BECK_ECORRUPT,
+                         "a producer snapshot of version %u; only version 1 is read", get_u16(p));
+    if (get_u32(p + 2) != crc32c(0, p + SNAPSHOT_CRC_FROM, file.len - SNAPSHOT_CRC_FROM))
+        return error_set(err, BECK_ECORRUPT,
+                         "damaged producer snapshot: the checksum does not fit");
+    if ((file.len - SNAPSHOT_HEADER) % SNAPSHOT_ENTRY != 0 ||
+        (file.len - SNAPSHOT_HEADER) / SNAPSHOT_ENTRY != get_u32(p + 6))
+        return error_set(err, BECK_ECORRUPT,
+                         "damaged producer snapshot: %u producers do not fit into %zu bytes",
+                         get_u32(p + 6), file.len);
+    return BECK_OK;
+}
+
+beck_status producers_snapshot_read(struct producers *p, beck_bytes file, beck_error *err)
+{
+    beck_status st = header_check(file, err);
+
+    forget_all(p);
+    for (size_t at = SNAPSHOT_HEADER; st == BECK_OK && at < file.len; at += SNAPSHOT_ENTRY)
+        st = entry_read(p, (const uint8_t *)file.data + at, err);
+    if (st != BECK_OK)
+        forget_all(p);
+    return st;
+}

@@ -1,0 +1,620 @@
+/*
+ * Events as records of a batch, and back. The table of a record's bytes is in record.h.
+ *
+ * Two ideas make it quick. Writing: the room that a record can need at most is known beforehand, so
+ * it is taken once and the fields are written one behind the other without further checks; only the
+ * length in front has to be guessed, and a wrong guess costs one memmove. Reading: nothing is
+ * copied but the id that has to be made; header names are told apart by their length first.
+ */
+#include "log/record.h"
+
+#include "base/error.h"
+#include "event/time.h"
+
+#include <assert.h>
+
+#define NS_PER_MS 1000000
+#define VARINT_MAX 10
+#define LENGTH_MAX 5 /* varint of a size that fits an int32 */
+#define PRIORITY_MAX 255
+#define EXTENSION_NAME_MAX 64
+/* Everything in front of the headers but key and value: length, attributes, two deltas, two
+ * lengths, header count. */
+#define FIXED_MAX (LENGTH_MAX + 1 + VARINT_MAX + VARINT_MAX + LENGTH_MAX + LENGTH_MAX + LENGTH_MAX)
+
+/* ---- varints ---- */
+
+static inline uint64_t zigzag(int64_t v)
+{
+    return ((uint64_t)v << 1) ^ (uint64_t)(v >> 63);
+}
+
+static inline int64_t unzigzag(uint64_t v)
+{
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+static inline uint8_t *put_varint(uint8_t *p, int64_t value)
+{
+    uint64_t v = zigzag(value);
+
+    while (v >= 0x80) {
+        *p++ = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
+}
+
+size_t varint_write(uint8_t *p, int64_t value)
+{
+    return (size_t)(put_varint(p, value) - p);
+}
+
+size_t varint_size(int64_t value)
+{
+    uint64_t v = zigzag(value) | 1;
+
+    return (size_t)(63 - __builtin_clzll(v)) / 7 + 1;
+}
+
+size_t varint_read(const uint8_t *p, const uint8_t *end, int64_t *value)
+{
+    uint64_t v = 0;
+    size_t n = end - p < VARINT_MAX ? (size_t)(end - p) : VARINT_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        v |= (uint64_t)(p[i] & 0x7f) << (7 * i);
+        if (p[i] < 0x80) {
+            if (i == VARINT_MAX - 1 && p[i] > 1)
+                return 0; /* more than 64 bits */
+            *value = unzigzag(v);
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+/* Moves *p behind the varint; false: there is none. */
+static inline bool take_varint(const uint8_t **p, const uint8_t *end, int64_t *value)
+{
+    size_t n;
+
+    if (*p < end && **p < 0x80) {
+        *value = unzigzag(**p);
+        (*p)++;
+        return true;
+    }
+    n = varint_read(*p, end, value);
+    *p += n;
+    return n != 0;
+}
+
+/* ---- writing ---- */
+
+static inline size_t header_size(size_t name_len, size_t value_len)
+{
+    return 2 * LENGTH_MAX + name_len + value_len;
+}
+
+/* Whether the record's timestamp alone would lose something of the event's time. */
+static inline bool keeps_time(const beck_event *e)
+{
+    return e->time_ns < 0 || e->time_ns % NS_PER_MS != 0;
+}
+
+size_t record_size_max(const beck_event *e)
+{
+    size_t n = FIXED_MAX + e->subject.len + e->data.len;
+
+    n += header_size(7, e->type.len);
+    if (e->id.data != NULL)
+        n += header_size(5, e->id.len);
+    if (e->source.data != NULL)
+        n += header_size(9, e->source.len);
+    if (e->datacontenttype.data != NULL)
+        n += header_size(12, e->datacontenttype.len);
+    if (e->dataschema.data != NULL)
+        n += header_size(13, e->dataschema.len);
+    if (e->correlationid.data != NULL)
+        n += header_size(16, e->correlationid.len);
+    if (e->causationid.data != NULL)
+        n += header_size(14, e->causationid.len);
+    if (keeps_time(e))
+        n += header_size(7, TIME_TEXT_MAX);
+    if (e->deliver_at_ms != 0)
+        n += header_size(15, TIME_TEXT_MAX);
+    if (e->expires_at_ms != 0)
+        n += header_size(13, TIME_TEXT_MAX);
+    if (e->priority != 0)
+        n += header_size(11, 10);
+    for (size_t i = 0; i < e->extension_count; i++)
+        n += header_size(3 + e->extensions[i].name.len, e->extensions[i].value.len);
+    return n;
+}
+
+static inline uint8_t *put_bytes(uint8_t *p, beck_bytes b)
+{
+    p = put_varint(p, (int64_t)b.len);
+    if (b.len > 0)
+        memcpy(p, b.data, b.len);
+    return p + b.len;
+}
+
+static inline uint8_t *put_nullable(uint8_t *p, beck_bytes b)
+{
+    if (b.data == NULL) {
+        *p = 1; /* -1 */
+        return p + 1;
+    }
+    return put_bytes(p, b);
+}
+
+/* name_len is a constant below 64 wherever this is called: one byte of length, an inlined copy. */
+static inline uint8_t *put_header(uint8_t *p, const char *name, size_t name_len, beck_bytes value)
+{
+    *p++ = (uint8_t)(name_len << 1);
+    memcpy(p, name, name_len);
+    return put_bytes(p + name_len, value);
+}
+
+#define PUT(p, name, value) put_header(p, name, sizeof(name) - 1, value)
+
+static uint8_t *put_time(uint8_t *p, const char *name, size_t name_len, int64_t ns)
+{
+    char text[TIME_TEXT_MAX];
+
+    return put_header(p, name, name_len, bytes_of(text, time_format(ns, text)));
+}
+
+static int64_t ms_to_ns(int64_t ms)
+{
+    if (ms > INT64_MAX / NS_PER_MS)
+        ms = INT64_MAX / NS_PER_MS;
+    if (ms < INT64_MIN / NS_PER_MS)
+        ms = INT64_MIN / NS_PER_MS;
+    return ms * NS_PER_MS;
+}
+
+static uint8_t *put_priority(uint8_t *p, uint32_t priority)
+{
+    char digits[10];
+    size_t n = sizeof digits;
+
+    do {
+        digits[--n] = (char)('0' + priority % 10);
+        priority /= 10;
+    } while (priority > 0);
+    return PUT(p, "ce_priority", bytes_of(digits + n, sizeof digits - n));
+}
+
+static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
+{
+    if (e->dataschema.data != NULL)
+        p = PUT(p, "ce_dataschema", e->dataschema);
+    if (keeps_time(e))
+        p = put_time(p, "ce_time", 7, e->time_ns);
+    if (e->deliver_at_ms != 0)
+        p = put_time(p, "ce_deliverytime", 15, ms_to_ns(e->deliver_at_ms));
+    if (e->expires_at_ms != 0)
+        p = put_time(p, "ce_expirytime", 13, ms_to_ns(e->expires_at_ms));
+    if (e->priority != 0)
+        p = put_priority(p, e->priority);
+    for (size_t i = 0; i < e->extension_count; i++) {
+        p = put_varint(p, (int64_t)(3 + e->extensions[i].name.len));
+        memcpy(p, "ce_", 3);
+        memcpy(p + 3, e->extensions[i].name.data, e->extensions[i].name.len);
+        p = put_bytes(p + 3 + e->extensions[i].name.len, e->extensions[i].value);
+    }
+    return p;
+}
+
+static uint8_t *put_headers(uint8_t *p, const beck_event *e, beck_bytes bus)
+{
+    bool type = !bytes_equal(e->type, bus);
+    size_t rare = (size_t)(e->dataschema.data != NULL) + keeps_time(e) + (e->deliver_at_ms != 0) +
+                  (e->expires_at_ms != 0) + (e->priority != 0) + e->extension_count;
+    size_t count = rare + type + (e->id.data != NULL) + (e->source.data != NULL) +
+                   (e->datacontenttype.data != NULL) + (e->correlationid.data != NULL) +
+                   (e->causationid.data != NULL);
+
+    p = put_varint(p, (int64_t)count);
+    if (type)
+        p = PUT(p, "ce_type", e->type);
+    if (e->id.data != NULL)
+        p = PUT(p, "ce_id", e->id);
+    if (e->source.data != NULL)
+        p = PUT(p, "ce_source", e->source);
+    if (e->datacontenttype.data != NULL)
+        p = PUT(p, "content-type", e->datacontenttype);
+    if (e->correlationid.data != NULL)
+        p = PUT(p, "ce_correlationid", e->correlationid);
+    if (e->causationid.data != NULL)
+        p = PUT(p, "ce_causationid", e->causationid);
+    return rare > 0 ? put_rare_headers(p, e) : p;
+}
+
+beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
+                         int64_t timestamp_delta, int64_t offset_delta)
+{
+    size_t max = record_size_max(e);
+    size_t guess, prefix;
+    uint8_t *start, *body, *p;
+    beck_status st;
+
+    if (max > INT32_MAX)
+        return BECK_ELIMIT;
+    st = buf_reserve(out, max);
+    if (st != BECK_OK)
+        return st;
+    start = out->data + out->len;
+    guess = varint_size((int64_t)(max - LENGTH_MAX));
+    p = body = start + guess;
+    *p++ = 0; /* attributes: none are defined */
+    p = put_varint(p, timestamp_delta);
+    p = put_varint(p, offset_delta);
+    p = put_nullable(p, e->subject);
+    p = put_nullable(p, e->data);
+    p = put_headers(p, e, bus);
+    prefix = varint_size(p - body);
+    if (prefix != guess)
+        memmove(start + prefix, body, (size_t)(p - body));
+    put_varint(start, p - body);
+    out->len += prefix + (size_t)(p - body);
+    assert(prefix + (size_t)(p - body) <= max);
+    return BECK_OK;
+}
+
+/* ---- reading ---- */
+
+static size_t put_decimal(char *out, uint64_t v)
+{
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324"
+                                "25262728293031323334353637383940414243444546474849"
+                                "50515253545556575859606162636465666768697071727374"
+                                "75767778798081828384858687888990919293949596979899";
+    char digits[20];
+    size_t n = sizeof digits;
+
+    while (v >= 100) {
+        n -= 2;
+        memcpy(digits + n, pairs + 2 * (v % 100), 2);
+        v /= 100;
+    }
+    if (v >= 10) {
+        n -= 2;
+        memcpy(digits + n, pairs + 2 * v, 2);
+    } else {
+        digits[--n] = (char)('0' + v);
+    }
+    memcpy(out, digits + n, sizeof digits - n);
+    return sizeof digits - n;
+}
+
+void record_context_init(struct record_context *c, beck_bytes bus, uint32_t partition)
+{
+    assert(bus.len > 0 && bus.len < sizeof c->source - 1);
+    memset(c, 0, sizeof *c);
+    c->bus = bus;
+    c->partition = partition;
+    c->source[0] = '/';
+    memcpy(c->source + 1, bus.data, bus.len);
+    c->source_len = bus.len + 1;
+    memcpy(c->id_prefix, bus.data, bus.len);
+    c->id_prefix[bus.len] = '/';
+    c->id_prefix_len = bus.len + 1;
+    c->id_prefix_len += put_decimal(c->id_prefix + c->id_prefix_len, partition);
+    c->id_prefix[c->id_prefix_len++] = '/';
+}
+
+static beck_bytes make_id(const struct record_context *c, struct record_view *v)
+{
+    size_t n = c->id_prefix_len;
+
+    /* A copy of constant length is inlined; both arrays are longer. */
+    memcpy(v->id, c->id_prefix, 32);
+    if (n > 32)
+        memcpy(v->id + 32, c->id_prefix + 32, n - 32);
+    n += put_decimal(v->id + n, (uint64_t)v->offset);
+    return bytes_of(v->id, n);
+}
+
+/* The fields in front of the headers. */
+struct fields {
+    const uint8_t *headers, *end; /* first header; behind the record */
+    int64_t timestamp_delta, offset_delta, header_count;
+    beck_bytes key, value;
+};
+
+static inline bool take_bytes(const uint8_t **p, const uint8_t *end, bool nullable, beck_bytes *out)
+{
+    int64_t len;
+
+    if (!take_varint(p, end, &len))
+        return false;
+    if (len < 0) {
+        *out = (beck_bytes){NULL, 0};
+        return nullable && len == -1;
+    }
+    if (len > end - *p)
+        return false;
+    *out = bytes_of(*p, (size_t)len);
+    *p += len;
+    return true;
+}
+
+/* NULL, or what is wrong. */
+static const char *read_fields(beck_bytes records, size_t at, struct fields *f)
+{
+    const uint8_t *p = (const uint8_t *)records.data + at;
+    const uint8_t *end = (const uint8_t *)records.data + records.len;
+    int64_t len;
+
+    if (!take_varint(&p, end, &len))
+        return "its length is cut off";
+    if (len < 1 || len > end - p)
+        return "its length passes the end of the batch";
+    end = p + len;
+    p++; /* attributes */
+    if (!take_varint(&p, end, &f->timestamp_delta) || !take_varint(&p, end, &f->offset_delta))
+        return "its timestamp or offset is cut off";
+    if (f->offset_delta < 0 || f->offset_delta > INT32_MAX)
+        return "its offset cannot be";
+    if (!take_bytes(&p, end, true, &f->key))
+        return "the length of its key does not fit";
+    if (!take_bytes(&p, end, true, &f->value))
+        return "the length of its value does not fit";
+    /* A header is at least two bytes. */
+    if (!take_varint(&p, end, &f->header_count) || f->header_count < 0 ||
+        f->header_count > (end - p) / 2)
+        return "the number of its headers does not fit";
+    f->headers = p;
+    f->end = end;
+    return NULL;
+}
+
+/* Offset and timestamp; NULL or what is wrong. */
+static inline const char *place(const struct fields *f, int64_t base_offset,
+                                int64_t base_timestamp_ms, int64_t *offset, int64_t *timestamp_ms)
+{
+    if (__builtin_add_overflow(base_offset, f->offset_delta, offset) || *offset < 0)
+        return "its offset cannot be";
+    if (__builtin_add_overflow(base_timestamp_ms, f->timestamp_delta, timestamp_ms))
+        return "its timestamp cannot be";
+    return NULL;
+}
+
+static beck_status damaged(size_t at, const char *what, beck_error *err)
+{
+    return error_set(err, BECK_ECORRUPT, "the record at byte %zu of its batch is damaged: %s", at,
+                     what);
+}
+
+/* The attributes that have a place of their own: an extension may not have their names. */
+enum attribute {
+    NO_ATTRIBUTE,
+    A_ID,
+    A_TYPE,
+    A_TIME,
+    A_DATA,
+    A_SOURCE,
+    A_SUBJECT,
+    A_PRIORITY,
+    A_DATASCHEMA,
+    A_EXPIRYTIME,
+    A_CAUSATIONID,
+    A_SPECVERSION,
+    A_DELIVERYTIME,
+    A_CORRELATIONID,
+    A_DATACONTENTTYPE
+};
+
+#define IS(text) (memcmp(name, text, sizeof(text) - 1) == 0)
+
+static enum attribute attribute_of(const char *name, size_t len)
+{
+    switch (len) {
+    case 2:
+        return IS("id") ? A_ID : NO_ATTRIBUTE;
+    case 4:
+        return IS("type") ? A_TYPE : IS("time") ? A_TIME : IS("data") ? A_DATA : NO_ATTRIBUTE;
+    case 6:
+        return IS("source") ? A_SOURCE : NO_ATTRIBUTE;
+    case 7:
+        return IS("subject") ? A_SUBJECT : NO_ATTRIBUTE;
+    case 8:
+        return IS("priority") ? A_PRIORITY : NO_ATTRIBUTE;
+    case 10:
+        return IS("dataschema") ? A_DATASCHEMA : IS("expirytime") ? A_EXPIRYTIME : NO_ATTRIBUTE;
+    case 11:
+        return IS("causationid") ? A_CAUSATIONID : IS("specversion") ? A_SPECVERSION : NO_ATTRIBUTE;
+    case 12:
+        return IS("deliverytime") ? A_DELIVERYTIME : NO_ATTRIBUTE;
+    case 13:
+        return IS("correlationid") ? A_CORRELATIONID : NO_ATTRIBUTE;
+    case 15:
+        return IS("datacontenttype") ? A_DATACONTENTTYPE : NO_ATTRIBUTE;
+    default:
+        return NO_ATTRIBUTE;
+    }
+}
+
+static void add_extension(struct record_view *v, beck_bytes name, beck_bytes value)
+{
+    const uint8_t *text = name.data;
+    beck_event *e = &v->event;
+
+    if (name.len == 0 || name.len > EXTENSION_NAME_MAX || value.data == NULL ||
+        e->extension_count == EVENT_EXTENSIONS_MAX)
+        return;
+    for (size_t i = 0; i < name.len; i++)
+        if (!((text[i] >= 'a' && text[i] <= 'z') || (text[i] >= '0' && text[i] <= '9')))
+            return;
+    for (size_t i = 0; i < e->extension_count; i++)
+        if (bytes_equal(v->extensions[i].name, name))
+            return; /* the first one stands */
+    v->extensions[e->extension_count++] = (beck_attribute){name, value};
+}
+
+/* A time that cannot be read leaves *ms as it was: the header then stays in the record only. */
+static void read_ms(beck_bytes text, int64_t *ms)
+{
+    int64_t ns;
+
+    if (!time_parse(text, &ns))
+        return;
+    *ms = ns / NS_PER_MS - (ns % NS_PER_MS < 0);
+}
+
+static void set_attribute(struct record_view *v, enum attribute a, beck_bytes name,
+                          beck_bytes value)
+{
+    beck_event *e = &v->event;
+    uint64_t number;
+    int64_t ns;
+
+    switch (a) {
+    case NO_ATTRIBUTE:
+        add_extension(v, name, value);
+        break;
+    case A_ID:
+        e->id = value;
+        break;
+    case A_TYPE:
+        e->type = value;
+        break;
+    case A_TIME:
+        if (time_parse(value, &ns))
+            e->time_ns = ns;
+        break;
+    case A_SOURCE:
+        e->source = value;
+        break;
+    case A_SUBJECT:
+        e->subject = value;
+        break;
+    case A_PRIORITY:
+        if (bytes_to_u64(value, &number) && number <= PRIORITY_MAX)
+            e->priority = (uint32_t)number;
+        break;
+    case A_DATASCHEMA:
+        e->dataschema = value;
+        break;
+    case A_EXPIRYTIME:
+        read_ms(value, &e->expires_at_ms);
+        break;
+    case A_CAUSATIONID:
+        e->causationid = value;
+        break;
+    case A_DELIVERYTIME:
+        read_ms(value, &e->deliver_at_ms);
+        break;
+    case A_CORRELATIONID:
+        e->correlationid = value;
+        break;
+    case A_DATACONTENTTYPE:
+        if (e->datacontenttype.data == NULL)
+            e->datacontenttype = value;
+        break;
+    case A_DATA:
+    case A_SPECVERSION:
+        break;
+    }
+}
+
+static inline void take_header(struct record_view *v, beck_bytes name, beck_bytes value)
+{
+    const char *text = name.data;
+
+    if (name.len > 3 && memcmp(text, "ce_", 3) == 0) {
+        enum attribute a = attribute_of(text + 3, name.len - 3);
+
+        if (value.data != NULL)
+            set_attribute(v, a, bytes_of(text + 3, name.len - 3), value);
+    } else if (name.len == 12 && memcmp(text, "content-type", 12) == 0) {
+        if (value.data != NULL)
+            v->event.datacontenttype = value;
+    } else if (attribute_of(text, name.len) == NO_ATTRIBUTE) {
+        add_extension(v, name, value);
+    }
+}
+
+/* Everything that a record without headers says. */
+static void view_init(struct record_view *v, const struct record_context *c, const struct fields *f)
+{
+    beck_event *e = &v->event;
+
+    memset(e, 0, sizeof *e);
+    v->key = f->key;
+    v->value_is_null = f->value.data == NULL;
+    e->type = c->bus;
+    e->subject = f->key;
+    e->source = bytes_of(c->source, c->source_len);
+    e->data = f->value;
+    e->time_ns = v->timestamp_ms < 0 ? 0 : ms_to_ns(v->timestamp_ms);
+    e->extensions = v->extensions;
+    e->bus = c->bus;
+    e->position = (beck_position){c->partition, v->offset};
+}
+
+beck_status record_read(beck_bytes records, size_t *at, const struct record_context *c,
+                        int64_t base_offset, int64_t base_timestamp_ms, struct record_view *out,
+                        beck_error *err)
+{
+    struct fields f;
+    const uint8_t *p;
+    const char *wrong = read_fields(records, *at, &f);
+
+    if (wrong == NULL)
+        wrong = place(&f, base_offset, base_timestamp_ms, &out->offset, &out->timestamp_ms);
+    if (wrong != NULL)
+        return damaged(*at, wrong, err);
+    view_init(out, c, &f);
+    p = f.headers;
+    for (int64_t i = 0; i < f.header_count; i++) {
+        beck_bytes name, value;
+
+        if (!take_bytes(&p, f.end, false, &name) || !take_bytes(&p, f.end, true, &value))
+            return damaged(*at, "the length of a header does not fit", err);
+        take_header(out, name, value);
+    }
+    if (p != f.end)
+        return damaged(*at, "bytes are left behind its headers", err);
+    if (out->event.id.data == NULL)
+        out->event.id = make_id(c, out);
+    *at = (size_t)(f.end - (const uint8_t *)records.data);
+    return BECK_OK;
+}
+
+beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
+                        int64_t base_timestamp_ms, int64_t *offset, int64_t *timestamp_ms,
+                        beck_bytes *key, bool *value_is_null, beck_bytes *whole, beck_error *err)
+{
+    struct fields f;
+    const uint8_t *p;
+    int64_t record_offset, record_ms;
+    const char *wrong = read_fields(records, *at, &f);
+
+    if (wrong == NULL)
+        wrong = place(&f, base_offset, base_timestamp_ms, &record_offset, &record_ms);
+    if (wrong != NULL)
+        return damaged(*at, wrong, err);
+    p = f.headers;
+    for (int64_t i = 0; i < f.header_count; i++) {
+        beck_bytes name, value;
+
+        if (!take_bytes(&p, f.end, false, &name) || !take_bytes(&p, f.end, true, &value))
+            return damaged(*at, "the length of a header does not fit", err);
+    }
+    if (p != f.end)
+        return damaged(*at, "bytes are left behind its headers", err);
+    *offset = record_offset;
+    *timestamp_ms = record_ms;
+    *key = f.key;
+    *value_is_null = f.value.data == NULL;
+    if (whole != NULL)
+        *whole = bytes_of((const uint8_t *)records.data + *at,
+                          (size_t)(f.end - (const uint8_t *)records.data) - *at);
+    *at = (size_t)(f.end - (const uint8_t *)records.data);
+    return BECK_OK;
+}
