@@ -29,12 +29,21 @@ bool trie_remove(struct trie *t, beck_bytes pattern,
                  void *value); /* one occurrence; false: not there */
 size_t trie_count(const struct trie *t);
 
+/* All zero at first. One per thread that matches: the walk keeps its marks here and not in the
+ * trie, so that several threads may match at once under a read lock. */
 struct trie_matches {
     void **values; /* owned, kept from match to match: no allocation once it is large enough */
     size_t count, cap;
+    struct trie_list {
+        uint32_t *node;
+        size_t count, cap;
+    } now, next, live, marked; /* of the walk, see trie.c */
+    uint64_t *marks;
+    size_t mark_words;
 };
 /* Sets m to the values of every pattern that matches; a value under several matching patterns comes
- * once per pattern, in no order. */
+ * once per pattern, in no order. BECK_EINVAL: the type is longer than EVENT_TYPE_MAX; BECK_ENOMEM.
+ */
 beck_status trie_match(const struct trie *t, beck_bytes type, struct trie_matches *m);
 void trie_matches_release(struct trie_matches *m);
 
