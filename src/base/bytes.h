@@ -3,7 +3,8 @@
  *
  * A slice (beck_bytes) borrows. A buffer owns, and never grows beyond the ceiling that it was
  * given: an append that would is refused with BECK_ELIMIT (BECK_ENOMEM when memory is short) and
- * leaves it as it was. Invariant: data is valid for cap bytes, len <= cap <= max.
+ * leaves it as it was. Invariant: data is valid for cap bytes (and one for a NUL), len <= cap <=
+ * max.
  */
 #ifndef BECK_BASE_BYTES_H
 #define BECK_BASE_BYTES_H
@@ -48,7 +49,7 @@ beck_status buf_append_byte(struct buf *b, uint8_t byte);
 beck_status buf_append_text(struct buf *b, const char *text);
 beck_status buf_printf(struct buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* A NUL behind len, not counted in it, so that data can be used as text. */
+/* A NUL behind len, not counted in it nor in max, so that data can be used as text. */
 beck_status buf_terminate(struct buf *b);
 static inline beck_bytes buf_bytes(const struct buf *b)
 {

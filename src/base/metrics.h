@@ -38,8 +38,9 @@ struct metric_family *metrics_histogram(struct metrics *m, const char *name, con
                                         const char *const *label_names, size_t series_max,
                                         const double *bounds, size_t count);
 
-/* The series with these label values (in the order of the names); never NULL for a family that is
- * not NULL: falls back to "other". Stays valid until metrics_free, or until the series is removed.
+/* The series with these label values (in the order of the names; NULL for a family without labels);
+ * never NULL for a family that is not NULL: falls back to "other", also for values that are not
+ * UTF-8 or longer than 1,024 bytes. Stays valid until metrics_free, or until the series is removed.
  */
 struct counter *metric_counter(struct metric_family *f, const beck_bytes *values);
 struct gauge *metric_gauge(struct metric_family *f, const beck_bytes *values);
@@ -60,7 +61,8 @@ static inline void gauge_add(struct gauge *g, int64_t n)
 }
 void histogram_record(struct histogram *h, double value);
 
-/* Prometheus text format 0.0.4: families in order of name, label values escaped. */
+/* Prometheus text format 0.0.4: families in order of name, label values escaped. Series that nobody
+ * asked for are left out. On failure `out` is as it was. */
 beck_status metrics_write(struct metrics *m, struct buf *out);
 
 #endif

@@ -4,9 +4,11 @@
 
 #include "base/clock.h"
 #include "base/rng.h"
+#include <stddef.h>
 
 #define UUID_TEXT_LEN 36
 
+/* In order when made 250 ns apart or more; unique in any case. */
 void uuid_v7(struct clock *clock, struct rng *rng, uint8_t out[16]);
 /* Version 5 of RFC 9562 section 5.5 (SHA-1 over namespace and name) in the URL namespace: the same
  * name gives the same id. */

@@ -65,8 +65,8 @@ bool vfs_exists(struct vfs *v, const char *path);
  * the process that holds it. */
 beck_status vfs_lock(struct vfs *v, const char *path, struct file **out, beck_error *err);
 
-/* Whole small files. Write: to "<path>.tmp", synced, renamed, directory synced. Read: at most max
- * bytes, else BECK_ELIMIT. */
+/* Whole small files. Write: to "<path>.tmp", synced, renamed, directory synced. Read: replaces what
+ * is in out; at most max bytes, else BECK_ELIMIT; on failure out is as it was. */
 beck_status vfs_write_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err);
 struct buf;
 beck_status vfs_read_file(struct vfs *v, const char *path, size_t max, struct buf *out,
@@ -76,8 +76,9 @@ struct vfs *vfs_posix(void); /* the system's; not to be freed */
 
 /* ---- the disk that lies (vfs_sim.c): everything in memory, for tests ---- */
 
+/* Has a root ("/", which relative paths begin at too) and nothing in it; knows no "..". */
 struct vfs *vfs_sim_new(uint64_t seed);
-void vfs_sim_free(struct vfs *v);
+void vfs_sim_free(struct vfs *v); /* every file was closed; NULL allowed */
 
 enum vfs_fault_op {
     VFS_OP_WRITE = 1,
@@ -93,7 +94,9 @@ enum vfs_fault_op {
 };
 /* The nth call (1 is the next) of one of the operations fails with `code`: once, or it and all
  * after it. A failing write leaves a random part behind. A failing sync leaves it open which bytes
- * reached the device, and marks them clean (as Linux does). nth 0: no fault. */
+ * reached the device, and marks them clean (as Linux does). nth 0: no fault. OPEN counts vfs_lock,
+ * WRITE file_reserve, UNLINK vfs_rmdir too; list, size and exists are not counted. The fault set
+ * stays over crash and kill. */
 void vfs_sim_fail(struct vfs *v, unsigned ops, uint64_t nth, bool forever, beck_status code);
 void vfs_sim_capacity(
     struct vfs *v,
@@ -105,7 +108,9 @@ void vfs_sim_crash(struct vfs *v);
 /* End of the process: as crash, but everything written survives. */
 void vfs_sim_kill(struct vfs *v);
 /* From the nth write-like call on (write, truncate, sync, rename, unlink, mkdir, sync_dir) every
- * call fails as if the power had gone: then vfs_sim_crash. 0: never. */
+ * call fails as if the power had gone: then vfs_sim_crash (or kill), which brings it back. 0:
+ * never.
+ */
 void vfs_sim_stop_at(struct vfs *v, uint64_t nth);
 /* Flips one bit, for corruption tests. */
 void vfs_sim_flip(struct vfs *v, const char *path, int64_t byte, int bit);
