@@ -1,0 +1,495 @@
+/* Handlers: an event goes in, a verdict comes out, whatever the program does. */
+#include "cli/handler.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "cli/value.h"
+#include "event/json.h"
+#include "event/time.h"
+#include <ctype.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define INPUT_MAX (128u << 20)    /* an event of 64 MiB, escaped */
+#define ATTRIBUTES_MAX (8u << 20) /* 64 extensions of 64 KiB, and the rest */
+#define ATTRIBUTES_COUNT_MAX 128  /* CE_* and BECK_*: 13 and 64 extensions */
+#define PAUSE_FIRST_MS 100
+#define PAUSE_MAX_MS 10000
+
+extern char **environ;
+
+static int64_t now_ns(void)
+{
+    return clock_mono_ns(clock_system());
+}
+
+void handler_init(struct handler *h, const struct handler_options *options)
+{
+    *h = (struct handler){.options = options};
+    buf_init(&h->input, INPUT_MAX);
+    buf_init(&h->attributes, ATTRIBUTES_MAX);
+}
+
+void handler_release(struct handler *h)
+{
+    child_end(&h->child, false, h->options->grace_ms);
+    buf_release(&h->input);
+    buf_release(&h->attributes);
+    free(h->environment);
+    h->environment = NULL;
+}
+
+int64_t handler_ready_at(const struct handler *h)
+{
+    return h->child.pid == 0 ? h->start_at_ns : 0;
+}
+
+/* ---- what the program is given ---- */
+
+/* "NAME=value" and a NUL. A value with a NUL cannot be passed on: it is left out. */
+static beck_status add_attribute(struct buf *b, const char *prefix, beck_bytes name,
+                                 beck_bytes value)
+{
+    if (!value.data || memchr(value.data, 0, value.len)) {
+        return BECK_OK;
+    }
+    beck_status status = buf_append_text(b, prefix);
+    for (size_t i = 0; i < name.len && !status; i++) {
+        int upper = toupper(((const unsigned char *)name.data)[i]);
+        status = buf_append_byte(b, (uint8_t)upper);
+    }
+    status = status ? status : buf_append_byte(b, '=');
+    status = status ? status : buf_append(b, value.data, value.len);
+    return status ? status : buf_append_byte(b, 0);
+}
+
+static beck_status add_number(struct buf *b, const char *name, int64_t number)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    return add_attribute(b, name, bytes_of("", 0), beck_str(text));
+}
+
+static beck_status add_time(struct buf *b, const char *name, int64_t ns)
+{
+    char text[TIME_TEXT_MAX];
+    time_format(ns, text);
+    return add_attribute(b, name, (beck_bytes){0}, beck_str(text));
+}
+
+static beck_status add_event(struct buf *b, const beck_event *e)
+{
+    const struct {
+        const char *name;
+        beck_bytes value;
+    } plain[] = {{"CE_TYPE", e->type},
+                 {"CE_ID", e->id},
+                 {"CE_SUBJECT", e->subject},
+                 {"CE_SOURCE", e->source},
+                 {"CE_BUS", e->bus},
+                 {"CE_DATACONTENTTYPE", e->datacontenttype},
+                 {"CE_DATASCHEMA", e->dataschema},
+                 {"CE_CORRELATIONID", e->correlationid},
+                 {"CE_CAUSATIONID", e->causationid}};
+    beck_bytes no_name = {0};
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < sizeof plain / sizeof *plain && !status; i++) {
+        status = add_attribute(b, plain[i].name, no_name, plain[i].value);
+    }
+    for (size_t i = 0; i < e->extension_count && !status; i++) {
+        status = add_attribute(b, "CE_", e->extensions[i].name, e->extensions[i].value);
+    }
+    status = status ? status : add_time(b, "CE_TIME", e->time_ns);
+    if (e->priority && !status) {
+        status = add_number(b, "CE_PRIORITY", e->priority);
+    }
+    char position[320];
+    snprintf(position, sizeof position, "%.*s/%u/%lld", (int)e->bus.len, (const char *)e->bus.data,
+             e->position.partition, (long long)e->position.offset);
+    return status ? status : add_attribute(b, "BECK_POSITION", no_name, beck_str(position));
+}
+
+/* Pointers to our own environment, then to the strings in h->attributes. */
+static beck_status point_environment(struct handler *h)
+{
+    size_t inherited = 0;
+    while (environ[inherited]) {
+        inherited++;
+    }
+    size_t need = inherited + ATTRIBUTES_COUNT_MAX + 1;
+    if (need > h->environment_cap) {
+        char **grown = realloc(h->environment, need * sizeof *grown);
+        if (!grown) {
+            return BECK_ENOMEM;
+        }
+        h->environment = grown;
+        h->environment_cap = need;
+    }
+    size_t count = 0;
+    for (size_t i = 0; i < inherited; i++) {
+        if (strncmp(environ[i], "CE_", 3) != 0) { /* of an event that we may ourselves stem from */
+            h->environment[count++] = environ[i];
+        }
+    }
+    char *at = (char *)h->attributes.data, *end = at + h->attributes.len;
+    for (; at < end && count + 1 < need; at += strlen(at) + 1) {
+        h->environment[count++] = at;
+    }
+    h->environment[count] = NULL;
+    return BECK_OK;
+}
+
+/* event NULL: of a persistent process, which serves many. */
+static beck_status prepare_environment(struct handler *h, const beck_event *event, uint32_t attempt)
+{
+    buf_clear(&h->attributes);
+    beck_status status = BECK_OK;
+    if (h->options->queue) {
+        status = add_attribute(&h->attributes, "BECK_QUEUE", (beck_bytes){0},
+                               beck_str(h->options->queue));
+    }
+    if (event && !status) {
+        status = add_number(&h->attributes, "BECK_ATTEMPT", attempt);
+    }
+    if (event && !status) {
+        status = add_event(&h->attributes, event);
+    }
+    return status ? status : point_environment(h);
+}
+
+static beck_status prepare_input(struct handler *h, const beck_event *event, beck_error *err)
+{
+    char *text;
+    size_t len;
+    beck_status status = beck_format(event, BECK_FORM_CLOUDEVENTS, &text, &len, err);
+    if (status) {
+        return status;
+    }
+    buf_clear(&h->input);
+    status = buf_append(&h->input, text, len);
+    status = status ? status : buf_append_byte(&h->input, '\n');
+    beck_text_free(text);
+    return status ? error_set(err, status, "no memory for an event of %zu bytes", len) : BECK_OK;
+}
+
+/* ---- running ---- */
+
+/* Why a run ended early. */
+enum stop { STOP_NONE, STOP_LATE, STOP_WOKEN };
+
+/* Waits for one of `events` of the child until the deadline, with beats. */
+static enum stop wait_for(struct handler *h, struct child *c, unsigned events, int64_t deadline_ns)
+{
+    const struct handler_options *o = h->options;
+    int64_t beat_ns = o->beat_ms > 0 && h->beat ? o->beat_ms * 1000000 : 0;
+    int64_t next_beat = beat_ns ? now_ns() + beat_ns : INT64_MAX;
+    for (;;) {
+        int64_t until = next_beat < deadline_ns ? next_beat : deadline_ns;
+        unsigned found = child_wait(c, o->wake_fd, until);
+        if (found & events) {
+            return STOP_NONE;
+        }
+        if (found & CHILD_WOKEN) {
+            return STOP_WOKEN;
+        }
+        if (now_ns() >= deadline_ns) {
+            return STOP_LATE;
+        }
+        if (now_ns() >= next_beat) {
+            h->beat(h->beat_ctx);
+            next_beat = now_ns() + beat_ns;
+        }
+    }
+}
+
+static int64_t deadline_of(const struct handler_options *o)
+{
+    return o->deadline_ms >= 0 ? now_ns() + o->deadline_ms * 1000000 : INT64_MAX;
+}
+
+/* "exit 3: last words", "signal 9 (Killed)", "deadline of 5s passed: last words" */
+static void explain(const struct child *c, const char *cause, char *why)
+{
+    char words[HANDLER_WHY_MAX];
+    int used = snprintf(why, HANDLER_WHY_MAX, "%s", cause);
+    child_last_words(c, words, HANDLER_WHY_MAX - (size_t)used - 2);
+    if (*words) {
+        snprintf(why + used, (size_t)(HANDLER_WHY_MAX - used), ": %s", words);
+    }
+}
+
+static void explain_end(const struct child *c, char *why)
+{
+    char cause[64];
+    if (WIFSIGNALED(c->wait_status)) {
+        int number = WTERMSIG(c->wait_status);
+        snprintf(cause, sizeof cause, "signal %d (%s)", number, strsignal(number));
+    } else {
+        snprintf(cause, sizeof cause, "exit %d", WEXITSTATUS(c->wait_status));
+    }
+    explain(c, cause, why);
+}
+
+static void explain_late(const struct handler *h, const struct child *c, char *why)
+{
+    char limit[VALUE_TEXT_MAX], cause[96];
+    value_duration_text(h->options->deadline_ms, limit);
+    snprintf(cause, sizeof cause, "deadline of %s passed", limit);
+    explain(c, cause, why);
+}
+
+/* A failure to prepare or to start: this event's (*verdict), or everybody's. */
+static enum handler_result not_started(beck_status status, const beck_error *err,
+                                       beck_verdict *verdict, char *why)
+{
+    if (status == BECK_ENOENT || status == BECK_EINVAL) {
+        return HANDLER_UNUSABLE;
+    }
+    snprintf(why, HANDLER_WHY_MAX, "%.*s", HANDLER_WHY_MAX - 1, err->text);
+    *verdict = BECK_RETRY;
+    return HANDLER_VERDICT;
+}
+
+static enum handler_result run_once(struct handler *h, const beck_event *event, uint32_t attempt,
+                                    beck_verdict *verdict, char *why, beck_error *err)
+{
+    const struct handler_options *o = h->options;
+    beck_status status = prepare_environment(h, event, attempt);
+    if (status) {
+        error_set(err, status, "no memory for the environment of '%s'", o->program[0]);
+        return not_started(status, err, verdict, why);
+    }
+    struct child c;
+    status = child_start(&c, &(struct child_options){o->program, h->environment, false}, err);
+    if (status) {
+        return not_started(status, err, verdict, why);
+    }
+    child_send(&c, buf_bytes(&h->input), true);
+    enum stop stop = wait_for(h, &c, CHILD_ENDED, deadline_of(o));
+    child_end(&c, true, o->grace_ms);
+    if (stop == STOP_WOKEN) {
+        return HANDLER_WOKEN;
+    }
+    *verdict = o->failure;
+    if (stop == STOP_LATE) {
+        explain_late(h, &c, why);
+        return HANDLER_VERDICT;
+    }
+    if (WIFEXITED(c.wait_status) && WEXITSTATUS(c.wait_status) == 0) {
+        *verdict = BECK_SETTLE;
+        return HANDLER_VERDICT;
+    }
+    if (WIFEXITED(c.wait_status) && WEXITSTATUS(c.wait_status) == o->retry_exit) {
+        *verdict = BECK_RETRY;
+    }
+    explain_end(&c, why);
+    return HANDLER_VERDICT;
+}
+
+/* ---- persistent processes ---- */
+
+/* "retry the database is away": whether the line begins with the word; the rest is why. */
+static bool answer_word(beck_bytes line, const char *word, char *why)
+{
+    const char *text = line.data;
+    size_t len = strlen(word);
+    if (line.len < len || memcmp(text, word, len) != 0 ||
+        (line.len > len && text[len] != ' ' && text[len] != ':')) {
+        return false;
+    }
+    size_t at = len;
+    while (at < line.len && (text[at] == ' ' || text[at] == ':')) {
+        at++;
+    }
+    snprintf(why, HANDLER_WHY_MAX, "%.*s", (int)(line.len - at), text + at);
+    return true;
+}
+
+static bool answer_json(beck_bytes line, beck_verdict *verdict, char *why)
+{
+    struct json_reader r;
+    struct json_token t, value;
+    bool found = false;
+    json_reader_init(&r, line);
+    if (json_next(&r, &t, NULL) || t.kind != JSON_OBJECT) {
+        return false;
+    }
+    while (!json_next(&r, &t, NULL) && t.kind == JSON_NAME) {
+        if (bytes_equal_text(t.raw, "verdict")) {
+            if (json_next(&r, &value, NULL) || value.kind != JSON_STRING) {
+                return false;
+            }
+            found = true;
+            if (bytes_equal_text(value.raw, "settle")) {
+                *verdict = BECK_SETTLE;
+            } else if (bytes_equal_text(value.raw, "retry")) {
+                *verdict = BECK_RETRY;
+            } else if (bytes_equal_text(value.raw, "reject")) {
+                *verdict = BECK_REJECT;
+            } else {
+                return false;
+            }
+        } else if (bytes_equal_text(t.raw, "why")) {
+            struct buf text;
+            buf_init(&text, CHILD_LINE_MAX);
+            if (json_next(&r, &value, NULL) || value.kind != JSON_STRING ||
+                json_unescape(&value, &text, NULL)) {
+                buf_release(&text);
+                return false;
+            }
+            snprintf(why, HANDLER_WHY_MAX, "%.*s", (int)text.len, (const char *)text.data);
+            buf_release(&text);
+        } else {
+            beck_bytes skipped;
+            if (json_skip_value(&r, &skipped, NULL)) {
+                return false;
+            }
+        }
+    }
+    return found && t.kind == JSON_OBJECT_END;
+}
+
+static bool read_answer(beck_bytes line, beck_verdict *verdict, char *why)
+{
+    while (line.len > 0 && isspace(((const unsigned char *)line.data)[line.len - 1])) {
+        line.len--;
+    }
+    if (line.len > 0 && *(const char *)line.data == '{') {
+        return answer_json(line, verdict, why);
+    }
+    if (answer_word(line, "retry", why)) {
+        *verdict = BECK_RETRY;
+        return true;
+    }
+    if (answer_word(line, "reject", why)) {
+        *verdict = BECK_REJECT;
+        return true;
+    }
+    *verdict = BECK_SETTLE;
+    return bytes_equal_text(line, "ok");
+}
+
+/* Ends the process; the next is started after a pause. */
+static void drop_process(struct handler *h)
+{
+    bool ending = h->child.out_ended; /* by itself: its exit status says why */
+    child_end(&h->child, !ending, h->options->grace_ms);
+    h->pause_ms = h->pause_ms ? h->pause_ms * 2 : PAUSE_FIRST_MS;
+    h->pause_ms = h->pause_ms > PAUSE_MAX_MS ? PAUSE_MAX_MS : h->pause_ms;
+    h->start_at_ns = now_ns() + h->pause_ms * 1000000;
+}
+
+/* A process that is alive and silent; one that died or spoke unasked since its last answer is
+ * replaced, which costs no event its attempt. */
+static beck_status ensure_process(struct handler *h, beck_error *err)
+{
+    if (h->child.pid != 0) {
+        unsigned found = child_wait(&h->child, -1, 0);
+        if (!(found & (CHILD_ENDED | CHILD_LINE)) && h->child.output.len == 0) {
+            return BECK_OK;
+        }
+        drop_process(h);
+    }
+    beck_status status = prepare_environment(h, NULL, 0);
+    if (status) {
+        return error_set(err, status, "no memory for the environment of '%s'",
+                         h->options->program[0]);
+    }
+    struct child_options o = {h->options->program, h->environment, true};
+    return child_start(&h->child, &o, err);
+}
+
+static enum handler_result run_persistent(struct handler *h, beck_verdict *verdict, char *why,
+                                          beck_error *err)
+{
+    beck_status status = ensure_process(h, err);
+    if (status) {
+        h->child.pid = 0;
+        return not_started(status, err, verdict, why);
+    }
+    struct child *c = &h->child;
+    c->tail_len = 0; /* last words are those of this event */
+    child_send(c, buf_bytes(&h->input), false);
+    enum stop stop = wait_for(h, c, CHILD_LINE | CHILD_ENDED, deadline_of(h->options));
+    if (stop == STOP_WOKEN) {
+        child_end(c, true, h->options->grace_ms);
+        return HANDLER_WOKEN;
+    }
+    beck_bytes line;
+    *verdict = h->options->failure;
+    if (stop == STOP_LATE) {
+        drop_process(h);
+        explain_late(h, c, why);
+    } else if (child_line(c, &line) && read_answer(line, verdict, why)) {
+        child_line_drop(c);
+        h->pause_ms = 0;
+        if (c->input.len > 0) {
+            drop_process(h); /* answered without reading: out of step from here on */
+        }
+    } else if (c->output.len > 0) {
+        if (!child_line(c, &line)) {
+            line = buf_bytes(&c->output);
+        }
+        snprintf(why, HANDLER_WHY_MAX,
+                 "the program answered '%.*s': it must answer ok, retry or reject",
+                 (int)(line.len < 60 ? line.len : 60), (const char *)line.data);
+        *verdict = h->options->failure;
+        drop_process(h);
+    } else {
+        drop_process(h);
+        explain_end(c, why);
+    }
+    return HANDLER_VERDICT;
+}
+
+enum handler_result handler_run(struct handler *h, const beck_event *event, uint32_t attempt,
+                                beck_verdict *verdict, char *why, beck_error *err)
+{
+    why[0] = '\0';
+    beck_status status = prepare_input(h, event, err);
+    if (status) {
+        return not_started(status == BECK_EINVAL ? BECK_EIO : status, err, verdict, why);
+    }
+    if (h->options->persistent) {
+        return run_persistent(h, verdict, why, err);
+    }
+    return run_once(h, event, attempt, verdict, why, err);
+}
+
+/* ---- finding the program ---- */
+
+static bool can_run(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
+beck_status handler_check(char *const *program, beck_error *err)
+{
+    const char *name = program[0];
+    if (strchr(name, '/')) {
+        if (can_run(name)) {
+            return BECK_OK;
+        }
+        return access(name, F_OK) == 0
+                   ? error_set(err, BECK_EINVAL, "'%s' cannot be run: make it executable", name)
+                   : error_set(err, BECK_ENOENT, "no program '%s': give its path", name);
+    }
+    const char *at = getenv("PATH");
+    at = at ? at : "/usr/local/bin:/usr/bin:/bin";
+    while (*at) {
+        char path[4096];
+        size_t len = strcspn(at, ":");
+        int n = snprintf(path, sizeof path, "%.*s/%s", (int)len, at, name);
+        if (n > 0 && (size_t)n < sizeof path && can_run(path)) {
+            return BECK_OK;
+        }
+        at += len + (at[len] == ':');
+    }
+    return error_set(err, BECK_ENOENT, "no program '%s' in PATH: give its path, as in ./%s", name,
+                     name);
+}
