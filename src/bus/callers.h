@@ -9,39 +9,148 @@
  * the kernel has none).
  *
  * Sections nest (a listener publishes). No lock of the library may be held while retiring with
- * `wait`.
+ * `wait`. The lock inside (callers.lock) is a leaf, taken by retiring, by the first call of a
+ * thread, and by a section's end when something was retired while it ran.
  */
 #ifndef BECK_BUS_CALLERS_H
 #define BECK_BUS_CALLERS_H
 
 #include "base/error.h"
+#include <assert.h>
+#include <stdatomic.h>
 
 struct callers;
-struct caller; /* one thread's slot */
-
-beck_status callers_new(struct callers **out,
-                        beck_error *err); /* BECK_ELIMIT: no pthread key left */
-void callers_free(struct callers *c); /* no thread is in a section; releases everything retired */
-
-/* This thread's slot; NULL when memory is short. A few nanoseconds after the first call. */
-struct caller *callers_self(struct callers *c);
 
 /* What a thread handles, as a stack of frames that live on the C stack of the handling function. */
 struct caller_frame {
     const beck_event *event;
     struct caller_frame *outer;
 };
-void caller_push(struct caller *self, struct caller_frame *frame, const beck_event *event);
-void caller_pop(struct caller *self, struct caller_frame *frame);
-const beck_event *caller_current(const struct caller *self); /* NULL: none */
 
-void caller_enter(struct caller *self); /* sections nest */
-void caller_leave(struct caller *self);
+/*
+ * One thread's slot. Visible so that the functions below can be inlined into a publish; only they
+ * and callers.c touch its fields, except that `local` belongs to subscribers.c.
+ *
+ * section: the epoch at which the outermost section began, 0 outside of sections. Written by its
+ * thread, read by whoever retires.
+ */
+struct caller {
+    _Alignas(64) _Atomic(uint64_t) section;
+    _Atomic(uint64_t) *epoch; /* of the handle: moved by every retirement */
+    struct callers *callers;
+    struct caller_frame *frame;
+    void *local; /* memory of this thread's own, given to local_release when the thread ends */
+    void (*local_release)(void *local);
+    uint32_t depth;   /* of nested sections */
+    bool full_fences; /* no membarrier: sections pay for their fence */
+    _Atomic(bool) ended;
+    struct caller *next;
+};
+
+/* BECK_ELIMIT: no pthread key left. */
+beck_status callers_new(struct callers **out, beck_error *err);
+/* No thread is in a section, and none that used the handle is ending right now; releases everything
+ * retired. NULL is allowed. */
+void callers_free(struct callers *c);
+
+/* This thread's slot; NULL when memory is short. A few nanoseconds after the first call. */
+struct caller *callers_self(struct callers *c);
+
+/* A number that was never given before by these callers, from 1: names one state of one set of
+ * subscribers. */
+uint64_t callers_generation(struct callers *c);
+
+static inline void caller_push(struct caller *self, struct caller_frame *frame,
+                               const beck_event *event)
+{
+    frame->event = event;
+    frame->outer = self->frame;
+    self->frame = frame;
+}
+
+static inline void caller_pop(struct caller *self, struct caller_frame *frame)
+{
+    assert(self->frame == frame);
+    self->frame = frame->outer;
+}
+
+/* NULL: none. */
+static inline const beck_event *caller_current(const struct caller *self)
+{
+    return self->frame == NULL ? NULL : self->frame->event;
+}
+
+/* ThreadSanitizer follows atomic operations, not fences. */
+#if defined(__SANITIZE_THREAD__)
+#define CALLER_FULL_FENCES(self) true
+#define caller_fence() ((void)0)
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CALLER_FULL_FENCES(self) true
+#define caller_fence() ((void)0)
+#endif
+#endif
+#ifndef CALLER_FULL_FENCES
+#define CALLER_FULL_FENCES(self) __builtin_expect((self)->full_fences, false)
+#define caller_fence() atomic_thread_fence(memory_order_seq_cst)
+#endif
+
+/* Sets `section` such that it is seen by others before anything that this thread reads next is
+ * read. */
+static inline void caller_set_section(struct caller *self, uint64_t section)
+{
+    if (CALLER_FULL_FENCES(self)) {
+        atomic_exchange_explicit(&self->section, section, memory_order_seq_cst);
+        caller_fence();
+    } else {
+        atomic_store_explicit(&self->section, section, memory_order_release);
+        atomic_signal_fence(memory_order_seq_cst); /* the other half is the retiring membarrier */
+    }
+}
+
+/* Sections nest. */
+static inline void caller_enter(struct caller *self)
+{
+    if (self->depth++ == 0)
+        caller_set_section(self, atomic_load_explicit(self->epoch, memory_order_seq_cst));
+}
+
+/* What was retired while the section ran is released if it was the last; wakes who waits for it. */
+void caller_left_late(struct caller *self);
+
+static inline void caller_leave(struct caller *self)
+{
+    assert(self->depth > 0);
+    if (--self->depth == 0) {
+        uint64_t began = atomic_load_explicit(&self->section, memory_order_relaxed);
+        caller_set_section(self, 0);
+        if (__builtin_expect(atomic_load_explicit(self->epoch, memory_order_seq_cst) != began, 0))
+            caller_left_late(self);
+    }
+}
+
+static inline bool caller_in_section(const struct caller *self)
+{
+    return self->depth > 0;
+}
+
+/* Room for one retirement, within the object that is retired. */
+struct retired {
+    struct retired *next;
+    void *object;
+    void (*release)(void *object);
+    uint64_t epoch;
+};
 
 /* Calls release(object) once no section that began before this call is running. wait: returns after
  * that, and must not be used inside of a section (caller_in_section); otherwise the object is
- * released by a later retire, leave or callers_free. */
+ * released before this returns, or when the last such section is left, or by callers_free.
+ * `room` is used until release is called. release is called with no lock held, from any thread. */
+void callers_retire_in(struct callers *c, struct retired *room, void *object,
+                       void (*release)(void *object), bool wait);
+
+/* The same for an object without room of its own. When memory is short it waits as with `wait`, or
+ * inside of a section gives the object up: it is then never released. */
 void callers_retire(struct callers *c, void *object, void (*release)(void *object), bool wait);
-bool caller_in_section(const struct caller *self);
 
 #endif

@@ -4,14 +4,13 @@
  *
  * The match of a type is computed once per thread and kept in that thread's cache (direct-mapped by
  * hash, bounded, valid for one generation). The generation moves with every change, so a publish
- * takes no lock and allocates nothing in steady state. Lock: bus.lock (inside) guards the trie and
+ * takes no lock and allocates nothing in steady state. Lock: bus.lock (inside) guards the tries and
  * the lists. It is never held while a listener runs.
  */
 #ifndef BECK_BUS_SUBSCRIBERS_H
 #define BECK_BUS_SUBSCRIBERS_H
 
 #include "bus/callers.h"
-#include <stdatomic.h>
 
 struct subscribers;
 
@@ -24,38 +23,52 @@ struct match {
     uint64_t generation;
 };
 
-/* report is called (no lock held) for every listener that fails: BECK_EINVAL-free text with
- * pattern, type and id of the event. */
+/* report is called (no lock held, inside of the section) for every listener that fails, with
+ * pattern, type and id of the event in the text. The code is what the listener returned when that
+ * is a beck_status, else BECK_EIO. report may be NULL. */
 beck_status subscribers_new(struct callers *callers, const char *bus_name, beck_error_fn report,
                             void *report_ctx, struct subscribers **out);
-void subscribers_free(
-    struct subscribers *s); /* nobody is in a section; remaining listeners are released */
+/* Nobody is in a section; remaining listeners are released. NULL is allowed. */
+void subscribers_free(struct subscribers *s);
 
 /* Inside a section of `self`: the match stays valid until the section is left or this thread asks
  * for another match of the same handle (a listener that publishes does): callers that need it
- * longer copy it. NULL: no memory. */
+ * longer copy it. The type has been checked (event_check_type). NULL: no memory. */
 const struct match *subscribers_match(struct subscribers *s, struct caller *self, beck_bytes type);
+/* The same without work: NULL when this thread has no current match of the type. A type that it has
+ * one of was given to subscribers_match before, so it needs no check again. */
+const struct match *subscribers_find(struct subscribers *s, struct caller *self, beck_bytes type);
 /* The generation that a match must have to be current. */
 uint64_t subscribers_generation(const struct subscribers *s);
 
-/* Enters a section, matches, calls every listener with the event as this thread's current one,
- * leaves. Returns how many failed. The fast path of a memory bus; safe against nested publishes
- * from listeners (which may change the cache), subscribing and unsubscribing inside of calls. */
+/* Inside a section of `self`: calls every listener of a valid match with the event as this thread's
+ * current one. Returns how many failed. Nested publishes, subscribing and unsubscribing inside of
+ * calls leave the match valid until this returns. */
+uint32_t subscribers_run(struct subscribers *s, struct caller *self, const struct match *match,
+                         const beck_event *event);
+
+/* Enters a section, matches, runs, leaves. Returns how many failed, or SUBSCRIBERS_NO_MEMORY: no
+ * listener was called. */
+#define SUBSCRIBERS_NO_MEMORY UINT32_MAX
 uint32_t subscribers_call(struct subscribers *s, struct caller *self, const beck_event *event);
 bool subscribers_have_listeners(const struct subscribers *s); /* cheap: one load */
 
-/* The functions behind beck_subscribe and beck_unsubscribe; semantics in beck.h. */
+/* The functions behind beck_subscribe and beck_unsubscribe; semantics in beck.h. A call "begins"
+ * when the listener is found not to be unsubscribed. `release` is not called when adding fails.
+ * `out` may be NULL: the listener then stays until subscribers_free. */
 beck_status subscribers_add(struct subscribers *s, beck_bytes pattern, beck_listener_fn fn,
                             void *ctx, const beck_listener_options *options, beck_listener **out,
                             beck_error *err);
 void subscribers_remove(beck_listener *listener);
-uint32_t subscribers_count(struct subscribers *s); /* listeners */
+/* Listeners that can still be called. */
+uint32_t subscribers_count(struct subscribers *s);
 
 /* Routes. The same route may stand under several patterns; a match holds it once. After remove
  * returns no new match holds it; sections that began before may still use it: the caller retires it
  * (callers_retire). */
 beck_status subscribers_add_route(struct subscribers *s, beck_bytes pattern, void *route,
                                   beck_error *err);
+/* False: the route does not stand under that pattern. */
 bool subscribers_remove_route(struct subscribers *s, beck_bytes pattern, void *route);
 
 #endif
