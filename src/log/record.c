@@ -16,8 +16,6 @@
 #define NS_PER_MS 1000000
 #define VARINT_MAX 10
 #define LENGTH_MAX 5 /* varint of a size that fits an int32 */
-#define PRIORITY_MAX 255
-#define EXTENSION_NAME_MAX 64
 /* Everything in front of the headers but key and value: length, attributes, two deltas, two
  * lengths, header count. */
 #define FIXED_MAX (LENGTH_MAX + 1 + VARINT_MAX + VARINT_MAX + LENGTH_MAX + LENGTH_MAX + LENGTH_MAX)
@@ -117,17 +115,17 @@ size_t record_size_max(const beck_event *e)
     size_t n = FIXED_MAX + e->subject.len + e->data.len;
 
     n += header_size(7, e->type.len);
-    if (e->id.data != NULL)
+    if (e->id.len > 0)
         n += header_size(5, e->id.len);
-    if (e->source.data != NULL)
+    if (e->source.len > 0)
         n += header_size(9, e->source.len);
-    if (e->datacontenttype.data != NULL)
+    if (e->datacontenttype.len > 0)
         n += header_size(12, e->datacontenttype.len);
-    if (e->dataschema.data != NULL)
+    if (e->dataschema.len > 0)
         n += header_size(13, e->dataschema.len);
-    if (e->correlationid.data != NULL)
+    if (e->correlationid.len > 0)
         n += header_size(16, e->correlationid.len);
-    if (e->causationid.data != NULL)
+    if (e->causationid.len > 0)
         n += header_size(14, e->causationid.len);
     if (keeps_time(e))
         n += header_size(7, TIME_TEXT_MAX);
@@ -150,10 +148,11 @@ static inline uint8_t *put_bytes(uint8_t *p, beck_bytes b)
     return p + b.len;
 }
 
-static inline uint8_t *put_nullable(uint8_t *p, beck_bytes b)
+/* -1 when `absent`. */
+static inline uint8_t *put_nullable(uint8_t *p, beck_bytes b, bool absent)
 {
-    if (b.data == NULL) {
-        *p = 1; /* -1 */
+    if (absent) {
+        *p = 1;
         return p + 1;
     }
     return put_bytes(p, b);
@@ -199,7 +198,7 @@ static uint8_t *put_priority(uint8_t *p, uint32_t priority)
 
 static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
 {
-    if (e->dataschema.data != NULL)
+    if (e->dataschema.len > 0)
         p = PUT(p, "ce_dataschema", e->dataschema);
     if (keeps_time(e))
         p = put_time(p, "ce_time", 7, e->time_ns);
@@ -210,10 +209,12 @@ static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
     if (e->priority != 0)
         p = put_priority(p, e->priority);
     for (size_t i = 0; i < e->extension_count; i++) {
-        p = put_varint(p, (int64_t)(3 + e->extensions[i].name.len));
+        beck_bytes name = e->extensions[i].name, value = e->extensions[i].value;
+
+        p = put_varint(p, (int64_t)(3 + name.len));
         memcpy(p, "ce_", 3);
-        memcpy(p + 3, e->extensions[i].name.data, e->extensions[i].name.len);
-        p = put_bytes(p + 3 + e->extensions[i].name.len, e->extensions[i].value);
+        memcpy(p + 3, name.data, name.len);
+        p = put_nullable(p + 3 + name.len, value, value.data == NULL);
     }
     return p;
 }
@@ -221,24 +222,24 @@ static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
 static uint8_t *put_headers(uint8_t *p, const beck_event *e, beck_bytes bus)
 {
     bool type = !bytes_equal(e->type, bus);
-    size_t rare = (size_t)(e->dataschema.data != NULL) + keeps_time(e) + (e->deliver_at_ms != 0) +
+    size_t rare = (size_t)(e->dataschema.len > 0) + keeps_time(e) + (e->deliver_at_ms != 0) +
                   (e->expires_at_ms != 0) + (e->priority != 0) + e->extension_count;
-    size_t count = rare + type + (e->id.data != NULL) + (e->source.data != NULL) +
-                   (e->datacontenttype.data != NULL) + (e->correlationid.data != NULL) +
-                   (e->causationid.data != NULL);
+    size_t count = rare + type + (e->id.len > 0) + (e->source.len > 0) +
+                   (e->datacontenttype.len > 0) + (e->correlationid.len > 0) +
+                   (e->causationid.len > 0);
 
     p = put_varint(p, (int64_t)count);
     if (type)
         p = PUT(p, "ce_type", e->type);
-    if (e->id.data != NULL)
+    if (e->id.len > 0)
         p = PUT(p, "ce_id", e->id);
-    if (e->source.data != NULL)
+    if (e->source.len > 0)
         p = PUT(p, "ce_source", e->source);
-    if (e->datacontenttype.data != NULL)
+    if (e->datacontenttype.len > 0)
         p = PUT(p, "content-type", e->datacontenttype);
-    if (e->correlationid.data != NULL)
+    if (e->correlationid.len > 0)
         p = PUT(p, "ce_correlationid", e->correlationid);
-    if (e->causationid.data != NULL)
+    if (e->causationid.len > 0)
         p = PUT(p, "ce_causationid", e->causationid);
     return rare > 0 ? put_rare_headers(p, e) : p;
 }
@@ -262,8 +263,8 @@ beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
     *p++ = 0; /* attributes: none are defined */
     p = put_varint(p, timestamp_delta);
     p = put_varint(p, offset_delta);
-    p = put_nullable(p, e->subject);
-    p = put_nullable(p, e->data);
+    p = put_nullable(p, e->subject, e->subject.len == 0);
+    p = put_nullable(p, e->data, e->data.data == NULL);
     p = put_headers(p, e, bus);
     prefix = varint_size(p - body);
     if (prefix != guess)
@@ -455,15 +456,10 @@ static enum attribute attribute_of(const char *name, size_t len)
 
 static void add_extension(struct record_view *v, beck_bytes name, beck_bytes value)
 {
-    const uint8_t *text = name.data;
     beck_event *e = &v->event;
 
-    if (name.len == 0 || name.len > EXTENSION_NAME_MAX || value.data == NULL ||
-        e->extension_count == EVENT_EXTENSIONS_MAX)
+    if (e->extension_count == EVENT_EXTENSIONS_MAX || !event_name_is_legal(name))
         return;
-    for (size_t i = 0; i < name.len; i++)
-        if (!((text[i] >= 'a' && text[i] <= 'z') || (text[i] >= '0' && text[i] <= '9')))
-            return;
     for (size_t i = 0; i < e->extension_count; i++)
         if (bytes_equal(v->extensions[i].name, name))
             return; /* the first one stands */
@@ -508,7 +504,7 @@ static void set_attribute(struct record_view *v, enum attribute a, beck_bytes na
         e->subject = value;
         break;
     case A_PRIORITY:
-        if (bytes_to_u64(value, &number) && number <= PRIORITY_MAX)
+        if (bytes_to_u64(value, &number) && number <= EVENT_PRIORITY_MAX)
             e->priority = (uint32_t)number;
         break;
     case A_DATASCHEMA:
@@ -527,7 +523,7 @@ static void set_attribute(struct record_view *v, enum attribute a, beck_bytes na
         e->correlationid = value;
         break;
     case A_DATACONTENTTYPE:
-        if (e->datacontenttype.data == NULL)
+        if (e->datacontenttype.len == 0)
             e->datacontenttype = value;
         break;
     case A_DATA:
@@ -543,10 +539,10 @@ static inline void take_header(struct record_view *v, beck_bytes name, beck_byte
     if (name.len > 3 && memcmp(text, "ce_", 3) == 0) {
         enum attribute a = attribute_of(text + 3, name.len - 3);
 
-        if (value.data != NULL)
+        if (value.len > 0 || a == NO_ATTRIBUTE)
             set_attribute(v, a, bytes_of(text + 3, name.len - 3), value);
     } else if (name.len == 12 && memcmp(text, "content-type", 12) == 0) {
-        if (value.data != NULL)
+        if (value.len > 0)
             v->event.datacontenttype = value;
     } else if (attribute_of(text, name.len) == NO_ATTRIBUTE) {
         add_extension(v, name, value);
@@ -604,7 +600,7 @@ beck_status record_read(beck_bytes records, size_t *at, const struct record_cont
     }
     if (p != f.end)
         return damaged(*at, "bytes are left behind its headers", err);
-    if (out->event.id.data == NULL)
+    if (out->event.id.len == 0)
         out->event.id = make_id(c, out);
     *at = (size_t)(f.end - (const uint8_t *)records.data);
     return BECK_OK;
