@@ -3,7 +3,8 @@
  *
  * The reader gives tokens; it allocates nothing. Strings come as the raw slice between the quotes;
  * json_unescape makes text of it. Duplicate member names are the caller's to refuse. Nesting is
- * bounded by JSON_DEPTH_MAX.
+ * bounded by JSON_DEPTH_MAX. The text must be UTF-8, without a byte order mark. In errors bytes
+ * count from 0, lines and columns (in bytes) from 1.
  */
 #ifndef BECK_EVENT_JSON_H
 #define BECK_EVENT_JSON_H
@@ -42,15 +43,21 @@ struct json_token {
 };
 
 void json_reader_init(struct json_reader *r, beck_bytes text);
-/* The next token. Errors name the byte, line and column, and what was expected. */
+/* The next token; JSON_END once the one value is complete. Errors name the byte, line and column,
+ * and what was expected: BECK_EINVAL, or BECK_ELIMIT for the nesting. The reader is not to be used
+ * after one. */
 beck_status json_next(struct json_reader *r, struct json_token *out, beck_error *err);
-/* After JSON_NAME: steps over its value, whatever it is, and gives it as a raw slice (checked to be
- * valid JSON). */
+/* After JSON_NAME (or at the start): steps over its value, whatever it is, and gives it as a raw
+ * slice (checked to be valid JSON). */
 beck_status json_skip_value(struct json_reader *r, beck_bytes *raw, beck_error *err);
 /* Checks that the text is one JSON value. */
 beck_status json_check(beck_bytes text, beck_error *err);
 /* Appends the text of a string token. Lone surrogates are refused with BECK_EINVAL. */
 beck_status json_unescape(const struct json_token *token, struct buf *out, beck_error *err);
+/* The same into memory of at least raw.len bytes, which may be that of the raw slice itself: the
+ * text is never longer. `token` is one that a reader gave. */
+beck_status json_unescape_to(const struct json_token *token, uint8_t *out, size_t *len,
+                             beck_error *err);
 
 /* Writing: `"text"` with the escapes that RFC 8259 section 7 needs. Invalid UTF-8 becomes U+FFFD.
  */
@@ -58,5 +65,7 @@ beck_status json_write_string(struct buf *out, beck_bytes text);
 /* base64 with padding (RFC 4648 section 4), and back; false: not base64. */
 beck_status base64_write(struct buf *out, beck_bytes data);
 bool base64_read(beck_bytes text, struct buf *out);
+/* The same into memory of at least text.len bytes, which may be that of the text itself. */
+bool base64_read_to(beck_bytes text, uint8_t *out, size_t *len);
 
 #endif
