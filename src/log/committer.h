@@ -1,11 +1,12 @@
 /*
  * Group commit: makes what has been written durable, for everything of one data directory at once.
  *
- * Work comes as (partition, offset needed). A round takes every dirty partition, syncs each file
- * once without any lock, then tells all that waited. While a round runs the next one gathers.
- * Whoever waits may lead a round itself, so a lone publisher pays for its sync and nothing else;
- * completions with a done function are served by the committer's own thread. A failed sync poisons
- * its partition (partition_sync says so) and fails all that waited for it.
+ * Work comes in rounds. Whoever needs durability marks its partition and waits for the round that
+ * is being gathered. One thread leads a round: it takes the marked partitions and syncs each
+ * (partition_sync, which first writes what is gathered there), without a lock; then everybody of
+ * that round goes on. While a round runs, the next one gathers. A waiter leads when nobody does, so
+ * a lone publisher pays for its own sync and nothing else; completions are led by the committer's
+ * thread. How it went is the partition's to say: a failed sync poisons it.
  */
 #ifndef BECK_LOG_COMMITTER_H
 #define BECK_LOG_COMMITTER_H
@@ -14,26 +15,31 @@
 
 struct committer;
 struct partition;
-struct env;
 
-beck_status committer_new(const struct env *env, uint32_t sync_interval_ms, struct committer **out,
-                          beck_error *err);
-void committer_free(struct committer *c); /* finishes what is queued; stops the thread */
+/* Run once the round that it was queued for is over, by the thread that led it, with no lock held.
+ * Frees itself. */
+struct completion {
+    struct completion *next;
+    void (*run)(struct completion *c);
+};
 
-/* Returns once the partition is synced up to (excluding) next_offset. No lock held. */
-beck_status committer_wait(struct committer *c, struct partition *p, int64_t next_offset,
-                           beck_error *err);
+beck_status committer_new(uint32_t sync_interval_ms, struct committer **out, beck_error *err);
+void committer_free(struct committer *c); /* finishes what is queued, stops the thread */
 
-/* Calls done(ctx, status) from the committer's thread once it is. Takes memory now or fails now. */
-beck_status committer_notify(struct committer *c, struct partition *p, int64_t next_offset,
-                             void (*done)(void *ctx, beck_status status), void *ctx,
-                             beck_error *err);
+/* Room for marks of this many partitions; before the first of them is marked. */
+beck_status committer_reserve(struct committer *c, size_t partitions, beck_error *err);
 
-/* Rounds so far, and waits they served: for metrics and tests. */
-uint64_t committer_rounds(struct committer *c);
-/* With sync_interval_ms: syncs never wait; the thread does a round each interval. */
+/* The next round syncs this partition. Cheap when it is marked already. */
+void committer_mark(struct committer *c, struct partition *p);
+/* Returns once a round that began after this call is over. No lock held. */
+void committer_wait(struct committer *c);
+/* Marks, and queues the completion for the round that takes it. */
+void committer_queue(struct committer *c, struct partition *p, struct completion *completion);
+
+/* Whether syncs run by the clock (sync_interval_ms) and publishers do not wait for them. */
 bool committer_by_interval(const struct committer *c);
-/* The partition is about to be closed: waits for a running round, and forgets it. */
+uint64_t committer_rounds(struct committer *c); /* so far */
+/* The partition goes: waits for a running round and drops its mark. */
 void committer_forget(struct committer *c, struct partition *p);
 
 #endif

@@ -71,9 +71,9 @@ struct append {
     const struct batch_header
         *producer;    /* NULL, or an idempotent producer's id, epoch and sequence */
     beck_level level; /* none, written or synced */
-    void (*done)(
-        void *ctx,
-        beck_status status); /* with level synced: returns once written, calls done once synced */
+    /* With level synced: the call returns once the events are accepted, done is called once they
+     * are synced or have failed. */
+    void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *done_ctx;
     int64_t first_offset; /* out: of the first event (of the first one stored, for a duplicate) */
     uint32_t duplicates;  /* out: events found by dedup_window_ms */
@@ -87,9 +87,11 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
 beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t size,
                                    beck_level level, int64_t *first_offset, beck_error *err);
 
-/* Writes what is gathered, then makes it durable. Called by the committer. *synced_next: up to
- * (excluding). */
-beck_status partition_sync(struct partition *p, int64_t *synced_next, beck_error *err);
+/* Writes what is gathered, then makes it durable. Called by the committer, one round at a time. */
+beck_status partition_sync(struct partition *p, beck_error *err);
+/* The committer's mark, under its lock: true when it was not marked before. */
+bool partition_mark(struct partition *p);
+void partition_unmark(struct partition *p);
 
 /* ---- state ---- */
 

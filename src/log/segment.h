@@ -31,8 +31,9 @@ struct segment {
     struct file *file;   /* NULL: closed */
     struct index *offsets, *times;
     uint32_t users;
-    bool deleted; /* unlinked; freed with the last use */
-    bool dirty;   /* written since the last sync */
+    bool deleted;        /* unlinked; freed with the last use */
+    _Atomic(bool) dirty; /* written since the last sync */
+    bool unsealed;       /* appended to since the last segment_seal */
 };
 
 beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
@@ -48,10 +49,13 @@ beck_status segment_use(struct segment *s, beck_error *err);
 void segment_unuse(
     struct segment *s); /* the last use of a sealed segment closes it, of a deleted one frees it */
 
-/* Writes whole batches, one after the other, at the end; indexes them. After an error the file ends
- * where it ended before. */
-beck_status segment_append(struct segment *s, const struct iovec *parts, int count,
-                           const struct batch_header *header, size_t size, beck_error *err);
+/* Writes one whole batch behind the last; with or without the lock, one writer at a time. It counts
+ * once segment_note is called, with the lock: that moves the size and indexes the batch. After an
+ * error the segment ends where it ended before. */
+beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err);
+void segment_note(struct segment *s, const struct batch_header *h);
+/* Makes the batches durable; without the lock, with a use. */
+beck_status segment_sync(struct segment *s, beck_error *err);
 /* Reads at most len bytes at a position below size. */
 beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
                          beck_error *err);
@@ -63,17 +67,21 @@ beck_status segment_seek_time(struct segment *s, int64_t time_ms, int64_t *posit
 /* Last entries of both indexes, flushed and synced, as Kafka does when a segment is rolled or
  * closed. */
 beck_status segment_seal(struct segment *s, beck_error *err);
-/* The largest timestamp (from the time index's last entry, else by scanning). */
+/* The largest timestamp (from the time index's last entry, else by scanning), and that of the first
+ * batch; -1 when empty. */
 beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *err);
+beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err);
 
 /*
- * Recovery: walks the batches from `position` (0, or one below which everything is known good),
- * calls each for every valid one, rebuilds index entries from there, and cuts what is behind the
- * last valid batch when `last` is true. A bad batch elsewhere is BECK_ECORRUPT with file, position,
- * and what to do. What is cut is reported (env->report), and kept in <base>.log.cut-<position> when
- * it holds whole valid batches, so that nothing vanishes silently.
+ * Recovery: walks the batches from `position` (0, or that of a batch), calls each for every valid
+ * one, rebuilds the index entries from there, and sets size and next_offset. Everything below
+ * known_offset had been synced. In the last segment of a partition a bad batch at or behind
+ * known_offset is an unfinished write: it is cut, with all behind it, and reported (env->report);
+ * whole valid batches in what is cut are kept in <base>.log.cut-<position>. Anywhere else a bad
+ * batch, or an end before known_offset, is BECK_ECORRUPT with file, position and what to do. A
+ * read-only environment changes nothing.
  */
-beck_status segment_recover(struct segment *s, int64_t position, bool last,
+beck_status segment_recover(struct segment *s, int64_t position, int64_t known_offset, bool last,
                             int (*each)(void *ctx, const struct batch_header *h,
                                         const uint8_t *batch),
                             void *ctx, beck_error *err);

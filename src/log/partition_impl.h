@@ -1,0 +1,83 @@
+/* The inside of a partition, shared by the files partition*.c and cursor.c only. */
+#ifndef BECK_LOG_PARTITION_IMPL_H
+#define BECK_LOG_PARTITION_IMPL_H
+
+#include "log/committer.h"
+#include "log/dedup.h"
+#include "log/partition.h"
+#include "log/producers.h"
+#include "log/segment.h"
+
+#define GATHER_BYTES (1u << 20) /* publishers wait while so much is gathered and being written */
+#define GATHER_BYTES_MAX (64u << 20) /* one publish_many */
+#define GATHERS_KEPT 3
+#define TAIL_BLOCK_BYTES (64u << 10)
+#define TAIL_BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
+#define MEMORY_BYTES_DEFAULT (1ll << 30)
+
+/* A batch that is put together, and those that wait for it. Kept while anybody refers to it. */
+struct gather {
+    struct batch_builder builder;
+    struct routed *routes;
+    size_t route_count, route_cap;
+    int64_t first_offset;
+    uint32_t refs; /* publishers that will look at the result */
+    bool orphan;   /* holds events of level none: whoever writes now must write this too */
+    bool done;     /* written, or failed with status */
+    beck_status status;
+    beck_error error;
+    struct gather *next_free;
+};
+
+struct partition {
+    const struct env *env;
+    struct partition_options options;
+    struct record_context context;
+    char *bus, *dir;
+
+    struct mutex lock;
+    struct cond changed;       /* writing ended, visible moved, resumed */
+    struct segment **segments; /* in order of offset; the last is the active one. None in memory */
+    size_t segment_count, segment_cap;
+    struct block **blocks; /* recent batches, in order; in memory: all that is owed */
+    size_t block_count, block_cap;
+    int64_t memory_bytes; /* of blocks, in memory */
+    int64_t memory_end;   /* position behind the last byte, in memory */
+
+    int64_t first, next, written, synced; /* see partition.h */
+    _Atomic(int64_t) visible;
+    _Atomic(int64_t) first_seen; /* first, for cursors */
+
+    struct gather *gather;
+    struct gather *free_gathers;
+    uint32_t free_count;
+    bool writing; /* somebody has the writer's part: segments, codec and scratch are theirs */
+    struct codec codec;
+    struct buf scratch;
+    struct routed *held; /* read_synced: routed, waiting for the sync */
+    size_t held_count, held_cap;
+
+    struct producers *producers;
+    struct dedup *dedup;
+    bool poisoned, dir_dirty, marked;
+    uint32_t watchers;    /* threads in partition_wait */
+    int64_t checkpointed; /* recovery point last given out */
+    int64_t cleaned;      /* compaction has seen everything below */
+};
+
+/* Keeps a written batch in memory; false: no memory, nothing was kept. With the lock, as the
+ * writer. */
+bool partition_add_block(struct partition *p, beck_bytes batch, int64_t base_offset,
+                         int64_t segment, int64_t position);
+/* The block that holds this position of a segment (disk), or this offset (memory); NULL: none. With
+ * the lock. Not retained. */
+struct block *partition_find_block(struct partition *p, int64_t segment, int64_t position);
+struct block *partition_find_memory(struct partition *p, int64_t offset);
+/* The segment that holds the offset, or the first behind it; -1: none. With the lock. */
+ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
+beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);
+void partition_move_visible(struct partition *p);
+void partition_check(const struct partition *p);
+beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
+
+#endif

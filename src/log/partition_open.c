@@ -1,0 +1,536 @@
+/*
+ * Opening a partition, with recovery, and closing it.
+ *
+ * Opening looks at file names only, except behind the recovery point: from there to the end every
+ * batch is read, so the time it takes depends on what was written since the last checkpoint and not
+ * on how much is stored. The newest producer snapshot is where the producers' state is rebuilt
+ * from.
+ */
+#include "log/partition_impl.h"
+
+#include "base/uuid.h"
+#include "log/cursor.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset)
+{
+    ptrdiff_t low = 0, high = (ptrdiff_t)p->segment_count;
+    while (low < high) {
+        ptrdiff_t middle = low + (high - low) / 2;
+        if (p->segments[middle]->base_offset <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return p->segment_count > 0 ? 0 : -1;
+    return low - 1;
+}
+
+beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err)
+{
+    struct buf out;
+    buf_init(&out, 64u << 20);
+    beck_status status = producers_snapshot_write(p->producers, &out);
+    if (status) {
+        error_set(err, status, "no memory for a producer snapshot");
+    } else {
+        char path[4200];
+        snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)offset);
+        status = vfs_write_file(p->env->vfs, path, buf_bytes(&out), err);
+    }
+    buf_release(&out);
+    return status;
+}
+
+/* ---- what is in the directory ---- */
+
+struct listing {
+    struct partition *p;
+    int64_t *snapshots;
+    size_t snapshot_count;
+    char (*leftovers)[64];
+    size_t leftover_count;
+    beck_status status;
+};
+
+static bool name_offset(const char *name, const char *suffix, int64_t *offset)
+{
+    beck_bytes digits = bytes_of(name, 20);
+    uint64_t value;
+    if (strlen(name) < 20 || strcmp(name + 20, suffix) != 0 || !bytes_to_u64(digits, &value) ||
+        value > INT64_MAX)
+        return false;
+    *offset = (int64_t)value;
+    return true;
+}
+
+static bool is_leftover(const char *name)
+{
+    static const char *const suffixes[] = {".cleaned", ".deleted", ".swap", ".tmp"};
+    size_t len = strlen(name);
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+        size_t n = strlen(suffixes[i]);
+        if (len > n && len < 64 && strcmp(name + len - n, suffixes[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int list_entry(void *ctx, const char *name, bool is_dir)
+{
+    struct listing *l = ctx;
+    int64_t offset;
+    if (is_dir)
+        return 0;
+    if (name_offset(name, ".log", &offset)) {
+        struct segment *s;
+        l->status = segment_know(l->p->env, l->p->dir, offset, &s, NULL);
+        if (!l->status && (l->status = partition_add_segment(l->p, s, NULL)))
+            segment_free(s);
+    } else if (name_offset(name, ".snapshot", &offset)) {
+        int64_t *grown = realloc(l->snapshots, (l->snapshot_count + 1) * sizeof *grown);
+        if (!grown)
+            return l->status = BECK_ENOMEM;
+        l->snapshots = grown;
+        l->snapshots[l->snapshot_count++] = offset;
+    } else if (is_leftover(name)) {
+        void *grown = realloc(l->leftovers, (l->leftover_count + 1) * sizeof *l->leftovers);
+        if (!grown)
+            return l->status = BECK_ENOMEM;
+        l->leftovers = grown;
+        snprintf(l->leftovers[l->leftover_count++], sizeof *l->leftovers, "%s", name);
+    }
+    return l->status;
+}
+
+static int by_base(const void *a, const void *b)
+{
+    const struct segment *const *x = a, *const *y = b;
+    return ((*x)->base_offset > (*y)->base_offset) - ((*x)->base_offset < (*y)->base_offset);
+}
+
+static beck_status list_directory(struct partition *p, struct listing *l, beck_error *err)
+{
+    beck_status status = vfs_list(p->env->vfs, p->dir, list_entry, l, err);
+    if (!status && l->status)
+        status = error_set(err, l->status, "no memory to open \"%s\"", p->dir);
+    if (status)
+        return status;
+    for (size_t i = 0; i < l->leftover_count && !p->env->read_only; i++) {
+        char path[4200];
+        snprintf(path, sizeof path, "%s/%s", p->dir, l->leftovers[i]);
+        vfs_unlink(p->env->vfs, path, NULL);
+    }
+    if (p->segment_count > 0)
+        qsort(p->segments, p->segment_count, sizeof(struct segment *), by_base);
+    return BECK_OK;
+}
+
+/* ---- recovery ---- */
+
+static int recovered_batch(void *ctx, const struct batch_header *h, const uint8_t *batch)
+{
+    struct partition *p = ctx;
+    (void)batch;
+    return h->producer_id >= 0 ? producers_update(p->producers, h) : 0;
+}
+
+/* Loads the newest snapshot that reads well, and drops those behind the end. *from: what it covers,
+ * or -1. */
+static void load_snapshot(struct partition *p, const struct listing *l, int64_t *from)
+{
+    *from = -1;
+    for (;;) {
+        int64_t best = -1;
+        for (size_t i = 0; i < l->snapshot_count; i++)
+            if (l->snapshots[i] > best)
+                best = l->snapshots[i];
+        if (best < 0)
+            return;
+        char path[4200];
+        struct buf file;
+        beck_error why = {0};
+        buf_init(&file, 64u << 20);
+        snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)best);
+        beck_status status = vfs_read_file(p->env->vfs, path, file.max, &file, &why);
+        if (!status)
+            status = producers_snapshot_read(p->producers, buf_bytes(&file), &why);
+        buf_release(&file);
+        if (!status) {
+            *from = best;
+            return;
+        }
+        env_report(p->env, status, "\"%s\" is ignored: %s; an older one is used", path, why.text);
+        for (size_t i = 0; i < l->snapshot_count; i++)
+            if (l->snapshots[i] == best)
+                l->snapshots[i] = -1;
+    }
+}
+
+/* Where a segment's scan begins, so that everything from `offset` on is read. */
+static beck_status scan_start(struct segment *s, int64_t offset, int64_t *position, beck_error *err)
+{
+    *position = 0;
+    if (offset <= s->base_offset)
+        return BECK_OK;
+    beck_error why;
+    int64_t size = atomic_load(&s->size);
+    if (index_check(s->offsets, size, &why) || index_check(s->times, size, &why)) {
+        env_report(s->env, BECK_ECORRUPT, "%s; the index is rebuilt from the log", why.text);
+        return BECK_OK;
+    }
+    return segment_seek_offset(s, offset, position, err);
+}
+
+static beck_status recover(struct partition *p, struct listing *l, int64_t recovery_point,
+                           beck_error *err)
+{
+    int64_t from;
+    load_snapshot(p, l, &from);
+    if (from < 0 || from > recovery_point)
+        from = recovery_point;
+    if (from < p->segments[0]->base_offset)
+        from = p->segments[0]->base_offset;
+    ptrdiff_t first = partition_find_segment(p, from);
+    for (size_t i = (size_t)first; i < p->segment_count; i++) {
+        struct segment *s = p->segments[i];
+        bool last = i + 1 == p->segment_count;
+        beck_status status = segment_use(s, err);
+        if (status)
+            return status;
+        int64_t position;
+        status = scan_start(s, from, &position, err);
+        if (!status)
+            status = segment_recover(s, position, recovery_point, last, recovered_batch, p, err);
+        if (!status && !last && s->next_offset > p->segments[i + 1]->base_offset)
+            status = error_set(err, BECK_ECORRUPT,
+                               "segments %lld and %lld of \"%s\" overlap; restore the directory "
+                               "from a backup",
+                               (long long)s->base_offset,
+                               (long long)p->segments[i + 1]->base_offset, p->dir);
+        if (!last) {
+            if (!status && !p->env->read_only)
+                status = segment_seal(s, err);
+            segment_unuse(s); /* the last one stays in use: it is the active one */
+        }
+        if (status)
+            return status;
+    }
+    return BECK_OK;
+}
+
+/* Fills the memory of ids from the log. */
+static beck_status fill_dedup(struct partition *p, beck_error *err)
+{
+    int64_t now_ms = clock_wall_ms(p->env->clock), offset;
+    beck_from from = {.kind = BECK_FROM_TIME, .time_ms = now_ms - p->options.bus.dedup_window_ms};
+    struct cursor *c = NULL;
+    beck_status status = partition_resolve(p, &from, &offset, err);
+    if (!status)
+        status = cursor_open(p, &c, err);
+    while (!status) {
+        const struct record_view *v;
+        int64_t skip_to;
+        status = cursor_read(c, offset, false, &v, &skip_to, err);
+        if (status == BECK_ECORRUPT) {
+            offset = skip_to;
+            status = BECK_OK;
+            continue;
+        }
+        if (status)
+            break;
+        /* A derived id is the record's own place, which nobody can publish again. */
+        if (v->event.id.data != v->id)
+            status = dedup_add(p->dedup, v->event.source, v->event.id, v->timestamp_ms, v->offset);
+        offset = v->offset + 1;
+    }
+    cursor_close(c);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+/* ---- opening ---- */
+
+static beck_status write_metadata(struct partition *p, beck_error *err)
+{
+    char path[4200], text[64], id[23];
+    uint8_t uuid[16];
+    struct rng rng;
+    rng_seed_system(&rng);
+    uuid_v7(p->env->clock, &rng, uuid);
+    uuid_base64(uuid, id);
+    int len = snprintf(text, sizeof text, "version: 0\ntopic_id: %s\n", id);
+    snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
+    beck_status status = vfs_write_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
+    if (status)
+        return status;
+    snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);
+    return vfs_write_file(p->env->vfs, path, beck_str("0\n1\n0 0\n"), err);
+}
+
+static beck_status make_directory(struct partition *p, beck_error *err)
+{
+    beck_status status = vfs_mkdir(p->env->vfs, p->dir, err);
+    if (status == BECK_EEXIST)
+        status = BECK_OK;
+    char parent[4200];
+    snprintf(parent, sizeof parent, "%s", p->dir);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *slash = 0;
+    if (!status)
+        status = vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
+    if (!status)
+        status = write_metadata(p, err);
+    if (status)
+        return status;
+    struct segment *s;
+    status = segment_create(p->env, p->dir, 0, &s, err);
+    if (!status && (status = partition_add_segment(p, s, err)))
+        segment_free(s);
+    if (!status)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    return status;
+}
+
+static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_t log_start,
+                             beck_error *err)
+{
+    struct listing l = {.p = p};
+    beck_status status = BECK_OK;
+    if (vfs_exists(p->env->vfs, p->dir))
+        status = list_directory(p, &l, err);
+    if (!status && p->segment_count == 0) {
+        if (recovery_point > 0)
+            status = error_set(err, BECK_ECORRUPT,
+                               "\"%s\" holds no segment, but %lld events had been synced there; "
+                               "restore it from a backup",
+                               p->dir, (long long)recovery_point);
+        else if (p->env->read_only)
+            status = error_set(err, BECK_ENOENT, "\"%s\" holds no segment", p->dir);
+        else
+            status = make_directory(p, err);
+    } else if (!status) {
+        status = recover(p, &l, recovery_point, err);
+    }
+    free(l.snapshots);
+    free(l.leftovers);
+    if (status)
+        return status;
+    struct segment *active = p->segments[p->segment_count - 1];
+    p->next = p->written = p->synced = active->next_offset;
+    p->checkpointed = recovery_point;
+    p->first = p->segments[0]->base_offset;
+    if (log_start > p->first)
+        p->first = log_start < p->next ? log_start : p->next;
+    /* What recovery kept may not have been on the device yet: it counts as synced from now on. */
+    atomic_store(&active->dirty, true);
+    if (p->env->read_only)
+        return BECK_OK;
+    return segment_sync(active, err);
+}
+
+static void free_all(struct partition *p)
+{
+    for (size_t i = 0; i < p->segment_count; i++)
+        segment_free(p->segments[i]);
+    for (size_t i = 0; i < p->block_count; i++)
+        block_release(p->blocks[i]);
+    while (p->free_gathers || p->gather) {
+        struct gather *g = p->gather ? p->gather : p->free_gathers;
+        if (g == p->gather)
+            p->gather = NULL;
+        else
+            p->free_gathers = g->next_free;
+        batch_builder_release(&g->builder);
+        free(g->routes);
+        free(g);
+    }
+    free(p->segments);
+    free(p->blocks);
+    free(p->held);
+    codec_release(&p->codec);
+    buf_release(&p->scratch);
+    producers_free(p->producers);
+    dedup_free(p->dedup);
+    cond_release(&p->changed);
+    mutex_release(&p->lock);
+    free(p->dir);
+    free(p->bus);
+    free(p);
+}
+
+beck_status partition_open(const struct env *env, const char *dir, const char *bus, uint32_t number,
+                           const struct partition_options *options, int64_t recovery_point,
+                           int64_t log_start, struct partition **out, beck_error *err)
+{
+    struct partition *p = calloc(1, sizeof *p);
+    if (!p)
+        return error_set(err, BECK_ENOMEM, "no memory for a partition");
+    p->env = env;
+    p->options = *options;
+    mutex_init(&p->lock);
+    cond_init(&p->changed);
+    codec_init(&p->codec);
+    buf_init(&p->scratch, GATHER_BYTES_MAX + (GATHER_BYTES_MAX >> 2));
+    p->bus = strdup(bus);
+    p->dir = strdup(dir ? dir : "");
+    p->producers = producers_new();
+    p->gather = calloc(1, sizeof *p->gather);
+    if (options->bus.dedup_window_ms > 0)
+        p->dedup = dedup_new(options->bus.dedup_window_ms);
+    beck_status status = BECK_OK;
+    if (!p->bus || !p->dir || !p->producers || !p->gather ||
+        (options->bus.dedup_window_ms > 0 && !p->dedup))
+        status = error_set(err, BECK_ENOMEM, "no memory for a partition");
+    if (p->gather)
+        batch_builder_init(&p->gather->builder, GATHER_BYTES_MAX);
+    if (p->bus)
+        record_context_init(&p->context, beck_str(p->bus), number);
+    if (!status && !options->memory)
+        status = open_disk(p, recovery_point, log_start, err);
+    if (!status) {
+        atomic_store(&p->visible, p->written);
+        atomic_store(&p->first_seen, p->first);
+        partition_check(p);
+        if (p->dedup && !options->memory)
+            status = fill_dedup(p, err);
+    }
+    if (status) {
+        free_all(p);
+        return status;
+    }
+    *out = p;
+    return BECK_OK;
+}
+
+/* ---- closing ---- */
+
+void partition_abandon(struct partition *p)
+{
+    if (!p)
+        return;
+    if (p->env->committer && !p->options.memory)
+        committer_forget(p->env->committer, p);
+    for (size_t i = 0; i < p->segment_count; i++)
+        p->segments[i]->users = 0;
+    free_all(p);
+}
+
+beck_status partition_close(struct partition *p, beck_error *err)
+{
+    if (!p)
+        return BECK_OK;
+    beck_status status = BECK_OK;
+    if (!p->options.memory && !p->env->read_only) {
+        status = partition_sync(p, err);
+        mutex_lock(&p->lock);
+        struct segment *active = p->segments[p->segment_count - 1];
+        if (!status)
+            status = segment_seal(active, err);
+        if (!status && producers_count(p->producers) > 0)
+            status = partition_write_snapshot(p, p->written, err);
+        mutex_unlock(&p->lock);
+    }
+    partition_abandon(p);
+    return status;
+}
+
+/* ---- positions ---- */
+
+/* The offset of the first record at or after the time, looking from a position of one segment on.
+ */
+static beck_status resolve_time(struct partition *p, int64_t from, int64_t time_ms, int64_t *offset,
+                                beck_error *err)
+{
+    struct cursor *c;
+    beck_status status = cursor_open(p, &c, err);
+    if (status)
+        return status;
+    for (*offset = from;;) {
+        const struct record_view *v;
+        int64_t skip_to;
+        status = cursor_read(c, *offset, false, &v, &skip_to, err);
+        if (status == BECK_ECORRUPT) {
+            *offset = skip_to;
+            continue;
+        }
+        if (status)
+            break;
+        *offset = v->offset;
+        if (v->timestamp_ms >= time_ms)
+            break;
+        *offset = v->offset + 1;
+    }
+    cursor_close(c);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+/* An offset from which a scan finds the first record at or after the time; -1: all of it is older.
+ */
+static beck_status time_start(struct partition *p, int64_t time_ms, int64_t *from, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    *from = -1;
+    mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->segment_count && !status; i++) {
+        struct segment *s = p->segments[i];
+        int64_t newest;
+        if (i + 1 < p->segment_count && p->segments[i + 1]->base_offset <= p->first)
+            continue;
+        status = segment_max_timestamp(s, &newest, err);
+        if (status || newest < time_ms)
+            continue;
+        status = segment_use(s, err);
+        if (status)
+            break;
+        int32_t relative = 0;
+        status = index_lookup_time(s->times, time_ms, &relative, err);
+        *from = s->base_offset + relative;
+        segment_unuse(s);
+        break;
+    }
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
+                              beck_error *err)
+{
+    int64_t end = partition_visible(p), first = partition_first(p);
+    beck_status status;
+    switch (from->kind) {
+    case BECK_FROM_NOW:
+        *offset = end;
+        return BECK_OK;
+    case BECK_FROM_EARLIEST:
+        *offset = first;
+        return BECK_OK;
+    case BECK_FROM_OFFSET:
+        if (from->offset < 0 || from->offset > end)
+            return error_set(
+                err, BECK_ERANGE,
+                "offset %lld is not in partition %u of bus \"%s\", which has %lld to %lld",
+                (long long)from->offset, p->context.partition, p->bus, (long long)first,
+                (long long)end);
+        *offset = from->offset < first ? first : from->offset;
+        return BECK_OK;
+    case BECK_FROM_TIME:
+        if (p->options.memory) {
+            *offset = end;
+            return BECK_OK;
+        }
+        status = time_start(p, from->time_ms, offset, err);
+        if (status)
+            return status;
+        if (*offset < 0) {
+            *offset = end;
+            return BECK_OK;
+        }
+        return resolve_time(p, *offset < first ? first : *offset, from->time_ms, offset, err);
+    }
+    return error_set(err, BECK_EINVAL, "there is no start of kind %d", (int)from->kind);
+}

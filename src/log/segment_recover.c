@@ -1,0 +1,280 @@
+/*
+ * Recovery of a segment: finds where its valid batches end, rebuilds the indexes behind a known
+ * position, and cuts a torn tail.
+ *
+ * A tail is torn when the machine stopped while it was being written: nothing in it was confirmed
+ * as synced, because a sync round finishes before anybody is answered, and recovery points only
+ * ever cover synced bytes. So a bad batch at or behind the recovery point of the last segment is
+ * cut; anywhere else it is damage, and refused. Sectors may reach the disk out of order, so whole
+ * batches can stand behind the bad one: they were not confirmed either, but are kept beside the log
+ * in a file of their own.
+ */
+#include "log/segment.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WINDOW (4u << 20)
+#define BATCH_MAX (1u << 30)
+
+/* A window over the file: bytes [at, at + len). */
+struct window {
+    struct segment *s;
+    struct buf bytes;
+    int64_t at;
+    int64_t size; /* of the file */
+};
+
+/* Makes `len` bytes at `position` readable, reading ahead. False in *ok: the file ends before. */
+static beck_status window_have(struct window *w, int64_t position, size_t len, bool *ok,
+                               beck_error *err)
+{
+    *ok = position + (int64_t)len <= w->size;
+    if (!*ok)
+        return BECK_OK;
+    if (position >= w->at && position + (int64_t)len <= w->at + (int64_t)w->bytes.len)
+        return BECK_OK;
+    size_t want = len > WINDOW ? len : WINDOW;
+    if ((int64_t)want > w->size - position)
+        want = (size_t)(w->size - position);
+    buf_clear(&w->bytes);
+    beck_status status = buf_reserve(&w->bytes, want);
+    if (status)
+        return error_set(err, status, "no memory to read a batch of %zu bytes", want);
+    size_t got;
+    status = file_read(w->s->file, w->bytes.data, want, position, &got, err);
+    if (status)
+        return status;
+    w->at = position;
+    w->bytes.len = got;
+    *ok = got >= len;
+    return BECK_OK;
+}
+
+static const uint8_t *window_at(const struct window *w, int64_t position)
+{
+    return w->bytes.data + (position - w->at);
+}
+
+/* Whether a whole valid batch with an offset of at least next_offset begins at `position`. `why`
+ * gets what is wrong with it. */
+static beck_status window_batch(struct window *w, int64_t position, int64_t next_offset,
+                                struct batch_header *h, bool *valid, beck_error *why,
+                                beck_error *err)
+{
+    *valid = false;
+    bool ok;
+    beck_status status = window_have(w, position, BATCH_HEADER, &ok, err);
+    if (status || !ok) {
+        if (!status)
+            error_set(why, BECK_ECORRUPT, "the file ends inside of a batch header");
+        return status;
+    }
+    if (batch_header_read(window_at(w, position), h, why))
+        return BECK_OK;
+    if (batch_size(h) > BATCH_MAX || h->base_offset < next_offset) {
+        error_set(why, BECK_ECORRUPT, "offset %lld or length %d cannot be",
+                  (long long)h->base_offset, h->length);
+        return BECK_OK;
+    }
+    status = window_have(w, position, batch_size(h), &ok, err);
+    if (status || !ok) {
+        if (!status)
+            error_set(why, BECK_ECORRUPT, "the file ends inside of a batch of %zu bytes",
+                      batch_size(h));
+        return status;
+    }
+    *valid = batch_crc_fits(window_at(w, position), batch_size(h));
+    if (!*valid)
+        error_set(why, BECK_ECORRUPT, "the checksum does not fit");
+    return BECK_OK;
+}
+
+/* Whether what is behind `position` holds a whole valid batch (*batches), or nothing but zeros
+ * (*zeros). */
+static beck_status look_behind(struct window *w, int64_t position, int64_t next_offset,
+                               bool *batches, bool *zeros, beck_error *err)
+{
+    *batches = false;
+    *zeros = true;
+    for (int64_t at = position; at < w->size; at++) {
+        bool ok;
+        beck_status status = window_have(w, at, 1, &ok, err);
+        if (status)
+            return status;
+        if (!ok)
+            break;
+        if (*window_at(w, at))
+            *zeros = false;
+        if (at + BATCH_HEADER > w->size)
+            continue;
+        status = window_have(w, at, BATCH_HEADER, &ok, err);
+        if (status)
+            return status;
+        /* The magic byte first: a full check at each byte would cost too much. */
+        if (!ok || window_at(w, at)[16] != 2 || get_u32(window_at(w, at) + 8) >= BATCH_MAX)
+            continue;
+        struct batch_header h;
+        bool valid;
+        beck_error why;
+        status = window_batch(w, at, next_offset, &h, &valid, &why, err);
+        if (status)
+            return status;
+        if (valid) {
+            *batches = true;
+            *zeros = false;
+            return BECK_OK;
+        }
+    }
+    return BECK_OK;
+}
+
+static beck_status keep_cut(struct window *w, int64_t position, beck_error *err)
+{
+    char path[4200], suffix[64];
+    snprintf(suffix, sizeof suffix, ".log.cut-%lld", (long long)position);
+    segment_path(w->s, suffix, path, sizeof path);
+    struct file *out;
+    beck_status status =
+        vfs_open(w->s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &out, err);
+    if (status)
+        return status;
+    for (int64_t at = position; at < w->size && !status;) {
+        size_t len = w->size - at > WINDOW ? WINDOW : (size_t)(w->size - at);
+        bool ok;
+        status = window_have(w, at, len, &ok, err);
+        if (!status && !ok)
+            break;
+        if (!status)
+            status = file_write(out, window_at(w, at), len, at - position, err);
+        at += (int64_t)len;
+    }
+    if (!status)
+        status = file_sync(out, err);
+    file_close(out);
+    return status;
+}
+
+/* Cuts the tail at `position`, and says so. */
+static beck_status cut_tail(struct window *w, int64_t position, int64_t next_offset,
+                            const beck_error *why, beck_error *err)
+{
+    bool batches, zeros;
+    struct segment *s = w->s;
+    int64_t lost = w->size - position;
+    beck_status status = look_behind(w, position, next_offset, &batches, &zeros, err);
+    if (status)
+        return status;
+    if (s->env->read_only) {
+        if (!zeros)
+            env_report(s->env, BECK_ECORRUPT,
+                       "\"%s/%020lld.log\": unfinished write at byte %lld (%s); opening the data "
+                       "directory cuts the %lld bytes behind it",
+                       s->dir, (long long)s->base_offset, (long long)position, why->text,
+                       (long long)lost);
+        return BECK_OK;
+    }
+    if (batches)
+        status = keep_cut(w, position, err);
+    if (!status)
+        status = file_truncate(s->file, position, err);
+    if (status || zeros)
+        return status;
+    env_report(s->env, BECK_ECORRUPT,
+               "\"%s/%020lld.log\": cut %lld bytes of an unfinished write at byte %lld (%s); "
+               "nothing confirmed as synced was in them%s",
+               s->dir, (long long)s->base_offset, (long long)lost, (long long)position, why->text,
+               batches ? "; whole batches among them are kept in a file named .log.cut-<byte>"
+                       : "");
+    return BECK_OK;
+}
+
+static beck_status refuse(const struct segment *s, int64_t position, const beck_error *why,
+                          beck_error *err)
+{
+    return error_set(err, BECK_ECORRUPT,
+                     "\"%s/%020lld.log\" is damaged at byte %lld: %s; restore the file from a "
+                     "backup, or give up what is behind: truncate -s %lld, remove its .index and "
+                     ".timeindex and the later segments",
+                     s->dir, (long long)s->base_offset, (long long)position, why->text,
+                     (long long)position);
+}
+
+/* Forgets the index entries at and behind `position`, and what the segment knows from them. */
+static beck_status reset_indexes(struct segment *s, int64_t position, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    int32_t relative, at;
+    if (!s->env->read_only) {
+        status = index_truncate(s->offsets, position, err);
+        int64_t limit = 0;
+        if (!status && index_last_offset(s->offsets, &relative, &at))
+            limit = (int64_t)relative + 1;
+        if (!status)
+            status = index_truncate(s->times, limit, err);
+    }
+    s->max_timestamp_ms = -1;
+    s->max_timestamp_offset = s->base_offset;
+    s->since_index = 0;
+    s->created_ms = -1;
+    int64_t ms;
+    if (!status && position > 0 && index_last_time(s->times, &ms, &relative)) {
+        s->max_timestamp_ms = ms;
+        s->max_timestamp_offset = s->base_offset + relative;
+    }
+    return status;
+}
+
+beck_status segment_recover(struct segment *s, int64_t position, int64_t known_offset, bool last,
+                            int (*each)(void *ctx, const struct batch_header *h,
+                                        const uint8_t *batch),
+                            void *ctx, beck_error *err)
+{
+    struct window w = {.s = s};
+    buf_init(&w.bytes, BATCH_MAX + BATCH_HEADER);
+    beck_status status = file_size(s->file, &w.size, err);
+    if (!status)
+        status = reset_indexes(s, position, err);
+    int64_t next = s->base_offset;
+    while (!status && position < w.size) {
+        struct batch_header h;
+        bool valid;
+        beck_error why = {0};
+        status = window_batch(&w, position, next, &h, &valid, &why, err);
+        if (status)
+            break;
+        if (!valid) {
+            if (!last || next < known_offset)
+                status = refuse(s, position, &why, err);
+            else
+                status = cut_tail(&w, position, next, &why, err);
+            break;
+        }
+        if (each && each(ctx, &h, window_at(&w, position))) {
+            status = error_set(err, BECK_ENOMEM, "no memory while reading \"%s\"", s->dir);
+            break;
+        }
+        if (s->env->read_only) {
+            s->next_offset = batch_last_offset(&h) + 1;
+        } else {
+            atomic_store(&s->size, position);
+            segment_note(s, &h);
+        }
+        next = s->next_offset;
+        position += (int64_t)batch_size(&h);
+    }
+    if (!status && last && next < known_offset) {
+        beck_error why = {0};
+        error_set(&why, BECK_ECORRUPT, "events %lld to %lld are missing, which had been synced",
+                  (long long)next, (long long)known_offset - 1);
+        status = refuse(s, position, &why, err);
+    }
+    if (!status) {
+        atomic_store(&s->size, position);
+        if (s->next_offset < next)
+            s->next_offset = next;
+    }
+    buf_release(&w.bytes);
+    return status;
+}
