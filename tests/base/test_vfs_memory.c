@@ -107,6 +107,7 @@ static void the_simulated_disk_says_when_memory_is_short(void **state)
     (void)state;
     struct vfs *v = vfs_sim_new(1);
     every_allocation_may_fail(v, "/d");
+    assert_int_equal(vfs_sync_dir(v, "/", NULL), BECK_OK);
     vfs_sim_crash(v);
     assert_false(vfs_exists(v, "/d"));
     vfs_sim_free(v);
