@@ -1,9 +1,286 @@
-/* Stands in until the command is there. */
+/* beck on: runs a program for every event of a queue. */
 #include "cli/commands.h"
+#include "cli/crew.h"
+#include "cli/names.h"
+#include "cli/queue_options.h"
+#include "base/rng.h"
+#include "event/pattern.h"
+#include <stdio.h>
+
+#define TEMPORARY_DIGITS 16 /* of on-<hash> */
+
+static const char *const failures[] = {"retry", "reject", NULL};
+
+static const struct option options[] = {
+    {.name = "bus",
+     .letter = 'b',
+     .kind = OPTION_TEXT,
+     .value = "BUS",
+     .preset = "events",
+     .help = "the bus to listen to"},
+    {.name = "queue",
+     .letter = 'Q',
+     .kind = OPTION_TEXT,
+     .value = "QUEUE",
+     .help = "a lasting queue, made when missing; else one for this run"},
+    {.name = "from",
+     .kind = OPTION_FROM,
+     .help = "first event when the pattern is new to the queue, else earliest"},
+    {.name = "workers",
+     .letter = 'w',
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = CREW_MAX,
+     .preset = "1",
+     .help = "programs at once"},
+    {.name = "persistent",
+     .kind = OPTION_FLAG,
+     .help = "one long-lived program per worker: a line in, an answer out"},
+    {.name = "retry-exit",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = 255,
+     .preset = "75",
+     .help = "exit status that always means: try again"},
+    {.name = "on-failure",
+     .kind = OPTION_CHOICE,
+     .choices = failures,
+     .preset = "retry",
+     .help = "what any other failure means"},
+    {.name = "exit-when-idle",
+     .kind = OPTION_FLAG,
+     .help = "end once nothing is ready, in flight or delayed"},
+    {.name = "max",
+     .letter = 'n',
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .help = "end after this many deliveries"},
+    QUEUE_OPTIONS,
+    {0}};
+
+struct on {
+    struct call *call;
+    const char *queue;
+    bool temporary;
+    char name[32]; /* of a temporary queue */
+};
+
+/* ---- the queue ---- */
+
+static bool is_temporary(const char *name)
+{
+    return strncmp(name, "on-", 3) == 0 && strlen(name) == 3 + TEMPORARY_DIGITS &&
+           strspn(name + 3, "0123456789abcdef") == TEMPORARY_DIGITS;
+}
+
+/* Temporary queues that a process left behind when it was killed: this one holds the lock, so
+ * nobody uses them. */
+static void delete_left_behind(const struct on *on)
+{
+    struct names names;
+    names_init(&names);
+    (void)beck_queue_list(on->call->handle, names_add, &names, NULL);
+    for (const char *name = names_next(&names, NULL); name; name = names_next(&names, name)) {
+        if (is_temporary(name)) {
+            (void)beck_queue_delete(on->call->handle, name, NULL);
+        }
+    }
+    names_release(&names);
+}
+
+/* Makes the queue, or takes the one that is there: with the options given laid over its own, so
+ * that other ones are refused. */
+static int ensure_queue(const struct on *on)
+{
+    beck_queue_info info;
+    beck_queue_options o = {0};
+    beck_error err;
+    beck_status status = beck_queue_info_get(on->call->handle, on->queue, &info, &err);
+    if (status == BECK_OK) {
+        o = info.options;
+        if (!queue_options_read(on->call, &o)) {
+            return EXIT_DONE;
+        }
+    } else if (status == BECK_ENOENT) {
+        if (on->call->argument_count == 0) {
+            return call_error(on->call, EXIT_NOT_FOUND,
+                              "no queue '%s': give a PATTERN to make it, or see beck queue list",
+                              on->queue);
+        }
+        queue_options_read(on->call, &o);
+        status = BECK_OK;
+    }
+    status = status ? status : beck_queue_create(on->call->handle, on->queue, &o, &err);
+    return status ? call_fail(on->call, status, &err) : EXIT_DONE;
+}
+
+struct search {
+    const char *bus, *pattern;
+    bool found;
+};
+
+static int compare_binding(void *ctx, const beck_binding *b)
+{
+    struct search *s = ctx;
+    s->found = s->found || (strcmp(b->bus, s->bus) == 0 &&
+                            strcmp(b->pattern ? b->pattern : "#", s->pattern) == 0);
+    return 0;
+}
+
+static int bind_queue(const struct on *on)
+{
+    if (on->call->argument_count == 0) {
+        return EXIT_DONE;
+    }
+    beck_error err;
+    beck_binding binding = {.bus = option_text(on->call, "bus"),
+                            .pattern = on->call->arguments[0],
+                            .from.kind = BECK_FROM_EARLIEST};
+    struct search s = {.bus = binding.bus, .pattern = binding.pattern};
+    beck_status status =
+        beck_queue_bindings(on->call->handle, on->queue, compare_binding, &s, &err);
+    if (option_given(on->call, "from")) {
+        binding.from = option_from(on->call, "from");
+        if (s.found) {
+            call_warn(on->call,
+                      "queue '%s' is bound to '%s' already: --from changes nothing; see beck "
+                      "queue rewind",
+                      on->queue, s.pattern);
+        }
+    }
+    status =
+        status || s.found ? status : beck_queue_bind(on->call->handle, on->queue, &binding, &err);
+    return status ? call_fail(on->call, status, &err) : EXIT_DONE;
+}
+
+static int prepare(struct on *on)
+{
+    beck_bus *bus;
+    int code = EXIT_DONE;
+    if (on->call->argument_count) {
+        code = call_bus(on->call, option_text(on->call, "bus"), false, &bus);
+    }
+    if (!code && on->temporary) {
+        struct rng rng;
+        rng_seed_system(&rng);
+        snprintf(on->name, sizeof on->name, "on-%016llx", (unsigned long long)rng_next(&rng));
+        on->queue = on->name;
+        delete_left_behind(on);
+    }
+    code = code ? code : ensure_queue(on);
+    return code ? code : bind_queue(on);
+}
+
+/* ---- running ---- */
+
+static void summarize(const struct on *on, const struct crew_counts *c)
+{
+    if (on->call->json) {
+        fprintf(stderr,
+                "{\"queue\":\"%s\",\"handled\":%lld,\"retried\":%lld,\"rejected\":%lld,"
+                "\"dead\":%lld}\n",
+                on->queue, (long long)c->handled, (long long)c->retried, (long long)c->rejected,
+                (long long)c->dead);
+    } else {
+        call_say(on->call, "handled %lld, retried %lld, rejected %lld, dead %lld",
+                 (long long)c->handled, (long long)c->retried, (long long)c->rejected,
+                 (long long)c->dead);
+    }
+    if (c->rejected + c->dead == 0 || on->call->quiet) {
+        return;
+    }
+    if (on->temporary) {
+        call_say(on->call,
+                 "the dead letters are gone with the temporary queue: --queue keeps them");
+    } else {
+        call_say(on->call, "see: beck dead list %s", on->queue);
+    }
+}
+
+static int work(struct on *on)
+{
+    struct call *call = on->call;
+    struct crew_options o = {
+        .queue = on->queue,
+        .workers = (uint32_t)option_number(call, "workers", 1),
+        .events_max = option_number(call, "max", -1),
+        .exit_when_idle = option_flag(call, "exit-when-idle"),
+        .handler = {.program = call->program,
+                    .persistent = option_flag(call, "persistent"),
+                    .retry_exit = (int)option_number(call, "retry-exit", 75),
+                    .failure = option_choice(call, "on-failure") == 1 ? BECK_REJECT : BECK_RETRY}};
+    struct crew_counts counts = {0};
+    int code = crew_run(call, &o, &counts);
+    if (on->temporary) {
+        (void)beck_queue_delete(call->handle, on->queue, NULL);
+    }
+    summarize(on, &counts);
+    if (code) {
+        return code;
+    }
+    bool bounded = o.exit_when_idle || o.events_max >= 0;
+    if (call_stopping(call) && bounded) {
+        return EXIT_INTERRUPTED;
+    }
+    return counts.rejected + counts.dead ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int check(const struct on *on)
+{
+    const struct call *call = on->call;
+    beck_error err;
+    if (!call->program) {
+        return call_usage(call, "no program to run: give it behind --, as in -- ./handle.sh");
+    }
+    if (call->argument_count == 0 && on->temporary) {
+        return call_usage(call, "an argument is missing: give PATTERN, or --queue with one that "
+                                "is bound already");
+    }
+    if (call->argument_count && pattern_check(beck_str(call->arguments[0]), &err)) {
+        return call_usage(call, "%s", err.text);
+    }
+    beck_status status = handler_check(call->program, &err);
+    return status ? call_fail(call, status, &err) : EXIT_DONE;
+}
 
 static int on_run(struct call *call)
 {
-    return call_error(call, EXIT_UNSUPPORTED, "'%s' is not in this build", call->command->name);
+    struct on on = {.call = call, .queue = option_text(call, "queue")};
+    on.temporary = on.queue == NULL;
+    int code = check(&on);
+    code = code ? code : call_open(call, CALL_EXISTING);
+    code = code ? code : prepare(&on);
+    return code ? code : work(&on);
 }
 
-const struct command command_on = {.name = "on", .help = "not in this build", .run = on_run};
+const struct command command_on = {
+    .name = "on",
+    .arguments = "[PATTERN]",
+    .arguments_max = 1,
+    .program = true,
+    .orderly = true,
+    .help = "run a program for every event that matches",
+    .about =
+        "The program gets the event as JSON on standard input and its attributes in the\n"
+        "environment: CE_TYPE, CE_ID, CE_SUBJECT, CE_SOURCE, CE_TIME, CE_BUS, CE_<EXTENSION>,\n"
+        "BECK_QUEUE, BECK_ATTEMPT, BECK_POSITION. Exit status 0 settles the event, 75 has it\n"
+        "tried again, any other does what --on-failure says. The last lines of its standard\n"
+        "error are kept with the event as the reason. At the queue's deadline the program and\n"
+        "its children get SIGTERM, then SIGKILL.\n"
+        "\n"
+        "--persistent starts one program per worker: it reads an event (JSON) a line and\n"
+        "answers each with a line: ok, retry WHY, reject WHY, or\n"
+        "{\"verdict\":\"settle|retry|reject\",\"why\":\"...\"}.\n"
+        "\n"
+        "Events are dead letters after --attempts deliveries: see beck dead. Without --queue the\n"
+        "queue is named on-<hash> and deleted at the end. PATTERN may be left out with a --queue\n"
+        "that is bound already. A signal lets running programs finish; a second one kills them.",
+    .examples = "# whatever happened so far, once\n"
+                "beck on '#' --exit-when-idle -- cat\n"
+                "# a lasting queue, four at a time, with five attempts\n"
+                "beck on 'order.*' --queue billing --workers 4 --attempts 5 \\\n"
+                "    --backoff exponential:1s..1m --deadline 10s -- ./bill.sh\n"
+                "beck on order.created --queue fast --persistent -- python3 handle.py",
+    .options = options,
+    .run = on_run,
+};
