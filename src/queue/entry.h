@@ -1,0 +1,49 @@
+/* What a queue keeps of an event: where it is, and what of its delivery cannot be looked up there.
+ * 24 bytes, fixed. */
+#ifndef BECK_QUEUE_ENTRY_H
+#define BECK_QUEUE_ENTRY_H
+
+#include <beck.h>
+
+struct entry {
+    uint64_t where; /* source (16 bits: index of a partition in the queue's table) and offset (48
+                       bits) */
+    uint64_t meta;  /* expires_at_ms (48 bits, 0: never) and failed attempts so far (16 bits) */
+    uint64_t seq;   /* place in the queue: priority level (8 bits, complemented: higher first) and
+                       number (56 bits); orders deliveries */
+};
+
+static inline uint64_t entry_where(uint32_t source, int64_t offset)
+{
+    return (uint64_t)source << 48 | (uint64_t)offset;
+}
+static inline uint32_t entry_source(const struct entry *e)
+{
+    return (uint32_t)(e->where >> 48);
+}
+static inline int64_t entry_offset(const struct entry *e)
+{
+    return (int64_t)(e->where & 0xffffffffffffULL);
+}
+static inline int64_t entry_expires_ms(const struct entry *e)
+{
+    return (int64_t)(e->meta >> 16);
+}
+static inline uint32_t entry_attempts(const struct entry *e)
+{
+    return (uint32_t)(e->meta & 0xffff);
+}
+static inline uint64_t entry_meta(int64_t expires_ms, uint32_t attempts)
+{
+    return (uint64_t)expires_ms << 16 | (attempts > 0xffff ? 0xffff : attempts);
+}
+static inline uint32_t entry_level(const struct entry *e)
+{
+    return 255 - (uint32_t)(e->seq >> 56);
+}
+static inline uint64_t entry_seq(uint32_t level, uint64_t number)
+{
+    return (uint64_t)(255 - level) << 56 | number;
+}
+
+#endif
