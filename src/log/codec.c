@@ -95,12 +95,15 @@ static beck_status step_begin(struct step *s, struct buf *out)
 {
     beck_status st = room(out, STEP, &s->len);
 
-    s->data = out->data + out->len;
-    if (st == BECK_OK && s->len == 0) {
+    if (st != BECK_OK)
+        return st;
+    if (s->len == 0) {
         s->data = &s->spill;
         s->len = 1;
+    } else {
+        s->data = out->data + out->len;
     }
-    return st;
+    return BECK_OK;
 }
 
 /* False: too large. */
@@ -333,8 +336,6 @@ static beck_status lz4_unpack_all(LZ4F_dctx *d, beck_bytes in, struct buf *out, 
 
 static beck_status lz4_unpack(struct codec *c, beck_bytes in, struct buf *out, beck_error *err)
 {
-    beck_status st;
-
     if (c->lz4_in == NULL) {
         LZ4F_dctx *d;
 
@@ -343,8 +344,7 @@ static beck_status lz4_unpack(struct codec *c, beck_bytes in, struct buf *out, b
         c->lz4_in = d;
     }
     LZ4F_resetDecompressionContext(c->lz4_in);
-    st = lz4_unpack_all(c->lz4_in, in, out, err);
-    return st;
+    return lz4_unpack_all(c->lz4_in, in, out, err);
 }
 
 /* ---- zstd ---- */
