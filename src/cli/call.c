@@ -131,7 +131,7 @@ int call_open(struct call *call, enum call_open_mode mode)
     }
 }
 
-int call_bus(struct call *call, const char *name, bool create, beck_bus **out)
+int call_bus(const struct call *call, const char *name, bool create, beck_bus **out)
 {
     beck_error err;
     beck_status status = beck_bus_get(call->handle, name, out, &err);

@@ -114,7 +114,7 @@ enum call_open_mode {
 int call_open(struct call *call, enum call_open_mode mode);
 
 /* The bus of that name; `create`: made with default options when missing. Reports as call_open. */
-int call_bus(struct call *call, const char *name, bool create, beck_bus **out);
+int call_bus(const struct call *call, const char *name, bool create, beck_bus **out);
 
 /* ---- talk ---- */
 
