@@ -183,9 +183,11 @@ beck_status buf_append(struct buf *b, const void *data, size_t n)
 {
     if (n == 0)
         return BECK_OK;
-    beck_status status = buf_reserve(b, n);
-    if (status != BECK_OK)
-        return status;
+    if (n > b->cap - b->len) {
+        beck_status status = buf_reserve(b, n);
+        if (status != BECK_OK)
+            return status;
+    }
     memcpy(b->data + b->len, data, n);
     b->len += n;
     return BECK_OK;

@@ -24,7 +24,7 @@
 
 struct mutex {
     pthread_mutex_t m;
-    _Atomic(uintptr_t) holder; /* pthread_self of the holder, 0: free */
+    _Atomic(uintptr_t) holder; /* names the thread that holds it, 0: free */
 };
 
 void mutex_init(struct mutex *m);

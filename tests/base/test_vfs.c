@@ -319,6 +319,7 @@ static void a_whole_file_that_is_too_large_is_refused(void **state)
     assert_int_equal(vfs_write_file(d->vfs, at(d, "a"), beck_str("123456789"), &err), BECK_OK);
     assert_int_equal(vfs_read_file(d->vfs, at(d, "a"), 8, &b, &err), BECK_ELIMIT);
     assert_non_null(strstr(err.text, at(d, "a")));
+    assert_non_null(strstr(err.text, "has 9 bytes, more than the 8 that"));
     assert_int_equal(vfs_read_file(d->vfs, at(d, "a"), 100, &b, &err), BECK_ELIMIT);
     assert_int_equal(vfs_read_file(d->vfs, at(d, "no"), 100, &b, &err), BECK_ENOENT);
     assert_true(bytes_equal_text(buf_bytes(&b), "before"));
@@ -342,6 +343,8 @@ static void a_lock_is_exclusive_and_names_its_holder(void **state)
     assert_null(second);
     assert_non_null(strstr(err.text, at(d, "lock")));
     assert_non_null(strstr(err.text, pid));
+    file_close(open_new(d, "lock")); /* opening the file without locking it changes nothing */
+    assert_int_equal(vfs_lock(d->vfs, at(d, "lock"), &second, &err), BECK_EBUSY);
     file_close(lock);
     assert_int_equal(vfs_lock(d->vfs, at(d, "lock"), &lock, &err), BECK_OK);
     file_close(lock);

@@ -180,6 +180,37 @@ static void a_failed_sync_loses_sectors_that_a_second_one_does_not_bring_back(vo
     assert_true(lost > 10 && kept > 10);
 }
 
+/* The lost sector lies between two that are written again, and is not written itself. */
+static void a_failed_sync_is_not_mended_by_syncing_its_neighbours(void **state)
+{
+    (void)state;
+    unsigned lost = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct vfs *v = vfs_sim_new(seed);
+        struct file *f = open_file(v, "a");
+        uint8_t data[3 * SECTOR], back[3 * SECTOR];
+        memset(data, 'o', sizeof data);
+        assert_int_equal(file_write(f, data, sizeof data, 0, NULL), BECK_OK);
+        assert_int_equal(file_sync(f, NULL), BECK_OK);
+        assert_int_equal(vfs_sync_dir(v, "/", NULL), BECK_OK);
+        memset(data, 'n', sizeof data);
+        assert_int_equal(file_write(f, data, sizeof data, 0, NULL), BECK_OK);
+        vfs_sim_fail(v, VFS_OP_SYNC, 1, false, BECK_EIO);
+        assert_int_equal(file_sync(f, NULL), BECK_EIO);
+        assert_int_equal(file_write(f, data, SECTOR, 0, NULL), BECK_OK);
+        assert_int_equal(file_write(f, data, SECTOR, 2 * SECTOR, NULL), BECK_OK);
+        assert_int_equal(file_sync(f, NULL), BECK_OK);
+        vfs_sim_crash(v);
+        file_close(f);
+        assert_int_equal(read_all(v, "a", back, sizeof back), sizeof back);
+        assert_memory_equal(back, data, SECTOR);
+        assert_memory_equal(back + 2 * SECTOR, data, SECTOR);
+        lost += back[SECTOR] == 'o';
+        vfs_sim_free(v);
+    }
+    assert_in_range(lost, SEEDS / 5, SEEDS * 4 / 5);
+}
+
 static void faults_hit_the_call_that_was_named(void **state)
 {
     (void)state;
@@ -260,6 +291,14 @@ static void the_capacity_counts_files_reservations_and_what_is_still_open(void *
     file_close(a);
     assert_int_equal(file_write(b, data, 1000, 900, &err), BECK_OK);
     assert_int_equal(vfs_write_file(v, "c", beck_str("x"), &err), BECK_OK);
+    assert_int_equal(vfs_rename(v, "c", "d", &err), BECK_OK);
+    vfs_sim_capacity(v, 1901);
+    assert_int_equal(vfs_write_file(v, "c", beck_str("x"), &err), BECK_EFULL);
+    vfs_sim_capacity(v, 1902);
+    assert_int_equal(vfs_write_file(v, "c", beck_str("x"), &err), BECK_OK);
+    assert_int_equal(vfs_rename(v, "c", "d", &err), BECK_OK); /* what it replaced is given back */
+    assert_int_equal(vfs_write_file(v, "e", beck_str("x"), &err), BECK_OK);
+    assert_int_equal(vfs_write_file(v, "f", beck_str("x"), &err), BECK_EFULL);
     vfs_sim_capacity(v, -1);
     assert_int_equal(file_write(b, data, 1000, 5000, &err), BECK_OK);
     file_close(b);
@@ -293,6 +332,67 @@ static void deep_and_many_directories_are_freed(void **state)
     vfs_sim_crash(v);
     vfs_sim_free(v);
     vfs_sim_free(NULL);
+}
+
+/* Where a synced file is after a crash amid changes of its directories: exactly one of the paths.
+ */
+static void assert_at_one_of(struct vfs *v, uint64_t seed, const char *a, const char *b)
+{
+    if (vfs_exists(v, a) == vfs_exists(v, b))
+        fail_msg("\"%s\" and \"%s\": both or none, seed %llu", a, b, (unsigned long long)seed);
+}
+
+static void make_synced_dirs(struct vfs *v, const char *one, const char *two)
+{
+    assert_int_equal(vfs_mkdir(v, one, NULL), BECK_OK);
+    if (two != NULL)
+        assert_int_equal(vfs_mkdir(v, two, NULL), BECK_OK);
+    assert_int_equal(vfs_sync_dir(v, "/", NULL), BECK_OK);
+}
+
+static void a_safe_file_is_not_lost_with_the_directory_that_it_moves_to(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct vfs *v = vfs_sim_new(seed);
+        assert_int_equal(vfs_write_file(v, "a", beck_str("x"), NULL), BECK_OK);
+        assert_int_equal(vfs_mkdir(v, "d", NULL), BECK_OK);
+        assert_int_equal(vfs_rename(v, "a", "d/a", NULL), BECK_OK);
+        vfs_sim_crash(v);
+        assert_at_one_of(v, seed, "a", "d/a");
+        vfs_sim_free(v);
+    }
+}
+
+static void a_safe_file_is_not_lost_with_the_directory_that_it_leaves(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct vfs *v = vfs_sim_new(seed);
+        make_synced_dirs(v, "d", NULL);
+        assert_int_equal(vfs_write_file(v, "d/a", beck_str("x"), NULL), BECK_OK);
+        assert_int_equal(vfs_rename(v, "d/a", "a", NULL), BECK_OK);
+        assert_int_equal(vfs_rmdir(v, "d", NULL), BECK_OK);
+        vfs_sim_crash(v);
+        assert_at_one_of(v, seed, "a", "d/a");
+        vfs_sim_free(v);
+    }
+}
+
+static void a_file_moved_between_directories_has_one_name(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct vfs *v = vfs_sim_new(seed);
+        make_synced_dirs(v, "d", "e");
+        file_close(open_file(v, "e/a"));
+        assert_int_equal(vfs_rename(v, "e/a", "d/a", NULL), BECK_OK);
+        assert_int_equal(vfs_sync_dir(v, "d", NULL), BECK_OK);
+        vfs_sim_crash(v);
+        assert_true(vfs_exists(v, "d/a"));
+        assert_false(vfs_exists(v, "e/a"));
+        vfs_sim_free(v);
+    }
 }
 
 /* ---- random test of one file ---- */
@@ -673,11 +773,15 @@ int main(void)
         cmocka_unit_test(an_end_of_the_process_keeps_all_that_was_written),
         cmocka_unit_test(a_whole_file_is_the_old_or_the_new_one_whenever_the_power_goes),
         cmocka_unit_test(a_failed_sync_loses_sectors_that_a_second_one_does_not_bring_back),
+        cmocka_unit_test(a_failed_sync_is_not_mended_by_syncing_its_neighbours),
         cmocka_unit_test(faults_hit_the_call_that_was_named),
         cmocka_unit_test(a_failed_write_leaves_a_part_behind),
         cmocka_unit_test(the_capacity_counts_files_reservations_and_what_is_still_open),
         cmocka_unit_test(a_flipped_bit_is_flipped_on_the_device_too),
         cmocka_unit_test(deep_and_many_directories_are_freed),
+        cmocka_unit_test(a_safe_file_is_not_lost_with_the_directory_that_it_moves_to),
+        cmocka_unit_test(a_safe_file_is_not_lost_with_the_directory_that_it_leaves),
+        cmocka_unit_test(a_file_moved_between_directories_has_one_name),
         cmocka_unit_test(random_files_hold_after_crashes_what_the_device_may_hold),
         cmocka_unit_test(random_names_are_after_crashes_what_they_once_were),
         cmocka_unit_test(threads_may_use_the_disk_at_once),
