@@ -129,38 +129,43 @@ bool event_name_is_taken(beck_bytes name)
 
 /* ---- checking ---- */
 
-beck_status event_check_type(beck_bytes type, beck_error *err)
+beck_status event_check_type_text(beck_bytes type, beck_error *err)
 {
     const char *example = "expected dot-separated words, for example \"order.created\"";
     char quoted[EVENT_QUOTE_MAX];
     if (type.len == 0) {
-        return error_set(err, BECK_EINVAL, "attribute \"type\" is missing; %s", example);
+        return error_set(err, BECK_EINVAL, "is missing; %s", example);
     }
-    beck_error reason;
-    beck_status status = event_check_text(type, EVENT_TYPE_MAX, &reason);
+    beck_status status = event_check_text(type, EVENT_TYPE_MAX, err);
     if (status != BECK_OK) {
-        return error_set(err, status, "attribute \"type\" %s", reason.text);
+        return status;
     }
     const uint8_t *p = type.data;
     size_t word_at = 0;
     for (size_t i = 0; i <= type.len; i++) {
         if (i < type.len && (p[i] == '*' || p[i] == '#')) {
             return error_set(err, BECK_EINVAL,
-                             "attribute \"type\" holds '%c' at byte %zu: %s; '*' and '#' are for "
-                             "patterns",
-                             p[i], i, event_quote(type, quoted));
+                             "holds '%c' at its byte %zu: %s; '*' and '#' are for patterns", p[i],
+                             i, event_quote(type, quoted));
         }
         if (i < type.len && p[i] != '.') {
             continue;
         }
         if (i == word_at) {
-            return error_set(err, BECK_EINVAL,
-                             "attribute \"type\" has an empty word at byte %zu: %s; %s", i,
+            return error_set(err, BECK_EINVAL, "has an empty word at its byte %zu: %s; %s", i,
                              event_quote(type, quoted), example);
         }
         word_at = i + 1;
     }
     return BECK_OK;
+}
+
+beck_status event_check_type(beck_bytes type, beck_error *err)
+{
+    beck_error reason;
+    beck_status status = event_check_type_text(type, &reason);
+    return status == BECK_OK ? BECK_OK
+                             : error_set(err, status, "attribute \"type\" %s", reason.text);
 }
 
 static beck_status check_attribute(const char *name, beck_bytes value, beck_error *err)

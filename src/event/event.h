@@ -30,6 +30,8 @@ beck_status event_check_type(beck_bytes type, beck_error *err);
  * bytes of UTF-8 without control characters and noncharacters. The error is the end of a sentence
  * that begins with what is wrong: `holds a control character (U+0007) at its byte 3; ...`. */
 beck_status event_check_text(beck_bytes text, size_t max, beck_error *err);
+/* The same for a type: its length, its words, no wildcards. */
+beck_status event_check_type_text(beck_bytes type, beck_error *err);
 /* 1-64 of [a-z0-9]. */
 bool event_name_is_legal(beck_bytes name);
 /* Whether no extension may have the name: an attribute of CloudEvents 1.0, or a field of beck_event
