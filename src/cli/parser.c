@@ -488,6 +488,6 @@ const char *option_text_at(const struct call *call, const char *name, size_t ind
             return call->values[i].text;
         }
     }
-    assert(!"index within option_count");
+    assert(false); /* index is below option_count */
     return NULL;
 }

@@ -1,0 +1,211 @@
+"""beck bus, queue and dead: what is made, shown and removed."""
+import os
+
+from beck import BUSY, BeckTest, DONE, EXISTS, NOT_FOUND, REFUSED, USAGE, main
+
+
+class Bus(BeckTest):
+    def test_list_and_show(self):
+        self.beck("bus", "create", "orders", "--partitions", "3", "--retention", "7d", "--codec", "zstd")
+        self.emit(4)
+        listed = {b["name"]: b for b in self.beck("bus", "list", "--json").json}
+        self.assertEqual(set(listed), {"orders", "events"})
+        self.assertEqual((listed["orders"]["partitions"], listed["events"]["events"]), (3, 4))
+        self.assertEqual(listed["events"]["storage"], "disk")
+        shown = self.beck("bus", "show", "orders", "--json").json[0]
+        self.assertEqual(len(shown["partitions"]), 3)
+        self.assertEqual((shown["options"]["retentionMs"], shown["options"]["codec"]), (7 * 86400000, "zstd"))
+        partition = self.beck("bus", "show", "events", "--json").json[0]["partitions"][0]
+        self.assertEqual((partition["firstOffset"], partition["nextOffset"]), (0, 4))
+        self.assertIn("newest", partition)
+
+    def test_for_people(self):
+        self.emit(1500)
+        table = self.beck("bus", "list").lines
+        self.assertRegex(table[0], r"^BUS +PARTITIONS +EVENTS +SIZE$")
+        self.assertRegex(table[1], r"^events +1 +1,500 +[\d.]+ KiB$")
+        shown = self.beck("bus", "show", "events").out
+        self.assertRegex(shown, r"(?m)^retention +no limit$")
+        self.assertRegex(shown, r"(?m)^level +synced$")
+
+    def test_create_twice(self):
+        self.beck("bus", "create", "b", "--partitions", "2")
+        self.beck("bus", "create", "b", "--partitions", "2")
+        self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="b")
+
+    def test_names_that_are_wrong(self):
+        for name in ("a b", "", ".", "..", "__own", "x" * 250, "../x"):
+            self.refused(USAGE, "bus", "create", name)
+        self.assertEqual(os.listdir(self.dir), ["data"])
+
+    def test_delete_and_purge(self):
+        self.emit(5)
+        self.assertEqual(self.beck("bus", "purge", "events", "--json").json, [{"bus": "events", "purged": 5}])
+        self.assertEqual(self.beck("log").out, "")
+        self.assertEqual(self.beck("emit", "a.b").out, "events/0/5\n")
+        self.beck("bus", "delete", "events")
+        self.refused(NOT_FOUND, "log", says="no bus 'events'")
+        self.refused(NOT_FOUND, "bus", "delete", "events", says="no bus 'events'")
+        self.refused(NOT_FOUND, "bus", "purge", "events", says="no bus 'events'")
+        self.refused(NOT_FOUND, "bus", "show", "events", says="no bus 'events'")
+
+    def test_a_bus_that_feeds_a_queue_is_not_deleted(self):
+        self.beck("queue", "create", "q", "#")
+        self.refused(BUSY, "bus", "delete", "events", says="q")
+        self.beck("queue", "unbind", "q", "#")
+        self.beck("bus", "delete", "events")
+
+
+class Queue(BeckTest):
+    def test_create_show_and_list(self):
+        self.beck("queue", "create", "q", "order.*", "user.#", "--attempts", "4", "--backoff", "list:1s,1m",
+                  "--deadline", "0", "--ttl", "1h", "--length-max", "100", "--overflow", "refuse", "--priorities", "3")
+        shown = self.queue("q")
+        self.assertEqual(shown["options"], {
+            "storage": "disk", "attemptsMax": 4, "backoff": "list:1s,1m", "deadlineMs": -1, "ttlMs": 3600000,
+            "lengthMax": 100, "overflow": "refuse", "priorityMax": 3, "noDeadLetters": False})
+        self.assertEqual(sorted(b["pattern"] for b in shown["bindings"]), ["order.*", "user.#"])
+        self.emit(2)
+        listed = self.beck("queue", "list", "--json").json
+        self.assertEqual(listed, [{"name": "q", "ready": 2, "inFlight": 0, "delayed": 0, "dead": 0, "paused": False,
+                                   "bindings": 2}])
+
+    def test_for_people(self):
+        self.beck("queue", "create", "q", "order.*")
+        self.emit(2)
+        table = self.beck("queue", "list").lines
+        self.assertRegex(table[0], r"^QUEUE +READY +IN FLIGHT +DELAYED +DEAD +STATE$")
+        self.assertRegex(table[1], r"^q +2 +0 +0 +0 +open$")
+        shown = self.beck("queue", "show", "q").out
+        self.assertRegex(shown, r"(?m)^bound to +order\.\* of bus events$")
+        self.assertRegex(shown, r"(?m)^deadline +30s$")
+
+    def test_create_twice(self):
+        self.beck("queue", "create", "q", "--attempts", "3")
+        self.beck("queue", "create", "q", "--attempts", "3")
+        self.refused(EXISTS, "queue", "create", "q", "--attempts", "4", says="q")
+
+    def test_bind_from_history_and_unbind(self):
+        self.emit(3)
+        self.beck("queue", "create", "q")
+        self.beck("queue", "bind", "q", "order.*", "--from", "1")
+        self.assertEqual(self.queue("q")["ready"], 2)
+        self.beck("queue", "unbind", "q", "order.*")
+        self.emit(3)
+        self.assertEqual(self.queue("q")["ready"], 2)
+        self.refused(NOT_FOUND, "queue", "unbind", "q", "none.*")
+
+    def test_peek_takes_nothing(self):
+        self.beck("queue", "create", "q", "#")
+        self.emit(5)
+        for _ in range(2):
+            self.assertEqual([e["data"] for e in self.beck("queue", "peek", "q", "-n", "3").json], [0, 1, 2])
+        self.assertEqual(self.queue("q")["ready"], 5)
+        self.assertIn("events/0/0", self.beck("queue", "peek", "q", "--format", "human").out)
+
+    def test_pause_resume_purge_delete(self):
+        self.beck("queue", "create", "q", "#")
+        self.emit(5)
+        self.beck("queue", "pause", "q")
+        self.assertTrue(self.queue("q")["paused"])
+        self.beck("queue", "resume", "q")
+        self.assertFalse(self.queue("q")["paused"])
+        self.assertEqual(self.beck("queue", "purge", "q", "--json").json, [{"queue": "q", "purged": 5}])
+        self.assertEqual(self.queue("q")["ready"], 0)
+        self.beck("queue", "delete", "q")
+        self.assertEqual(self.beck("queue", "list", "--json").out, "")
+
+    def test_rewind(self):
+        self.beck("queue", "create", "q", "#")
+        self.emit(5)
+        self.beck("on", "--queue", "q", "--exit-when-idle", "--", "true")
+        for position, ready in (("earliest", 5), ("3", 2), ("now", 0), ("-1h", 5)):
+            self.beck("queue", "rewind", "q", position)
+            self.assertEqual(self.queue("q")["ready"], ready, position)
+        self.refused(USAGE, "queue", "rewind", "q", "sometime", says="earliest")
+
+    def test_a_full_queue_refuses_or_drops(self):
+        self.beck("queue", "create", "full", "a.#", "--length-max", "2", "--overflow", "refuse")
+        self.beck("queue", "create", "drop", "b.#", "--length-max", "2")
+        for _ in range(2):
+            self.beck("emit", "a.x")
+        self.refused(REFUSED, "emit", "a.x", says="full")
+        for i in range(3):
+            self.beck("emit", "b.x", str(i))
+        self.assertEqual([e["data"] for e in self.beck("queue", "peek", "drop").json], [1, 2])
+        self.assertEqual([d["reason"] for d in self.beck("dead", "list", "drop", "--json").json], ["maxlen"])
+
+    def test_a_queue_that_is_not_there(self):
+        self.emit(1)
+        for command in ("show", "delete", "purge", "pause", "resume", "peek"):
+            self.refused(NOT_FOUND, "queue", command, "q", says="no queue 'q'")
+        self.refused(NOT_FOUND, "queue", "rewind", "q", "now", says="no queue 'q'")
+        self.refused(NOT_FOUND, "queue", "bind", "q", "#", says="no queue 'q'")
+        for command in ("list", "redrive", "purge"):
+            self.refused(NOT_FOUND, "dead", command, "q", says="no queue 'q'")
+
+
+class Dead(BeckTest):
+    def setUp(self):
+        super().setUp()
+        self.beck("queue", "create", "q", "#", "--attempts", "2", "--backoff", "none")
+        self.emit(3)
+        self.try_beck("on", "--queue", "q", "--exit-when-idle", "--", "sh", "-c", "echo too bad >&2; exit 1")
+
+    def letters(self):
+        return self.beck("dead", "list", "q", "--json").json
+
+    def test_list_and_show(self):
+        letters = self.letters()
+        self.assertEqual([d["event"]["data"] for d in letters], [0, 1, 2])
+        self.assertEqual(letters[1]["origin"], {"bus": "events", "partition": 0, "offset": 1})
+        self.assertEqual(len(self.beck("dead", "list", "q", "-n", "2", "--json").lines), 2)
+        table = self.beck("dead", "list").lines
+        self.assertRegex(table[0], r"^QUEUE +OFFSET +DIED +REASON +ATTEMPTS +TYPE +SUBJECT +WHY$")
+        self.assertRegex(table[1], r"^q +\d+ +\S+ +attempts +2 +order.created +s0 +exit 1: too bad$")
+        name = str(letters[1]["offset"])
+        self.assertEqual(self.beck("dead", "show", "q", name, "--json").json, [letters[1]])
+        shown = self.beck("dead", "show", "q", name).out
+        self.assertRegex(shown, r"(?m)^stored at +events/0/1$")
+        self.assertIn("attempt 2: exit 1: too bad", shown)
+
+    def test_redrive_one_and_all(self):
+        letters = self.letters()
+        name = str(letters[1]["offset"])
+        self.assertEqual(self.beck("dead", "redrive", "q", name, "--json").json, [{"queue": "q", "redriven": 1}])
+        self.assertEqual(self.queue("q")["ready"], 1)
+        self.assertEqual([d["event"]["data"] for d in self.letters()], [0, 2])
+        self.assertEqual([e["data"] for e in self.beck("on", "--queue", "q", "--exit-when-idle", "--", "cat").json], [1])
+        self.beck("dead", "redrive", "q")
+        self.assertEqual(self.letters(), [])
+        handled = self.beck("on", "--queue", "q", "--exit-when-idle", "--", "cat").json
+        self.assertEqual([e["data"] for e in handled], [0, 2])
+
+    def test_attempts_count_anew_and_history_is_kept(self):
+        self.beck("dead", "redrive", "q")
+        self.try_beck("on", "--queue", "q", "--exit-when-idle", "--", "sh", "-c", "echo again $BECK_ATTEMPT >&2; exit 1")
+        letter = self.letters()[0]
+        self.assertEqual(letter["attempts"], 2)
+        self.assertEqual([h["why"] for h in letter["history"]],
+                         ["exit 1: too bad", "exit 1: too bad", "exit 1: again 1", "exit 1: again 2"])
+
+    def test_purge_one_and_all(self):
+        name = str(self.letters()[0]["offset"])
+        self.assertEqual(self.beck("dead", "purge", "q", name, "--json").json, [{"queue": "q", "purged": 1}])
+        self.assertEqual(self.beck("dead", "purge", "q", "--json").json, [{"queue": "q", "purged": 2}])
+        self.assertEqual(self.letters(), [])
+        self.assertIn("no dead letters", self.beck("dead", "list").err)
+
+    def test_letters_that_are_not_there(self):
+        for command in ("show", "redrive", "purge"):
+            self.refused(NOT_FOUND, "dead", command, "q", "9999")
+            self.refused(USAGE, "dead", command, "q", "first", says="no offset")
+
+    def test_rewind_keeps_dead_letters(self):
+        self.beck("queue", "rewind", "q", "earliest")
+        self.assertEqual(len(self.letters()), 3)
+        self.assertEqual(self.queue("q")["ready"], 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""How the command line is read: help, mistakes, exit codes, completion."""
+import os
+import re
+import subprocess
+import unittest
+
+from beck import BeckTest, DONE, NOT_FOUND, PROGRAM, USAGE, main
+
+COMMANDS = ["emit", "log", "on", "replay", "ingest", "bus", "queue", "dead", "verify", "metrics", "bench", "version",
+            "help", "completion"]
+
+
+class Help(BeckTest):
+    def test_without_a_command_help_goes_to_standard_error(self):
+        result = self.try_beck()
+        self.assertEqual(result.code, USAGE)
+        self.assertEqual(result.out, "")
+        for name in COMMANDS:
+            self.assertRegex(result.err, rf"(?m)^  {name} ")
+
+    def test_help_of_the_program_names_every_command(self):
+        for args in (["--help"], ["-h"], ["help"]):
+            result = self.beck(*args)
+            for name in COMMANDS:
+                self.assertRegex(result.out, rf"(?m)^  {name} ")
+
+    def test_every_command_explains_itself_both_ways(self):
+        for name in COMMANDS:
+            shown = self.beck(name, "--help").out
+            self.assertIn(f"beck {name}", shown)
+            self.assertIn("usage", shown)
+            self.assertEqual(shown, self.beck("help", name).out)
+
+    def test_every_subcommand_has_help_with_an_example(self):
+        for group in ("bus", "queue", "dead"):
+            names = re.findall(r"(?m)^  (\w+)  ", self.beck(group, "--help").out)
+            self.assertIn("list", names)
+            for name in names:
+                shown = self.beck("help", group, name).out
+                self.assertIn("examples", shown)
+                self.assertIn(f"beck {group} {name}", shown)
+
+    def test_a_group_alone_is_a_mistake(self):
+        self.assertEqual(self.try_beck("queue").code, USAGE)
+
+    def test_exit_codes_are_documented(self):
+        shown = self.beck("help", "exit-codes").out
+        for line in ("0  done", "1  failed", "2  usage", "3  not found", "4  busy", "5  corrupt", "6  refused"):
+            self.assertIn(line, shown)
+
+    def test_help_needs_no_data_directory(self):
+        self.beck("help", "values")
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_version(self):
+        self.assertRegex(self.beck("version").out, r"^beck \d+\.\d+\.\d+\n$")
+        self.assertIn("version", self.beck("version", "--json").json[0])
+
+
+class Mistakes(BeckTest):
+    def test_a_command_that_is_not_there_gets_a_suggestion(self):
+        self.refused(USAGE, "emti", says="did you mean 'emit'?")
+        self.refused(USAGE, "queue", "lsit", says="did you mean 'queue list'?")
+        self.refused(USAGE, "xyzzy", says="no command 'xyzzy'")
+        self.refused(USAGE, "help", "quue", says="did you mean 'queue'?")
+
+    def test_an_option_that_is_not_there_gets_a_suggestion(self):
+        self.refused(USAGE, "emit", "a.b", "--subjet", "x", says="did you mean '--subject'?")
+        self.refused(USAGE, "emit", "a.b", "--jsn", says="did you mean '--json'?")
+        self.refused(USAGE, "log", "-Z", says="no option '-Z'")
+
+    def test_values_are_checked_before_anything_is_done(self):
+        self.refused(USAGE, "emit", "a.b", "--delay", "soon", says="a duration such as")
+        self.refused(USAGE, "emit", "a.b", "--delay", "5", says="a duration such as")
+        self.refused(USAGE, "emit", "a.b", "--at", "25:00", says="a time such as")
+        self.refused(USAGE, "emit", "a.b", "--priority", "256", says="out of range")
+        self.refused(USAGE, "emit", "a.b", "--level", "safe", says="one of none, written, synced")
+        self.refused(USAGE, "bus", "create", "b", "--segment-size", "4x", says="a size such as")
+        self.refused(USAGE, "queue", "create", "q", "--backoff", "linear:1s", says="exponential:1s..1h")
+        self.refused(USAGE, "queue", "create", "q", "--backoff", "exponential:5s..1s", says="exponential:1s..1h")
+        self.refused(USAGE, "queue", "bind", "q", "#", "--from", "yesterday", says="earliest")
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_missing_and_surplus_arguments(self):
+        self.refused(USAGE, "emit", says="give TYPE")
+        self.refused(USAGE, "queue", "show", says="give QUEUE")
+        self.refused(USAGE, "queue", "show", "a", "b", says="'b' is one argument too many")
+        self.refused(USAGE, "emit", "--subject", says="needs a value")
+        self.refused(USAGE, "log", "--limit", "--follow", says="needs a value")
+        self.refused(USAGE, "log", "--follow=yes", says="takes no value")
+        self.refused(USAGE, "log", "--limit", "1", "--limit", "2", says="given twice")
+
+    def test_a_message_points_to_the_help_of_its_command(self):
+        self.assertIn("see: beck queue create --help", self.refused(USAGE, "queue", "create").err)
+
+    def test_a_data_directory_that_is_not_there_is_told_from_an_empty_one(self):
+        for args in (["log"], ["bus", "list"], ["queue", "list"], ["verify"], ["on", "#", "--", "true"]):
+            self.refused(NOT_FOUND, *args, says="no data directory")
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_data_names_a_file(self):
+        path = self.script("file", "x")
+        self.refused(USAGE, "log", "--data", path, says="is no directory")
+
+
+class Options(BeckTest):
+    def test_options_stand_anywhere_and_in_every_form(self):
+        self.beck("--data", "d1", "emit", "a.b")
+        self.beck("emit", "a.b", "--data=d1")
+        self.beck("emit", "--data", "d1", "-s", "x", "a.b")
+        self.beck("emit", "a.b", "-sx", "--data", "d1")
+        self.assertEqual(len(self.beck("log", "--data", "d1").lines), 4)
+
+    def test_the_data_directory_comes_from_the_option_the_environment_or_its_default(self):
+        self.beck("emit", "a.b", "--data", "given")
+        self.beck("emit", "a.b", BECK_DATA="from-environment")
+        self.beck("emit", "a.b", BECK_DATA="")
+        for name in ("given", "from-environment", "beck-data"):
+            self.assertTrue(os.path.isdir(os.path.join(self.dir, name)), name)
+
+    def test_colours_are_for_terminals_or_when_asked_for(self):
+        self.beck("emit", "a.b")
+        self.assertNotIn("\033", self.beck("log", "--format", "human").out)
+        self.assertIn("\033", self.beck("log", "--format", "human", "--color", "always").out)
+        self.assertNotIn("\033", self.beck("log", "--format", "human", "--color", "never").out)
+
+    def test_a_reader_that_goes_away_is_no_error(self):
+        self.emit(5000)
+        done = subprocess.run(["sh", "-c", f"'{PROGRAM}' log | head -n 1; '{PROGRAM}' log >&-; echo $?"], cwd=self.dir,
+                              capture_output=True, text=True, check=False, env=self.environment())
+        self.assertEqual(len(done.stdout.splitlines()), 2)
+        self.assertNotIn("Broken", done.stderr)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        done = subprocess.run(["sh", "-c", f"'{PROGRAM}' help > /dev/full"], cwd=self.dir, capture_output=True,
+                              text=True, check=False, env=self.environment())
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("No space left", done.stderr)
+
+
+class Completion(BeckTest):
+    def complete(self, *words):
+        """What bash offers for the last word."""
+        script = self.beck("completion", "bash").out + (
+            f"COMP_WORDS=(beck {' '.join(repr(w) for w in words)}); COMP_CWORD={len(words)}\n"
+            "compopt() { :; }\n_beck; printf '%s\\n' \"${COMPREPLY[@]}\"\n")
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def test_bash_completes_commands_options_and_choices(self):
+        self.assertEqual(self.complete("em"), ["emit"])
+        self.assertIn("create", self.complete("queue", ""))
+        self.assertIn("--backoff", self.complete("queue", "create", "q", "--b"))
+        self.assertIn("--data", self.complete("emit", "--da"))
+        self.assertEqual(self.complete("emit", "--level", "w"), ["written"])
+        self.assertEqual(self.complete("--data", "x", "verif"), ["verify"])
+        self.assertEqual(self.complete("--color", "al"), ["always"])
+
+    def test_scripts_of_all_shells_are_there(self):
+        self.assertIn("#compdef beck", self.beck("completion", "zsh").out)
+        self.assertIn("complete -c beck", self.beck("completion", "fish").out)
+        self.refused(USAGE, "completion", "tcsh", says="bash, zsh or fish")
+
+
+if __name__ == "__main__":
+    main()
