@@ -87,6 +87,12 @@ static void report(void *ctx, const beck_error *error)
 static int check_dir(const struct call *call, enum call_open_mode mode)
 {
     struct stat st;
+    if (strchr("{[\"@", call->data_dir[0])) {
+        return call_usage(call,
+                          "--data '%.40s' is no directory: --data names the data directory; the "
+                          "data of an event stands behind its type",
+                          call->data_dir);
+    }
     if (stat(call->data_dir, &st) != 0) {
         if (errno != ENOENT) {
             return call_error(call, EXIT_DISK, "data directory '%s' cannot be used: %s",
@@ -113,7 +119,7 @@ int call_open(struct call *call, enum call_open_mode mode)
     }
     beck_options options = {.data_dir = call->data_dir,
                             .read_only = mode == CALL_INSPECT,
-                            .on_error = report,
+                            .on_error = mode == CALL_INSPECT ? NULL : report,
                             .on_error_ctx = call};
     int64_t deadline = clock_mono_ns(clock_system()) + call->wait_ms * 1000000;
     for (;;) {

@@ -104,7 +104,8 @@ const char *option_text_at(const struct call *call, const char *name, size_t i);
 enum call_open_mode {
     CALL_CREATE,   /* for writing; the data directory is made when missing */
     CALL_EXISTING, /* for writing; a missing data directory is an error (not found) */
-    CALL_INSPECT   /* read only, without the lock: works while another process holds it */
+    CALL_INSPECT   /* read only, without the lock: works while another process holds it; shows what
+                      was there when it was opened */
 };
 
 /* Opens call->handle on call->data_dir, waiting for call->wait_ms when it is busy. Returns

@@ -2,6 +2,11 @@
 #include "cli/commands.h"
 #include "cli/event_printer.h"
 #include "cli/reading.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #define FOLLOW_STEP_MS 100
 
@@ -25,69 +30,171 @@ static const struct option options[] = {
 
 /* ---- reading ---- */
 
-/* The next event; with --follow, what is printed so far is shown before waiting. BECK_ECLOSED:
- * asked to stop, or nobody reads. */
-static beck_status next(const struct call *call, beck_reader *reader, const beck_event **e,
-                        beck_error *err)
+struct log {
+    struct call *call;
+    const char *name;
+    beck_read_options how;
+    struct event_printer printer;
+    int64_t left;  /* events still wanted */
+    int64_t *next; /* following: the next offset of every partition */
+    uint32_t partitions;
+    bool over; /* nobody reads, a signal came, or enough was printed */
+    int code;
+};
+
+static bool is_over(struct log *l)
 {
-    beck_status status = beck_reader_next(reader, 0, e, err);
-    while (status == BECK_ETIMEDOUT) {
-        if (!output_flush() || call_stopping(call)) {
-            return BECK_ECLOSED;
-        }
-        status = beck_reader_next(reader, FOLLOW_STEP_MS, e, err);
-    }
-    return status;
+    l->over = l->over || l->left <= 0 || l->code == EXIT_FAILED || output_broken() ||
+              call_stopping(l->call);
+    return l->over;
 }
 
-static int print_events(const struct call *call, beck_reader *reader)
+/* Everything that a reader has. Behind damage it goes on. */
+static void print_events(struct log *l, beck_bus *bus, const beck_read_options *how)
 {
-    struct event_printer p;
-    event_printer_init(&p, call, option_choice(call, "format"));
-    int64_t left = option_number(call, "limit", INT64_MAX);
-    int code = EXIT_DONE;
-    while (left > 0 && !output_broken() && !call_stopping(call)) {
+    beck_reader *reader;
+    int code = reading_open(l->call, bus, how, &reader);
+    if (code) {
+        l->code = code;
+        l->over = true;
+        return;
+    }
+    while (!is_over(l)) {
         const beck_event *e;
         beck_error err;
-        beck_status status = next(call, reader, &e, &err);
-        if (status == BECK_END || status == BECK_ECLOSED) {
+        beck_status status = beck_reader_next(reader, 0, &e, &err);
+        if (status == BECK_END) {
             break;
         }
         if (status) {
-            code = call_fail(call, status, &err);
-            if (status != BECK_ECORRUPT) {
-                break;
-            }
-            continue; /* behind the damage */
+            l->code = call_fail(l->call, status, &err);
+            l->over = status != BECK_ECORRUPT;
+            continue;
         }
-        int printed = event_printer_print(&p, e);
-        if (printed) {
-            code = printed;
-            break;
-        }
-        left--;
+        int printed = event_printer_print(&l->printer, e);
+        l->code = printed ? printed : l->code;
+        l->over = l->over || printed;
+        l->left--;
     }
-    event_printer_release(&p);
-    return code;
+    beck_reader_close(reader);
+}
+
+/* ---- following ---- */
+
+static int64_t next_offset(beck_bus *bus, uint32_t partition)
+{
+    beck_partition_info info;
+    return beck_partition_info_get(bus, partition, &info, NULL) ? 0 : info.next_offset;
+}
+
+/* Where the first look ended. */
+static void remember(struct log *l, beck_bus *bus)
+{
+    beck_bus_info info;
+    beck_error err;
+    beck_status status = beck_bus_info_get(bus, &info, &err);
+    l->next = status ? NULL : calloc(info.options.partitions, sizeof *l->next);
+    if (!l->next) {
+        l->code = status ? call_fail(l->call, status, &err)
+                         : call_error(l->call, EXIT_FAILED, "no memory to follow '%s'", l->name);
+        l->over = true;
+        return;
+    }
+    l->partitions = info.options.partitions;
+    for (uint32_t i = 0; i < l->partitions; i++) {
+        l->next[i] = next_offset(bus, i);
+    }
+}
+
+/* A number that changes when the files of the bus change. */
+static int64_t fingerprint(const struct log *l)
+{
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < l->partitions; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%s-%u", l->call->data_dir, l->name, i);
+        DIR *dir = opendir(path);
+        for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+            struct stat st;
+            if (strstr(entry->d_name, ".log") && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0) {
+                sum = sum * 31 + (st.st_size ^ st.st_mtim.tv_nsec ^ st.st_mtim.tv_sec);
+            }
+        }
+        if (dir) {
+            closedir(dir);
+        }
+    }
+    return sum;
+}
+
+/* What came to a partition since the last look. */
+static void print_new(struct log *l, beck_bus *bus, uint32_t partition)
+{
+    int64_t next = next_offset(bus, partition);
+    if (next > l->next[partition]) {
+        beck_read_options how = l->how;
+        how.from = (beck_from){.kind = BECK_FROM_OFFSET, .offset = l->next[partition]};
+        how.partition_plus_1 = (int32_t)partition + 1;
+        print_events(l, bus, &how);
+    }
+    l->next[partition] = next;
+}
+
+/* A handle without the lock sees what was there when it was opened, so every look opens a new one.
+ * One that fails meets a writer at work, or a directory that has gone: the next one tells. */
+static bool look_again(struct log *l)
+{
+    beck_options options = {.data_dir = l->call->data_dir, .read_only = true};
+    beck_bus *bus;
+    beck *b;
+    if (beck_open(&b, &options, NULL)) {
+        return false;
+    }
+    bool there = beck_bus_get(b, l->name, &bus, NULL) == BECK_OK;
+    for (uint32_t i = 0; there && i < l->partitions && !is_over(l); i++) {
+        if (l->how.partition_plus_1 == 0 || l->how.partition_plus_1 == (int32_t)i + 1) {
+            print_new(l, bus, i);
+        }
+    }
+    beck_close(b);
+    return there;
+}
+
+static void follow(struct log *l)
+{
+    int64_t seen = fingerprint(l);
+    (void)look_again(l); /* what came between the first look and the fingerprint */
+    while (!is_over(l) && output_flush() && call_sleep(l->call, FOLLOW_STEP_MS)) {
+        int64_t now = fingerprint(l);
+        if (now != seen && look_again(l)) {
+            seen = now;
+        }
+    }
 }
 
 static int log_run(struct call *call)
 {
-    beck_read_options how;
+    struct log l = {.call = call,
+                    .name = call->argument_count ? call->arguments[0] : "events",
+                    .left = option_number(call, "limit", INT64_MAX)};
     beck_bus *bus;
-    beck_reader *reader;
-    int code = reading_options(call, &how);
+    int code = reading_options(call, &l.how);
     code = code ? code : call_open(call, CALL_INSPECT);
-    code = code ? code
-                : call_bus(call, call->argument_count ? call->arguments[0] : "events", false, &bus);
-    how.follow = option_flag(call, "follow");
-    code = code ? code : reading_open(call, bus, &how, &reader);
+    code = code ? code : call_bus(call, l.name, false, &bus);
     if (code) {
         return code;
     }
-    code = print_events(call, reader);
-    beck_reader_close(reader);
-    return code;
+    event_printer_init(&l.printer, call, option_choice(call, "format"));
+    print_events(&l, bus, &l.how);
+    if (option_flag(call, "follow") && !is_over(&l)) {
+        remember(&l, bus);
+        beck_close(call->handle);
+        call->handle = NULL;
+        follow(&l);
+    }
+    free(l.next);
+    event_printer_release(&l.printer);
+    return l.code;
 }
 
 const struct command command_log = {
@@ -96,8 +203,10 @@ const struct command command_log = {
     .arguments_max = 1,
     .orderly = true,
     .help = "read the events of a bus",
-    .about = "BUS is 'events' unless given. Events of several partitions are merged by time.\n"
-             "Reads without the lock: also while another process holds the data directory.",
+    .about =
+        "BUS is 'events' unless given. Events of several partitions are merged by time.\n"
+        "Works while another process holds the data directory. With --follow, --from now shows\n"
+        "only what is new.",
     .examples = "beck log --since 14:30 --until 14:40\n"
                 "beck log --type 'order.#' --subject ORD-1\n"
                 "beck log --from now --follow\n"

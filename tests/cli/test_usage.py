@@ -98,6 +98,9 @@ class Mistakes(BeckTest):
             self.refused(NOT_FOUND, *args, says="no data directory")
         self.assertFalse(os.path.exists(self.data))
 
+    def test_data_is_not_the_data_of_an_event(self):
+        self.refused(USAGE, "emit", "a.b", "--data", '{"id": 1}', says="stands behind its type")
+
     def test_data_names_a_file(self):
         path = self.script("file", "x")
         self.refused(USAGE, "log", "--data", path, says="is no directory")
