@@ -144,10 +144,10 @@ static void print_new(struct log *l, beck_bus *bus, uint32_t partition)
  * One that fails meets a writer at work, or a directory that has gone: the next one tells. */
 static bool look_again(struct log *l)
 {
-    beck_options options = {.data_dir = l->call->data_dir, .read_only = true};
+    beck_options how = {.data_dir = l->call->data_dir, .read_only = true};
     beck_bus *bus;
     beck *b;
-    if (beck_open(&b, &options, NULL)) {
+    if (beck_open(&b, &how, NULL)) {
         return false;
     }
     bool there = beck_bus_get(b, l->name, &bus, NULL) == BECK_OK;
