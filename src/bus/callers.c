@@ -9,6 +9,10 @@
  *
  * A section that ends compares the epoch with the one that it noted: only when something was
  * retired meanwhile does it take the lock, and the last such section releases. Nothing polls.
+ *
+ * The way from a thread to its slot is its pthread key; it ends the slot with the thread, but a
+ * lookup costs as much as the rest of a section. So the first threads also get a home: a place in a
+ * table, found by the address of the thread's own control block, which only this thread reads.
  */
 #include "bus/callers.h"
 #include "base/thread.h"
@@ -20,11 +24,22 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define HOMES 64 /* a power of two */
+
+/* thread: 0 when free. Claimed with a compare-and-swap, given back by slot_end, never taken over:
+ * so only the thread that finds itself here uses `caller`. */
+struct home {
+    _Atomic(uintptr_t) thread;
+    struct caller *caller;
+};
+
 struct callers {
-    /* Read by every publish, written by retirements and by changes of subscribers only. */
+    /* Read by every publish, written by retirements, changes of subscribers and new threads only.
+     */
     _Alignas(64) _Atomic(uint64_t) epoch;
     bool full_fences;
     pthread_key_t key;
+    struct home homes[HOMES];
 
     _Alignas(64) struct mutex lock;
     struct cond section_ended;
@@ -46,6 +61,10 @@ static void slot_end(void *slot)
     if (self->local != NULL) {
         self->local_release(self->local);
         self->local = NULL;
+    }
+    if (self->home != NULL) {
+        atomic_store_explicit(self->home, 0, memory_order_release);
+        self->home = NULL;
     }
     self->frame = NULL;
     self->depth = 0;
@@ -129,20 +148,57 @@ static struct caller *slot_take(struct callers *c)
     return slot;
 }
 
-static __attribute__((noinline)) struct caller *self_first(struct callers *c)
+static inline uintptr_t thread_address(void)
 {
-    struct caller *self = slot_take(c);
-    if (self != NULL && pthread_setspecific(c->key, self) != 0) {
-        slot_end(self);
-        self = NULL;
+#if defined(__has_builtin) && (defined(__x86_64__) || defined(__aarch64__))
+#if __has_builtin(__builtin_thread_pointer)
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+#endif
+    return (uintptr_t)pthread_self();
+}
+
+static inline struct home *home_of(struct callers *c, uintptr_t thread)
+{
+    return &c->homes[(thread * UINT64_C(0x9e3779b97f4a7c15)) >> 58];
+}
+_Static_assert(HOMES == 1 << (64 - 58), "the index has as many bits as the table needs");
+
+static void home_claim(struct callers *c, struct caller *self)
+{
+    uintptr_t thread = thread_address(), none = 0;
+    struct home *home = home_of(c, thread);
+    if (atomic_compare_exchange_strong_explicit(&home->thread, &none, thread, memory_order_acquire,
+                                                memory_order_relaxed)) {
+        home->caller = self;
+        self->home = &home->thread;
     }
+}
+
+/* By the pthread key; a thread that comes for the first time gets a slot. */
+static __attribute__((noinline)) struct caller *self_by_key(struct callers *c)
+{
+    struct caller *self = pthread_getspecific(c->key);
+    if (self != NULL)
+        return self;
+    self = slot_take(c);
+    if (self == NULL)
+        return NULL;
+    if (pthread_setspecific(c->key, self) != 0) {
+        slot_end(self);
+        return NULL;
+    }
+    home_claim(c, self);
     return self;
 }
 
 struct caller *callers_self(struct callers *c)
 {
-    struct caller *self = pthread_getspecific(c->key);
-    return __builtin_expect(self != NULL, true) ? self : self_first(c);
+    uintptr_t thread = thread_address();
+    const struct home *home = home_of(c, thread);
+    if (__builtin_expect(atomic_load_explicit(&home->thread, memory_order_relaxed) == thread, true))
+        return home->caller;
+    return self_by_key(c);
 }
 
 uint64_t callers_generation(struct callers *c)

@@ -44,6 +44,7 @@ struct caller {
     uint32_t depth;   /* of nested sections */
     bool full_fences; /* no membarrier: sections pay for their fence */
     _Atomic(bool) ended;
+    _Atomic(uintptr_t) *home; /* the short way from the thread to here (callers.c), or NULL */
     struct caller *next;
 };
 
