@@ -214,6 +214,7 @@ static beck_status read_metadata_member(struct reading *r, const struct member *
         beck_bytes value = bytes_of(document_copy(r->d, x->raw), x->raw.len);
         bool text = x->kind == JSON_STRING;
         if (x->kind == JSON_OBJECT || x->kind == JSON_ARRAY ||
+            (!text && value.len > EVENT_EXTENSION_VALUE_MAX) ||
             (text &&
              attribute_extension(r->d, x, EVENT_EXTENSION_VALUE_MAX, &value, NULL) != BECK_OK)) {
             return BECK_OK;
@@ -256,9 +257,9 @@ static beck_status read_metadata(struct reading *r, const struct member *x,
 
 static bool is_known(beck_bytes name)
 {
-    static const char *const names[] = {"eventId", "eventType",  "version",  "timestamp",
-                                        "source",  "data",       "metadata", "data_base64",
-                                        "subject", "aggregateId"};
+    static const char *const names[] = {"eventId", "eventType",   "version",    "timestamp",
+                                        "source",  "data",        "metadata",   "data_base64",
+                                        "subject", "aggregateId", "specversion"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (bytes_equal_text(name, names[i])) {
             return true;
@@ -400,6 +401,18 @@ static bool is_subject(beck_bytes name)
     return bytes_equal_text(name, "subject") || bytes_equal_text(name, "aggregateId");
 }
 
+/* Whether reading would take the kept member for the subject. */
+static bool gives_subject(struct restored *s, const struct member *x)
+{
+    beck_bytes text = x->raw;
+    if (x->kind == JSON_STRING &&
+        member_text(x, s->json.data, s->copy.data, &text, NULL) != BECK_OK) {
+        return false;
+    }
+    return (x->kind == JSON_STRING || x->kind == JSON_NUMBER) && text.len != 0 &&
+           event_check_text(text, EVENT_ATTRIBUTE_MAX, NULL) == BECK_OK;
+}
+
 /* subject and what was kept beside the known members. */
 static void write_members(struct writer *w, const beck_event *e, struct restored *s)
 {
@@ -410,7 +423,8 @@ static void write_members(struct writer *w, const beck_event *e, struct restored
     }
     for (size_t i = 0; i < s->m.count; i++) {
         const struct member *x = &s->m.list[i];
-        bool stale = subject && bytes_equal_text(x->name, "subject");
+        bool stale = (subject && bytes_equal_text(x->name, "subject")) ||
+                     (e->subject.len == 0 && is_subject(x->name) && gives_subject(s, x));
         if (!stale && (!is_known(x->name) || is_subject(x->name))) {
             writer_raw(w, x->name, x->raw);
         }

@@ -271,6 +271,9 @@ static inline int look(struct json_reader *r)
 {
     const uint8_t *text = r->text.data;
     size_t at = r->at;
+    if (at < r->text.len && text[at] > ' ') {
+        return text[at];
+    }
     while (at < r->text.len &&
            (text[at] == ' ' || text[at] == '\n' || text[at] == '\r' || text[at] == '\t')) {
         at++;
