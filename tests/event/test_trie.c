@@ -7,6 +7,8 @@
 
 #include "event/pattern.h"
 
+#include <pthread.h>
+
 #define MODEL_MAX 4096
 
 struct model {
@@ -293,6 +295,40 @@ static void a_hundred_thousand_patterns_come_and_go(void **state)
     trie_free(t);
 }
 
+static void *match_many(void *arg)
+{
+    struct trie_matches m = {0};
+    size_t matched = 0;
+    for (int i = 0; i < 2000; i++) {
+        char type[32];
+        snprintf(type, sizeof type, "a%d.b.c", i % 100);
+        matched += trie_match(arg, beck_str(type), &m) == BECK_OK ? m.count : 1000;
+    }
+    trie_matches_release(&m);
+    return (void *)matched;
+}
+
+static void threads_may_match_at_once(void **state)
+{
+    (void)state;
+    struct trie *t = trie_new();
+    char text[32];
+    for (int i = 0; i < 100; i++) {
+        snprintf(text, sizeof text, i % 2 == 0 ? "a%d.#" : "#.a%d.*.c", i);
+        assert_int_equal(trie_add(t, beck_str(text), t, NULL), BECK_OK);
+    }
+    pthread_t threads[4];
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, match_many, t), 0);
+    }
+    for (size_t i = 0; i < COUNT(threads); i++) {
+        void *matched;
+        assert_int_equal(pthread_join(threads[i], &matched), 0);
+        assert_int_equal((size_t)matched, 2000);
+    }
+    trie_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_type_longer_than_a_type_can_be_is_refused),
         cmocka_unit_test(adversarial_hashes_are_matched_in_time),
         cmocka_unit_test(a_hundred_thousand_patterns_come_and_go),
+        cmocka_unit_test(threads_may_match_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
