@@ -2,10 +2,15 @@
  * Record batch v2, Kafka's format (KIP-98; clients/.../DefaultRecordBatch): 61 bytes big-endian,
  * then the records, compressed as one block.
  *
- *    0 baseOffset i64 | 8 batchLength i32 (bytes after this field) | 12 partitionLeaderEpoch i32 |
- * 16 magic i8 = 2 17 crc u32 (CRC-32C of byte 21 to the end) | 21 attributes i16 | 23
- * lastOffsetDelta i32 | 27 baseTimestamp i64 | 35 maxTimestamp i64 43 producerId i64 | 51
- * producerEpoch i16 | 53 baseSequence i32 | 57 recordCount i32 | 61 records
+ *    0 baseOffset i64              27 baseTimestamp i64
+ *    8 batchLength i32             35 maxTimestamp i64
+ *      (bytes after this field)    43 producerId i64
+ *   12 partitionLeaderEpoch i32    51 producerEpoch i16
+ *   16 magic i8 = 2                53 baseSequence i32
+ *   17 crc u32 (CRC-32C of         57 recordCount i32
+ *      byte 21 to the end)         61 records
+ *   21 attributes i16
+ *   23 lastOffsetDelta i32
  *
  * A batch is valid when its length lies within the bytes at hand, magic is 2 and the checksum fits.
  * Base offset and leader epoch are outside of the checksum: they are set when the batch is stored.

@@ -2,9 +2,10 @@
  * The two sparse indexes of a segment, in Kafka's files (storage/.../OffsetIndex, TimeIndex).
  * Numbers are big-endian.
  *
- *   .index      8-byte entries:  relative last offset of the batch i32 | file position where the
- * batch begins i32;    both strictly increasing .timeindex 12-byte entries:  timestamp ms i64 |
- * relative offset i32; timestamps strictly increasing, offsets not decreasing
+ *   .index      entries of 8 bytes: relative last offset of the batch i32 |
+ *               file position where the batch begins i32; both strictly increasing
+ *   .timeindex  entries of 12 bytes: timestamp ms i64 | relative offset i32;
+ *               timestamps strictly increasing, offsets not decreasing
  *
  * Derived from the .log: entries that are missing at the end cost time, wrong ones are found by
  * index_check and the file is rebuilt. Entries are appended to a small buffer and written in
@@ -29,6 +30,7 @@ void index_close(
     struct index *x); /* without writing what is buffered: index_flush first. NULL allowed */
 uint32_t index_count(const struct index *x);
 
+/* BECK_ECORRUPT: not behind the last entry. */
 beck_status index_append_offset(struct index *x, int32_t relative_offset, int32_t position,
                                 beck_error *err);
 /* Ignored when the timestamp is not above that of the last entry. */

@@ -1,16 +1,19 @@
 /*
  * Events as records of a batch (record batch v2), and back.
  *
- *   length varint | attributes int8 0 | timestampDelta varlong | offsetDelta varint | key length
- * varint (-1 null) | key | value length varint (-1 null) | value | header count varint | headers:
- * key length varint, key, value length varint (-1 null), value all varints zig-zag
+ *   length varint | attributes int8 0 | timestampDelta varlong | offsetDelta varint |
+ *   key length varint (-1 null) | key | value length varint (-1 null) | value |
+ *   header count varint | headers: key length varint, key, value length varint (-1 null), value
+ *   All varints are zig-zag.
  *
  * key = subject, value = data, headers = attributes with the prefix `ce_` (CloudEvents Kafka
  * protocol binding, binary mode) and `content-type`. What can be derived is not stored: a type
- * equal to the name of the bus, an absent id or source, a time that is whole milliseconds.
- * deliver_at_ms, expires_at_ms and priority are the headers ce_deliverytime, ce_expirytime (RFC
- * 3339) and ce_priority (decimal). Headers of other protocols, without the prefix, are extensions
- * under their own name; names that are no legal attribute names stay in the record only.
+ * equal to the name of the bus, an absent id or source, a time that is whole milliseconds (not
+ * before 1970). deliver_at_ms, expires_at_ms and priority are the headers ce_deliverytime,
+ * ce_expirytime (RFC 3339) and ce_priority (decimal). The null value of a header is the absent
+ * value of an extension. Headers of other protocols, without the prefix, are extensions under their
+ * own name; names that are not legal or belong to an attribute, and values that cannot be read,
+ * stay in the record only. Of two extensions of one name the first stands.
  */
 #ifndef BECK_LOG_RECORD_H
 #define BECK_LOG_RECORD_H
