@@ -4,13 +4,11 @@
  * that what lies behind these checks is reached), 2-5 as data of a codec. What is read as events
  * must be the same after it is written and read again.
  */
+#include "fuzz.h"
+
 #include "log/batch.h"
 
-#include <stdlib.h>
-
 #define MEMORY_MAX (1u << 20)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct world {
     struct codec codec;
@@ -19,15 +17,9 @@ struct world {
     struct record_view view, again;
 };
 
-static void must(bool condition)
-{
-    if (!condition)
-        abort();
-}
-
 static void same(beck_bytes a, beck_bytes b)
 {
-    must(bytes_equal(a, b));
+    REQUIRE(bytes_equal(a, b));
 }
 
 /* Written again, the event is read as it was. */
@@ -40,11 +32,11 @@ static void write_again(struct world *w)
     if (w->view.timestamp_ms < 0)
         return; /* has no time of its own */
     buf_clear(&w->record);
-    must(record_write(&w->record, e, w->context.bus, 0, 0) == BECK_OK);
-    must(w->record.len <= record_size_max(e));
-    must(record_read(buf_bytes(&w->record), &at, &w->context, w->view.offset, w->view.timestamp_ms,
-                     &w->again, &err) == BECK_OK);
-    must(at == w->record.len);
+    REQUIRE(record_write(&w->record, e, w->context.bus, 0, 0) == BECK_OK);
+    REQUIRE(w->record.len <= record_size_max(e));
+    REQUIRE(record_read(buf_bytes(&w->record), &at, &w->context, w->view.offset,
+                        w->view.timestamp_ms, &w->again, &err) == BECK_OK);
+    REQUIRE(at == w->record.len);
     same(a->type, e->type.len > 0 ? e->type : w->context.bus);
     same(a->subject, e->subject);
     same(a->source, e->source);
@@ -54,8 +46,8 @@ static void write_again(struct world *w)
     same(a->dataschema, e->dataschema);
     same(a->correlationid, e->correlationid);
     same(a->causationid, e->causationid);
-    must(a->deliver_at_ms == e->deliver_at_ms && a->expires_at_ms == e->expires_at_ms);
-    must(a->priority == e->priority && a->extension_count == e->extension_count);
+    REQUIRE(a->deliver_at_ms == e->deliver_at_ms && a->expires_at_ms == e->expires_at_ms);
+    REQUIRE(a->priority == e->priority && a->extension_count == e->extension_count);
     for (size_t i = 0; i < e->extension_count; i++) {
         same(a->extensions[i].name, e->extensions[i].name);
         same(a->extensions[i].value, e->extensions[i].value);
@@ -73,16 +65,16 @@ static void read_batch(struct world *w, beck_bytes batch)
         batch_check_produced(batch, MEMORY_MAX, true, &w->codec, &w->memory, &h, &err) == BECK_OK;
 
     if (batch_records_open(&r, batch, &w->codec, &w->memory, &err) != BECK_OK) {
-        must(!passes);
+        REQUIRE(!passes);
         return;
     }
     while ((st = batch_records_next(&r, &w->context, &w->view, &err)) == BECK_OK) {
         count++;
         write_again(w);
     }
-    must(st == BECK_END || st == BECK_ECORRUPT);
+    REQUIRE(st == BECK_END || st == BECK_ECORRUPT);
     if (passes && h.base_offset < INT64_MAX - INT32_MAX && h.base_timestamp_ms >= 0)
-        must(st == BECK_END && count == h.count);
+        REQUIRE(st == BECK_END && count == h.count);
 }
 
 /* Length and checksum fit, as far as a batch can be made of so few bytes. */
@@ -100,8 +92,8 @@ static void decompress(struct world *w, beck_codec kind, beck_bytes in)
     beck_error err;
     beck_status st = codec_decompress(&w->codec, kind, in, &w->memory, &err);
 
-    must(w->memory.len <= MEMORY_MAX);
-    must(st == BECK_OK || (w->memory.len == 0 && (st == BECK_ECORRUPT || st == BECK_ELIMIT)));
+    REQUIRE(w->memory.len <= MEMORY_MAX);
+    REQUIRE(st == BECK_OK || (w->memory.len == 0 && (st == BECK_ECORRUPT || st == BECK_ELIMIT)));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

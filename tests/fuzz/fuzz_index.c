@@ -3,23 +3,15 @@
  * index, 1 time index, 2 producer snapshot, 3 checkpoint. What passes its check must work as the
  * format says, and be the same after it is written and read again.
  */
+#include "fuzz.h"
+
 #include "base/vfs.h"
 #include "log/checkpoint.h"
 #include "log/index.h"
 #include "log/producers.h"
 
-#include <stdlib.h>
-
 #define PATH "file"
 #define FILE_MAX (1u << 20)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 /* ---- indexes ---- */
 
@@ -39,10 +31,10 @@ static void expect_lookup(struct index *x, enum index_kind kind, int64_t key, in
     int32_t found = -1;
 
     if (kind == INDEX_OFFSET)
-        must(index_lookup_offset(x, (int32_t)key, &found, &err) == BECK_OK);
+        REQUIRE(index_lookup_offset(x, (int32_t)key, &found, &err) == BECK_OK);
     else
-        must(index_lookup_time(x, key, &found, &err) == BECK_OK);
-    must(found == expected);
+        REQUIRE(index_lookup_time(x, key, &found, &err) == BECK_OK);
+    REQUIRE(found == expected);
 }
 
 /* An index that passes its check finds every entry of the file. */
@@ -67,8 +59,8 @@ static void use_index(struct vfs *disk, enum index_kind kind, beck_bytes file)
     beck_error err;
     int32_t found;
 
-    must(index_open(disk, PATH, kind, false, &x, &err) == BECK_OK);
-    must(index_count(x) <= file.len / (size_t)kind);
+    REQUIRE(index_open(disk, PATH, kind, false, &x, &err) == BECK_OK);
+    REQUIRE(index_count(x) <= file.len / (size_t)kind);
     if (index_check(x, INT64_MAX, &err) == BECK_OK) {
         look_up_all(x, kind, file.data);
     } else if (kind == INDEX_OFFSET) {
@@ -78,8 +70,8 @@ static void use_index(struct vfs *disk, enum index_kind kind, beck_bytes file)
         index_lookup_time(x, INT64_MAX, &found, &err);
         index_append_time(x, INT64_MAX, INT32_MAX, &err);
     }
-    must(index_flush(x, &err) == BECK_OK);
-    must(index_truncate(x, 0, &err) == BECK_OK);
+    REQUIRE(index_flush(x, &err) == BECK_OK);
+    REQUIRE(index_truncate(x, 0, &err) == BECK_OK);
     index_close(x);
 }
 
@@ -97,12 +89,12 @@ static void use_snapshot(beck_bytes file)
     if (producers_snapshot_read(p, file, &err) == BECK_OK) {
         size_t count = producers_count(p);
 
-        must(producers_snapshot_write(p, &out) == BECK_OK);
-        must(out.len == file.len);
-        must(producers_snapshot_read(p, buf_bytes(&out), &err) == BECK_OK);
-        must(producers_count(p) == count);
+        REQUIRE(producers_snapshot_write(p, &out) == BECK_OK);
+        REQUIRE(out.len == file.len);
+        REQUIRE(producers_snapshot_read(p, buf_bytes(&out), &err) == BECK_OK);
+        REQUIRE(producers_count(p) == count);
     } else {
-        must(producers_count(p) == 0);
+        REQUIRE(producers_count(p) == 0);
     }
     buf_release(&out);
     producers_free(p);
@@ -116,14 +108,14 @@ static void use_checkpoint(struct vfs *disk)
     checkpoint_init(&c);
     checkpoint_init(&again);
     if (checkpoint_read(disk, PATH, &c, &err) == BECK_OK) {
-        must(checkpoint_write(disk, PATH, &c, &err) == BECK_OK);
-        must(checkpoint_read(disk, PATH, &again, &err) == BECK_OK);
-        must(c.count == again.count);
+        REQUIRE(checkpoint_write(disk, PATH, &c, &err) == BECK_OK);
+        REQUIRE(checkpoint_read(disk, PATH, &again, &err) == BECK_OK);
+        REQUIRE(c.count == again.count);
         for (size_t i = 0; i < c.count; i++) {
             int64_t offset = -1;
 
-            must(checkpoint_get(&again, c.entries[i].topic, c.entries[i].partition, &offset));
-            must(offset == c.entries[i].offset);
+            REQUIRE(checkpoint_get(&again, c.entries[i].topic, c.entries[i].partition, &offset));
+            REQUIRE(offset == c.entries[i].offset);
         }
     }
     checkpoint_release(&c);
@@ -146,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     disk = vfs_sim_new(1);
     if (disk == NULL)
         return 0;
-    must(vfs_write_file(disk, PATH, file, &err) == BECK_OK);
+    REQUIRE(vfs_write_file(disk, PATH, file, &err) == BECK_OK);
     if (data[0] % 4 == 3)
         use_checkpoint(disk);
     else
