@@ -158,6 +158,11 @@ static bool must_roll(struct partition *p, const struct segment *s, const struct
 static beck_status roll(struct partition *p, int64_t base_offset, beck_error *err)
 {
     struct segment *old = p->segments[p->segment_count - 1], *fresh = NULL;
+    /* A sync that runs has marked the segment as clean already, and may yet fail. */
+    while (p->syncing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->poisoned)
+        return say_poisoned(p, err);
     mutex_unlock(&p->lock);
     beck_status status = segment_sync(old, err);
     bool failed_sync = status != BECK_OK;
@@ -179,7 +184,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     segment_seal(old, NULL);
     segment_unuse(old);
     if (producers_count(p->producers) > 0)
-        partition_write_snapshot(p, base_offset, NULL);
+        p->has_snapshots |= partition_write_snapshot(p, base_offset, NULL) == BECK_OK;
     return BECK_OK;
 }
 
@@ -337,6 +342,31 @@ static beck_status write_until(struct partition *p, struct gather *mine, beck_er
             return status;
         write_gather(p);
     }
+}
+
+/* Events of level none that were gathered while somebody had the writer's part are the writer's to
+ * write. With the lock. */
+static void write_orphans(struct partition *p)
+{
+    while (!p->writing && p->gather->orphan && p->gather->builder.count > 0 &&
+           !gather_reserve(p, NULL))
+        write_gather(p);
+}
+
+beck_status partition_roll(struct partition *p, beck_error *err)
+{
+    while (p->writing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->poisoned)
+        return say_poisoned(p, err);
+    if (atomic_load(&p->segments[p->segment_count - 1]->size) == 0)
+        return BECK_OK;
+    p->writing = true;
+    beck_status status = roll(p, p->written, err);
+    p->writing = false;
+    write_orphans(p);
+    cond_broadcast(&p->changed);
+    return status;
 }
 
 /* ---- publishing ---- */
@@ -600,6 +630,7 @@ beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t s
             partition_move_visible(p);
         }
         p->writing = false;
+        write_orphans(p);
         cond_broadcast(&p->changed);
     }
     bool poisoned = p->poisoned;
@@ -667,7 +698,15 @@ beck_status partition_sync(struct partition *p, beck_error *err)
         mutex_unlock(&p->lock);
         return status;
     }
+    while (p->syncing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->poisoned || p->synced == p->written) {
+        status = p->poisoned ? say_poisoned(p, err) : BECK_OK;
+        mutex_unlock(&p->lock);
+        return status;
+    }
     int64_t target = p->written;
+    p->syncing = true;
     /* Rolling syncs what it leaves: only the active segment can be dirty. */
     struct segment *active = p->segments[p->segment_count - 1];
     bool dir_dirty = p->dir_dirty;
@@ -678,6 +717,8 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     status = sync_files(p, &active, 1, dir_dirty, &why);
     mutex_lock(&p->lock);
     segment_unuse(active);
+    p->syncing = false;
+    cond_broadcast(&p->changed);
     if (status) {
         poison(p, &why);
         status = say_poisoned(p, err);

@@ -60,6 +60,9 @@ struct partition {
     struct producers *producers;
     struct dedup *dedup;
     bool poisoned, dir_dirty, marked;
+    bool syncing;         /* somebody syncs the active segment: nobody rolls, nobody else syncs */
+    bool upkeep;          /* somebody maintains: only they take out or replace segments */
+    bool has_snapshots;   /* there may be files of producers' snapshots */
     uint32_t watchers;    /* threads in partition_wait */
     int64_t checkpointed; /* recovery point last given out */
     int64_t cleaned;      /* compaction has seen everything below */
@@ -78,6 +81,8 @@ ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
 beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);
 void partition_move_visible(struct partition *p);
 void partition_check(const struct partition *p);
+/* Begins a new segment, unless the active one is empty. The lock is held on entry and exit. */
+beck_status partition_roll(struct partition *p, beck_error *err);
 beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
 
 #endif

@@ -316,6 +316,7 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     } else if (!status) {
         status = recover(p, &l, recovery_point, err);
     }
+    p->has_snapshots = l.snapshot_count > 0;
     free(l.snapshots);
     free(l.leftovers);
     if (status)
