@@ -193,13 +193,13 @@ static enum stop wait_for(struct handler *h, struct child *c, unsigned events, i
         if (found & events) {
             return STOP_NONE;
         }
-        if (found & CHILD_WOKEN) {
+        if ((found & CHILD_WOKEN) && (!o->woken || o->woken(o->woken_ctx))) {
             return STOP_WOKEN;
         }
         if (now_ns() >= deadline_ns) {
             return STOP_LATE;
         }
-        if (now_ns() >= next_beat) {
+        if (h->beat && now_ns() >= next_beat) {
             h->beat(h->beat_ctx);
             next_beat = now_ns() + beat_ns;
         }

@@ -22,13 +22,16 @@
 struct handler_options {
     char *const *program;
     bool persistent;
-    int64_t deadline_ms;  /* < 0: none */
-    int64_t grace_ms;     /* between SIGTERM and SIGKILL */
-    int retry_exit;       /* exit status that asks for another attempt */
-    beck_verdict failure; /* what every other failure means */
-    const char *queue;    /* BECK_QUEUE; NULL: none */
-    int wake_fd;          /* readable: kill what runs, give up; -1: none */
-    int64_t beat_ms;      /* > 0: call `beat` this often while an event is being handled */
+    int64_t deadline_ms;      /* < 0: none */
+    int64_t grace_ms;         /* between SIGTERM and SIGKILL */
+    int retry_exit;           /* exit status that asks for another attempt */
+    beck_verdict failure;     /* what every other failure means */
+    const char *queue;        /* BECK_QUEUE; NULL: none */
+    int wake_fd;              /* readable: kill what runs, give up; -1: none */
+    bool (*woken)(void *ctx); /* asked when wake_fd is readable: false means go on, and that it is
+                                 readable no more; NULL: give up */
+    void *woken_ctx;
+    int64_t beat_ms; /* > 0: call `beat` this often while an event is being handled */
 };
 
 struct handler {

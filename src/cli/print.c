@@ -109,6 +109,7 @@ void table_text(struct table *t, const char *text)
     size_t width = print_safe(&t->cells, beck_str(text), 80);
     beck_status status = buf_append_byte(&t->cells, 0);
     t->status = t->status ? t->status : status;
+    assert(t->columns > 0);
     size_t *widest = &t->widths[t->count++ % t->columns];
     *widest = width > *widest ? width : *widest;
 }

@@ -149,6 +149,12 @@ static int open_queue_target(struct replay *r, const char *queue)
     return status ? call_fail(r->call, status, &err) : EXIT_DONE;
 }
 
+/* The first signal lets the program finish its event, a second one kills it. */
+static bool is_urgent(void *ctx)
+{
+    return call_stopping(ctx) >= 2;
+}
+
 static int open_target(struct replay *r, const char *source)
 {
     struct call *call = r->call;
@@ -168,7 +174,9 @@ static int open_target(struct replay *r, const char *source)
                                                   .deadline_ms = deadline ? deadline : -1,
                                                   .grace_ms = 2000,
                                                   .failure = BECK_REJECT,
-                                                  .wake_fd = call->stop_fd};
+                                                  .wake_fd = call->stop_fd,
+                                                  .woken = is_urgent,
+                                                  .woken_ctx = call};
     handler_init(&r->handler, &r->handler_options);
     return EXIT_DONE;
 }
@@ -299,7 +307,7 @@ static int check(const struct call *call, double *speed)
 
 static int replay_run(struct call *call)
 {
-    double speed;
+    double speed = 0;
     int code = check(call, &speed);
     if (code) {
         return code;

@@ -100,7 +100,7 @@ class OneShot(OnTest):
     def test_a_program_that_leaves_a_child_behind_does_not_hold_up_the_next(self):
         program = self.script("fork.sh", """
             #!/bin/sh
-            sleep 100 &
+            sleep 100 > /dev/null &
             echo $! >> pids
         """)
         self.emit(2)
