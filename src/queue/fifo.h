@@ -7,12 +7,12 @@
  * directory everything stays in memory. An entry's stored form is 16 bytes (where, meta): its seq
  * follows from level and number.
  *
- * Files: <dir>/<level>-<number of the first entry, 20 digits>.fifo, of FIFO_FILE_BLOCKS blocks
- * each. A block: crc u32 (CRC-32C of the rest of the block up to its count) | count u32 | number of
- * its first entry u64 | entries of 16 bytes: where u64, meta u64; big-endian. Blocks have a fixed
- * place. A block is valid when its checksum fits. The last block may be rewritten with more
- * entries; the bytes of entries already there never change. Derived: what is missing or damaged is
- * rebuilt from the log by the queue. The caller locks.
+ * Files: <dir>/<level>-<number, 20 digits>.fifo: FIFO_FILE_BLOCKS blocks each. Every number has a
+ * fixed place: block number / FIFO_BLOCK_ENTRIES, of which file block / FIFO_FILE_BLOCKS; the name
+ * has the lowest number that has its place there. The layout of a block, and why one that is
+ * written again keeps what it had, stand in fifo_block.h. No file is held open between calls.
+ *
+ * Derived: what is missing or damaged is rebuilt from the log by the queue. The caller locks.
  */
 #ifndef BECK_QUEUE_FIFO_H
 #define BECK_QUEUE_FIFO_H
@@ -20,7 +20,7 @@
 #include "base/vfs.h"
 #include "queue/entry.h"
 
-#define FIFO_BLOCK_ENTRIES 4095 /* and one entry's room for the header: 64 KiB */
+#define FIFO_BLOCK_ENTRIES 4094 /* and two entries' room for the header: 64 KiB */
 #define FIFO_FILE_BLOCKS 256    /* 16 MiB */
 
 struct fifo;
@@ -62,7 +62,10 @@ beck_status fifo_walk_next(struct fifo_walk *w, struct entry *out, beck_error *e
 void fifo_walk_end(struct fifo_walk *w);
 
 void fifo_clear(struct fifo *f); /* head = tail; files below are removed */
-/* Writes everything up to tail into the files and syncs them. */
+/* Writes everything up to tail into the files and syncs them; costs nothing when nothing changed.
+ * After an error the list is as it was, and a later flush goes on, but not when a sync failed:
+ * which bytes reached the device is unknown then, and every later flush gives BECK_EPOISONED until
+ * fifo_clear; the other functions go on. */
 beck_status fifo_flush(struct fifo *f, beck_error *err);
 /* Removes files that hold only numbers below `head`, which a durable snapshot no longer needs. */
 void fifo_trim(struct fifo *f, uint64_t head);

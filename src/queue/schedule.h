@@ -3,14 +3,14 @@
  *
  * New entries go into a heap in memory; when it is full (SCHEDULE_MEMORY) it is sorted into a run,
  * a file that never changes. The next due is the least of the heap's top and the front of every
- * run, which is read in blocks. When there are more than SCHEDULE_RUNS runs, they are merged into
- * one. Without a directory all stays in the heap.
+ * run, which is read in blocks. When there are more than SCHEDULE_RUNS runs, small ones are merged
+ * into one, a little with every push; runs of more than SCHEDULE_MERGED / 2 entries are left as
+ * they are. Without a directory all stays in the heap.
  *
- * Run file <dir>/<id, 20 digits>.run: blocks of at most 2,048 entries: crc u32 (CRC-32C of the
- * rest) | count u32 | entries of 32 bytes: due_ms u64, where u64, meta u64, seq u64; big-endian, in
- * order of (due_ms, seq, where). Every block but the last is full. What is durable is said by a
- * description (runs with the number of entries taken, and what is in the heap), which the owner
- * keeps in its snapshot. The caller locks.
+ * The form of run files stands in run.h. What is durable is said by a description (runs with the
+ * number of entries taken, and what is in the heap), which the owner keeps in its snapshot. Entries
+ * with the same due time come in the order of (seq, where). No file is held open between calls but
+ * the one that a merge writes. The caller locks.
  */
 #ifndef BECK_QUEUE_SCHEDULE_H
 #define BECK_QUEUE_SCHEDULE_H
@@ -21,6 +21,8 @@
 
 #define SCHEDULE_MEMORY 32768 /* entries in the heap: 1 MiB */
 #define SCHEDULE_RUNS 8
+#define SCHEDULE_MERGED (4 << 20) /* entries that a merge makes at most: 128 MiB */
+#define SCHEDULE_SAVED_HEAP 1024  /* entries that a description lists at most */
 
 struct scheduled {
     int64_t due_ms;
@@ -49,11 +51,14 @@ beck_status schedule_filter(struct schedule *s,
                             beck_error *err);
 void schedule_clear(struct schedule *s);
 
-/* Syncs the run files and appends the description to `out`. A heap of more than 1,024 entries
- * becomes a run first, so that descriptions stay small. */
+/* Syncs the run files and appends the description to `out`. A heap of more than SCHEDULE_SAVED_HEAP
+ * entries becomes a run first, so that descriptions stay small. On failure out is as it was and
+ * nothing is lost. When a sync failed it is unknown what reached the device: every later save gives
+ * BECK_EPOISONED until schedule_clear. */
 beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err);
-/* Makes an empty schedule what a description says. BECK_ECORRUPT: it, or a run file, is damaged.
- * *used: bytes of the description. */
+/* Makes an empty schedule what a description says. BECK_ECORRUPT: it, or a run file, is missing or
+ * damaged; the schedule is still empty. Blocks behind the first of a run are checked when they are
+ * reached. *used: bytes of the description. */
 beck_status schedule_load(struct schedule *s, beck_bytes description, size_t *used,
                           beck_error *err);
 /* Removes run files of the directory that are in use neither now nor in the last saved description.
