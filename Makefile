@@ -1,0 +1,47 @@
+# make run     builds beck and shows it at work on real GitHub webhooks
+# make test    runs all tests: as built for use, and with sanitizers; the last line counts them
+# make bench   measures against peers; the table is also in build/bench.json
+# make check   static checks: clang-tidy, cppcheck, layers, format
+# make install installs into PREFIX (default /usr/local), below DESTDIR
+# make clean   removes everything that was built
+#
+# What is missing of packages is installed with apt when make runs as root or can use sudo; else it is named.
+
+PREFIX = /usr/local
+BUILD = build
+SETUP = $(BUILD)/build.ninja
+
+.PHONY: all run test bench check install clean
+
+all: $(SETUP)
+	ninja -C $(BUILD)
+
+$(SETUP):
+	tools/install_packages.sh build
+	meson setup --buildtype=release -Ddebug=true --prefix=$(PREFIX) $(BUILD) >/dev/null
+
+run:
+	@tools/install_packages.sh build demo
+	@$(MAKE) --no-print-directory $(SETUP)
+	@ninja -C $(BUILD) --quiet beck
+	@tools/demo
+
+test:
+	@tools/install_packages.sh test
+	@tools/run_tests.py
+
+bench:
+	@tools/install_packages.sh bench
+	@$(MAKE) --no-print-directory $(SETUP)
+	@ninja -C $(BUILD) --quiet bench-programs beck
+	@bench/run
+
+check: $(SETUP)
+	@tools/install_packages.sh check
+	@tools/check_all.sh $(BUILD)
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf build build-address build-thread

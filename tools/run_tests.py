@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Runs all tests: as built for use, with the address and undefined behaviour sanitizers, and with the thread sanitizer those
+suites that share state between threads. Ends with `N passed, N failed, N skipped`, summed over the runs.
+
+usage: run_tests.py [plain|address|thread ...]    default: all three
+"""
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# name -> build folder, options of meson setup, options of meson test
+RUNS = {
+    "plain": ("build", ["--buildtype=release", "-Ddebug=true"], []),
+    # Kafka's tool reads the same files again; the tree is checked once.
+    "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
+                ["--no-suite", "kafka", "--no-suite", "tree", "--timeout-multiplier", "4"]),
+    "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
+               ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api",
+                "--suite", "examples", "--timeout-multiplier", "6"]),
+}
+
+
+def configure(folder, options):
+    if (folder / "build.ninja").exists():
+        return True
+    return subprocess.run(["meson", "setup", *options, str(folder)], cwd=ROOT, check=False,
+                          stdout=subprocess.DEVNULL).returncode == 0
+
+
+def fetch_kafka(folder):
+    """Tests of suite kafka are skipped without it; so that does not go unseen, this says so."""
+    result = subprocess.run(["tools/fetch_kafka.sh", str(folder / "kafka")], cwd=ROOT, check=False)
+    if result.returncode:
+        print("Kafka's tools could not be fetched: the tests of suite kafka are skipped", flush=True)
+
+
+def count(log):
+    passed = failed = skipped = 0
+    with open(log, encoding="utf-8") as file:
+        for line in file:
+            result = json.loads(line)["result"]
+            if result in ("OK", "EXPECTEDFAIL"):
+                passed += 1
+            elif result == "SKIP":
+                skipped += 1
+            else:
+                failed += 1
+    return passed, failed, skipped
+
+
+def run(name):
+    folder, setup, options = RUNS[name]
+    folder = ROOT / folder
+    print(f"\n== {name}: building in {folder.name}/", flush=True)
+    began = time.monotonic()
+    if not configure(folder, setup):
+        print(f"{folder.name}/ cannot be configured", flush=True)
+        return 0, 1, 0
+    if name == "plain":
+        fetch_kafka(folder)
+    log = folder / "meson-logs" / "testlog.json"
+    log.unlink(missing_ok=True)
+    status = subprocess.run(["meson", "test", "-C", str(folder), "--num-processes", "2", "--print-errorlogs", *options],
+                            cwd=ROOT, check=False).returncode
+    if not log.exists():
+        print(f"{folder.name}/ cannot be built", flush=True)
+        return 0, 1, 0
+    passed, failed, skipped = count(log)
+    print(f"== {name}: {passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - began:.0f} s", flush=True)
+    return passed, failed if failed or not status else 1, skipped
+
+
+def main():
+    names = sys.argv[1:] or list(RUNS)
+    for name in names:
+        if name not in RUNS:
+            sys.exit(f"run_tests.py: no run '{name}': there are {', '.join(RUNS)}")
+    passed, failed, skipped = (sum(column) for column in zip(*(run(name) for name in names)))
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
