@@ -37,6 +37,7 @@ beck_status cursor_open(struct partition *p, struct cursor **out, beck_error *er
     if (!c)
         return error_set(err, BECK_ENOMEM, "no memory for a cursor");
     c->p = p;
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     c->next = -1;
     codec_init(&c->codec);
     buf_init(&c->unpacked, DECOMPRESSED_MAX);
@@ -63,6 +64,7 @@ void cursor_close(struct cursor *c)
     block_release(c->block);
     codec_release(&c->codec);
     buf_release(&c->unpacked);
+    partition_unref(c->p);
     free(c);
 }
 

@@ -130,6 +130,8 @@ static beck_status open_file(struct index *x, struct vfs *v, beck_error *err)
 {
     unsigned flags = x->read_only ? VFS_READ : VFS_WRITE | VFS_CREATE;
     int64_t size;
+    if (x->read_only && !vfs_exists(v, x->path))
+        return BECK_OK;
     beck_status st = vfs_open(v, x->path, flags, &x->file, err);
 
     if (st == BECK_OK)
@@ -393,6 +395,12 @@ beck_status index_truncate(struct index *x, int64_t limit, beck_error *err)
     x->buffered = n - x->stored;
     x->last = last;
     return BECK_OK;
+}
+
+void index_forget(struct index *x)
+{
+    x->stored = x->buffered = 0;
+    x->trim = true;
 }
 
 static const char *entry_wrong(const struct index *x, bool first, struct entry before,

@@ -23,7 +23,7 @@ enum index_kind { INDEX_OFFSET = 8, INDEX_TIME = 12 };
 struct index;
 
 /* Opens or makes the file. Trailing zeros (Kafka preallocates) and a torn last entry are ignored,
- * and cut off by the first write. */
+ * and cut off by the first write. Read-only, a missing file is an empty index. */
 beck_status index_open(struct vfs *v, const char *path, enum index_kind kind, bool read_only,
                        struct index **out, beck_error *err);
 void index_close(
@@ -54,6 +54,8 @@ bool index_last_time(struct index *x, int64_t *timestamp_ms, int32_t *relative_o
 /* Drops entries that point at or beyond: relative offset for time, file position for offset
  * indexes. */
 beck_status index_truncate(struct index *x, int64_t limit, beck_error *err);
+/* Forgets all entries, also wrong ones; the next flush cuts the file. */
+void index_forget(struct index *x);
 /* Order within the file, and positions below log_size: BECK_ECORRUPT says which entry is wrong. */
 beck_status index_check(struct index *x, int64_t log_size, beck_error *err);
 

@@ -244,6 +244,9 @@ static void hand_on(struct partition *p, struct gather *g)
 {
     if (g->route_count == 0)
         return;
+    /* Before anybody can settle one. All of a batch lies in the newest block. */
+    if (p->options.memory)
+        p->blocks[p->block_count - 1]->owed += (int64_t)g->route_count;
     if (p->options.bus.read_synced && !p->options.memory) {
         hold_routes(p, g->routes, g->route_count);
         return;
@@ -449,6 +452,8 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
             p->next += !status;
         }
         a->duplicates += known;
+        if (a->stored)
+            a->stored[i] = (struct stored){offset, known};
         for (; route < a->route_count && a->routes[route].offset == (int64_t)i; route++)
             if (!status)
                 status = gather_route(g, &a->routes[route], known ? -1 : offset, timestamp_ms);
@@ -462,6 +467,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         g->builder.max_timestamp_ms = before.max_timestamp_ms;
         g->route_count = routes_before;
         p->next = next_before;
+        a->first_offset = -1;
     }
     return status;
 }
@@ -689,7 +695,7 @@ static void release_held(struct partition *p)
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
     mutex_lock(&p->lock);
-    while (p->writing)
+    while (p->writing || p->syncing)
         cond_wait(&p->changed, &p->lock);
     beck_status status = p->gather->builder.count > 0 ? write_until(p, NULL, err) : BECK_OK;
     if (p->poisoned)
@@ -711,6 +717,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     struct segment *active = p->segments[p->segment_count - 1];
     bool dir_dirty = p->dir_dirty;
     p->dir_dirty = false;
+    p->syncing = true;
     active->users++;
     mutex_unlock(&p->lock);
     beck_error why = {0};
@@ -838,17 +845,6 @@ struct block *partition_find_memory(struct partition *p, int64_t offset)
     return index < 0 ? NULL : p->blocks[index];
 }
 
-void partition_owe(struct partition *p, int64_t offset)
-{
-    if (!p->options.memory)
-        return;
-    mutex_lock(&p->lock);
-    struct block *b = partition_find_memory(p, offset);
-    assert(b);
-    b->owed++;
-    mutex_unlock(&p->lock);
-}
-
 void partition_disown(struct partition *p, int64_t offset)
 {
     if (!p->options.memory)
@@ -972,4 +968,10 @@ void partition_pause(struct partition *p)
 void partition_resume(struct partition *p)
 {
     mutex_unlock(&p->lock);
+}
+
+int64_t partition_paused_end(const struct partition *p)
+{
+    assert(p->next == p->written);
+    return p->next;
 }

@@ -61,6 +61,11 @@ void partition_abandon(struct partition *p);
 
 /* ---- appending ---- */
 
+struct stored {
+    int64_t offset;
+    bool known; /* stored earlier, found by dedup_window_ms */
+};
+
 struct append {
     const beck_event *const *events;
     size_t count;
@@ -75,8 +80,9 @@ struct append {
      * are synced or have failed. */
     void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *done_ctx;
-    int64_t first_offset; /* out: of the first event (of the first one stored, for a duplicate) */
-    uint32_t duplicates;  /* out: events found by dedup_window_ms */
+    struct stored *stored; /* out, one per event; NULL: not wanted */
+    int64_t first_offset;  /* out: of the first event (of the first one stored, for a duplicate) */
+    uint32_t duplicates;   /* out: events found by dedup_window_ms */
 };
 #define PARTITION_STALE                                                                            \
     1 /* the topology has changed since: route again and call again; nothing was appended */
@@ -117,10 +123,10 @@ void partition_wake(struct partition *p);
  * partition_resume. For changes of the topology. */
 void partition_pause(struct partition *p);
 void partition_resume(struct partition *p);
+int64_t partition_paused_end(const struct partition *p); /* the next offset, while paused */
 
-/* Memory: an entry of a queue needs (or no longer needs) the event at this offset. Does nothing on
- * disk. */
-void partition_owe(struct partition *p, int64_t offset);
+/* Memory: each routed event is kept until whoever got it says that it is no longer needed. Does
+ * nothing on disk. */
 void partition_disown(struct partition *p, int64_t offset);
 
 /* ---- upkeep ---- */

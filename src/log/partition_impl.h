@@ -30,6 +30,7 @@ struct gather {
 };
 
 struct partition {
+    _Atomic(uint32_t) refs; /* whoever opened it, and cursors */
     const struct env *env;
     struct partition_options options;
     struct record_context context;
@@ -59,6 +60,7 @@ struct partition {
 
     struct producers *producers;
     struct dedup *dedup;
+    bool syncing; /* somebody syncs: one at a time */
     bool poisoned, dir_dirty, marked;
     bool syncing;         /* somebody syncs the active segment: nobody rolls, nobody else syncs */
     bool upkeep;          /* somebody maintains: only they take out or replace segments */
@@ -83,6 +85,7 @@ void partition_move_visible(struct partition *p);
 void partition_check(const struct partition *p);
 /* Begins a new segment, unless the active one is empty. The lock is held on entry and exit. */
 beck_status partition_roll(struct partition *p, beck_error *err);
+void partition_unref(struct partition *p);
 beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
 
 #endif

@@ -371,6 +371,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     struct partition *p = calloc(1, sizeof *p);
     if (!p)
         return error_set(err, BECK_ENOMEM, "no memory for a partition");
+    atomic_init(&p->refs, 1);
     p->env = env;
     p->options = *options;
     mutex_init(&p->lock);
@@ -416,9 +417,13 @@ void partition_abandon(struct partition *p)
         return;
     if (p->env->committer && !p->options.memory)
         committer_forget(p->env->committer, p);
-    for (size_t i = 0; i < p->segment_count; i++)
-        p->segments[i]->users = 0;
-    free_all(p);
+    partition_unref(p);
+}
+
+void partition_unref(struct partition *p)
+{
+    if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+        free_all(p);
 }
 
 beck_status partition_close(struct partition *p, beck_error *err)

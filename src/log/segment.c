@@ -35,7 +35,7 @@ beck_status segment_know(const struct env *env, char *dir, int64_t base_offset,
 beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
                            struct segment **out, beck_error *err)
 {
-    struct segment *s;
+    struct segment *s = NULL;
     beck_status status = segment_know(env, dir, base_offset, &s, err);
     if (status)
         return status;
@@ -47,6 +47,7 @@ beck_status segment_create(const struct env *env, char *dir, int64_t base_offset
         vfs_unlink(env->vfs, path, NULL);
         segment_path(s, ".timeindex", path, sizeof path);
         vfs_unlink(env->vfs, path, NULL);
+        s->checked = true;
         status = segment_use(s, err);
     }
     if (status) {
@@ -152,10 +153,16 @@ void segment_note(struct segment *s, const struct batch_header *h)
 beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err)
 {
     int64_t position = atomic_load_explicit(&s->size, memory_order_relaxed);
-    beck_status status = file_write(s->file, batch.data, batch.len, position, err);
+    beck_status status = BECK_OK;
+    /* A shorter batch would leave the rest of a failed one behind it, for ever once it is rolled. */
+    if (s->ragged)
+        status = file_truncate(s->file, position, err);
+    if (status)
+        return status;
+    s->ragged = false;
+    status = file_write(s->file, batch.data, batch.len, position, err);
     if (status) {
-        /* What arrived of it is overwritten by the next batch; cutting it now spares recovery. */
-        file_truncate(s->file, position, NULL);
+        s->ragged = file_truncate(s->file, position, NULL) != BECK_OK;
         return status;
     }
     atomic_store_explicit(&s->dirty, true, memory_order_release);
@@ -182,10 +189,33 @@ beck_status segment_read(struct segment *s, void *data, size_t len, int64_t posi
     return file_read(s->file, data, len, position, got, err);
 }
 
+/* Before an index is searched for the first time. A wrong one is made again; one that cannot be is
+ * passed over. */
+static void check_indexes(struct segment *s)
+{
+    beck_error why;
+    int64_t size = atomic_load(&s->size);
+    if (s->checked)
+        return;
+    s->checked = true;
+    if (!index_check(s->offsets, size, &why) && !index_check(s->times, size, &why)) {
+        if (index_count(s->offsets) == 0 || index_count(s->times) > 0)
+            return;
+        error_set(&why, BECK_ECORRUPT, "the time index of segment %lld of \"%s\" is empty",
+                  (long long)s->base_offset, s->dir);
+    }
+    env_report(s->env, BECK_ECORRUPT, "%s; the index is rebuilt from the log", why.text);
+    index_forget(s->offsets);
+    index_forget(s->times);
+    if (!s->env->read_only && segment_reindex(s, &why))
+        env_report(s->env, BECK_EIO, "an index cannot be rebuilt: %s", why.text);
+}
+
 beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *position,
                                 beck_error *err)
 {
     int32_t found = 0;
+    check_indexes(s);
     if (offset > s->base_offset) {
         int64_t relative = offset - s->base_offset;
         beck_status status = index_lookup_offset(
@@ -201,6 +231,7 @@ beck_status segment_seek_time(struct segment *s, int64_t time_ms, int64_t *posit
                               beck_error *err)
 {
     int32_t relative = 0;
+    check_indexes(s);
     beck_status status = index_lookup_time(s->times, time_ms, &relative, err);
     if (status)
         return status;
@@ -280,23 +311,26 @@ beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err)
     return BECK_OK;
 }
 
-beck_status segment_delete(struct segment *s, beck_error *err)
+beck_status segment_unlink(const struct segment *s, beck_error *err)
 {
-    static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex",
-                                           ".snapshot"};
+    /* The log last: an index without one would stay for ever. */
+    static const char *const suffixes[] = {".index", ".timeindex", ".txnindex", ".snapshot",
+                                           ".log"};
     char path[4200];
-    beck_status status = BECK_OK;
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes && !status; i++) {
+    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         segment_path(s, suffixes[i], path, sizeof path);
-        status = vfs_unlink(s->env->vfs, path, err);
-        if (status == BECK_ENOENT)
-            status = BECK_OK;
+        beck_error why;
+        beck_status status = vfs_unlink(s->env->vfs, path, &why);
+        if (status && status != BECK_ENOENT)
+            return error_set(err, status, "%s", why.text);
     }
-    if (status)
-        return status;
+    return BECK_OK;
+}
+
+void segment_forget(struct segment *s)
+{
     if (s->users > 0)
         s->deleted = true;
     else
         segment_free(s);
-    return BECK_OK;
 }

@@ -34,6 +34,8 @@ struct segment {
     bool deleted;        /* unlinked; freed with the last use */
     _Atomic(bool) dirty; /* written since the last sync */
     bool unsealed;       /* appended to since the last segment_seal */
+    bool ragged;         /* the rest of a failed write stands behind size */
+    bool checked;        /* the indexes have been looked at, or were made here */
 };
 
 beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
@@ -86,7 +88,25 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
                                         const uint8_t *batch),
                             void *ctx, beck_error *err);
 
-/* Unlinks the files; freed with the last use. */
-beck_status segment_delete(struct segment *s, beck_error *err);
+/* Unlinks the files; who uses the segment goes on reading. */
+beck_status segment_unlink(const struct segment *s, beck_error *err);
+/* No longer part of its partition: freed with the last use. */
+void segment_forget(struct segment *s);
+
+/*
+ * Replacing a segment's files by a shorter copy (segment_clean.c). The copy is written beside them,
+ * with the suffix .cleaned; it is in use and takes batches by segment_write and segment_note.
+ * Finish: makes it durable and puts it in the place of the old files; *replaced: the old .log is
+ * gone, also when an error came behind that. The old segment must be in use all the while. A crash
+ * at any step leaves either log whole; a missing index is made again (segment_reindex).
+ */
+beck_status segment_clean_begin(const struct segment *old, struct segment **copy, beck_error *err);
+beck_status segment_clean_finish(struct segment *copy, bool *replaced, beck_error *err);
+void segment_clean_abort(struct segment *copy); /* removes the files and frees it */
+
+/* Whether an index file is missing. */
+bool segment_lacks_index(const struct segment *s);
+/* Makes both indexes anew from the batches' headers, up to the first that is damaged. With a use. */
+beck_status segment_reindex(struct segment *s, beck_error *err);
 
 #endif

@@ -10,86 +10,11 @@
  * in a file of their own.
  */
 #include "log/segment.h"
+#include "log/window.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define WINDOW (4u << 20)
-#define BATCH_MAX (1u << 30)
-
-/* A window over the file: bytes [at, at + len). */
-struct window {
-    struct segment *s;
-    struct buf bytes;
-    int64_t at;
-    int64_t size; /* of the file */
-};
-
-/* Makes `len` bytes at `position` readable, reading ahead. False in *ok: the file ends before. */
-static beck_status window_have(struct window *w, int64_t position, size_t len, bool *ok,
-                               beck_error *err)
-{
-    *ok = position + (int64_t)len <= w->size;
-    if (!*ok)
-        return BECK_OK;
-    if (position >= w->at && position + (int64_t)len <= w->at + (int64_t)w->bytes.len)
-        return BECK_OK;
-    size_t want = len > WINDOW ? len : WINDOW;
-    if ((int64_t)want > w->size - position)
-        want = (size_t)(w->size - position);
-    buf_clear(&w->bytes);
-    beck_status status = buf_reserve(&w->bytes, want);
-    if (status)
-        return error_set(err, status, "no memory to read a batch of %zu bytes", want);
-    size_t got;
-    status = file_read(w->s->file, w->bytes.data, want, position, &got, err);
-    if (status)
-        return status;
-    w->at = position;
-    w->bytes.len = got;
-    *ok = got >= len;
-    return BECK_OK;
-}
-
-static const uint8_t *window_at(const struct window *w, int64_t position)
-{
-    return w->bytes.data + (position - w->at);
-}
-
-/* Whether a whole valid batch with an offset of at least next_offset begins at `position`. `why`
- * gets what is wrong with it. */
-static beck_status window_batch(struct window *w, int64_t position, int64_t next_offset,
-                                struct batch_header *h, bool *valid, beck_error *why,
-                                beck_error *err)
-{
-    *valid = false;
-    bool ok;
-    beck_status status = window_have(w, position, BATCH_HEADER, &ok, err);
-    if (status || !ok) {
-        if (!status)
-            error_set(why, BECK_ECORRUPT, "the file ends inside of a batch header");
-        return status;
-    }
-    if (batch_header_read(window_at(w, position), h, why))
-        return BECK_OK;
-    if (batch_size(h) > BATCH_MAX || h->base_offset < next_offset) {
-        error_set(why, BECK_ECORRUPT, "offset %lld or length %d cannot be",
-                  (long long)h->base_offset, h->length);
-        return BECK_OK;
-    }
-    status = window_have(w, position, batch_size(h), &ok, err);
-    if (status || !ok) {
-        if (!status)
-            error_set(why, BECK_ECORRUPT, "the file ends inside of a batch of %zu bytes",
-                      batch_size(h));
-        return status;
-    }
-    *valid = batch_crc_fits(window_at(w, position), batch_size(h));
-    if (!*valid)
-        error_set(why, BECK_ECORRUPT, "the checksum does not fit");
-    return BECK_OK;
-}
 
 /* Whether what is behind `position` holds a whole valid batch (*batches), or nothing but zeros
  * (*zeros). */
@@ -113,7 +38,7 @@ static beck_status look_behind(struct window *w, int64_t position, int64_t next_
         if (status)
             return status;
         /* The magic byte first: a full check at each byte would cost too much. */
-        if (!ok || window_at(w, at)[16] != 2 || get_u32(window_at(w, at) + 8) >= BATCH_MAX)
+        if (!ok || window_at(w, at)[16] != 2 || get_u32(window_at(w, at) + 8) >= WINDOW_BATCH_MAX)
             continue;
         struct batch_header h;
         bool valid;
@@ -130,18 +55,18 @@ static beck_status look_behind(struct window *w, int64_t position, int64_t next_
     return BECK_OK;
 }
 
-static beck_status keep_cut(struct window *w, int64_t position, beck_error *err)
+static beck_status keep_cut(struct segment *s, struct window *w, int64_t position, beck_error *err)
 {
     char path[4200], suffix[64];
     snprintf(suffix, sizeof suffix, ".log.cut-%lld", (long long)position);
-    segment_path(w->s, suffix, path, sizeof path);
+    segment_path(s, suffix, path, sizeof path);
     struct file *out;
     beck_status status =
-        vfs_open(w->s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &out, err);
+        vfs_open(s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &out, err);
     if (status)
         return status;
     for (int64_t at = position; at < w->size && !status;) {
-        size_t len = w->size - at > WINDOW ? WINDOW : (size_t)(w->size - at);
+        size_t len = w->size - at > WINDOW_BYTES ? WINDOW_BYTES : (size_t)(w->size - at);
         bool ok;
         status = window_have(w, at, len, &ok, err);
         if (!status && !ok)
@@ -157,11 +82,10 @@ static beck_status keep_cut(struct window *w, int64_t position, beck_error *err)
 }
 
 /* Cuts the tail at `position`, and says so. */
-static beck_status cut_tail(struct window *w, int64_t position, int64_t next_offset,
-                            const beck_error *why, beck_error *err)
+static beck_status cut_tail(struct segment *s, struct window *w, int64_t position,
+                            int64_t next_offset, const beck_error *why, beck_error *err)
 {
     bool batches, zeros;
-    struct segment *s = w->s;
     int64_t lost = w->size - position;
     beck_status status = look_behind(w, position, next_offset, &batches, &zeros, err);
     if (status)
@@ -176,7 +100,7 @@ static beck_status cut_tail(struct window *w, int64_t position, int64_t next_off
         return BECK_OK;
     }
     if (batches)
-        status = keep_cut(w, position, err);
+        status = keep_cut(s, w, position, err);
     if (!status)
         status = file_truncate(s->file, position, err);
     if (status || zeros)
@@ -206,14 +130,20 @@ static beck_status reset_indexes(struct segment *s, int64_t position, beck_error
 {
     beck_status status = BECK_OK;
     int32_t relative, at;
-    if (!s->env->read_only) {
-        status = index_truncate(s->offsets, position, err);
+    if (position == 0 && !s->env->read_only) {
+        index_forget(s->offsets);
+        index_forget(s->times);
+    } else if (!s->env->read_only) {
+        /* The entry of the batch at `position` stays: with it stands the largest timestamp of all
+         * that lies before. */
+        status = index_truncate(s->offsets, position + 1, err);
         int64_t limit = 0;
         if (!status && index_last_offset(s->offsets, &relative, &at))
             limit = (int64_t)relative + 1;
         if (!status)
             status = index_truncate(s->times, limit, err);
     }
+    s->checked = !s->env->read_only;
     s->max_timestamp_ms = -1;
     s->max_timestamp_offset = s->base_offset;
     s->since_index = 0;
@@ -223,6 +153,8 @@ static beck_status reset_indexes(struct segment *s, int64_t position, beck_error
         s->max_timestamp_ms = ms;
         s->max_timestamp_offset = s->base_offset + relative;
     }
+    if (!status && position > 0)
+        segment_created(s, &ms, NULL);
     return status;
 }
 
@@ -231,8 +163,8 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
                                         const uint8_t *batch),
                             void *ctx, beck_error *err)
 {
-    struct window w = {.s = s};
-    buf_init(&w.bytes, BATCH_MAX + BATCH_HEADER);
+    struct window w;
+    window_init(&w, s->file, 0);
     beck_status status = file_size(s->file, &w.size, err);
     if (!status)
         status = reset_indexes(s, position, err);
@@ -248,7 +180,7 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
             if (!last || next < known_offset)
                 status = refuse(s, position, &why, err);
             else
-                status = cut_tail(&w, position, next, &why, err);
+                status = cut_tail(s, &w, position, next, &why, err);
             break;
         }
         if (each && each(ctx, &h, window_at(&w, position))) {
@@ -275,6 +207,6 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
         if (s->next_offset < next)
             s->next_offset = next;
     }
-    buf_release(&w.bytes);
+    window_release(&w);
     return status;
 }

@@ -119,19 +119,39 @@ beck_status fifo_new(struct vfs *v, const char *dir, uint32_t level, uint64_t fi
     return BECK_OK;
 }
 
-/* All files between two numbers are there. */
-static beck_status check_files(const struct fifo *f, uint64_t head, uint64_t tail, beck_error *err)
+static beck_status lost(const char *path, const char *what, beck_error *err)
+{
+    return error_set(err, BECK_ECORRUPT,
+                     "a file of the queue is %s: \"%s\"; the queue is made anew from the log", what,
+                     path);
+}
+
+static beck_status check_file(const struct fifo *f, uint64_t file, bool is_last, beck_error *err)
 {
     char path[PATH_BYTES];
-    for (uint64_t file = file_of(head); file <= file_of(tail - 1); file++) {
-        path_of(f, file, path);
-        if (!vfs_exists(f->vfs, path))
-            return error_set(err, BECK_ECORRUPT,
-                             "a file of the queue is missing: \"%s\"; the queue makes it anew from "
-                             "the log",
-                             path);
-    }
-    return BECK_OK;
+    path_of(f, file, path);
+    struct file *opened;
+    int64_t size;
+    beck_status status = vfs_open(f->vfs, path, VFS_READ, &opened, err);
+    if (status == BECK_ENOENT)
+        return lost(path, "missing", err);
+    if (status != BECK_OK)
+        return status;
+    status = file_size(opened, &size, err);
+    file_close(opened);
+    if (status == BECK_OK && !is_last && size <= (int64_t)(FIFO_FILE_BLOCKS - 1) * FIFO_BLOCK_BYTES)
+        return lost(path, "too short", err);
+    return status;
+}
+
+/* All files between two numbers are there; those before the last have their last block. */
+static beck_status check_files(const struct fifo *f, uint64_t head, uint64_t tail, beck_error *err)
+{
+    uint64_t last = file_of(tail - 1);
+    beck_status status = BECK_OK;
+    for (uint64_t file = file_of(head); file <= last && status == BECK_OK; file++)
+        status = check_file(f, file, file == last, err);
+    return status;
 }
 
 static beck_status load(const struct fifo *f, uint64_t from, uint64_t upto, struct fifo_block **out,

@@ -1,0 +1,671 @@
+/* Buses: see bus.h. */
+#include "bus/bus.h"
+
+#include "event/event.h"
+#include "log/committer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define EVENTS_MAX 1000000 /* of one publish */
+#define ON_STACK 8
+
+/* ---- options ---- */
+
+static beck_status refuse(beck_error *err, const char *name, int64_t value, const char *range)
+{
+    return error_set(err, BECK_EINVAL, "%s = %lld is out of range; use %s", name, (long long)value,
+                     range);
+}
+
+beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *err)
+{
+    if (o->storage == BECK_STORAGE_DEFAULT)
+        o->storage = has_disk ? BECK_STORAGE_DISK : BECK_STORAGE_MEMORY;
+    if (o->storage == BECK_STORAGE_DISK && !has_disk)
+        return error_set(err, BECK_EINVAL,
+                         "a disk bus needs a data directory; open the handle with data_dir");
+    if (o->partitions == 0)
+        o->partitions = 1;
+    if (o->level == BECK_LEVEL_DEFAULT)
+        o->level = o->storage == BECK_STORAGE_DISK ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN;
+    if (o->segment_bytes == 0)
+        o->segment_bytes = 1 << 30;
+    if (o->segment_ms == 0)
+        o->segment_ms = 7 * 86400000LL;
+    if (o->event_bytes_max == 0)
+        o->event_bytes_max = 1048588;
+    if (o->partitions > BUS_PARTITIONS_MAX)
+        return refuse(err, "partitions", o->partitions, "1 to 10000");
+    if (o->storage == BECK_STORAGE_MEMORY && o->partitions > 1)
+        return error_set(err, BECK_EINVAL, "a memory bus has one partition");
+    if (o->segment_bytes < 4096 || o->segment_bytes > INT32_MAX)
+        return refuse(err, "segment_bytes", o->segment_bytes, "4096 to 2147483647");
+    if (o->segment_ms < 0)
+        return refuse(err, "segment_ms", o->segment_ms, "1 or more");
+    if (o->retention_ms < 0)
+        return refuse(err, "retention_ms", o->retention_ms, "0 (for ever) or more");
+    if (o->retention_bytes < 0)
+        return refuse(err, "retention_bytes", o->retention_bytes, "0 (no limit) or more");
+    if (o->dedup_window_ms < 0)
+        return refuse(err, "dedup_window_ms", o->dedup_window_ms, "0 (off) or more");
+    if (o->event_bytes_max > 64u << 20)
+        return refuse(err, "event_bytes_max", o->event_bytes_max, "at most 67108864");
+    if (o->codec > BECK_CODEC_ZSTD)
+        return refuse(err, "codec", o->codec, "one of beck_codec");
+    if (o->level > BECK_LEVEL_SYNCED)
+        return refuse(err, "level", o->level, "one of beck_level");
+    return BECK_OK;
+}
+
+bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b)
+{
+    return a->storage == b->storage && a->partitions == b->partitions && a->level == b->level &&
+           a->read_synced == b->read_synced && a->codec == b->codec &&
+           a->retention_ms == b->retention_ms && a->retention_bytes == b->retention_bytes &&
+           a->compact == b->compact && a->segment_bytes == b->segment_bytes &&
+           a->segment_ms == b->segment_ms && a->dedup_window_ms == b->dedup_window_ms &&
+           a->event_bytes_max == b->event_bytes_max;
+}
+
+beck_status bus_name_check(const char *what, const char *name, bool internal, beck_error *err)
+{
+    size_t len = name ? strlen(name) : 0;
+    bool good = len >= 1 && len <= 249 && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    for (size_t i = 0; good && i < len; i++) {
+        char c = name[i];
+        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '_' || c == '-';
+    }
+    if (!good)
+        return error_set(err, BECK_EINVAL,
+                         "\"%.260s\" is no name for a %s; use 1 to 249 of A-Z a-z 0-9 . _ -",
+                         name ? name : "", what);
+    if (!internal && strncmp(name, "__", 2) == 0)
+        return error_set(err, BECK_EINVAL,
+                         "the %s name \"%s\" begins with \"__\", which is kept for beck itself",
+                         what, name);
+    return BECK_OK;
+}
+
+/* ---- opening and closing ---- */
+
+static beck_status open_partitions(beck_bus *b, const char *data_dir,
+                                   const struct checkpoint *recovery,
+                                   const struct checkpoint *log_start, beck_error *err)
+{
+    struct partition_options po = {.bus = b->options,
+                                   .memory = b->options.storage == BECK_STORAGE_MEMORY,
+                                   .routed = b->routing.routed,
+                                   .routed_ctx = b->routing.ctx,
+                                   .generation = &b->topology};
+    b->partitions = calloc(b->options.partitions, sizeof(struct partition *));
+    if (!b->partitions)
+        return error_set(err, BECK_ENOMEM, "no memory for %u partitions", b->options.partitions);
+    for (uint32_t i = 0; i < b->options.partitions; i++) {
+        char dir[4096] = "";
+        int64_t from = 0, start = 0;
+        if (!po.memory) {
+            int n = snprintf(dir, sizeof dir, "%s/%s-%u", data_dir, b->name, i);
+            if (n < 0 || (size_t)n >= sizeof dir)
+                return error_set(err, BECK_EINVAL, "the path of the data directory is too long");
+            checkpoint_get(recovery, b->name, i, &from);
+            checkpoint_get(log_start, b->name, i, &start);
+        }
+        beck_status status =
+            partition_open(b->env, dir, b->name, i, &po, from, start, &b->partitions[i], err);
+        if (status)
+            return status;
+        b->partition_count = i + 1;
+    }
+    return BECK_OK;
+}
+
+static void free_bus(beck_bus *b)
+{
+    subscribers_free(b->subscribers);
+    free(b->partitions);
+    free(b->name);
+    free(b->source);
+    free(b);
+}
+
+static void make_metrics(beck_bus *b)
+{
+    static const char *const labels[] = {"bus", NULL};
+    if (!b->env->metrics)
+        return;
+    beck_bytes values[] = {beck_str(b->name)};
+    b->published = metric_counter(metrics_counter(b->env->metrics, "beck_events_published_total",
+                                                  "Events published to a bus.", labels, 1000),
+                                  values);
+    b->listener_failures =
+        metric_counter(metrics_counter(b->env->metrics, "beck_listener_failures_total",
+                                       "Calls of listeners that reported a failure.", labels, 1000),
+                       values);
+}
+
+beck_status bus_open(const struct env *env, struct callers *callers,
+                     const struct bus_routing *routing, const char *data_dir, const char *name,
+                     const beck_bus_options *options, const struct checkpoint *recovery,
+                     const struct checkpoint *log_start, beck_bus **out, beck_error *err)
+{
+    beck_bus *b = calloc(1, sizeof *b);
+    if (!b)
+        return error_set(err, BECK_ENOMEM, "no memory for bus \"%s\"", name);
+    b->env = env;
+    b->callers = callers;
+    b->routing = *routing;
+    b->options = *options;
+    b->internal = strncmp(name, "__", 2) == 0;
+    b->name = strdup(name);
+    b->source = malloc(strlen(name) + 2);
+    beck_status status = BECK_OK;
+    if (!b->name || !b->source)
+        status = error_set(err, BECK_ENOMEM, "no memory for bus \"%s\"", name);
+    if (!status) {
+        snprintf(b->source, strlen(name) + 2, "/%s", name);
+        status = subscribers_new(callers, b->name, env->report, env->report_ctx, &b->subscribers);
+        if (status)
+            error_set(err, status, "no memory for bus \"%s\"", name);
+    }
+    if (!status)
+        status = open_partitions(b, data_dir, recovery, log_start, err);
+    if (status) {
+        for (uint32_t i = 0; i < b->partition_count; i++)
+            partition_abandon(b->partitions[i]);
+        free_bus(b);
+        return status;
+    }
+    make_metrics(b);
+    *out = b;
+    return BECK_OK;
+}
+
+beck_status bus_close(beck_bus *b, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    atomic_store(&b->closed, true);
+    for (uint32_t i = 0; i < b->partition_count; i++) {
+        beck_status one = partition_close(b->partitions[i], status ? NULL : err);
+        status = status ? status : one;
+    }
+    free_bus(b);
+    return status;
+}
+
+void bus_abandon(beck_bus *b)
+{
+    atomic_store(&b->closed, true);
+    for (uint32_t i = 0; i < b->partition_count; i++)
+        partition_abandon(b->partitions[i]);
+    b->partition_count = 0;
+}
+
+/* ---- routes ---- */
+
+void bus_pause(beck_bus *b)
+{
+    for (uint32_t i = 0; i < b->partition_count; i++)
+        partition_pause(b->partitions[i]);
+}
+
+void bus_resume(beck_bus *b)
+{
+    for (uint32_t i = b->partition_count; i-- > 0;)
+        partition_resume(b->partitions[i]);
+}
+
+beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*paused)(void *ctx),
+                          void *ctx, beck_error *err)
+{
+    bus_pause(b);
+    beck_status status = subscribers_add_route(b->subscribers, pattern, route, err);
+    if (!status) {
+        atomic_fetch_add(&b->route_count, 1);
+        atomic_fetch_add(&b->topology, 1);
+        if (paused)
+            paused(ctx);
+    }
+    bus_resume(b);
+    return status;
+}
+
+void bus_remove_route(beck_bus *b, beck_bytes pattern, void *route)
+{
+    bus_pause(b);
+    if (subscribers_remove_route(b->subscribers, pattern, route)) {
+        atomic_fetch_sub(&b->route_count, 1);
+        atomic_fetch_add(&b->topology, 1);
+    }
+    bus_resume(b);
+}
+
+/* ---- partitions of events ---- */
+
+static uint32_t murmur2(const uint8_t *p, size_t len)
+{
+    const uint32_t m = 0x5bd1e995u;
+    uint32_t h = 0x9747b28cu ^ (uint32_t)len;
+    for (; len >= 4; len -= 4, p += 4) {
+        uint32_t k =
+            (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+        k *= m;
+        k ^= k >> 24;
+        h = h * m ^ k * m;
+    }
+    if (len == 3)
+        h ^= (uint32_t)p[2] << 16;
+    if (len >= 2)
+        h ^= (uint32_t)p[1] << 8;
+    if (len >= 1)
+        h = (h ^ p[0]) * m;
+    h ^= h >> 13;
+    h *= m;
+    return h ^ h >> 15;
+}
+
+uint32_t bus_partition_of(beck_bytes key, uint32_t partitions)
+{
+    return (murmur2(key.data, key.len) & 0x7fffffffu) % partitions;
+}
+
+/* ---- publishing ---- */
+
+/* One publish, while it runs. Small ones live on the stack whole. */
+struct publish {
+    beck_bus *bus;
+    const beck_publish_options *options;
+    beck_level level;
+    struct caller *self;
+    size_t count;
+    beck_event *events;      /* copies, with what was added */
+    const beck_event **list; /* those of one partition */
+    uint32_t *partition;     /* of each event */
+    struct stored *stored;
+    struct routed *routes; /* of one partition's events */
+    size_t route_count, route_cap;
+    beck_event stack_events[ON_STACK];
+    const beck_event *stack_list[ON_STACK];
+    uint32_t stack_partition[ON_STACK];
+    struct stored stack_stored[ON_STACK];
+    struct routed stack_routes[ON_STACK];
+    char id[300]; /* of the current event where it has none, as its effects' cause */
+};
+
+static beck_status publish_begin(struct publish *u, size_t count, beck_error *err)
+{
+    u->count = count;
+    u->events = u->stack_events;
+    u->list = u->stack_list;
+    u->partition = u->stack_partition;
+    u->stored = u->stack_stored;
+    u->routes = u->stack_routes;
+    u->route_cap = ON_STACK;
+    u->route_count = 0;
+    if (count <= ON_STACK)
+        return BECK_OK;
+    size_t each = sizeof *u->events + sizeof *u->list + sizeof *u->stored + sizeof *u->partition;
+    uint8_t *memory = malloc(count * each);
+    if (!memory)
+        return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", count);
+    u->events = (beck_event *)memory;
+    u->list = (const beck_event **)(u->events + count);
+    u->stored = (struct stored *)(u->list + count);
+    u->partition = (uint32_t *)(u->stored + count);
+    return BECK_OK;
+}
+
+static void publish_end(struct publish *u)
+{
+    if (u->events != u->stack_events)
+        free(u->events);
+    if (u->routes != u->stack_routes)
+        free(u->routes);
+}
+
+/* Correlation and causation follow from the event that this thread is handling. */
+static void add_context(struct publish *u, beck_event *e)
+{
+    const beck_event *cause = caller_current(u->self);
+    if (!cause)
+        return;
+    if (!e->causationid.len)
+        e->causationid = cause->id;
+    if (!e->correlationid.len)
+        e->correlationid = cause->correlationid.len ? cause->correlationid : cause->id;
+}
+
+static void choose_partition(struct publish *u, size_t i, uint32_t turn)
+{
+    beck_bus *b = u->bus;
+    if (u->options->partition_plus_1 > 0)
+        u->partition[i] = (uint32_t)u->options->partition_plus_1 - 1;
+    else if (b->partition_count == 1)
+        u->partition[i] = 0;
+    else if (u->events[i].subject.len)
+        u->partition[i] = bus_partition_of(u->events[i].subject, b->partition_count);
+    else
+        u->partition[i] = turn % b->partition_count;
+}
+
+static beck_status add_route(struct publish *u, void *route, size_t index, const beck_event *e,
+                             beck_error *err)
+{
+    if (u->route_count == u->route_cap) {
+        size_t cap = u->route_cap * 2;
+        bool on_stack = u->routes == u->stack_routes;
+        struct routed *grown = realloc(on_stack ? NULL : u->routes, cap * sizeof *grown);
+        if (!grown)
+            return error_set(err, BECK_ENOMEM, "no memory to route events");
+        if (on_stack)
+            memcpy(grown, u->stack_routes, sizeof u->stack_routes);
+        u->routes = grown;
+        u->route_cap = cap;
+    }
+    beck_status status = u->bus->routing.admit(route, err);
+    if (status)
+        return status;
+    u->routes[u->route_count++] = (struct routed){.route = route,
+                                                  .offset = (int64_t)index,
+                                                  .deliver_at_ms = e->deliver_at_ms,
+                                                  .expires_at_ms = e->expires_at_ms,
+                                                  .priority = e->priority};
+    return BECK_OK;
+}
+
+/* Gives back what was admitted for events that were not appended. */
+static void drop_routes(struct publish *u, struct partition *p)
+{
+    for (size_t i = 0; i < u->route_count; i++)
+        u->routes[i].offset = -1;
+    if (u->route_count > 0)
+        u->bus->routing.routed(u->bus->routing.ctx, p, u->routes, u->route_count);
+    u->route_count = 0;
+}
+
+static beck_status route_events(struct publish *u, size_t count, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    caller_enter(u->self);
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct match *m = subscribers_match(u->bus->subscribers, u->self, u->list[i]->type);
+        if (!m)
+            status = error_set(err, BECK_ENOMEM, "no memory to route an event");
+        for (size_t r = 0; m && r < m->route_count && !status; r++)
+            status = add_route(u, m->routes[r], i, u->list[i], err);
+    }
+    caller_leave(u->self);
+    return status;
+}
+
+/* Appends the first `count` of u->list to a partition. */
+static beck_status append_list(struct publish *u, uint32_t partition, size_t count,
+                               struct append *a, beck_error *err)
+{
+    beck_bus *b = u->bus;
+    struct partition *p = b->partitions[partition];
+    for (;;) {
+        beck_status status = BECK_OK;
+        a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
+        if (atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
+            status = route_events(u, count, err);
+        if (status) {
+            drop_routes(u, p);
+            return status;
+        }
+        a->events = u->list;
+        a->count = count;
+        a->routes = u->routes;
+        a->route_count = u->route_count;
+        a->level = u->level;
+        status = partition_append(p, a, err);
+        if (status == BECK_OK) {
+            u->route_count = 0;
+            return BECK_OK;
+        }
+        /* Routes of events that were gathered went to the gather and come back from there. */
+        if (a->first_offset < 0)
+            drop_routes(u, p);
+        u->route_count = 0;
+        if (status != PARTITION_STALE)
+            return status;
+    }
+}
+
+/* The completion of a publish that went to several partitions. */
+struct join {
+    _Atomic(uint32_t) left;
+    _Atomic(int) status;
+    beck_published published;
+    beck_done_fn done;
+    void *ctx;
+};
+
+static void join_part(void *ctx, beck_status status, int64_t first_offset)
+{
+    struct join *j = ctx;
+    (void)first_offset;
+    int ok = BECK_OK;
+    if (status)
+        atomic_compare_exchange_strong(&j->status, &ok, status);
+    if (atomic_fetch_sub(&j->left, 1) != 1)
+        return;
+    if (j->done)
+        j->done(j->ctx, atomic_load(&j->status), &j->published);
+    free(j);
+}
+
+static beck_status append_by_partition(struct publish *u, struct join *join, beck_published *out,
+                                       beck_error *err)
+{
+    beck_status status = BECK_OK;
+    struct stored *stored = u->stored;
+    size_t *index = u->bus->partition_count > 1 ? malloc(u->count * sizeof *index) : NULL;
+    if (u->bus->partition_count > 1 && !index)
+        return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
+    struct stored *part = u->bus->partition_count > 1 ? malloc(u->count * sizeof *part) : stored;
+    if (!part) {
+        free(index);
+        return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
+    }
+    for (size_t first = 0; first < u->count && !status; first++) {
+        uint32_t partition = u->partition[first];
+        if (partition == UINT32_MAX)
+            continue;
+        size_t n = 0;
+        for (size_t i = first; i < u->count; i++) {
+            if (u->partition[i] != partition)
+                continue;
+            if (index)
+                index[n] = i;
+            u->list[n++] = &u->events[i];
+            u->partition[i] = UINT32_MAX;
+            u->events[i].position.partition = partition;
+        }
+        struct append a = {.stored = part, .first_offset = -1};
+        if (join) {
+            a.done = join_part;
+            a.done_ctx = join;
+            if (u->level == BECK_LEVEL_SYNCED)
+                atomic_fetch_add(&join->left, 1);
+        }
+        status = append_list(u, partition, n, &a, err);
+        if (status && a.done && u->level == BECK_LEVEL_SYNCED)
+            atomic_fetch_sub(&join->left, 1);
+        for (size_t i = 0; i < n && index && !status; i++)
+            stored[index[i]] = part[i];
+        if (!status && first == 0)
+            out->position = (beck_position){partition, a.first_offset};
+        out->duplicates += a.duplicates;
+    }
+    free(index);
+    if (part != stored)
+        free(part);
+    return status;
+}
+
+static void call_listeners(struct publish *u, beck_published *out)
+{
+    beck_bus *b = u->bus;
+    if (!subscribers_have_listeners(b->subscribers))
+        return;
+    for (size_t i = 0; i < u->count; i++) {
+        beck_event *e = &u->events[i];
+        if (u->stored[i].known)
+            continue;
+        e->position.offset = u->stored[i].offset;
+        if (!e->source.len)
+            e->source = beck_str(b->source);
+        if (!e->id.len && e->position.offset >= 0) {
+            int n = snprintf(u->id, sizeof u->id, "%s/%u/%lld", b->name, e->position.partition,
+                             (long long)e->position.offset);
+            e->id = bytes_of(u->id, (size_t)n);
+        }
+        out->listeners_failed += subscribers_call(b->subscribers, u->self, e);
+    }
+    if (out->listeners_failed && b->listener_failures)
+        counter_add(b->listener_failures, out->listeners_failed);
+}
+
+static beck_status prepare(struct publish *u, const beck_event *events, bool stamp, beck_error *err)
+{
+    beck_bus *b = u->bus;
+    uint32_t turn = 0;
+    if (b->partition_count > 1)
+        turn = atomic_fetch_add_explicit(&b->turn, 1, memory_order_relaxed);
+    int64_t now_ns = 0;
+    for (size_t i = 0; i < u->count; i++) {
+        beck_status status = event_check(&events[i], err);
+        if (status)
+            return status;
+        u->events[i] = events[i];
+        if (!u->options->no_context)
+            add_context(u, &u->events[i]);
+        if (stamp && !u->events[i].time_ns) {
+            now_ns = now_ns ? now_ns : clock_wall_ns(b->env->clock) / 1000000 * 1000000;
+            u->events[i].time_ns = now_ns;
+        }
+        u->events[i].bus = beck_str(b->name);
+        u->events[i].position = (beck_position){0, -1};
+        u->stored[i] = (struct stored){-1, false};
+        choose_partition(u, i, turn);
+    }
+    return BECK_OK;
+}
+
+/* A memory bus that nothing is routed from: nothing is stored. */
+static beck_status publish_inline(struct publish *u, const beck_event *events, beck_published *out,
+                                  beck_error *err)
+{
+    beck_bus *b = u->bus;
+    for (size_t i = 0; i < u->count; i++) {
+        beck_status status = event_check(&events[i], err);
+        if (status)
+            return status;
+    }
+    for (size_t i = 0; i < u->count; i++) {
+        beck_event e = events[i];
+        if (!u->options->no_context)
+            add_context(u, &e);
+        e.bus = beck_str(b->name);
+        e.position = (beck_position){0, -1};
+        out->listeners_failed += subscribers_call(b->subscribers, u->self, &e);
+    }
+    if (b->published)
+        counter_add(b->published, u->count);
+    if (out->listeners_failed && b->listener_failures)
+        counter_add(b->listener_failures, out->listeners_failed);
+    return BECK_OK;
+}
+
+static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_options *o,
+                                 beck_error *err)
+{
+    if (atomic_load_explicit(&b->closed, memory_order_acquire))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", b->name);
+    if (count > EVENTS_MAX)
+        return error_set(err, BECK_ELIMIT, "%zu events in one publish; at most %d", count,
+                         EVENTS_MAX);
+    if (o->partition_plus_1 < 0 || (uint32_t)o->partition_plus_1 > b->options.partitions)
+        return error_set(err, BECK_EINVAL, "bus \"%s\" has no partition %d; it has 0 to %u",
+                         b->name, o->partition_plus_1 - 1, b->options.partitions - 1);
+    if (o->level > BECK_LEVEL_SYNCED)
+        return error_set(err, BECK_EINVAL, "there is no level %d", (int)o->level);
+    return BECK_OK;
+}
+
+static beck_status publish_stored(struct publish *u, const beck_event *events, beck_published *out,
+                                  beck_error *err)
+{
+    beck_bus *b = u->bus;
+    struct join *join = NULL;
+    beck_status status = publish_begin(u, u->count, err);
+    if (status)
+        return status;
+    status = prepare(u, events, true, err);
+    if (!status && u->options->done) {
+        join = calloc(1, sizeof *join);
+        if (!join) {
+            status = error_set(err, BECK_ENOMEM, "no memory for a completion");
+        } else {
+            join->done = u->options->done;
+            join->ctx = u->options->done_ctx;
+            atomic_store(&join->left, 1);
+        }
+    }
+    if (!status)
+        status = append_by_partition(u, join, out, err);
+    if (!status) {
+        if (b->published)
+            counter_add(b->published, u->count - out->duplicates);
+        call_listeners(u, out);
+    }
+    if (join && status) {
+        /* Refused here: done is not called for what this call reports itself. Parts that were
+         * accepted end silently. */
+        join->done = NULL;
+    }
+    if (join) {
+        join->published = *out;
+        if (join->done) {
+            join_part(join, BECK_OK, 0);
+        } else if (atomic_fetch_sub(&join->left, 1) == 1) {
+            free(join);
+        }
+    }
+    publish_end(u);
+    return status;
+}
+
+beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
+                        const beck_publish_options *options, beck_published *out, beck_error *err)
+{
+    static const beck_publish_options defaults;
+    const beck_publish_options *o = options ? options : &defaults;
+    beck_status status = publish_check(b, count, o, err);
+    if (status || count == 0)
+        return status;
+    struct publish u;
+    u.bus = b;
+    u.options = o;
+    u.count = count;
+    u.level = o->level ? o->level : b->options.level;
+    u.self = callers_self(b->callers);
+    if (!u.self)
+        return error_set(err, BECK_ENOMEM, "no memory for this thread");
+    beck_published published = {.position = {0, -1}};
+    bool stored = b->options.storage == BECK_STORAGE_DISK ||
+                  atomic_load_explicit(&b->route_count, memory_order_acquire) > 0;
+    if (stored) {
+        status = publish_stored(&u, events, &published, err);
+    } else {
+        status = publish_inline(&u, events, &published, err);
+        if (!status && o->done)
+            o->done(o->done_ctx, BECK_OK, &published);
+    }
+    if (!status && out)
+        *out = published;
+    return status;
+}

@@ -1,0 +1,78 @@
+/*
+ * A bus: partitions, and who gets what is published to them.
+ *
+ * A publish checks the events, adds what follows from the event being handled, appends (unless it
+ * is a memory bus that nothing is routed from), and calls the listeners on the publisher's thread.
+ * Routes are opaque here: the queue layer gives a routing and gets each routed event back with its
+ * offset.
+ *
+ * Topology: a route is added or removed with every partition paused, and moves `topology`; an
+ * append made under an older topology is refused by the partition (PARTITION_STALE) and routed
+ * again. So each offset has been routed by exactly the routes that were there when it was assigned.
+ */
+#ifndef BECK_BUS_BUS_H
+#define BECK_BUS_BUS_H
+
+#include "bus/subscribers.h"
+#include "log/checkpoint.h"
+#include "log/partition.h"
+
+#define BUS_PARTITIONS_MAX 10000
+
+struct bus_routing {
+    /* Room for one more event: BECK_ELIMIT refuses the publish. What was admitted comes back
+     * through routed, with offset -1 if it was not stored. Takes a reference. */
+    beck_status (*admit)(void *route, beck_error *err);
+    partition_routed_fn routed;
+    void *ctx;
+};
+
+struct beck_bus {
+    const struct env *env;
+    struct callers *callers;
+    struct bus_routing routing;
+    char *name;
+    char *source;  /* "/<name>" */
+    bool internal; /* the library's own */
+    beck_bus_options options;
+    struct subscribers *subscribers;
+    struct partition **partitions;
+    uint32_t partition_count;
+    _Atomic(uint64_t) topology;
+    _Atomic(uint32_t) route_count;
+    _Atomic(uint32_t) turn; /* of events without a subject */
+    _Atomic(bool) closed;
+    struct counter *published, *listener_failures;
+};
+
+/* Fills in the defaults and checks the ranges. */
+beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *err);
+bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b);
+beck_status bus_name_check(const char *what, const char *name, bool internal, beck_error *err);
+
+/* options: checked. Opens or makes the partitions under data_dir; the checkpoints say where to
+ * recover from. */
+beck_status bus_open(const struct env *env, struct callers *callers,
+                     const struct bus_routing *routing, const char *data_dir, const char *name,
+                     const beck_bus_options *options, const struct checkpoint *recovery,
+                     const struct checkpoint *log_start, beck_bus **out, beck_error *err);
+/* Closes the partitions (first error), frees. */
+beck_status bus_close(beck_bus *b, beck_error *err);
+/* Closes without writing, marks the bus closed and keeps only what calls need in order to say so;
+ * bus_close frees the rest. */
+void bus_abandon(beck_bus *b);
+
+beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
+                        const beck_publish_options *options, beck_published *out, beck_error *err);
+
+/* Routes, with a function that runs while all partitions are paused (positions are exact there). */
+beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*paused)(void *ctx),
+                          void *ctx, beck_error *err);
+void bus_remove_route(beck_bus *b, beck_bytes pattern, void *route);
+void bus_pause(beck_bus *b);
+void bus_resume(beck_bus *b);
+
+/* Kafka's partition of a key (murmur2), so that its clients and beck agree. */
+uint32_t bus_partition_of(beck_bytes key, uint32_t partitions);
+
+#endif

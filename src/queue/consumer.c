@@ -1,0 +1,586 @@
+/*
+ * Consumers: taking deliveries and saying how they went.
+ *
+ * A consumer has slots, one for each delivery that it may hold. An entry is moved from the queue
+ * into a slot with the lock held; its event is read afterwards without it, with the consumer's own
+ * cursors, so consumers read in parallel. The event points into a block of the log that the slot
+ * keeps; nothing is copied but its id.
+ *
+ * Saying how it went is an operation: the slot becomes BUSY, the operation is written to the state
+ * log without the lock, then the entry leaves (or goes back). So what has been answered survives
+ * the end of the process, and an answer that could not be written leaves the delivery held.
+ */
+#include "queue/queue_impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define PREFETCH_DEFAULT 64
+#define SLOTS_AT_ONCE 64
+#define TAKE_MAX 256 /* entries taken with the lock held once */
+
+struct beck_consumer {
+    struct queue *queue;
+    uint32_t prefetch;
+    uint64_t number;
+    _Atomic(bool) woken;
+    struct slot **chunks; /* of SLOTS_AT_ONCE slots each, made as needed */
+    uint32_t slot_count;
+    uint16_t *free_slots;
+    uint32_t free_count;
+    uint32_t held;           /* slots not free */
+    struct cursor **cursors; /* by source */
+    bool *source_is_dead;
+    uint32_t cursor_count;
+    struct dead_parts *parts; /* scratch for events that were put back from the dead letters */
+};
+
+/* ---- slots ---- */
+
+static struct slot *slot_at(const beck_consumer *c, uint32_t index)
+{
+    return &c->chunks[index / SLOTS_AT_ONCE][index % SLOTS_AT_ONCE];
+}
+
+static beck_status more_slots(beck_consumer *c)
+{
+    uint32_t chunk = c->slot_count / SLOTS_AT_ONCE;
+    struct slot *slots = calloc(SLOTS_AT_ONCE, sizeof *slots);
+    if (!slots)
+        return BECK_ENOMEM;
+    c->chunks[chunk] = slots;
+    for (uint32_t i = 0; i < SLOTS_AT_ONCE && c->slot_count < c->prefetch; i++) {
+        slots[i].consumer = c;
+        slots[i].index = (uint16_t)c->slot_count++;
+        buf_init(&slots[i].memory, 256u << 20);
+    }
+    /* The lowest index is taken first. */
+    for (uint32_t i = c->slot_count; i-- > chunk * SLOTS_AT_ONCE;)
+        c->free_slots[c->free_count++] = (uint16_t)i;
+    return BECK_OK;
+}
+
+static uint64_t tag_of(const struct slot *s)
+{
+    return s->consumer->number << 48 | (uint64_t)s->generation << 16 | s->index;
+}
+
+/* The slot that a tag names; NULL: never was, or is free by now. */
+static struct slot *slot_of(const beck_consumer *c, uint64_t tag)
+{
+    uint32_t index = (uint32_t)(tag & 0xffff);
+    if (tag >> 48 != (c->number & 0xffff) || index >= c->slot_count)
+        return NULL;
+    struct slot *s = slot_at(c, index);
+    return s->state != SLOT_FREE && s->generation == (uint32_t)(tag >> 16) ? s : NULL;
+}
+
+static void free_slot(beck_consumer *c, struct slot *s)
+{
+    block_release(s->block);
+    s->block = NULL;
+    if (s->memory.cap > 65536)
+        buf_release(&s->memory);
+    s->state = SLOT_FREE;
+    s->generation++;
+    c->free_slots[c->free_count++] = s->index;
+    c->held--;
+}
+
+/* ---- opening and closing ---- */
+
+beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **out, beck_error *err)
+{
+    if (prefetch == 0)
+        prefetch = PREFETCH_DEFAULT;
+    if (prefetch > QUEUE_PREFETCH_MAX)
+        return error_set(err, BECK_EINVAL, "prefetch = %u is out of range; use 1 to %d", prefetch,
+                         QUEUE_PREFETCH_MAX);
+    beck_consumer *c = calloc(1, sizeof *c);
+    uint32_t chunks = (prefetch + SLOTS_AT_ONCE - 1) / SLOTS_AT_ONCE;
+    if (c) {
+        c->chunks = calloc(chunks, sizeof *c->chunks);
+        c->free_slots = calloc(prefetch, sizeof *c->free_slots);
+    }
+    if (!c || !c->chunks || !c->free_slots) {
+        if (c) {
+            free(c->chunks);
+            free(c->free_slots);
+        }
+        free(c);
+        return error_set(err, BECK_ENOMEM, "no memory for a consumer");
+    }
+    c->prefetch = prefetch;
+    c->queue = queue_retain(q);
+    mutex_lock(&q->lock);
+    q->consumers++;
+    c->number = ++q->consumers_made & 0xffff;
+    mutex_unlock(&q->lock);
+    *out = c;
+    return BECK_OK;
+}
+
+void consumer_close(beck_consumer *c)
+{
+    if (!c)
+        return;
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < c->slot_count; i++) {
+        struct slot *s = slot_at(c, i);
+        if (s->state == SLOT_HELD) {
+            slot_unlink(q, s);
+            struct entry e = s->entry;
+            uint32_t attempts = entry_attempts(&e) + 1;
+            if (attempts >= q->options.attempts_max) {
+                /* A consumer that goes away with the last attempt must not make it endless. */
+                if (queue_add_limbo(q, &e, NULL, "the consumer closed without settling it", 0))
+                    queue_push_return(q, &e);
+            } else {
+                e.meta = entry_meta(entry_expires_ms(&e), attempts);
+                queue_push_return(q, &e);
+            }
+            q->in_flight--;
+            q->dirty = true;
+        }
+        block_release(s->block);
+        buf_release(&s->memory);
+    }
+    q->consumers--;
+    queue_wake(q, 2);
+    bool limbo = q->limbo_count > 0;
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+    for (uint32_t i = 0; i < c->cursor_count; i++)
+        cursor_close(c->cursors[i]);
+    for (uint32_t i = 0; i * SLOTS_AT_ONCE < c->slot_count; i++)
+        free(c->chunks[i]);
+    free(c->chunks);
+    free(c->free_slots);
+    free(c->cursors);
+    free(c->source_is_dead);
+    free(c->parts);
+    free(c);
+    queue_release(q);
+}
+
+void consumer_wake(beck_consumer *c)
+{
+    mutex_lock(&c->queue->lock);
+    atomic_store(&c->woken, true);
+    cond_broadcast(&c->queue->ready);
+    mutex_unlock(&c->queue->lock);
+}
+
+/* ---- reading the events ---- */
+
+static beck_status cursor_for(beck_consumer *c, uint32_t source, struct cursor **out,
+                              beck_error *err)
+{
+    if (source >= c->cursor_count) {
+        uint32_t count = source + 1;
+        struct cursor **grown = realloc(c->cursors, count * sizeof(struct cursor *));
+        if (grown)
+            c->cursors = grown;
+        bool *dead = grown ? realloc(c->source_is_dead, count * sizeof *dead) : NULL;
+        if (dead)
+            c->source_is_dead = dead;
+        if (!dead)
+            return error_set(err, BECK_ENOMEM, "no memory for a cursor");
+        for (; c->cursor_count < count; c->cursor_count++)
+            c->cursors[c->cursor_count] = NULL;
+    }
+    if (!c->cursors[source]) {
+        beck_status status = queue_open_cursor(c->queue, source, &c->cursors[source], err);
+        if (status)
+            return status;
+        c->source_is_dead[source] = queue_source_is_dead(c->queue, source);
+    }
+    *out = c->cursors[source];
+    return BECK_OK;
+}
+
+/* Makes the slot's event what the view shows, keeping the block that it points into. */
+static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct record_view *v)
+{
+    struct block *block = cursor_block(cursor);
+    buf_clear(&s->memory);
+    s->block = NULL;
+    if (!block)
+        return event_copy(&v->event, &s->memory, &s->event);
+    s->event = v->event;
+    size_t extensions = v->event.extension_count * sizeof *v->extensions;
+    bool own_id = v->event.id.data == v->id;
+    beck_status status = buf_reserve(&s->memory, extensions + (own_id ? v->event.id.len : 0));
+    if (status)
+        return status;
+    if (extensions) {
+        memcpy(s->memory.data, v->extensions, extensions);
+        s->event.extensions = (const beck_attribute *)s->memory.data;
+    }
+    if (own_id) {
+        memcpy(s->memory.data + extensions, v->id, v->event.id.len);
+        s->event.id.data = s->memory.data + extensions;
+    }
+    s->block = block_retain(block);
+    return BECK_OK;
+}
+
+static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
+{
+    struct cursor *cursor = NULL;
+    const struct record_view *view;
+    uint32_t source = entry_source(&s->entry);
+    beck_status status = cursor_for(c, source, &cursor, err);
+    if (!status)
+        status = cursor_read(cursor, entry_offset(&s->entry), true, &view, NULL, err);
+    if (!status && view->offset != entry_offset(&s->entry))
+        status = BECK_END;
+    if (status)
+        return status;
+    if (c->source_is_dead[source]) {
+        if (!c->parts && !(c->parts = malloc(sizeof *c->parts)))
+            return error_set(err, BECK_ENOMEM, "no memory for a delivery");
+        if (!dead_open(&view->event, c->parts))
+            return BECK_END;
+        status = event_copy(&c->parts->event, &s->memory, &s->event);
+    } else {
+        status = keep_view(s, cursor, view);
+    }
+    return status ? error_set(err, status, "no memory for a delivery") : BECK_OK;
+}
+
+/* An event that cannot be had any more leaves the queue; said aloud when it is damage. */
+static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, const beck_error *why)
+{
+    struct queue *q = c->queue;
+    if (status != BECK_END && status != BECK_ENOENT)
+        env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
+                   q->name, why->text);
+    state_settled(q, &s->entry, 1, NULL);
+    queue_disown(q, &s->entry);
+    mutex_lock(&q->lock);
+    if (s->state == SLOT_HELD) {
+        slot_unlink(q, s);
+        q->in_flight--;
+    }
+    q->dropped++;
+    q->dirty = true;
+    free_slot(c, s);
+    mutex_unlock(&q->lock);
+}
+
+/* Puts a slot's entry back to its place: nothing was delivered. */
+static void put_back(beck_consumer *c, struct slot *s)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    if (s->state == SLOT_HELD) {
+        slot_unlink(q, s);
+        queue_push_return(q, &s->entry);
+        q->in_flight--;
+    }
+    free_slot(c, s);
+    mutex_unlock(&q->lock);
+}
+
+/* ---- taking ---- */
+
+/* Moves up to max entries into slots. With the lock. */
+static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ns, struct slot **taken,
+                           beck_error *err)
+{
+    struct queue *q = c->queue;
+    size_t n = 0;
+    while (n < max) {
+        if (c->free_count == 0 && (c->slot_count == c->prefetch || more_slots(c)))
+            break;
+        struct slot *s = slot_at(c, c->free_slots[c->free_count - 1]);
+        /* Room to come back is reserved before an entry leaves. */
+        if (queue_reserve_returns(q, 1) || !queue_pop_next(q, &s->entry, err))
+            break;
+        c->free_count--;
+        c->held++;
+        s->state = SLOT_HELD;
+        slot_link(q, s, now_ns);
+        q->in_flight++;
+        taken[n++] = s;
+    }
+    q->dirty |= n > 0;
+    return n;
+}
+
+/* Waits until entries can be taken, and takes them. */
+static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_ms,
+                                 struct slot **taken, size_t *count, beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct clock *clock = q->home->env->clock;
+    int64_t deadline_ns = INT64_MAX;
+    beck_status status = BECK_OK;
+    *count = 0;
+    mutex_lock(&q->lock);
+    for (;;) {
+        int64_t now_ns = clock_mono_ns(clock), now_ms = clock_wall_ms(clock);
+        if (timeout_ms >= 0 && deadline_ns == INT64_MAX)
+            deadline_ns =
+                timeout_ms > INT64_MAX / 2000000 ? INT64_MAX - 1 : now_ns + timeout_ms * 1000000;
+        if (atomic_exchange(&c->woken, false) || q->deleted) {
+            status = error_set(err, BECK_ECLOSED, "queue \"%s\" %s", q->name,
+                               q->deleted ? "has been deleted" : "has no more for this consumer");
+            break;
+        }
+        bool work = queue_advance(q, now_ms, now_ns) || q->rebuild;
+        if (work) {
+            bool rebuild = q->rebuild;
+            mutex_unlock(&q->lock);
+            queue_work_limbo(q);
+            if (rebuild)
+                queue_catch_up(q);
+            mutex_lock(&q->lock);
+            if (!q->rebuild && !q->limbo_count)
+                continue;
+        }
+        beck_error why = {0};
+        if (!q->paused)
+            *count = take_entries(c, max, now_ns, taken, &why);
+        if (*count > 0)
+            break;
+        if (now_ns >= deadline_ns) {
+            status =
+                error_set(err, BECK_ETIMEDOUT, "nothing came to queue \"%s\" in time", q->name);
+            break;
+        }
+        int64_t until = queue_next_event_ns(q, now_ms, now_ns);
+        if (deadline_ns < until)
+            until = deadline_ns;
+        if (q->rebuild && now_ns + 100000000 < until)
+            until = now_ns + 100000000;
+        q->takers++;
+        if (until == INT64_MAX)
+            cond_wait(&q->ready, &q->lock);
+        else
+            cond_wait_until(&q->ready, &q->lock, clock, until);
+        q->takers--;
+    }
+    q->delivered += (int64_t)*count;
+    /* More than this one can take: another may. */
+    if (*count > 0 && q->takers > 0 && queue_ready(q) > 0)
+        cond_signal(&q->ready);
+    mutex_unlock(&q->lock);
+    return status;
+}
+
+beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int64_t timeout_ms,
+                          size_t *count, beck_error *err)
+{
+    struct slot *taken[TAKE_MAX];
+    if (max == 0)
+        return error_set(err, BECK_EINVAL, "nothing to take: max is 0");
+    if (max > TAKE_MAX)
+        max = TAKE_MAX;
+    for (;;) {
+        if (c->held >= c->prefetch)
+            return error_set(err, BECK_ELIMIT,
+                             "this consumer holds %u deliveries, its prefetch; settle some first",
+                             c->held);
+        size_t n, delivered = 0;
+        beck_status status = wait_and_take(c, max, timeout_ms, taken, &n, err);
+        if (status)
+            return status;
+        for (size_t i = 0; i < n; i++) {
+            struct slot *s = taken[i];
+            beck_error why = {0};
+            status = read_event(c, s, &why);
+            if (status == BECK_ENOMEM || status == BECK_EIO) {
+                put_back(c, s);
+                if (i + 1 == n && delivered == 0)
+                    return error_set(err, status, "%s", why.text);
+                continue;
+            }
+            if (status) {
+                drop_lost(c, s, status, &why);
+                continue;
+            }
+            out[delivered++] = (beck_delivery){.event = &s->event,
+                                               .tag = tag_of(s),
+                                               .attempt = entry_attempts(&s->entry) + 1,
+                                               .redelivered = entry_attempts(&s->entry) > 0};
+        }
+        if (delivered > 0) {
+            if (c->queue->m_delivered)
+                counter_add(c->queue->m_delivered, delivered);
+            *count = delivered;
+            return BECK_OK;
+        }
+    }
+}
+
+/* ---- saying how it went ---- */
+
+static beck_status say_stale(beck_error *err)
+{
+    return error_set(err, BECK_ESTALE,
+                     "the delivery is no longer held: it was settled before, or its deadline "
+                     "passed; raise deadline_ms or extend it");
+}
+
+/* Makes the slot of a held delivery BUSY. A stale one is freed. With the lock. */
+static struct slot *begin(beck_consumer *c, uint64_t tag)
+{
+    struct slot *s = slot_of(c, tag);
+    if (!s)
+        return NULL;
+    if (s->state == SLOT_STALE) {
+        free_slot(c, s);
+        return NULL;
+    }
+    if (s->state != SLOT_HELD)
+        return NULL;
+    s->state = SLOT_BUSY;
+    c->queue->operations++;
+    return s;
+}
+
+static void end_operation(struct queue *q)
+{
+    if (--q->operations == 0)
+        cond_broadcast(&q->quiet);
+}
+
+static void leave(struct queue *q, beck_consumer *c, struct slot *s)
+{
+    slot_unlink(q, s);
+    q->in_flight--;
+    free_slot(c, s);
+}
+
+#define SETTLE_AT_ONCE 256
+
+static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
+                               beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct slot *slots[SETTLE_AT_ONCE];
+    struct entry entries[SETTLE_AT_ONCE];
+    size_t n = 0;
+    bool memory = false;
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = begin(c, tags[i]);
+        *stale |= s == NULL;
+        if (!s)
+            continue;
+        slots[n] = s;
+        entries[n++] = s->entry;
+        struct partition *p = q->sources[entry_source(&s->entry)].partition;
+        memory |= p && partition_is_memory(p);
+    }
+    beck_status status = BECK_OK;
+    if (n > 0 && q->durable) {
+        mutex_unlock(&q->lock);
+        status = state_settled(q, entries, n, err);
+        mutex_lock(&q->lock);
+    }
+    for (size_t i = 0; i < n; i++) {
+        end_operation(q);
+        if (status) {
+            slots[i]->state = SLOT_HELD;
+            continue;
+        }
+        if (q->histories.count)
+            histories_remove(&q->histories, entries[i].where);
+        leave(q, c, slots[i]);
+        q->settled++;
+    }
+    q->dirty = true;
+    mutex_unlock(&q->lock);
+    for (size_t i = 0; i < n && memory && !status; i++)
+        queue_disown(q, &entries[i]);
+    if (!status && q->m_settled)
+        counter_add(q->m_settled, n);
+    return status;
+}
+
+beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count, beck_error *err)
+{
+    bool stale = false;
+    for (size_t at = 0; at < count; at += SETTLE_AT_ONCE) {
+        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        beck_status status = settle_some(c, tags + at, n, &stale, err);
+        if (status)
+            return status;
+    }
+    return stale ? say_stale(err) : BECK_OK;
+}
+
+/* Moves a delivery into limbo, and works on it at once. */
+static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, const char *why,
+                        int64_t delay_ms, beck_error *err)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    struct slot *s = begin(c, tag);
+    if (!s) {
+        mutex_unlock(&q->lock);
+        return say_stale(err);
+    }
+    end_operation(q);
+    beck_status status = queue_add_limbo(q, &s->entry, reason, why, delay_ms);
+    if (status) {
+        s->state = SLOT_HELD;
+        status = error_set(err, status, "no memory to put the event away; it is still held");
+    } else {
+        leave(q, c, s);
+        q->rejected += reason != NULL;
+    }
+    mutex_unlock(&q->lock);
+    if (!status)
+        queue_work_limbo(q);
+    return status;
+}
+
+beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, const char *why,
+                           beck_error *err)
+{
+    if (delay_ms < -1)
+        return error_set(err, BECK_EINVAL, "delay_ms = %lld is negative; -1 means the back-off",
+                         (long long)delay_ms);
+    return fail(c, tag, NULL, why, delay_ms, err);
+}
+
+beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err)
+{
+    return fail(c, tag, "rejected", why, -1, err);
+}
+
+beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    struct slot *s = begin(c, tag);
+    if (s) {
+        end_operation(q);
+        struct entry e = s->entry;
+        leave(q, c, s);
+        queue_push_return(q, &e);
+        queue_wake(q, 1);
+    }
+    mutex_unlock(&q->lock);
+    return s ? BECK_OK : say_stale(err);
+}
+
+beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    struct slot *s = slot_of(c, tag);
+    bool held = s && s->state == SLOT_HELD;
+    if (held) {
+        slot_unlink(q, s);
+        slot_link(q, s, clock_mono_ns(q->home->env->clock));
+    }
+    mutex_unlock(&q->lock);
+    return held ? BECK_OK : say_stale(err);
+}

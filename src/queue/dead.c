@@ -1,0 +1,425 @@
+/*
+ * Dead letters: events of the bus __dead_letters, one partition for all queues.
+ *
+ * A dead letter is the event as it was, with extensions that say whose it is and why: beckqueue,
+ * beckreason, beckattempts, beckdied (ms), beckhistory (JSON objects), beckorigin and beckentry
+ * ("<bus>/<partition>/<offset>"): where the event was published, and where the entry that died was
+ * found (a dead letter again, if it had been put back). Appending it is what takes the entry out of
+ * its queue: one append, so nothing is between. A queue knows the offsets of its dead letters;
+ * putting one back makes it an entry of the queue that points at the dead letter.
+ */
+#include "queue/queue_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define OWN_EXTENSIONS 7
+
+static bool place_parse(beck_bytes text, beck_bytes *bus, beck_position *out)
+{
+    const char *data = text.data;
+    size_t slash2 = text.len, slash1;
+    while (slash2 > 0 && data[slash2 - 1] != '/')
+        slash2--;
+    if (slash2 < 2)
+        return false;
+    slash1 = slash2 - 1;
+    while (slash1 > 0 && data[slash1 - 1] != '/')
+        slash1--;
+    if (slash1 < 2)
+        return false;
+    uint64_t partition, offset;
+    if (!bytes_to_u64(bytes_of(data + slash1, slash2 - 1 - slash1), &partition) ||
+        !bytes_to_u64(bytes_of(data + slash2, text.len - slash2), &offset) ||
+        partition > UINT32_MAX || offset > INT64_MAX)
+        return false;
+    *bus = bytes_of(data, slash1 - 1);
+    *out = (beck_position){(uint32_t)partition, (int64_t)offset};
+    return true;
+}
+
+bool dead_open(const beck_event *stored, struct dead_parts *out)
+{
+    beck_bytes origin = {0}, entry = {0}, attempts = {0}, died = {0};
+    out->queue = out->reason = out->history = (beck_bytes){0};
+    const struct {
+        const char *name;
+        beck_bytes *value;
+    } own[OWN_EXTENSIONS] = {{"beckqueue", &out->queue},     {"beckreason", &out->reason},
+                             {"beckattempts", &attempts},    {"beckdied", &died},
+                             {"beckhistory", &out->history}, {"beckorigin", &origin},
+                             {"beckentry", &entry}};
+    out->event = *stored;
+    size_t kept = 0;
+    for (size_t i = 0; i < stored->extension_count; i++) {
+        const beck_attribute *a = &stored->extensions[i];
+        size_t k = 0;
+        while (k < OWN_EXTENSIONS && !bytes_equal_text(a->name, own[k].name))
+            k++;
+        if (k < OWN_EXTENSIONS)
+            *own[k].value = a->value;
+        else if (kept < EVENT_EXTENSIONS_MAX)
+            out->extensions[kept++] = *a;
+    }
+    uint64_t n = 0, ms = 0;
+    if (!out->queue.len || !bytes_to_u64(attempts, &n) || !bytes_to_u64(died, &ms) ||
+        !place_parse(origin, &out->origin_bus, &out->origin) ||
+        !place_parse(entry, &out->entry_bus, &out->entry))
+        return false;
+    out->attempts = (uint32_t)n;
+    out->died_ms = (int64_t)ms;
+    out->event.extensions = out->extensions;
+    out->event.extension_count = kept;
+    out->event.bus = out->origin_bus;
+    out->event.position = out->origin;
+    return true;
+}
+
+/* ---- the queue's list of them ---- */
+
+beck_status dead_add(struct queue *q, int64_t offset)
+{
+    if (q->dead_count == q->dead_cap) {
+        size_t cap = q->dead_cap ? q->dead_cap * 2 : 16;
+        int64_t *grown = realloc(q->dead, cap * sizeof *grown);
+        if (!grown)
+            return BECK_ENOMEM;
+        q->dead = grown;
+        q->dead_cap = cap;
+    }
+    size_t i = q->dead_count++;
+    for (; i > 0 && q->dead[i - 1] > offset; i--)
+        q->dead[i] = q->dead[i - 1];
+    q->dead[i] = offset;
+    if (offset >= q->dead_next)
+        q->dead_next = offset + 1;
+    q->dirty = true;
+    return BECK_OK;
+}
+
+bool dead_remove(struct queue *q, int64_t offset)
+{
+    size_t low = 0, high = q->dead_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (q->dead[middle] < offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == q->dead_count || q->dead[low] != offset)
+        return false;
+    q->dead_count--;
+    memmove(q->dead + low, q->dead + low + 1, (q->dead_count - low) * sizeof *q->dead);
+    q->dirty = true;
+    return true;
+}
+
+/* ---- dying ---- */
+
+struct letter {
+    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+    char attempts[12], died[24], origin[320], entry[320];
+    struct buf history;
+};
+
+/* Makes the dead letter of an event that was read from a source. */
+static beck_status compose(struct queue *q, const struct limbo *l, const beck_event *event,
+                           const struct dead_parts *earlier, struct letter *t, beck_event *out)
+{
+    const beck_event *e = earlier ? &earlier->event : event;
+    const struct source *s = &q->sources[entry_source(&l->entry)];
+    int64_t now_ms = clock_wall_ms(q->home->env->clock);
+    *out = *e;
+    snprintf(t->attempts, sizeof t->attempts, "%u", entry_attempts(&l->entry));
+    snprintf(t->died, sizeof t->died, "%lld", (long long)now_ms);
+    snprintf(t->entry, sizeof t->entry, "%s/%u/%lld", s->bus_name, s->number,
+             (long long)entry_offset(&l->entry));
+    snprintf(t->origin, sizeof t->origin, "%.*s/%u/%lld", (int)e->bus.len,
+             (const char *)e->bus.data, e->position.partition, (long long)e->position.offset);
+    beck_status status = BECK_OK;
+    if (earlier && earlier->history.len)
+        status = buf_append(&t->history, earlier->history.data, earlier->history.len);
+    struct buf recent;
+    buf_init(&recent, 65536);
+    mutex_lock(&q->lock);
+    histories_write(&q->histories, l->entry.where, &recent);
+    mutex_unlock(&q->lock);
+    if (l->why[0]) {
+        if (recent.len)
+            buf_append_byte(&recent, ',');
+        history_format(&recent, entry_attempts(&l->entry), now_ms, l->why);
+    }
+    if (recent.len && t->history.len && !status)
+        status = buf_append_byte(&t->history, ',');
+    if (recent.len && !status)
+        status = buf_append(&t->history, recent.data, recent.len);
+    buf_release(&recent);
+    size_t n = e->extension_count;
+    if (n > EVENT_EXTENSIONS_MAX - OWN_EXTENSIONS)
+        n = EVENT_EXTENSIONS_MAX - OWN_EXTENSIONS;
+    memcpy(t->extensions, e->extensions, n * sizeof *t->extensions);
+    const beck_attribute own[OWN_EXTENSIONS] = {{beck_str("beckqueue"), beck_str(q->name)},
+                                                {beck_str("beckreason"), beck_str(l->reason)},
+                                                {beck_str("beckattempts"), beck_str(t->attempts)},
+                                                {beck_str("beckdied"), beck_str(t->died)},
+                                                {beck_str("beckhistory"), buf_bytes(&t->history)},
+                                                {beck_str("beckorigin"), beck_str(t->origin)},
+                                                {beck_str("beckentry"), beck_str(t->entry)}};
+    memcpy(t->extensions + n, own, sizeof own);
+    out->extensions = t->extensions;
+    out->extension_count = n + OWN_EXTENSIONS;
+    out->deliver_at_ms = out->expires_at_ms = 0;
+    return status;
+}
+
+static beck_status append_letter(struct queue *q, const beck_event *letter, beck_error *err)
+{
+    const beck_event *list[] = {letter};
+    struct routed route = {.route = queue_retain(q), .offset = 0};
+    struct append a = {.events = list,
+                       .count = 1,
+                       .routes = &route,
+                       .route_count = 1,
+                       .level = BECK_LEVEL_WRITTEN,
+                       .generation = atomic_load(&q->home->dead->topology)};
+    /* The hook puts it on the queue's list and gives the reference back; also when it fails later
+     * than here. */
+    beck_status status = partition_append(q->home->dead->partitions[0], &a, err);
+    if (status && a.first_offset < 0)
+        queue_release(q);
+    return status;
+}
+
+/* The entry leaves the queue with nothing to show for it. */
+static beck_status vanish(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    beck_status status = q->durable ? state_settled(q, &l->entry, 1, err) : BECK_OK;
+    if (status)
+        return status;
+    mutex_lock(&q->lock);
+    histories_remove(&q->histories, l->entry.where);
+    q->dirty = true;
+    mutex_unlock(&q->lock);
+    queue_disown(q, &l->entry);
+    return BECK_OK;
+}
+
+static beck_status bury_event(struct queue *q, const struct limbo *l, const beck_event *event,
+                              const struct dead_parts *earlier, beck_error *err)
+{
+    struct letter *t = malloc(sizeof *t);
+    if (!t)
+        return error_set(err, BECK_ENOMEM, "no memory for a dead letter");
+    beck_event letter;
+    buf_init(&t->history, EVENT_EXTENSION_VALUE_MAX);
+    compose(q, l, event, earlier, t, &letter);
+    beck_status status = append_letter(q, &letter, err);
+    buf_release(&t->history);
+    free(t);
+    return status;
+}
+
+beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    if (q->options.no_dead_letters)
+        return vanish(q, l, err);
+    struct cursor *c = NULL;
+    const struct record_view *view = NULL;
+    uint32_t source = entry_source(&l->entry);
+    beck_status status = queue_open_cursor(q, source, &c, err);
+    if (!status)
+        status = cursor_read(c, entry_offset(&l->entry), true, &view, NULL, err);
+    if (status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT ||
+        (!status && view->offset != entry_offset(&l->entry))) {
+        if (status == BECK_ECORRUPT)
+            env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
+                       q->name, err ? err->text : "");
+        cursor_close(c);
+        return vanish(q, l, err);
+    }
+    struct dead_parts *earlier = NULL;
+    if (!status && queue_source_is_dead(q, source)) {
+        earlier = malloc(sizeof *earlier);
+        if (!earlier)
+            status = error_set(err, BECK_ENOMEM, "no memory for a dead letter");
+        else if (!dead_open(&view->event, earlier))
+            status =
+                error_set(err, BECK_ECORRUPT, "a dead letter of queue \"%s\" is not one", q->name);
+    }
+    if (!status)
+        status = bury_event(q, l, &view->event, earlier, err);
+    free(earlier);
+    cursor_close(c);
+    if (status)
+        return status;
+    mutex_lock(&q->lock);
+    histories_remove(&q->histories, l->entry.where);
+    mutex_unlock(&q->lock);
+    queue_disown(q, &l->entry);
+    if (q->m_dead)
+        counter_add(q->m_dead, 1);
+    return BECK_OK;
+}
+
+/* ---- looking at them, putting them back, forgetting them ---- */
+
+static beck_status copy_offsets(struct queue *q, int64_t offset, size_t max, int64_t **out,
+                                size_t *count, beck_error *err)
+{
+    mutex_lock(&q->lock);
+    size_t n = offset >= 0 ? 1 : q->dead_count;
+    if (max && n > max)
+        n = max;
+    bool found = offset < 0;
+    for (size_t i = 0; i < q->dead_count && !found; i++)
+        found = q->dead[i] == offset;
+    *out = malloc((n ? n : 1) * sizeof **out);
+    if (*out && offset >= 0)
+        (*out)[0] = offset;
+    else if (*out)
+        memcpy(*out, q->dead, n * sizeof **out);
+    mutex_unlock(&q->lock);
+    if (!*out)
+        return error_set(err, BECK_ENOMEM, "no memory for the list of dead letters");
+    if (!found) {
+        free(*out);
+        return error_set(err, BECK_ENOENT, "queue \"%s\" has no dead letter %lld", q->name,
+                         (long long)offset);
+    }
+    *count = n;
+    return BECK_OK;
+}
+
+static int show_letter(struct queue *q, const struct record_view *view, struct dead_parts *parts,
+                       int (*each)(void *ctx, const beck_dead *dead), void *ctx)
+{
+    if (!dead_open(&view->event, parts))
+        return 0;
+    struct buf text;
+    buf_init(&text, 1u << 20);
+    beck_dead d = {.attempts = parts->attempts, .died_ms = parts->died_ms, .origin = parts->origin};
+    beck_event event = parts->event;
+    event.position = (beck_position){0, view->offset};
+    d.event = &event;
+    int stop = 0;
+    bool good = !buf_append_byte(&text, '[') &&
+                !buf_append(&text, parts->history.data, parts->history.len) &&
+                !buf_append(&text, "]", 2);
+    size_t reason = text.len;
+    good = good && !buf_append(&text, parts->reason.data, parts->reason.len) &&
+           !buf_append_byte(&text, 0);
+    if (good) {
+        d.history = (const char *)text.data;
+        d.reason = (const char *)text.data + reason;
+        stop = each(ctx, &d);
+    }
+    buf_release(&text);
+    (void)q;
+    return stop;
+}
+
+beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const beck_dead *dead),
+                      void *ctx, beck_error *err)
+{
+    int64_t *offsets;
+    size_t count;
+    beck_status status = copy_offsets(q, -1, max, &offsets, &count, err);
+    if (status)
+        return status;
+    struct cursor *c = NULL;
+    struct dead_parts *parts = malloc(sizeof *parts);
+    if (!parts)
+        status = error_set(err, BECK_ENOMEM, "no memory to read dead letters");
+    if (!status)
+        status = cursor_open(q->home->dead->partitions[0], &c, err);
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct record_view *view;
+        status = cursor_read(c, offsets[i], true, &view, NULL, err);
+        if (status == BECK_END) {
+            status = BECK_OK;
+            continue;
+        }
+        if (!status && view->offset == offsets[i] && show_letter(q, view, parts, each, ctx))
+            break;
+    }
+    cursor_close(c);
+    free(parts);
+    free(offsets);
+    return status;
+}
+
+/* Removes from the list those offsets that are still on it; the others are taken out of `offsets`.
+ */
+static size_t claim(struct queue *q, int64_t *offsets, size_t count)
+{
+    size_t n = 0;
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count; i++)
+        if (dead_remove(q, offsets[i]))
+            offsets[n++] = offsets[i];
+    q->operations++;
+    mutex_unlock(&q->lock);
+    return n;
+}
+
+static void unclaim(struct queue *q, const int64_t *offsets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dead_add(q, offsets[i]);
+}
+
+#define AT_ONCE 100000 /* offsets in one operation */
+
+static beck_status change(struct queue *q, enum operation op, int64_t offset, int64_t *changed,
+                          beck_error *err)
+{
+    int64_t *offsets;
+    size_t count, done = 0;
+    uint32_t source = 0;
+    beck_status status = copy_offsets(q, offset, 0, &offsets, &count, err);
+    if (status)
+        return status;
+    if (op == OP_REDRIVEN) {
+        mutex_lock(&q->lock);
+        status = queue_add_source(q, q->home->dead->name, 0, q->home->dead, &source, err);
+        if (!status && queue_reserve_returns(q, count))
+            status = error_set(err, BECK_ENOMEM, "no memory to put %zu dead letters back", count);
+        mutex_unlock(&q->lock);
+    }
+    for (size_t at = 0; at < count && !status; at += AT_ONCE) {
+        size_t n = claim(q, offsets + at, count - at < AT_ONCE ? count - at : AT_ONCE);
+        if (q->durable && n > 0)
+            status = state_dead(q, op, offsets + at, n, err);
+        mutex_lock(&q->lock);
+        if (status)
+            unclaim(q, offsets + at, n);
+        for (size_t i = 0; i < n && !status && op == OP_REDRIVEN; i++) {
+            struct entry e = {.where = entry_where(source, offsets[at + i]),
+                              .seq = queue_tail_seq(q)};
+            queue_push_return(q, &e);
+        }
+        done += status ? 0 : n;
+        queue_wake(q, n);
+        if (--q->operations == 0)
+            cond_broadcast(&q->quiet);
+        mutex_unlock(&q->lock);
+        for (size_t i = 0; i < n && !status && op == OP_DEAD_PURGED; i++)
+            partition_disown(q->home->dead->partitions[0], offsets[at + i]);
+    }
+    free(offsets);
+    if (!status && changed)
+        *changed = (int64_t)done;
+    return status;
+}
+
+beck_status dead_redrive(struct queue *q, int64_t offset, int64_t *redriven, beck_error *err)
+{
+    return change(q, OP_REDRIVEN, offset, redriven, err);
+}
+
+beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_error *err)
+{
+    return change(q, OP_DEAD_PURGED, offset, purged, err);
+}

@@ -1,0 +1,912 @@
+/* A queue's entries and where they are: see queue.h. Bindings are in queue_bind.c, what lasts in
+ * queue_state.c, consumers in consumer.c. */
+#include "queue/queue_impl.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- options ---- */
+
+beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err)
+{
+    if (o->storage == BECK_STORAGE_DEFAULT)
+        o->storage = has_disk ? BECK_STORAGE_DISK : BECK_STORAGE_MEMORY;
+    if (o->storage == BECK_STORAGE_DISK && !has_disk)
+        return error_set(err, BECK_EINVAL,
+                         "a disk queue needs a data directory; open the handle with data_dir");
+    if (o->attempts_max == 0)
+        o->attempts_max = 10;
+    if (o->deadline_ms == 0)
+        o->deadline_ms = 30000;
+    beck_backoff *b = &o->backoff;
+    if (b->kind == BECK_BACKOFF_DEFAULT)
+        b->kind = BECK_BACKOFF_EXPONENTIAL;
+    if (b->first_ms == 0)
+        b->first_ms = 1000;
+    if (b->max_ms == 0)
+        b->max_ms = 3600000;
+    if (b->jitter_percent == 0)
+        b->jitter_percent = b->kind == BECK_BACKOFF_EXPONENTIAL ? 20 : 101;
+    if (b->kind > BECK_BACKOFF_LIST || b->first_ms < 0 || b->max_ms < 0 ||
+        b->jitter_percent > 101 || b->list_count > 16)
+        return error_set(err, BECK_EINVAL,
+                         "the back-off is out of range; delays are 0 or more, jitter at most 100 "
+                         "percent, a list has 1 to 16 delays");
+    if (b->kind == BECK_BACKOFF_LIST && b->list_count == 0)
+        return error_set(err, BECK_EINVAL, "the back-off is a list without delays; give 1 to 16");
+    for (uint32_t i = 0; i < b->list_count; i++)
+        if (b->list_ms[i] < 0)
+            return error_set(err, BECK_EINVAL, "delay %u of the back-off is negative", i + 1);
+    if (o->attempts_max > 65535)
+        return error_set(err, BECK_EINVAL, "attempts_max = %u is out of range; use 1 to 65535",
+                         o->attempts_max);
+    if (o->deadline_ms < -1 || o->ttl_ms < 0 || o->length_max < 0)
+        return error_set(err, BECK_EINVAL,
+                         "deadline_ms (-1: never), ttl_ms and length_max (0: none) cannot be "
+                         "negative");
+    if (o->priority_max > 255)
+        return error_set(err, BECK_EINVAL, "priority_max = %u is out of range; use 0 to 255",
+                         o->priority_max);
+    return BECK_OK;
+}
+
+bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b)
+{
+    const beck_backoff *x = &a->backoff, *y = &b->backoff;
+    bool same = a->storage == b->storage && a->attempts_max == b->attempts_max &&
+                a->deadline_ms == b->deadline_ms && a->ttl_ms == b->ttl_ms &&
+                a->length_max == b->length_max && a->overflow == b->overflow &&
+                a->priority_max == b->priority_max && a->no_dead_letters == b->no_dead_letters &&
+                x->kind == y->kind && x->first_ms == y->first_ms && x->max_ms == y->max_ms &&
+                x->jitter_percent == y->jitter_percent && x->list_count == y->list_count;
+    for (uint32_t i = 0; same && i < x->list_count; i++)
+        same = x->list_ms[i] == y->list_ms[i];
+    return same;
+}
+
+/* ---- life ---- */
+
+static void make_metrics(struct queue *q)
+{
+    static const char *const labels[] = {"queue", NULL};
+    struct metrics *m = q->home->env->metrics;
+    if (!m)
+        return;
+    beck_bytes values[] = {beck_str(q->name)};
+    q->m_delivered = metric_counter(
+        metrics_counter(m, "beck_queue_delivered_total", "Deliveries to consumers.", labels, 10000),
+        values);
+    q->m_settled = metric_counter(
+        metrics_counter(m, "beck_queue_settled_total", "Deliveries settled.", labels, 10000),
+        values);
+    q->m_retried =
+        metric_counter(metrics_counter(m, "beck_queue_retried_total",
+                                       "Failed deliveries that are tried again.", labels, 10000),
+                       values);
+    q->m_dead = metric_counter(
+        metrics_counter(m, "beck_queue_dead_lettered_total", "Events given up on.", labels, 10000),
+        values);
+}
+
+static beck_status make_directory(struct queue *q, beck_error *err)
+{
+    struct vfs *v = q->home->env->vfs;
+    char parent[4096], path[4400];
+    snprintf(parent, sizeof parent, "%s/__queues", q->home->data_dir);
+    snprintf(path, sizeof path, "%s/%s", parent, q->name);
+    q->dir = strdup(path);
+    if (!q->dir)
+        return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", q->name);
+    beck_status status = vfs_mkdir(v, parent, err);
+    if (status && status != BECK_EEXIST)
+        return status;
+    status = vfs_mkdir(v, path, err);
+    return status == BECK_EEXIST ? BECK_OK : status;
+}
+
+beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
+                      struct queue **out, beck_error *err)
+{
+    struct queue *q = calloc(1, sizeof *q);
+    if (!q)
+        return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
+    q->home = home;
+    q->options = *options;
+    q->durable = options->storage == BECK_STORAGE_DISK;
+    q->next_due_ms = INT64_MAX;
+    atomic_init(&q->refs, 1);
+    mutex_init(&q->lock);
+    cond_init(&q->ready);
+    cond_init(&q->quiet);
+    rng_seed_system(&q->rng);
+    q->name = strdup(name);
+    q->levels = calloc(options->priority_max + 1, sizeof(struct fifo *));
+    beck_status status = BECK_OK;
+    if (!q->name || !q->levels)
+        status = error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
+    if (!status && q->durable)
+        status = make_directory(q, err);
+    if (!status)
+        status = schedule_new(q->durable ? home->env->vfs : NULL, q->dir, &q->delayed, err);
+    if (status) {
+        queue_release(q);
+        return status;
+    }
+    make_metrics(q);
+    *out = q;
+    return BECK_OK;
+}
+
+struct queue *queue_retain(struct queue *q)
+{
+    atomic_fetch_add_explicit(&q->refs, 1, memory_order_relaxed);
+    return q;
+}
+
+void queue_release(struct queue *q)
+{
+    if (atomic_fetch_sub_explicit(&q->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
+        fifo_free(q->levels[i]);
+    schedule_free(q->delayed);
+    for (uint32_t i = 0; i < q->source_count; i++)
+        free(q->sources[i].bus_name);
+    for (uint32_t i = 0; i < q->binding_count; i++) {
+        free(q->bindings[i].pattern);
+        free(q->bindings[i].first);
+    }
+    histories_release(&q->histories);
+    free(q->levels);
+    free(q->returns);
+    free(q->limbo);
+    free(q->dead);
+    free(q->sources);
+    free(q->bindings);
+    cond_release(&q->ready);
+    cond_release(&q->quiet);
+    mutex_release(&q->lock);
+    free(q->dir);
+    free(q->name);
+    free(q);
+}
+
+const char *queue_name(const struct queue *q)
+{
+    return q->name;
+}
+
+/* ---- entries ---- */
+
+static bool before(const struct entry *a, const struct entry *b)
+{
+    return a->seq != b->seq ? a->seq < b->seq : a->where < b->where;
+}
+
+beck_status queue_reserve_returns(struct queue *q, size_t more)
+{
+    /* Whatever is in flight or in limbo may come back. */
+    size_t need = q->return_count + (size_t)q->in_flight + q->limbo_count + more;
+    if (need <= q->return_cap)
+        return BECK_OK;
+    size_t cap = q->return_cap ? q->return_cap : 64;
+    while (cap < need)
+        cap *= 2;
+    struct entry *grown = realloc(q->returns, cap * sizeof *grown);
+    if (!grown)
+        return BECK_ENOMEM;
+    q->returns = grown;
+    q->return_cap = cap;
+    return BECK_OK;
+}
+
+beck_status queue_push_return(struct queue *q, const struct entry *e)
+{
+    if (q->return_count == q->return_cap && queue_reserve_returns(q, 1))
+        return BECK_ENOMEM;
+    size_t i = q->return_count++;
+    for (; i > 0 && before(e, &q->returns[(i - 1) / 2]); i = (i - 1) / 2)
+        q->returns[i] = q->returns[(i - 1) / 2];
+    q->returns[i] = *e;
+    return BECK_OK;
+}
+
+static void pop_return(struct queue *q, struct entry *out)
+{
+    *out = q->returns[0];
+    struct entry last = q->returns[--q->return_count];
+    size_t i = 0;
+    for (;;) {
+        size_t child = 2 * i + 1;
+        if (child >= q->return_count)
+            break;
+        if (child + 1 < q->return_count && before(&q->returns[child + 1], &q->returns[child]))
+            child++;
+        if (!before(&q->returns[child], &last))
+            break;
+        q->returns[i] = q->returns[child];
+        i = child;
+    }
+    if (q->return_count > 0)
+        q->returns[i] = last;
+}
+
+int64_t queue_ready(const struct queue *q)
+{
+    int64_t n = (int64_t)q->return_count;
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        n += q->levels[i] ? (int64_t)fifo_count(q->levels[i]) : 0;
+    return n;
+}
+
+static struct fifo *first_level(const struct queue *q)
+{
+    for (uint32_t i = q->options.priority_max + 1; i-- > 0;)
+        if (q->levels[i] && fifo_count(q->levels[i]) > 0)
+            return q->levels[i];
+    return NULL;
+}
+
+/* A damaged or unreadable fifo file: the log knows what was in it. */
+static void fifo_failed(struct queue *q, const beck_error *why)
+{
+    if (!q->rebuild)
+        env_report(q->home->env, why->code, "queue \"%s\": %s; its list is made again from the log",
+                   q->name, why->text);
+    q->rebuild = true;
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        q->sources[i].live = false;
+        q->sources[i].routed = q->sources[i].popped;
+    }
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        if (q->levels[i])
+            fifo_clear(q->levels[i]);
+    q->dirty = true;
+}
+
+static void note_popped(struct queue *q, const struct entry *e)
+{
+    struct source *s = &q->sources[entry_source(e)];
+    if (entry_offset(e) >= s->popped)
+        s->popped = entry_offset(e) + 1;
+}
+
+bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
+{
+    struct fifo *f = first_level(q);
+    struct entry head;
+    beck_error why = {0};
+    if (f && fifo_peek(f, &head, &why)) {
+        fifo_failed(q, &why);
+        f = NULL;
+    }
+    if (q->return_count > 0 && (!f || before(&q->returns[0], &head))) {
+        pop_return(q, out);
+        return true;
+    }
+    if (!f)
+        return false;
+    if (fifo_pop(f, out, &why)) {
+        fifo_failed(q, &why);
+        error_set(err, why.code, "%s", why.text);
+        return false;
+    }
+    note_popped(q, out);
+    return true;
+}
+
+beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms)
+{
+    struct scheduled item = {due_ms, *e};
+    beck_status status = schedule_push(q->delayed, &item, NULL);
+    if (!status && due_ms < q->next_due_ms)
+        q->next_due_ms = due_ms;
+    return status;
+}
+
+static void look_at_schedule(struct queue *q)
+{
+    struct scheduled next;
+    beck_error why = {0};
+    beck_status status = schedule_peek(q->delayed, &next, &why);
+    q->next_due_ms = status ? INT64_MAX : next.due_ms;
+    if (status && status != BECK_END)
+        env_report(q->home->env, status, "queue \"%s\": its delayed events cannot be read: %s",
+                   q->name, why.text);
+}
+
+void queue_wake(struct queue *q, size_t count)
+{
+    if (q->takers == 0 || count == 0)
+        return;
+    if (count == 1 || q->takers == 1)
+        cond_signal(&q->ready);
+    else
+        cond_broadcast(&q->ready);
+}
+
+void queue_disown(struct queue *q, const struct entry *e)
+{
+    mutex_lock(&q->lock);
+    struct partition *p = q->sources[entry_source(e)].partition;
+    mutex_unlock(&q->lock);
+    if (p && partition_is_memory(p))
+        partition_disown(p, entry_offset(e));
+}
+
+beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
+                              beck_error *err)
+{
+    /* With the lock, because the bus may be deleted meanwhile: a cursor keeps its partition. */
+    mutex_lock(&q->lock);
+    struct partition *p = q->sources[source].partition;
+    beck_status status = p ? cursor_open(p, out, err)
+                           : error_set(err, BECK_ENOENT, "the bus \"%s\" has been deleted",
+                                       q->sources[source].bus_name);
+    mutex_unlock(&q->lock);
+    return status;
+}
+
+bool queue_source_is_dead(struct queue *q, uint32_t source)
+{
+    mutex_lock(&q->lock);
+    bool dead = q->home->dead && q->sources[source].partition == q->home->dead->partitions[0];
+    mutex_unlock(&q->lock);
+    return dead;
+}
+
+int64_t backoff_delay(struct queue *q, uint32_t attempts)
+{
+    const beck_backoff *b = &q->options.backoff;
+    int64_t delay = b->first_ms;
+    if (b->kind == BECK_BACKOFF_NONE)
+        return 0;
+    if (b->kind == BECK_BACKOFF_LIST)
+        delay = b->list_ms[attempts <= b->list_count ? attempts - 1 : b->list_count - 1];
+    if (b->kind == BECK_BACKOFF_EXPONENTIAL) {
+        for (uint32_t i = 1; i < attempts && delay < b->max_ms; i++)
+            delay = delay > b->max_ms / 2 ? b->max_ms : delay * 2;
+        if (delay > b->max_ms)
+            delay = b->max_ms;
+    }
+    int64_t spread = b->jitter_percent <= 100
+                         ? delay / 100 * b->jitter_percent + delay % 100 * b->jitter_percent / 100
+                         : 0;
+    if (spread > 0)
+        delay += (int64_t)rng_below(&q->rng, (uint64_t)spread * 2 + 1) - spread;
+    return delay;
+}
+
+/* ---- routing ---- */
+
+uint64_t queue_tail_seq(const struct queue *q)
+{
+    return entry_seq(0, q->levels[0] ? fifo_tail(q->levels[0]) : 0);
+}
+
+uint32_t queue_find_source(const struct queue *q, const struct partition *p)
+{
+    for (uint32_t i = 0; i < q->source_count; i++)
+        if (q->sources[i].partition == p)
+            return i;
+    return UINT32_MAX;
+}
+
+static beck_status level_fifo(struct queue *q, uint32_t level, struct fifo **out, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    if (!q->levels[level])
+        status = fifo_new(q->durable ? q->home->env->vfs : NULL, q->dir, level, 0,
+                          &q->levels[level], err);
+    *out = q->levels[level];
+    return status;
+}
+
+/* Keeps within length_max by letting the oldest of the lowest level go. */
+static void drop_oldest(struct queue *q)
+{
+    while (q->options.length_max && q->options.overflow == BECK_OVERFLOW_DROP_OLDEST &&
+           queue_ready(q) > q->options.length_max) {
+        struct fifo *lowest = NULL;
+        for (uint32_t i = 0; i <= q->options.priority_max && !lowest; i++)
+            if (q->levels[i] && fifo_count(q->levels[i]) > 0)
+                lowest = q->levels[i];
+        struct entry e;
+        beck_error why = {0};
+        if (lowest) {
+            if (fifo_peek(lowest, &e, &why)) {
+                fifo_failed(q, &why);
+                return;
+            }
+        } else {
+            e = q->returns[0];
+        }
+        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than length_max", -1))
+            return;
+        if (lowest && !fifo_pop(lowest, &e, NULL))
+            note_popped(q, &e);
+        else
+            pop_return(q, &e);
+        q->dropped++;
+    }
+}
+
+beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t timestamp_ms,
+                        int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
+                        beck_error *err)
+{
+    (void)timestamp_ms;
+    assert(mutex_held(&q->lock));
+    int64_t now_ms = clock_wall_ms(q->home->env->clock);
+    uint32_t level = priority < q->options.priority_max ? priority : q->options.priority_max;
+    int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0;
+    if (q->options.ttl_ms) {
+        int64_t from = deliver_at_ms > now_ms ? deliver_at_ms : now_ms;
+        if (!expires || from + q->options.ttl_ms < expires)
+            expires = from + q->options.ttl_ms;
+    }
+    struct fifo *f;
+    beck_status status = level_fifo(q, level, &f, err);
+    if (status)
+        return status;
+    struct entry e = {.where = entry_where(source, offset), .meta = entry_meta(expires, 0)};
+    if (deliver_at_ms > now_ms) {
+        e.seq = entry_seq(level, fifo_tail(f));
+        status = queue_push_delayed(q, &e, deliver_at_ms);
+    } else {
+        status = fifo_push(f, &e, err);
+    }
+    if (!status) {
+        q->dirty = true;
+        drop_oldest(q);
+    }
+    return status;
+}
+
+beck_status queue_admit(void *route, beck_error *err)
+{
+    struct queue *q = route;
+    if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE) {
+        mutex_lock(&q->lock);
+        bool full = queue_ready(q) + q->admitted >= q->options.length_max;
+        q->admitted += !full;
+        mutex_unlock(&q->lock);
+        if (full)
+            return error_set(err, BECK_ELIMIT,
+                             "queue \"%s\" is full: %lld events are ready, length_max; add "
+                             "consumers or raise it",
+                             q->name, (long long)q->options.length_max);
+    }
+    queue_retain(q);
+    return BECK_OK;
+}
+
+/* One event that the hook brings. With the lock. False: it is not kept, or is read from the log
+ * later. */
+static bool arrive(struct queue *q, struct partition *p, const struct routed *item)
+{
+    if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE)
+        q->admitted--;
+    if (item->offset < 0 || q->deleted)
+        return false;
+    uint32_t index = queue_find_source(q, p);
+    if (index == UINT32_MAX || !q->sources[index].live)
+        return false;
+    struct source *s = &q->sources[index];
+    beck_error why = {0};
+    if (queue_route(q, index, item->offset, item->timestamp_ms, item->deliver_at_ms,
+                    item->expires_at_ms, item->priority, &why)) {
+        env_report(q->home->env, why.code,
+                   "queue \"%s\" cannot list an event now (%s); it is read again from the log",
+                   q->name, why.text);
+        s->live = false;
+        return false;
+    }
+    s->routed = item->offset + 1;
+    return true;
+}
+
+void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
+{
+    struct queue_home *home = ctx;
+    bool dead = home->dead && p == home->dead->partitions[0];
+    for (size_t i = 0; i < count;) {
+        struct queue *q = items[i].route;
+        size_t n = 0, refs = 0, kept = 0;
+        mutex_lock(&q->lock);
+        for (; i + n < count && items[i + n].route == q; n++, refs++) {
+            const struct routed *item = &items[i + n];
+            bool keep = dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
+                             : arrive(q, p, item);
+            kept += keep;
+            if (!keep && item->offset >= 0 && partition_is_memory(p)) {
+                mutex_unlock(&q->lock);
+                partition_disown(p, item->offset);
+                mutex_lock(&q->lock);
+            }
+        }
+        if (!dead)
+            queue_wake(q, kept);
+        bool limbo = q->limbo_count > 0;
+        mutex_unlock(&q->lock);
+        if (limbo)
+            queue_work_limbo(q);
+        while (refs-- > 0)
+            queue_release(q);
+        i += n;
+    }
+}
+
+/* ---- deadlines ---- */
+
+void slot_link(struct queue *q, struct slot *s, int64_t now_ns)
+{
+    /* Every delivery has the same time, so the list stays in order by appending. */
+    s->deadline_ns =
+        q->options.deadline_ms < 0 ? INT64_MAX : now_ns + q->options.deadline_ms * 1000000;
+    s->next = NULL;
+    s->previous = q->last_deadline;
+    if (q->last_deadline)
+        q->last_deadline->next = s;
+    else
+        q->first_deadline = s;
+    q->last_deadline = s;
+}
+
+void slot_unlink(struct queue *q, struct slot *s)
+{
+    if (s->previous)
+        s->previous->next = s->next;
+    else
+        q->first_deadline = s->next;
+    if (s->next)
+        s->next->previous = s->previous;
+    else
+        q->last_deadline = s->previous;
+    s->previous = s->next = NULL;
+}
+
+static void expire_deadlines(struct queue *q, int64_t now_ns)
+{
+    struct slot *s = q->first_deadline;
+    while (s && s->deadline_ns <= now_ns) {
+        struct slot *next = s->next;
+        /* A slot that is being settled right now is left to finish. */
+        if (s->state == SLOT_HELD) {
+            if (queue_add_limbo(q, &s->entry, NULL, "the deadline passed before it was settled",
+                                -1))
+                return;
+            slot_unlink(q, s);
+            s->state = SLOT_STALE;
+            q->in_flight--;
+        }
+        s = next;
+    }
+}
+
+/* ---- what time brings ---- */
+
+#define STEPS 1000 /* at once, so that the lock is not held for long */
+
+static void expire_ready(struct queue *q, int64_t now_ms)
+{
+    for (int step = 0; step < STEPS; step++) {
+        struct entry e;
+        bool from_fifo = false;
+        struct fifo *f = NULL;
+        for (uint32_t i = 0; i <= q->options.priority_max && !from_fifo; i++) {
+            f = q->levels[i];
+            if (!f || fifo_peek(f, &e, NULL))
+                continue;
+            from_fifo = entry_expires_ms(&e) && entry_expires_ms(&e) <= now_ms;
+        }
+        if (!from_fifo) {
+            if (q->return_count == 0)
+                return;
+            e = q->returns[0];
+            if (!entry_expires_ms(&e) || entry_expires_ms(&e) > now_ms)
+                return;
+        }
+        if (queue_add_limbo(q, &e, "expired", "its time to live ended", -1))
+            return;
+        if (!from_fifo)
+            pop_return(q, &e);
+        else if (!fifo_pop(f, &e, NULL))
+            note_popped(q, &e);
+        q->expired++;
+    }
+}
+
+static void release_due(struct queue *q, int64_t now_ms)
+{
+    size_t released = 0;
+    while (q->next_due_ms <= now_ms && released < STEPS) {
+        struct scheduled item;
+        if (queue_reserve_returns(q, 1))
+            break;
+        if (schedule_pop(q->delayed, &item, NULL) == BECK_OK) {
+            queue_push_return(q, &item.entry);
+            released++;
+            q->dirty = true;
+        }
+        look_at_schedule(q);
+    }
+    queue_wake(q, released);
+}
+
+bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns)
+{
+    assert(mutex_held(&q->lock));
+    if (q->first_deadline && q->first_deadline->deadline_ns <= now_ns)
+        expire_deadlines(q, now_ns);
+    if (q->next_due_ms <= now_ms)
+        release_due(q, now_ms);
+    expire_ready(q, now_ms);
+    return q->limbo_count > 0 && !q->limbo_working;
+}
+
+int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns)
+{
+    int64_t next = q->first_deadline ? q->first_deadline->deadline_ns : INT64_MAX;
+    if (q->next_due_ms != INT64_MAX) {
+        int64_t wait_ms = q->next_due_ms - now_ms;
+        /* Far away is far enough: whoever waits looks again then. */
+        if (wait_ms > 3600000)
+            wait_ms = 3600000;
+        if (wait_ms < 0)
+            wait_ms = 0;
+        if (now_ns + wait_ms * 1000000 < next)
+            next = now_ns + wait_ms * 1000000;
+    }
+    return next;
+}
+
+void queue_tick(struct queue *q)
+{
+    struct clock *clock = q->home->env->clock;
+    mutex_lock(&q->lock);
+    bool limbo = queue_advance(q, clock_wall_ms(clock), clock_mono_ns(clock));
+    bool lagging = q->rebuild;
+    for (uint32_t i = 0; i < q->source_count && !lagging; i++)
+        lagging = q->sources[i].partition && !q->sources[i].live;
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+    if (lagging)
+        queue_catch_up(q);
+}
+
+/* ---- limbo ---- */
+
+beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
+                            const char *why, int64_t delay_ms)
+{
+    if (q->limbo_count == q->limbo_cap) {
+        size_t cap = q->limbo_cap ? q->limbo_cap * 2 : 4;
+        struct limbo *grown = realloc(q->limbo, cap * sizeof *grown);
+        if (!grown)
+            return BECK_ENOMEM;
+        q->limbo = grown;
+        q->limbo_cap = cap;
+    }
+    struct limbo *l = &q->limbo[q->limbo_count++];
+    l->entry = *e;
+    l->reason = reason;
+    l->delay_ms = delay_ms;
+    snprintf(l->why, sizeof l->why, "%s", why ? why : "");
+    return BECK_OK;
+}
+
+/* Another try for a failed delivery: remembered in the log, then ready or delayed. */
+static beck_status try_again(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    struct entry e = l->entry;
+    uint32_t attempts = entry_attempts(&e) + 1;
+    int64_t now_ms = clock_wall_ms(q->home->env->clock), due_ms = 0;
+    e.meta = entry_meta(entry_expires_ms(&e), attempts);
+    struct buf failure;
+    buf_init(&failure, 4096);
+    history_format(&failure, attempts, now_ms, l->why);
+    mutex_lock(&q->lock);
+    int64_t delay = l->delay_ms >= 0 ? l->delay_ms : backoff_delay(q, attempts);
+    mutex_unlock(&q->lock);
+    if (delay > 0)
+        due_ms = delay > INT64_MAX / 2 - now_ms ? INT64_MAX / 2 : now_ms + delay;
+    beck_status status = state_retried(q, &e, due_ms, buf_bytes(&failure), err);
+    if (!status) {
+        mutex_lock(&q->lock);
+        histories_add(&q->histories, e.where, buf_bytes(&failure));
+        /* Where delaying is impossible (no memory, no disk) it is tried sooner instead of lost. */
+        if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
+            queue_push_return(q, &e);
+        q->retried++;
+        q->dirty = true;
+        queue_wake(q, 1);
+        mutex_unlock(&q->lock);
+        if (q->m_retried)
+            counter_add(q->m_retried, 1);
+    }
+    buf_release(&failure);
+    return status;
+}
+
+static beck_status resolve(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    bool last = !l->reason && entry_attempts(&l->entry) + 1 >= q->options.attempts_max;
+    if (!l->reason && !last)
+        return try_again(q, l, err);
+    struct limbo dying = *l;
+    if (last) {
+        dying.reason = "attempts";
+        dying.entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
+    }
+    return dead_bury(q, &dying, err);
+}
+
+void queue_work_limbo(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    while (q->limbo_count > 0 && !q->limbo_working) {
+        q->limbo_working = true;
+        struct limbo l = q->limbo[0];
+        beck_error why = {0};
+        mutex_unlock(&q->lock);
+        beck_status status = resolve(q, &l, &why);
+        mutex_lock(&q->lock);
+        q->limbo_working = false;
+        cond_broadcast(&q->quiet);
+        if (status) {
+            env_report(q->home->env, status,
+                       "queue \"%s\" cannot put away a failed event now (%s); it tries again",
+                       q->name, why.text);
+            break;
+        }
+        q->limbo_count--;
+        memmove(q->limbo, q->limbo + 1, q->limbo_count * sizeof *q->limbo);
+    }
+    mutex_unlock(&q->lock);
+}
+
+/* ---- all of it ---- */
+
+void queue_forget_all(struct queue *q)
+{
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        if (q->levels[i])
+            fifo_clear(q->levels[i]);
+    q->return_count = 0;
+    schedule_clear(q->delayed);
+    q->next_due_ms = INT64_MAX;
+    q->dirty = true;
+}
+
+void queue_delete(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    q->deleted = true;
+    while (q->operations > 0 || q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    cond_broadcast(&q->ready);
+    queue_forget_all(q);
+    q->limbo_count = 0;
+    mutex_unlock(&q->lock);
+    if (!q->dir)
+        return;
+    fifo_remove_files(q->home->env->vfs, q->dir, NULL);
+    schedule_trim(q->delayed);
+    vfs_rmdir(q->home->env->vfs, q->dir, NULL);
+}
+
+static int take_time(void *ctx, const beck_event *event)
+{
+    *(int64_t *)ctx = event->time_ns / 1000000;
+    return 1;
+}
+
+void queue_info(struct queue *q, beck_queue_info *out)
+{
+    queue_tick(q);
+    mutex_lock(&q->lock);
+    *out = (beck_queue_info){.name = q->name,
+                             .options = q->options,
+                             .ready = queue_ready(q),
+                             .in_flight = q->in_flight + (int64_t)q->limbo_count,
+                             .delayed = (int64_t)schedule_count(q->delayed),
+                             .dead = (int64_t)q->dead_count,
+                             .consumers = q->consumers,
+                             .paused = q->paused,
+                             .bindings = q->binding_count,
+                             .oldest_ms = -1,
+                             .delivered = q->delivered,
+                             .settled = q->settled,
+                             .retried = q->retried,
+                             .rejected = q->rejected,
+                             .expired = q->expired,
+                             .dropped = q->dropped};
+    mutex_unlock(&q->lock);
+    if (out->ready > 0)
+        queue_peek(q, 1, take_time, &out->oldest_ms, NULL);
+}
+
+void queue_pause(struct queue *q, bool paused)
+{
+    mutex_lock(&q->lock);
+    q->paused = paused;
+    cond_broadcast(&q->ready);
+    mutex_unlock(&q->lock);
+}
+
+/* ---- peeking ---- */
+
+/* Up to max entries in order of delivery. */
+static beck_status peek_entries(struct queue *q, struct entry *out, size_t max, size_t *count,
+                                beck_error *err)
+{
+    size_t n = 0, cap = q->return_count;
+    struct entry *heap = malloc((cap ? cap : 1) * sizeof *heap);
+    if (!heap)
+        return error_set(err, BECK_ENOMEM, "no memory to look at queue \"%s\"", q->name);
+    memcpy(heap, q->returns, cap * sizeof *heap);
+    /* Only a copy of the queue's heap is taken apart. */
+    struct queue copy = {.returns = heap, .return_count = cap, .return_cap = cap};
+    beck_status status = BECK_OK;
+    for (uint32_t level = q->options.priority_max + 1; level-- > 0 && n < max && !status;) {
+        if (!q->levels[level])
+            continue;
+        struct fifo_walk walk;
+        struct entry e;
+        fifo_walk_begin(&walk, q->levels[level]);
+        while (n < max && (status = fifo_walk_next(&walk, &e, err)) == BECK_OK) {
+            while (n < max && copy.return_count > 0 && before(&copy.returns[0], &e))
+                pop_return(&copy, &out[n++]);
+            if (n < max)
+                out[n++] = e;
+        }
+        fifo_walk_end(&walk);
+        status = status == BECK_END ? BECK_OK : status;
+    }
+    while (n < max && copy.return_count > 0)
+        pop_return(&copy, &out[n++]);
+    free(heap);
+    *count = n;
+    return status;
+}
+
+beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const beck_event *event),
+                       void *ctx, beck_error *err)
+{
+    mutex_lock(&q->lock);
+    size_t ready = (size_t)queue_ready(q), count = 0;
+    if (max > ready)
+        max = ready;
+    struct entry *entries = malloc((max ? max : 1) * sizeof *entries);
+    beck_status status = entries ? peek_entries(q, entries, max, &count, err)
+                                 : error_set(err, BECK_ENOMEM, "no memory to look at a queue");
+    mutex_unlock(&q->lock);
+    struct cursor *cursor = NULL;
+    uint32_t open = UINT32_MAX;
+    struct dead_parts *parts = malloc(sizeof *parts);
+    if (!parts && !status)
+        status = error_set(err, BECK_ENOMEM, "no memory to look at a queue");
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct record_view *view;
+        uint32_t source = entry_source(&entries[i]);
+        if (source != open) {
+            cursor_close(cursor);
+            cursor = NULL;
+            open = source;
+            queue_open_cursor(q, source, &cursor, NULL);
+        }
+        if (!cursor || cursor_read(cursor, entry_offset(&entries[i]), true, &view, NULL, NULL) ||
+            view->offset != entry_offset(&entries[i]))
+            continue;
+        bool dead = queue_source_is_dead(q, source) && dead_open(&view->event, parts);
+        if (each(ctx, dead ? &parts->event : &view->event))
+            break;
+    }
+    free(parts);
+    cursor_close(cursor);
+    free(entries);
+    return status;
+}

@@ -1,0 +1,136 @@
+/*
+ * Queues: durable named subscriptions with competing consumers. Semantics in beck.h; here is how
+ * they are made.
+ *
+ * A queue holds entries (where an event is), never events. An entry is in exactly one place:
+ *
+ *     routed -> fifo (ready, in order) -> in flight (a consumer's slot) -> gone (settled)
+ *         \-> schedule (delayed) -> returns (ready)  \-> returns (retry at once, returned)   \->
+ * limbo -> dead letters
+ *
+ * fifo and schedule may be huge and lie on disk; returns, slots and limbo are bounded by what
+ * consumers hold. The next delivery is the least seq of the fifo's head and the returns' top: so a
+ * redelivery comes at its original place.
+ *
+ * What must last is in the log of all queues (bus __queue_state): operations (settled, retried,
+ * redriven ...) as they happen, and now and then a snapshot of everything but the fifo's content.
+ * Opening = last snapshot + operations since + routing what the buses got since. Fifo files are
+ * derived: lost, they are routed again.
+ *
+ * Threads: any. queue.lock guards a queue; it is not held while events are read, dead letters are
+ * appended or operations are written.
+ */
+#ifndef BECK_QUEUE_QUEUE_H
+#define BECK_QUEUE_QUEUE_H
+
+#include "bus/bus.h"
+
+#define QUEUE_SOURCES_MAX 65535
+#define QUEUE_PREFETCH_MAX 65536
+
+struct queue;
+
+/* What all queues of a handle share. */
+struct queue_home {
+    const struct env *env;
+    struct callers *callers;
+    const char *data_dir; /* NULL: memory only */
+    beck_bus *state;      /* __queue_state; NULL without a data directory */
+    beck_bus *dead;       /* __dead_letters, on disk or in memory */
+};
+
+beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err);
+bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b);
+
+/* The routing that buses are opened with; ctx is the home. */
+beck_status queue_admit(void *route, beck_error *err);
+void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count);
+
+/* One reference, the caller's. Empty, without bindings. */
+beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
+                      struct queue **out, beck_error *err);
+struct queue *queue_retain(struct queue *q);
+void queue_release(struct queue *q);
+const char *queue_name(const struct queue *q);
+/* Consumers get BECK_ECLOSED from now on, files are removed; memory goes with the last reference.
+ * Its bindings have been removed. */
+void queue_delete(struct queue *q);
+
+/* ---- bindings. admin_lock is held by the caller for all of these ---- */
+
+/* first: one offset per partition. Events from there on that the queue does not hold yet come
+ * first, then those published from now on. known: it was bound before this open (nothing is routed
+ * yet; queue_recover does). */
+beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, const int64_t *first,
+                       bool known, beck_error *err);
+bool queue_has_binding(struct queue *q, const char *bus, const char *pattern);
+bool queue_is_bound_to(struct queue *q, const beck_bus *bus);
+/* The bus is about to go: what the queue still holds of it cannot be delivered any more. */
+void queue_bus_deleted(struct queue *q, const beck_bus *bus);
+beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, beck_error *err);
+beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const beck_binding *binding),
+                               void *ctx);
+uint32_t queue_binding_count(struct queue *q);
+/* Resolves `from` in every bound partition, forgets what the queue holds and fills it again. */
+beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err);
+beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err);
+void queue_pause(struct queue *q, bool paused);
+/* Sources that could not take an event (disk full) are routed again from the log. */
+void queue_catch_up(struct queue *q);
+
+/* ---- state ---- */
+
+void queue_info(struct queue *q, beck_queue_info *out);
+beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const beck_event *event),
+                       void *ctx, beck_error *err);
+/* What time brings: due events, deadlines, expiry; dead letters that are waiting to be written.
+ * Called by the timer and by everything that touches the queue. */
+void queue_tick(struct queue *q);
+/* Writes a snapshot (level written); everything it refers to is synced first. */
+beck_status queue_snapshot(struct queue *q, beck_error *err);
+/* The snapshot is on the device: what only an older one needed goes. */
+void queue_snapshot_synced(struct queue *q);
+bool queue_is_dirty(struct queue *q);     /* changed since the last snapshot */
+int64_t queue_keep_from(struct queue *q); /* the state log is needed from this offset on */
+/* Everything below these offsets of a partition has been routed, so a snapshot need not route it
+ * again. With the partition paused. */
+void queue_note_routed(struct queue *q, struct partition *p, int64_t offset);
+/* Marks in `bits` (one per offset from first on) what the queue still owes of a partition. */
+void queue_mark_owed(struct queue *q, struct partition *p, int64_t first, int64_t next,
+                     uint8_t *bits);
+
+/* Recovery, after queue_new and queue_bind(known) of every queue: reads the state log and the dead
+ * letters, routes the rest. find and bus: by name, or NULL. */
+beck_status queues_recover(struct queue_home *home,
+                           struct queue *(*find)(void *ctx, beck_bytes name),
+                           beck_bus *(*bus)(void *ctx, const char *name), void *ctx,
+                           struct queue *const *queues, size_t count, beck_error *err);
+
+/* ---- consumers: the functions behind beck.h ---- */
+
+beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **out, beck_error *err);
+void consumer_close(beck_consumer *c);
+void consumer_wake(beck_consumer *c);
+beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int64_t timeout_ms,
+                          size_t *count, beck_error *err);
+beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count, beck_error *err);
+beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, const char *why,
+                           beck_error *err);
+beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
+beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err);
+beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err);
+
+/* ---- dead letters ---- */
+
+beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const beck_dead *dead),
+                      void *ctx, beck_error *err);
+beck_status dead_redrive(struct queue *q, int64_t offset, int64_t *redriven, beck_error *err);
+beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_error *err);
+
+/* ---- workers ---- */
+
+beck_status workers_start(struct queue *q, beck_worker_fn fn, void *ctx,
+                          const beck_worker_options *options, beck_workers **out, beck_error *err);
+void workers_stop(beck_workers *w);
+
+#endif

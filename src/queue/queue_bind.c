@@ -1,0 +1,495 @@
+/*
+ * Bindings: what feeds a queue, from which position on.
+ *
+ * Every partition of a bound bus is a source. A live source gets its events through the hook, as
+ * they are published. One that is not live is read from the log: after binding to a past position,
+ * after a rewind, after a restart, or when the queue could not take an event. Reading ends with the
+ * partition paused, where what has been published and what has been read meet exactly.
+ */
+#include "queue/queue_impl.h"
+
+#include "event/pattern.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
+                             uint32_t *index, beck_error *err)
+{
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        struct source *s = &q->sources[i];
+        if (s->number != number || strcmp(s->bus_name, bus_name) != 0)
+            continue;
+        if (bus && !s->partition) {
+            s->bus = bus;
+            s->partition = bus->partitions[number];
+        }
+        *index = i;
+        return BECK_OK;
+    }
+    if (q->source_count >= QUEUE_SOURCES_MAX)
+        return error_set(err, BECK_ELIMIT, "queue \"%s\" is fed by %d partitions, the most",
+                         q->name, QUEUE_SOURCES_MAX);
+    struct source *grown = realloc(q->sources, (q->source_count + 1) * sizeof *grown);
+    if (grown)
+        q->sources = grown;
+    char *name = strdup(bus_name);
+    if (!grown || !name) {
+        free(name);
+        return error_set(err, BECK_ENOMEM, "no memory for a source of queue \"%s\"", q->name);
+    }
+    q->sources[q->source_count] =
+        (struct source){.bus_name = name,
+                        .number = number,
+                        .bus = bus,
+                        .partition = bus ? bus->partitions[number] : NULL};
+    *index = q->source_count++;
+    return BECK_OK;
+}
+
+static struct binding *find_binding(struct queue *q, const char *bus, const char *pattern)
+{
+    for (uint32_t i = 0; i < q->binding_count; i++)
+        if (strcmp(q->bindings[i].bus->name, bus) == 0 &&
+            strcmp(q->bindings[i].pattern, pattern) == 0)
+            return &q->bindings[i];
+    return NULL;
+}
+
+bool queue_has_binding(struct queue *q, const char *bus, const char *pattern)
+{
+    return find_binding(q, bus, pattern) != NULL;
+}
+
+bool queue_is_bound_to(struct queue *q, const beck_bus *bus)
+{
+    for (uint32_t i = 0; i < q->binding_count; i++)
+        if (q->bindings[i].bus == bus)
+            return true;
+    return false;
+}
+
+void queue_bus_deleted(struct queue *q, const beck_bus *bus)
+{
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        if (q->sources[i].bus != bus)
+            continue;
+        q->sources[i].bus = NULL;
+        q->sources[i].partition = NULL;
+    }
+    mutex_unlock(&q->lock);
+}
+
+uint32_t queue_binding_count(struct queue *q)
+{
+    return q->binding_count;
+}
+
+beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const beck_binding *b),
+                               void *ctx)
+{
+    for (uint32_t i = 0; i < q->binding_count; i++) {
+        beck_binding b = {.bus = q->bindings[i].bus->name,
+                          .pattern = q->bindings[i].pattern,
+                          .from = {.kind = BECK_FROM_OFFSET, .offset = q->bindings[i].first[0]}};
+        if (each(ctx, &b))
+            break;
+    }
+    return BECK_OK;
+}
+
+/* ---- reading what the hook did not bring ---- */
+
+static bool matches(const struct binding *b, const struct source *s, const struct record_view *v)
+{
+    return b->bus == s->bus && v->offset >= b->first[s->number] &&
+           pattern_match(beck_str(b->pattern), v->event.type);
+}
+
+/* Whether the queue is to have the event: by any binding; or, with `added`, by that one and no
+ * other. With the lock. */
+static bool wanted(const struct queue *q, const struct source *s, const struct record_view *v,
+                   const struct binding *added)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < q->binding_count; i++) {
+        if (!matches(&q->bindings[i], s, v))
+            continue;
+        if (added && &q->bindings[i] != added)
+            return false;
+        found = true;
+    }
+    return found;
+}
+
+/* Lists events [from, to) of a source. With `added` NULL, source.routed moves along. */
+static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int64_t to,
+                              const struct binding *added, beck_error *err)
+{
+    struct cursor *c = NULL;
+    beck_status status = queue_open_cursor(q, index, &c, err);
+    for (int64_t offset = from; offset < to && !status;) {
+        const struct record_view *v;
+        int64_t skip_to = to;
+        beck_error why = {0};
+        status = cursor_read(c, offset, true, &v, &skip_to, &why);
+        if (status == BECK_ECORRUPT) {
+            env_report(q->home->env, status, "queue \"%s\" passes over damaged events: %s", q->name,
+                       why.text);
+            offset = skip_to;
+            status = BECK_OK;
+            continue;
+        }
+        if (status == BECK_END || (!status && v->offset >= to)) {
+            offset = to;
+            status = BECK_OK;
+        }
+        if (status) {
+            error_set(err, status, "%s", why.text);
+            break;
+        }
+        mutex_lock(&q->lock);
+        struct source *s = &q->sources[index];
+        /* A rewind meanwhile starts all over. */
+        bool stop = q->deleted || (!added && (s->live || s->routed > offset || s->routed < from));
+        if (offset < to && !stop) {
+            if (wanted(q, s, v, added)) {
+                const beck_event *e = &v->event;
+                status = queue_route(q, index, v->offset, v->timestamp_ms, e->deliver_at_ms,
+                                     e->expires_at_ms, e->priority, err);
+                queue_wake(q, 1);
+            }
+            offset = v->offset + 1;
+        }
+        if (!added && !status && !stop)
+            s->routed = offset;
+        mutex_unlock(&q->lock);
+        if (stop)
+            break;
+    }
+    cursor_close(c);
+    return status;
+}
+
+/* With the partition paused: everything published has been read, so from here on the hook brings
+ * it. */
+static bool go_live(struct queue *q, uint32_t index, struct partition *p)
+{
+    partition_pause(p);
+    mutex_lock(&q->lock);
+    struct source *s = &q->sources[index];
+    bool met = s->partition == p && s->routed >= partition_paused_end(p);
+    if (met)
+        s->live = true;
+    mutex_unlock(&q->lock);
+    partition_resume(p);
+    return met;
+}
+
+beck_status queue_catch_up_source(struct queue *q, uint32_t index, beck_error *err)
+{
+    for (;;) {
+        mutex_lock(&q->lock);
+        struct source *s = &q->sources[index];
+        struct partition *p = s->partition;
+        int64_t from = s->routed;
+        bool done = s->live || !p || q->deleted;
+        mutex_unlock(&q->lock);
+        if (done)
+            return BECK_OK;
+        if (partition_is_memory(p)) {
+            /* Nothing is kept of what was published before. */
+            partition_pause(p);
+            mutex_lock(&q->lock);
+            q->sources[index].routed = partition_paused_end(p);
+            q->sources[index].live = true;
+            mutex_unlock(&q->lock);
+            partition_resume(p);
+            return BECK_OK;
+        }
+        beck_status status = partition_sync(p, err);
+        if (status == BECK_EPOISONED)
+            status = BECK_OK;
+        int64_t to = partition_visible(p);
+        if (!status && from < to)
+            status = read_range(q, index, from, to, NULL, err);
+        if (status)
+            return status;
+        if (go_live(q, index, p))
+            return BECK_OK;
+    }
+}
+
+void queue_catch_up(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    q->rebuild = false;
+    uint32_t count = q->source_count;
+    mutex_unlock(&q->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        beck_error why = {0};
+        mutex_lock(&q->lock);
+        bool needed =
+            !q->sources[i].live && q->sources[i].bus && queue_is_bound_to(q, q->sources[i].bus);
+        mutex_unlock(&q->lock);
+        if (needed && queue_catch_up_source(q, i, &why))
+            env_report(q->home->env, why.code, "queue \"%s\" is behind its bus: %s", q->name,
+                       why.text);
+    }
+}
+
+beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *err)
+{
+    struct binding *b = &q->bindings[binding];
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < b->bus->partition_count && !status; i++) {
+        uint32_t index = queue_find_source(q, b->bus->partitions[i]);
+        if (b->first[i] < q->sources[index].routed)
+            status = read_range(q, index, b->first[i], q->sources[index].routed, b, err);
+    }
+    return status;
+}
+
+/* ---- binding ---- */
+
+struct paused_bind {
+    struct queue *q;
+    beck_bus *bus;
+    const int64_t *first;
+    bool known;
+    struct binding *binding;
+    int64_t *history_to; /* per partition; -1: all of it is read by catching up */
+};
+
+/* While the bus is paused: from here on the hook brings events of the new binding too. Sources that
+ * were live stop, until history has been read. */
+static void bind_paused(void *ctx)
+{
+    struct paused_bind *p = ctx;
+    struct queue *q = p->q;
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < p->bus->partition_count; i++) {
+        uint32_t index = queue_find_source(q, p->bus->partitions[i]);
+        struct source *s = &q->sources[index];
+        p->history_to[i] = -1;
+        if (p->known)
+            continue;
+        if (s->live) {
+            s->routed = partition_paused_end(s->partition);
+            /* Events from now on come after the history only if there is any. */
+            s->live = p->first[i] >= s->routed;
+            p->history_to[i] = s->live ? -1 : s->routed;
+        } else if (s->routed < 0) {
+            s->routed = s->popped = p->first[i];
+            s->live = p->first[i] >= partition_paused_end(s->partition);
+        } else {
+            p->history_to[i] = s->routed;
+        }
+    }
+    q->bindings[q->binding_count++] = *p->binding;
+    mutex_unlock(&q->lock);
+}
+
+static beck_status make_sources(struct queue *q, beck_bus *bus, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
+        uint32_t before = q->source_count, index;
+        status = queue_add_source(q, bus->name, i, bus, &index, err);
+        if (!status && q->source_count > before)
+            q->sources[index].routed = -1; /* fresh: bind_paused says from where */
+    }
+    struct binding *grown = realloc(q->bindings, (q->binding_count + 1) * sizeof *grown);
+    if (grown)
+        q->bindings = grown;
+    else if (!status)
+        status = error_set(err, BECK_ENOMEM, "no memory for a binding");
+    mutex_unlock(&q->lock);
+    return status;
+}
+
+beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, const int64_t *first,
+                       bool known, beck_error *err)
+{
+    beck_status status = make_sources(q, bus, err);
+    if (status)
+        return status;
+    struct binding binding = {.bus = bus, .pattern = strdup(pattern)};
+    binding.first = malloc(bus->partition_count * sizeof *binding.first);
+    int64_t *history_to = malloc(bus->partition_count * sizeof *history_to);
+    if (!binding.pattern || !binding.first || !history_to) {
+        status = error_set(err, BECK_ENOMEM, "no memory for a binding");
+    } else {
+        memcpy(binding.first, first, bus->partition_count * sizeof *first);
+        struct paused_bind p = {q, bus, first, known, &binding, history_to};
+        status = bus_add_route(bus, beck_str(pattern), q, bind_paused, &p, err);
+    }
+    if (status) {
+        free(binding.pattern);
+        free(binding.first);
+        free(history_to);
+        return status;
+    }
+    queue_retain(q); /* the route's */
+    for (uint32_t i = 0; i < bus->partition_count && !known && !status; i++) {
+        uint32_t index = queue_find_source(q, bus->partitions[i]);
+        if (history_to[i] >= 0)
+            status = read_range(q, index, first[i], history_to[i],
+                                &q->bindings[q->binding_count - 1], err);
+        if (!status)
+            status = queue_catch_up_source(q, index, err);
+    }
+    free(history_to);
+    return status;
+}
+
+static void release_route(void *object)
+{
+    queue_release(object);
+}
+
+beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, beck_error *err)
+{
+    struct binding *b = find_binding(q, bus->name, pattern);
+    if (!b)
+        return error_set(err, BECK_ENOENT, "queue \"%s\" is not bound to bus \"%s\" by \"%s\"",
+                         q->name, bus->name, pattern);
+    /* What was published until now is still for this queue. */
+    queue_catch_up(q);
+    bus_remove_route(bus, beck_str(pattern), q);
+    mutex_lock(&q->lock);
+    free(b->pattern);
+    free(b->first);
+    q->binding_count--;
+    memmove(b, b + 1, (size_t)(q->bindings + q->binding_count - b) * sizeof *b);
+    q->dirty = true;
+    mutex_unlock(&q->lock);
+    callers_retire(q->home->callers, q, release_route, false);
+    return BECK_OK;
+}
+
+/* ---- rewinding and purging ---- */
+
+/* Waits until no operation is being written. With the lock. */
+static void be_quiet(struct queue *q)
+{
+    while (q->operations > 0 || q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+}
+
+static void take_away_slots(struct queue *q)
+{
+    while (q->first_deadline) {
+        struct slot *s = q->first_deadline;
+        slot_unlink(q, s);
+        s->state = SLOT_STALE;
+    }
+    q->in_flight = 0;
+    q->limbo_count = 0;
+}
+
+beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err)
+{
+    int64_t *positions = calloc(q->source_count + 1, sizeof *positions);
+    if (!positions)
+        return error_set(err, BECK_ENOMEM, "no memory to rewind queue \"%s\"", q->name);
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < q->source_count && !status; i++) {
+        struct source *s = &q->sources[i];
+        if (!s->bus || !queue_is_bound_to(q, s->bus))
+            continue;
+        if (partition_is_memory(s->partition))
+            status =
+                error_set(err, BECK_EUNSUPPORTED,
+                          "bus \"%s\" is in memory and keeps no history to rewind to", s->bus_name);
+        else
+            status = partition_resolve(s->partition, from, &positions[i], err);
+    }
+    if (!status) {
+        mutex_lock(&q->lock);
+        be_quiet(q);
+        take_away_slots(q);
+        queue_forget_all(q);
+        histories_clear(&q->histories);
+        for (uint32_t i = 0; i < q->source_count; i++) {
+            struct source *s = &q->sources[i];
+            if (!s->bus || !queue_is_bound_to(q, s->bus))
+                continue;
+            s->routed = s->popped = positions[i];
+            s->live = false;
+            for (uint32_t b = 0; b < q->binding_count; b++)
+                if (q->bindings[b].bus == s->bus)
+                    q->bindings[b].first[s->number] = positions[i];
+        }
+        mutex_unlock(&q->lock);
+        status = queue_snapshot(q, err);
+        if (!status)
+            queue_catch_up(q);
+    }
+    free(positions);
+    return status;
+}
+
+struct disown_all {
+    struct queue *q;
+    struct entry *entries;
+    size_t count, cap;
+};
+
+static int collect_scheduled(void *ctx, const struct scheduled *item)
+{
+    struct disown_all *d = ctx;
+    if (d->count < d->cap)
+        d->entries[d->count++] = item->entry;
+    return 0;
+}
+
+/* Memory partitions keep an event until each queue lets it go, one by one. With the lock. */
+static void collect_for_disowning(struct queue *q, struct disown_all *d)
+{
+    bool memory = false;
+    for (uint32_t i = 0; i < q->source_count; i++)
+        memory |= q->sources[i].partition && partition_is_memory(q->sources[i].partition);
+    if (!memory)
+        return;
+    d->cap = (size_t)queue_ready(q) + schedule_count(q->delayed);
+    d->entries = malloc((d->cap ? d->cap : 1) * sizeof *d->entries);
+    if (!d->entries) {
+        d->cap = 0;
+        return;
+    }
+    for (size_t i = 0; i < q->return_count; i++)
+        d->entries[d->count++] = q->returns[i];
+    for (uint32_t level = 0; level <= q->options.priority_max; level++) {
+        struct fifo_walk walk;
+        if (!q->levels[level])
+            continue;
+        fifo_walk_begin(&walk, q->levels[level]);
+        while (d->count < d->cap && !fifo_walk_next(&walk, &d->entries[d->count], NULL))
+            d->count++;
+        fifo_walk_end(&walk);
+    }
+    schedule_each(q->delayed, collect_scheduled, d, NULL);
+}
+
+beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err)
+{
+    struct disown_all d = {.q = q};
+    mutex_lock(&q->lock);
+    be_quiet(q);
+    int64_t count = queue_ready(q) + (int64_t)schedule_count(q->delayed);
+    collect_for_disowning(q, &d);
+    queue_forget_all(q);
+    for (uint32_t i = 0; i < q->source_count; i++)
+        q->sources[i].popped = q->sources[i].routed;
+    mutex_unlock(&q->lock);
+    for (size_t i = 0; i < d.count; i++)
+        queue_disown(q, &d.entries[i]);
+    free(d.entries);
+    beck_status status = queue_snapshot(q, err);
+    if (!status && purged)
+        *purged = count;
+    return status;
+}

@@ -1,0 +1,175 @@
+/* The inside of a queue, shared by the files of src/queue only. */
+#ifndef BECK_QUEUE_QUEUE_IMPL_H
+#define BECK_QUEUE_QUEUE_IMPL_H
+
+#include "base/rng.h"
+#include "log/cursor.h"
+#include "queue/fifo.h"
+#include "queue/history.h"
+#include "queue/queue.h"
+#include "queue/schedule.h"
+
+/* A partition that feeds the queue. Its place in the table is the `source` of entries, for ever. */
+struct source {
+    char *bus_name;
+    uint32_t number;
+    beck_bus *bus; /* NULL: deleted since */
+    struct partition *partition;
+    int64_t routed; /* events below have been looked at */
+    int64_t popped; /* events below have left the fifo (without priorities: exact) */
+    bool live;      /* events come through the hook; else catch_up reads them from the log */
+};
+
+struct binding {
+    beck_bus *bus;
+    char *pattern;
+    int64_t *first; /* per partition */
+};
+
+/* Why an entry is leaving for the dead letters, or for another try. */
+struct limbo {
+    struct entry entry;
+    const char
+        *reason; /* static; NULL: a failed delivery, which is tried again unless it was the last */
+    char why[256];
+    int64_t delay_ms; /* -1: by the back-off */
+};
+
+enum slot_state {
+    SLOT_FREE,
+    SLOT_HELD,
+    SLOT_BUSY /* an operation on it is being written */,
+    SLOT_STALE /* taken away; memory kept for the consumer */
+};
+
+struct slot {
+    struct entry entry;
+    beck_consumer *consumer;
+    struct slot *previous, *next; /* of the queue's deadline list, in order of deadline */
+    int64_t deadline_ns;
+    uint32_t generation;
+    uint16_t state;
+    uint16_t index;
+    struct block *block;
+    struct buf memory;
+    beck_event event;
+};
+
+struct queue {
+    struct queue_home *home;
+    _Atomic(uint32_t) refs;
+    char *name;
+    char *dir; /* for fifo and schedule files; NULL in memory */
+    bool durable;
+    beck_queue_options options;
+
+    struct mutex lock;
+    struct cond ready; /* something may be taken, or somebody must look */
+    struct cond quiet; /* operations came to an end */
+    uint32_t takers;   /* threads waiting in take */
+    bool deleted, paused;
+
+    struct source *sources;
+    uint32_t source_count;
+    struct binding *bindings;
+    uint32_t binding_count;
+
+    struct fifo **levels;  /* priority_max + 1; NULL: not used yet */
+    struct entry *returns; /* heap by (seq, where) */
+    size_t return_count, return_cap;
+    struct schedule *delayed;
+    int64_t next_due_ms; /* of the schedule, INT64_MAX: empty */
+    struct slot *first_deadline, *last_deadline;
+    int64_t in_flight;
+    int64_t admitted; /* promised room, not yet routed */
+    struct limbo *limbo;
+    size_t limbo_count, limbo_cap, limbo_busy; /* the first limbo_busy are being worked on */
+    bool limbo_working;
+    struct histories histories;
+    int64_t *dead; /* offsets of dead letters, ascending */
+    size_t dead_count, dead_cap;
+    int64_t dead_next;     /* dead letters below have been looked at */
+    bool rebuild;          /* a fifo file is damaged: route again from the log */
+    uint32_t operations;   /* being written: a snapshot waits for them */
+    bool dirty;            /* changed since the last snapshot */
+    int64_t keep_from;     /* the state log is needed from here */
+    int64_t snapshot_from; /* the same, of the snapshot written last */
+    uint32_t consumers;
+    uint64_t consumers_made;
+    struct rng rng;
+
+    int64_t delivered, settled, retried, rejected, expired, dropped;
+    struct counter *m_delivered, *m_settled, *m_retried, *m_dead;
+};
+
+/* ---- queue.c; all with the lock unless said ---- */
+int64_t queue_ready(const struct queue *q);
+beck_status queue_push_return(
+    struct queue *q,
+    const struct entry *e); /* memory was reserved when it was taken: cannot fail once reserved */
+beck_status queue_reserve_returns(struct queue *q, size_t more);
+bool queue_pop_next(
+    struct queue *q, struct entry *out,
+    beck_error *err); /* the next to deliver; false: nothing (err.code != 0: a file failed) */
+beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
+void queue_wake(struct queue *q, size_t count);
+/* Moves what is due, expired or past its deadline. Returns whether limbo needs work. */
+bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
+/* When the next thing of that kind happens, as mono time. */
+int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
+beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
+                            const char *why, int64_t delay_ms);
+void queue_work_limbo(struct queue *q); /* without the lock */
+void slot_unlink(struct queue *q, struct slot *s);
+void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
+beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t timestamp_ms,
+                        int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
+                        beck_error *err);
+uint32_t queue_find_source(const struct queue *q, const struct partition *p); /* UINT32_MAX: none */
+beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
+                             uint32_t *index, beck_error *err);
+void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
+void queue_disown(struct queue *q, const struct entry *e); /* memory partitions; without the lock */
+beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
+                              beck_error *err); /* without the lock */
+bool queue_source_is_dead(struct queue *q,
+                          uint32_t source);     /* entries that were put back; without the lock */
+uint64_t queue_tail_seq(const struct queue *q); /* behind everything ready on the lowest level */
+int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
+
+/* ---- queue_bind.c ---- */
+beck_status queue_catch_up_source(struct queue *q, uint32_t source,
+                                  beck_error *err); /* without the lock */
+
+/* Lists the events before what the hook and catching up bring, that only this binding matches. */
+beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *err);
+
+/* ---- queue_state.c: operations; without the lock ---- */
+enum operation { OP_SETTLED = 'S', OP_RETRIED = 'R', OP_REDRIVEN = 'D', OP_DEAD_PURGED = 'P' };
+beck_status state_settled(struct queue *q, const struct entry *entries, size_t count,
+                          beck_error *err);
+beck_status state_retried(struct queue *q, const struct entry *e, int64_t due_ms,
+                          beck_bytes failure, beck_error *err);
+beck_status state_dead(struct queue *q, enum operation op, const int64_t *offsets, size_t count,
+                       beck_error *err);
+
+/* ---- dead.c ---- */
+/* Appends the dead letter and takes the entry out of the queue; without the lock. */
+beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err);
+beck_status dead_add(struct queue *q, int64_t offset); /* with the lock */
+bool dead_remove(struct queue *q, int64_t offset);     /* with the lock */
+/* The event inside of a dead letter, with the queue that it belongs to. False: the record is none.
+ */
+struct dead_parts {
+    beck_bytes queue, reason, history;
+    uint32_t attempts;
+    int64_t died_ms;
+    beck_bytes origin_bus, entry_bus;
+    beck_position origin, entry;
+    char id[300];
+    beck_event event; /* extensions point into `extensions` */
+    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+};
+bool dead_open(const beck_event *stored, struct dead_parts *out);
+
+#endif
