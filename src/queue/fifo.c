@@ -516,6 +516,8 @@ void fifo_clear(struct fifo *f)
     if (f->head_block != f->tail_block)
         free(f->head_block);
     f->head_block = f->tail_block;
+    if (f->poisoned && f->tail_block != NULL) /* what it has in the file may be lost */
+        fifo_block_reuse(f->tail_block, f->tail_block->index, f->tail_block->first);
     become_empty(f);
     f->poisoned = false;
     fifo_trim(f, f->head);
