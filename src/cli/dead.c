@@ -129,7 +129,7 @@ static int list_run(struct call *call)
                                            "TYPE",  "SUBJECT", "WHY",  NULL};
     struct listing l = {.call = call};
     beck_error err;
-    int code = call_open(call, CALL_INSPECT);
+    int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }
@@ -241,7 +241,7 @@ static int show_run(struct call *call)
     struct showing s = {.call = call};
     beck_error err;
     int code = read_offset(call, &s.offset);
-    code = code ? code : call_open(call, CALL_INSPECT);
+    code = code ? code : call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }

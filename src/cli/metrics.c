@@ -11,7 +11,7 @@ static void write_text(void *ctx, const char *text, size_t len)
 static int metrics_run(struct call *call)
 {
     beck_error err;
-    int code = call_open(call, CALL_INSPECT);
+    int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }

@@ -78,7 +78,7 @@ static int list_run(struct call *call)
 {
     struct names names;
     beck_error err;
-    int code = call_open(call, CALL_INSPECT);
+    int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }
@@ -168,7 +168,7 @@ static int show_run(struct call *call)
 {
     beck_queue_info info;
     beck_error err;
-    int code = call_open(call, CALL_INSPECT);
+    int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }
@@ -380,7 +380,7 @@ static int peek_run(struct call *call)
 {
     struct event_printer printer;
     beck_error err;
-    int code = call_open(call, CALL_INSPECT);
+    int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }
