@@ -695,7 +695,7 @@ static void release_held(struct partition *p)
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
     mutex_lock(&p->lock);
-    while (p->writing || p->syncing)
+    while (p->writing)
         cond_wait(&p->changed, &p->lock);
     beck_status status = p->gather->builder.count > 0 ? write_until(p, NULL, err) : BECK_OK;
     if (p->poisoned)
@@ -717,7 +717,6 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     struct segment *active = p->segments[p->segment_count - 1];
     bool dir_dirty = p->dir_dirty;
     p->dir_dirty = false;
-    p->syncing = true;
     active->users++;
     mutex_unlock(&p->lock);
     beck_error why = {0};
@@ -810,6 +809,21 @@ bool partition_add_block(struct partition *p, beck_bytes batch, int64_t base_off
     memcpy(b->data + len, batch.data, batch.len);
     atomic_store_explicit(&b->len, len + batch.len, memory_order_release);
     return true;
+}
+
+void partition_forget_blocks(struct partition *p, int64_t segment)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->block_count; i++) {
+        struct block *b = p->blocks[i];
+        if (segment < 0 || b->segment == segment) {
+            p->memory_bytes -= (int64_t)b->cap;
+            block_release(b);
+        } else {
+            p->blocks[kept++] = b;
+        }
+    }
+    p->block_count = kept;
 }
 
 struct block *partition_find_block(struct partition *p, int64_t segment, int64_t position)

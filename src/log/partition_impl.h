@@ -29,6 +29,12 @@ struct gather {
     struct gather *next_free;
 };
 
+/* A sealed segment, and the offset behind what it may hold. Stays valid with the upkeep. */
+struct sealed {
+    struct segment *segment;
+    int64_t end;
+};
+
 struct partition {
     _Atomic(uint32_t) refs; /* whoever opened it, and cursors */
     const struct env *env;
@@ -60,14 +66,17 @@ struct partition {
 
     struct producers *producers;
     struct dedup *dedup;
-    bool syncing; /* somebody syncs: one at a time */
     bool poisoned, dir_dirty, marked;
     bool syncing;         /* somebody syncs the active segment: nobody rolls, nobody else syncs */
     bool upkeep;          /* somebody maintains: only they take out or replace segments */
     bool has_snapshots;   /* there may be files of producers' snapshots */
     uint32_t watchers;    /* threads in partition_wait */
     int64_t checkpointed; /* recovery point last given out */
-    int64_t cleaned;      /* compaction has seen everything below */
+    int64_t maintained;   /* written, when it was maintained last */
+    /* Of compaction, used with the upkeep only. */
+    int64_t cleaned;          /* it has seen everything below */
+    int64_t tombstone_due_ms; /* when it finds one whose time has come */
+    size_t compact_keys;      /* of one pass; 0: the default. For tests */
 };
 
 /* Keeps a written batch in memory; false: no memory, nothing was kept. With the lock, as the
@@ -86,6 +95,19 @@ void partition_check(const struct partition *p);
 /* Begins a new segment, unless the active one is empty. The lock is held on entry and exit. */
 beck_status partition_roll(struct partition *p, beck_error *err);
 void partition_unref(struct partition *p);
+/* Drops the blocks of one segment (-1: of all) from the tail cache. With the lock. */
+void partition_forget_blocks(struct partition *p, int64_t segment);
+/* The sealed segments that end in (above, limit]; the caller frees *out. With the upkeep, without the
+ * lock. */
+beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t limit,
+                                  struct sealed **out, size_t *count, beck_error *err);
+/* With the upkeep, without the lock. A segment wholly below first: deletes it, or leaves what is
+ * owed of it. */
+beck_status partition_clean_owed(struct partition *p, const struct sealed *sealed,
+                                 const struct partition_owed *owed, beck_error *err);
+/* Compacts the sealed segments that end at or below limit, when it is worth it. */
+beck_status partition_compact(struct partition *p, int64_t limit, const struct partition_owed *owed,
+                              beck_error *err);
 beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
 
 #endif

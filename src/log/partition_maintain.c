@@ -94,28 +94,29 @@ static beck_status seal_rolled(struct partition *p, beck_error *err)
     return BECK_OK;
 }
 
-/* Entries of the active segment, so that an opening finds its way near to the recovery point. They
- * can be missing: it takes longer then. With the lock, which is free during the syncs. */
-static void sync_active_indexes(struct partition *p)
+/* Entries of the active segment, so that an opening finds its way near to the recovery point and
+ * knows the largest timestamp below it. With the lock, which is free during the syncs. */
+static beck_status sync_active_indexes(struct partition *p, beck_error *err)
 {
-    struct segment *s = p->segments[p->segment_count - 1];
-    if (index_flush(s->offsets, NULL) || index_flush(s->times, NULL))
-        return;
     static const char *const suffixes[] = {".index", ".timeindex"};
-    char path[4200];
+    struct segment *s = p->segments[p->segment_count - 1];
     struct file *files[2] = {NULL, NULL};
-    for (int i = 0; i < 2; i++) {
+    beck_status status = index_flush(s->offsets, err);
+    if (!status)
+        status = index_flush(s->times, err);
+    for (int i = 0; i < 2 && !status; i++) {
+        char path[4200];
         segment_path(s, suffixes[i], path, sizeof path);
-        if (vfs_open(p->env->vfs, path, VFS_WRITE, &files[i], NULL))
-            files[i] = NULL;
+        status = vfs_open(p->env->vfs, path, VFS_WRITE, &files[i], err);
     }
     mutex_unlock(&p->lock);
     for (int i = 0; i < 2; i++) {
-        if (files[i])
-            file_sync(files[i], NULL);
+        if (!status)
+            status = file_sync(files[i], err);
         file_close(files[i]);
     }
     mutex_lock(&p->lock);
+    return status;
 }
 
 /* With the upkeep and the lock, which is free during I/O. */
@@ -141,9 +142,10 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
     mutex_lock(&p->lock);
     if (!status)
         status = seal_rolled(p, err);
+    if (!status)
+        status = sync_active_indexes(p, err);
     if (status)
         return status;
-    sync_active_indexes(p);
     bool had_snapshots = p->has_snapshots;
     p->has_snapshots = known > 0;
     p->checkpointed = target;
@@ -178,6 +180,15 @@ beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, i
 
 /* ---- retention ---- */
 
+static void move_first(struct partition *p, int64_t first)
+{
+    if (first <= p->first)
+        return;
+    p->first = first;
+    atomic_store_explicit(&p->first_seen, first, memory_order_release);
+    partition_check(p);
+}
+
 beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_error *err)
 {
     if (offset < 0)
@@ -187,22 +198,165 @@ beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_
     mutex_lock(&p->lock);
     if (offset > p->written)
         offset = p->written;
-    if (offset > p->first) {
-        p->first = offset;
-        atomic_store_explicit(&p->first_seen, offset, memory_order_release);
-        partition_check(p);
-    }
+    move_first(p, offset);
     mutex_unlock(&p->lock);
     return BECK_OK;
+}
+
+beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t limit,
+                                  struct sealed **out, size_t *count, beck_error *err)
+{
+    *out = NULL;
+    *count = 0;
+    mutex_lock(&p->lock);
+    struct sealed *list = malloc((p->segment_count + 1) * sizeof *list);
+    if (!list) {
+        mutex_unlock(&p->lock);
+        return error_set(err, BECK_ENOMEM, "no memory to maintain \"%s\"", p->dir);
+    }
+    for (size_t i = 0; i + 1 < p->segment_count; i++) {
+        int64_t end = p->segments[i + 1]->base_offset;
+        if (end > above && end <= limit)
+            list[(*count)++] = (struct sealed){p->segments[i], end};
+    }
+    mutex_unlock(&p->lock);
+    *out = list;
+    return BECK_OK;
+}
+
+/* Sizes of segments that nobody has opened yet. With the upkeep and the lock, which is let go of
+ * between two of them. */
+static beck_status learn_sizes(struct partition *p, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i + 1 < p->segment_count && !status; i++) {
+        struct segment *s = p->segments[i];
+        if (atomic_load(&s->size) > 0)
+            continue;
+        status = segment_use(s, err);
+        if (!status)
+            segment_unuse(s);
+        mutex_unlock(&p->lock);
+        mutex_lock(&p->lock);
+    }
+    return status;
+}
+
+/* Whether all of it is older than retention_ms. Segments without timestamps do not age. */
+static bool is_old(const struct partition *p, struct segment *s, int64_t now_ms)
+{
+    int64_t newest;
+    return p->options.bus.retention_ms > 0 && segment_max_timestamp(s, &newest, NULL) == BECK_OK &&
+           newest >= 0 && newest < now_ms - p->options.bus.retention_ms;
+}
+
+/* An active segment of which nothing is to be kept is rolled, so that it can go. With the lock. */
+static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error *err)
+{
+    struct segment *active = p->segments[p->segment_count - 1];
+    if (atomic_load(&active->size) == 0)
+        return BECK_OK;
+    if (p->first < p->written && !is_old(p, active, now_ms))
+        return BECK_OK;
+    return partition_roll(p, err);
+}
+
+/* Moves first behind what is too old or too much, whole segments at a time. By size as Kafka: never
+ * leaves less than retention_bytes. With the upkeep and the lock. */
+static beck_status retire(struct partition *p, int64_t now_ms, beck_error *err)
+{
+    for (size_t i = 0; i + 1 < p->segment_count; i++) {
+        int64_t end = p->segments[i + 1]->base_offset;
+        if (end <= p->first)
+            continue;
+        if (!is_old(p, p->segments[i], now_ms))
+            break;
+        move_first(p, end);
+    }
+    if (p->options.bus.retention_bytes <= 0)
+        return BECK_OK;
+    beck_status status = learn_sizes(p, err);
+    int64_t total = 0;
+    for (size_t i = 0; i < p->segment_count; i++)
+        if (i + 1 == p->segment_count || p->segments[i + 1]->base_offset > p->first)
+            total += atomic_load(&p->segments[i]->size);
+    for (size_t i = 0; i + 1 < p->segment_count && !status; i++) {
+        int64_t end = p->segments[i + 1]->base_offset, size = atomic_load(&p->segments[i]->size);
+        if (end <= p->first)
+            continue;
+        if (total - size < p->options.bus.retention_bytes)
+            break;
+        total -= size;
+        move_first(p, end);
+    }
+    return status;
+}
+
+/* ---- once in a while ---- */
+
+/* With the lock. */
+static void drop_idle(struct partition *p, int64_t now_ms)
+{
+    producers_expire(p->producers, now_ms - PRODUCER_EXPIRY_MS);
+    int64_t offset;
+    /* Looking for anything forgets what is too old. */
+    if (p->dedup)
+        dedup_find(p->dedup, bytes_of(NULL, 0), bytes_of(NULL, 0), now_ms, &offset);
+    if (p->maintained == p->written && !p->writing && !p->options.memory) {
+        partition_forget_blocks(p, -1);
+        buf_release(&p->scratch);
+        codec_release(&p->codec);
+    }
+    p->maintained = p->written;
+}
+
+/* Deletes what lies below first, and compacts. With the upkeep, without the lock. Goes on after
+ * errors, and gives the first. */
+static beck_status clean(struct partition *p, int64_t limit, const struct partition_owed *owed,
+                         beck_error *err)
+{
+    struct sealed *list;
+    size_t count;
+    int64_t first = partition_first(p);
+    beck_status result =
+        partition_list_sealed(p, -1, first < limit ? first : limit, &list, &count, err);
+    for (size_t i = 0; i < count; i++) {
+        beck_error why = {0};
+        beck_status status = partition_clean_owed(p, &list[i], owed, &why);
+        if (status && !result)
+            result = error_set(err, status, "%s", why.text);
+    }
+    free(list);
+    if (p->options.bus.compact) {
+        beck_error why = {0};
+        beck_status status = partition_compact(p, limit, owed, &why);
+        if (status && !result)
+            result = error_set(err, status, "%s", why.text);
+    }
+    return result;
 }
 
 beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,
                                beck_error *err)
 {
-    (void)owed;
-    (void)err;
+    beck_status status = BECK_OK;
     upkeep_begin(p);
-    producers_expire(p->producers, clock_wall_ms(p->env->clock) - PRODUCER_EXPIRY_MS);
+    int64_t now_ms = clock_wall_ms(p->env->clock);
+    drop_idle(p, now_ms);
+    if (!p->options.memory && !p->env->read_only && !p->poisoned) {
+        beck_error why = {0};
+        beck_status rolled = roll_finished(p, now_ms, &why);
+        status = retire(p, now_ms, err);
+        if (rolled && !status)
+            status = error_set(err, rolled, "%s", why.text);
+        /* Producers are known from the log behind the recovery point: it must still be there. */
+        int64_t limit = producers_count(p->producers) > 0 ? p->checkpointed : INT64_MAX;
+        mutex_unlock(&p->lock);
+        beck_status cleaned = clean(p, limit, owed, &why);
+        if (cleaned && !status)
+            status = error_set(err, cleaned, "%s", why.text);
+        mutex_lock(&p->lock);
+    }
     upkeep_end(p);
-    return BECK_OK;
+    return status;
 }

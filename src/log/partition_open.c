@@ -132,22 +132,29 @@ static beck_status list_directory(struct partition *p, struct listing *l, beck_e
 
 /* ---- recovery ---- */
 
+struct recovery {
+    struct partition *p;
+    int64_t from; /* the producers' state is that of all below */
+};
+
 static int recovered_batch(void *ctx, const struct batch_header *h, const uint8_t *batch)
 {
-    struct partition *p = ctx;
+    struct recovery *r = ctx;
     (void)batch;
-    return h->producer_id >= 0 ? producers_update(p->producers, h) : 0;
+    bool counts = h->producer_id >= 0 && h->base_offset >= r->from;
+    return counts ? producers_update(r->p->producers, h) : 0;
 }
 
-/* Loads the newest snapshot that reads well, and drops those behind the end. *from: what it covers,
- * or -1. */
-static void load_snapshot(struct partition *p, const struct listing *l, int64_t *from)
+/* Loads the newest snapshot at or below the recovery point that reads well; one behind it may know
+ * of batches that were lost since. *from: what it covers, or -1: no producer was known there. */
+static void load_snapshot(struct partition *p, const struct listing *l, int64_t recovery_point,
+                          int64_t *from)
 {
     *from = -1;
     for (;;) {
         int64_t best = -1;
         for (size_t i = 0; i < l->snapshot_count; i++)
-            if (l->snapshots[i] > best)
+            if (l->snapshots[i] > best && l->snapshots[i] <= recovery_point)
                 best = l->snapshots[i];
         if (best < 0)
             return;
@@ -171,30 +178,16 @@ static void load_snapshot(struct partition *p, const struct listing *l, int64_t 
     }
 }
 
-/* Where a segment's scan begins, so that everything from `offset` on is read. */
-static beck_status scan_start(struct segment *s, int64_t offset, int64_t *position, beck_error *err)
-{
-    *position = 0;
-    if (offset <= s->base_offset)
-        return BECK_OK;
-    beck_error why;
-    int64_t size = atomic_load(&s->size);
-    if (index_check(s->offsets, size, &why) || index_check(s->times, size, &why)) {
-        env_report(s->env, BECK_ECORRUPT, "%s; the index is rebuilt from the log", why.text);
-        return BECK_OK;
-    }
-    return segment_seek_offset(s, offset, position, err);
-}
-
 static beck_status recover(struct partition *p, struct listing *l, int64_t recovery_point,
                            beck_error *err)
 {
     int64_t from;
-    load_snapshot(p, l, &from);
-    if (from < 0 || from > recovery_point)
+    load_snapshot(p, l, recovery_point, &from);
+    if (from < 0)
         from = recovery_point;
     if (from < p->segments[0]->base_offset)
         from = p->segments[0]->base_offset;
+    struct recovery r = {p, from};
     ptrdiff_t first = partition_find_segment(p, from);
     for (size_t i = (size_t)first; i < p->segment_count; i++) {
         struct segment *s = p->segments[i];
@@ -202,10 +195,11 @@ static beck_status recover(struct partition *p, struct listing *l, int64_t recov
         beck_status status = segment_use(s, err);
         if (status)
             return status;
-        int64_t position;
-        status = scan_start(s, from, &position, err);
+        int64_t position = 0;
+        if (from > s->base_offset)
+            status = segment_seek_offset(s, from, &position, err);
         if (!status)
-            status = segment_recover(s, position, recovery_point, last, recovered_batch, p, err);
+            status = segment_recover(s, position, recovery_point, last, recovered_batch, &r, err);
         if (!status && !last && s->next_offset > p->segments[i + 1]->base_offset)
             status = error_set(err, BECK_ECORRUPT,
                                "segments %lld and %lld of \"%s\" overlap; restore the directory "
@@ -296,6 +290,23 @@ static beck_status make_directory(struct partition *p, beck_error *err)
     return status;
 }
 
+/* A crash while a segment was being replaced leaves it without indexes. When they cannot be made,
+ * searching takes longer, and that is all. */
+static void make_missing_indexes(struct partition *p)
+{
+    for (size_t i = 0; i + 1 < p->segment_count; i++) {
+        struct segment *s = p->segments[i];
+        beck_error why;
+        if (s->checked || !segment_lacks_index(s) || segment_use(s, NULL))
+            continue;
+        beck_status status = segment_reindex(s, &why);
+        if (status)
+            env_report(p->env, status, "the indexes of segment %lld of \"%s\" cannot be made: %s",
+                       (long long)s->base_offset, p->dir, why.text);
+        segment_unuse(s);
+    }
+}
+
 static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_t log_start,
                              beck_error *err)
 {
@@ -327,11 +338,17 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     p->first = p->segments[0]->base_offset;
     if (log_start > p->first)
         p->first = log_start < p->next ? log_start : p->next;
-    /* What recovery kept may not have been on the device yet: it counts as synced from now on. */
-    atomic_store(&active->dirty, true);
     if (p->env->read_only)
         return BECK_OK;
-    return segment_sync(active, err);
+    /* What recovery kept may not have been on the device yet, and the names of segments neither: it
+     * counts as synced from now on. */
+    atomic_store(&active->dirty, true);
+    status = segment_sync(active, err);
+    if (!status)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    p->dir_dirty = status != BECK_OK;
+    make_missing_indexes(p);
+    return status;
 }
 
 static void free_all(struct partition *p)
@@ -374,6 +391,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     atomic_init(&p->refs, 1);
     p->env = env;
     p->options = *options;
+    p->tombstone_due_ms = INT64_MAX;
     mutex_init(&p->lock);
     cond_init(&p->changed);
     codec_init(&p->codec);
@@ -493,9 +511,7 @@ static beck_status time_start(struct partition *p, int64_t time_ms, int64_t *fro
         status = segment_use(s, err);
         if (status)
             break;
-        int32_t relative = 0;
-        status = index_lookup_time(s->times, time_ms, &relative, err);
-        *from = s->base_offset + relative;
+        status = segment_time_offset(s, time_ms, from, err);
         segment_unuse(s);
         break;
     }

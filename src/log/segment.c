@@ -28,6 +28,7 @@ beck_status segment_know(const struct env *env, char *dir, int64_t base_offset,
     s->base_offset = s->next_offset = base_offset;
     s->max_timestamp_ms = -1;
     s->created_ms = -1;
+    s->events = -1;
     *out = s;
     return BECK_OK;
 }
@@ -189,9 +190,7 @@ beck_status segment_read(struct segment *s, void *data, size_t len, int64_t posi
     return file_read(s->file, data, len, position, got, err);
 }
 
-/* Before an index is searched for the first time. A wrong one is made again; one that cannot be is
- * passed over. */
-static void check_indexes(struct segment *s)
+void segment_check(struct segment *s)
 {
     beck_error why;
     int64_t size = atomic_load(&s->size);
@@ -215,7 +214,7 @@ beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *posi
                                 beck_error *err)
 {
     int32_t found = 0;
-    check_indexes(s);
+    segment_check(s);
     if (offset > s->base_offset) {
         int64_t relative = offset - s->base_offset;
         beck_status status = index_lookup_offset(
@@ -227,15 +226,15 @@ beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *posi
     return BECK_OK;
 }
 
-beck_status segment_seek_time(struct segment *s, int64_t time_ms, int64_t *position,
-                              beck_error *err)
+beck_status segment_time_offset(struct segment *s, int64_t time_ms, int64_t *offset,
+                                beck_error *err)
 {
     int32_t relative = 0;
-    check_indexes(s);
+    segment_check(s);
     beck_status status = index_lookup_time(s->times, time_ms, &relative, err);
-    if (status)
-        return status;
-    return segment_seek_offset(s, s->base_offset + relative, position, err);
+    if (!status)
+        *offset = s->base_offset + relative;
+    return status;
 }
 
 beck_status segment_seal(struct segment *s, beck_error *err)

@@ -28,6 +28,7 @@ struct segment {
     int64_t max_timestamp_offset;
     int64_t created_ms;  /* first batch's timestamp, for rolling by time; -1 when empty */
     int64_t since_index; /* bytes appended since the last index entry */
+    int64_t events;      /* in a sealed segment; -1: not known */
     struct file *file;   /* NULL: closed */
     struct index *offsets, *times;
     uint32_t users;
@@ -61,11 +62,14 @@ beck_status segment_sync(struct segment *s, beck_error *err);
 /* Reads at most len bytes at a position below size. */
 beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
                          beck_error *err);
-/* Where to begin scanning for an offset, or for a time: the position of a batch at or before it. */
+/* Where to begin scanning for an offset: the position of a batch at or before it. */
 beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *position,
                                 beck_error *err);
-beck_status segment_seek_time(struct segment *s, int64_t time_ms, int64_t *position,
-                              beck_error *err);
+/* An offset at or before the first record of that time. */
+beck_status segment_time_offset(struct segment *s, int64_t time_ms, int64_t *offset,
+                                beck_error *err);
+/* Looks at the indexes, if nobody has yet: wrong ones are made again. Searches do it by themselves. */
+void segment_check(struct segment *s);
 /* Last entries of both indexes, flushed and synced, as Kafka does when a segment is rolled or
  * closed. */
 beck_status segment_seal(struct segment *s, beck_error *err);

@@ -69,8 +69,7 @@ beck_status segment_clean_begin(const struct segment *old, struct segment **copy
         return status;
     s->checked = true;
     segment_path(s, ".log.cleaned", path, sizeof path);
-    status =
-        vfs_open(s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &s->file, err);
+    status = vfs_open(s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &s->file, err);
     if (!status)
         status = open_cleaned(s, &s->offsets, &s->times, err);
     if (status) {

@@ -1,0 +1,531 @@
+/*
+ * Rewriting sealed segments: what is owed of those that retention took, and compaction.
+ *
+ * A segment is read once to see whether anything goes, and only then copied without it. Offsets
+ * stay: a batch of which everything is kept is copied as it is, another keeps its header (base
+ * offset, last offset delta, producer, codec) and the bytes of the records that are kept. Readers
+ * go on in the old file; the copy takes its place in the array.
+ *
+ * Compaction, per record of a sealed segment, with a map from key to the newest offset of it:
+ *
+ *   no key, of a transaction, control batch        kept
+ *   its key has a newer event in the map           dropped, or kept when it is owed
+ *   the newest, with data                          kept
+ *   the newest, without data (a tombstone)         dropped once it is a day old, unless an older
+ *                                                  event of its key was kept
+ *
+ * The map holds a limited number of keys, so it may reach only a part of the way: what lies behind
+ * it waits for the next pass. Segments are rewritten in order, so whatever a tombstone hides goes
+ * before it, also when a pass ends early.
+ */
+#include "log/offset_map.h"
+#include "log/partition_impl.h"
+#include "log/window.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define MAP_KEYS 1000000
+#define TOMBSTONE_MS 86400000LL
+#define DECOMPRESSED_MAX (256u << 20)
+
+struct cleaner {
+    struct partition *p;
+    const struct partition_owed *owed;
+    struct offset_map *map; /* NULL: only what is owed is kept */
+    int64_t first;          /* below it only what is owed is kept */
+    int64_t now_ms;
+    int64_t tombstone_due_ms; /* when the first tombstone that was kept can go */
+    struct codec codec;
+    struct buf unpacked, records, batch;
+    int64_t kept, dropped; /* records of the segment at hand */
+};
+
+static void cleaner_init(struct cleaner *c, struct partition *p, const struct partition_owed *owed,
+                         struct offset_map *map)
+{
+    *c = (struct cleaner){.p = p, .owed = owed, .map = map, .tombstone_due_ms = INT64_MAX};
+    c->first = partition_first(p);
+    c->now_ms = clock_wall_ms(p->env->clock);
+    codec_init(&c->codec);
+    buf_init(&c->unpacked, DECOMPRESSED_MAX);
+    buf_init(&c->records, DECOMPRESSED_MAX);
+    buf_init(&c->batch, DECOMPRESSED_MAX + (DECOMPRESSED_MAX >> 2));
+}
+
+static void cleaner_release(struct cleaner *c)
+{
+    codec_release(&c->codec);
+    buf_release(&c->unpacked);
+    buf_release(&c->records);
+    buf_release(&c->batch);
+}
+
+/* ---- which records are kept ---- */
+
+struct peeked {
+    int64_t offset, timestamp_ms;
+    beck_bytes key, whole;
+    bool value_is_null;
+};
+
+static bool is_owed(const struct cleaner *c, int64_t offset)
+{
+    return c->owed && c->owed->owed(c->owed->ctx, offset);
+}
+
+/* A tombstone that is the newest of its key as far as the map goes. */
+static bool keeps_tombstone(struct cleaner *c, const struct offset_entry *e, const struct peeked *r)
+{
+    int64_t due;
+    if (__builtin_add_overflow(r->timestamp_ms, TOMBSTONE_MS, &due))
+        due = INT64_MAX;
+    bool in_map = e && e->offset == r->offset;
+    if (in_map && due < c->now_ms && !e->held && !is_owed(c, r->offset))
+        return false;
+    /* What keeps it although its time has come may be gone in a day. */
+    if (in_map && due < c->now_ms)
+        due = c->now_ms + TOMBSTONE_MS;
+    if (due < c->tombstone_due_ms)
+        c->tombstone_due_ms = due;
+    return true;
+}
+
+static bool keeps(struct cleaner *c, const struct batch_header *h, const struct peeked *r)
+{
+    if (!c->map || r->offset < c->first)
+        return is_owed(c, r->offset);
+    if (!r->key.data)
+        return true;
+    struct offset_entry *e = offset_map_find(c->map, r->key);
+    if (e && e->offset > r->offset) {
+        bool kept = (h->attributes & BATCH_TRANSACTIONAL) || is_owed(c, r->offset);
+        e->held |= kept;
+        return kept;
+    }
+    if (h->attributes & BATCH_TRANSACTIONAL)
+        return true;
+    return !r->value_is_null || keeps_tombstone(c, e, r);
+}
+
+/* ---- batches ---- */
+
+static beck_status next_peeked(struct batch_records *r, struct peeked *out, beck_error *err)
+{
+    const struct batch_header *h = &r->header;
+    beck_status status =
+        record_peek(r->records, &r->at, h->base_offset, h->base_timestamp_ms, &out->offset,
+                    &out->timestamp_ms, &out->key, &out->value_is_null, &out->whole, err);
+    if (h->attributes & BATCH_LOG_APPEND_TIME)
+        out->timestamp_ms = h->max_timestamp_ms;
+    return status;
+}
+
+/* The batch with the records that were gathered. */
+static beck_status rebuild(struct cleaner *c, const struct batch_header *old, int32_t count,
+                           int64_t max_timestamp_ms, beck_bytes *out, beck_error *err)
+{
+    struct batch_header h = *old;
+    beck_codec kind = (beck_codec)(h.attributes & BATCH_CODEC_MASK);
+    buf_clear(&c->batch);
+    beck_status status = buf_reserve(&c->batch, BATCH_HEADER);
+    if (!status) {
+        c->batch.len = BATCH_HEADER;
+        status = kind == BECK_CODEC_NONE
+                     ? buf_append(&c->batch, c->records.data, c->records.len)
+                     : codec_compress(&c->codec, kind, buf_bytes(&c->records), &c->batch, err);
+    }
+    if (status)
+        return error_set(err, status, "no memory to rewrite a batch of %zu bytes", c->records.len);
+    h.length = (int32_t)(c->batch.len - BATCH_LENGTH_PREFIX);
+    h.count = count;
+    if (!(h.attributes & BATCH_LOG_APPEND_TIME))
+        h.max_timestamp_ms = max_timestamp_ms;
+    batch_header_write(c->batch.data, &h);
+    batch_seal(c->batch.data, c->batch.len);
+    *out = buf_bytes(&c->batch);
+    return BECK_OK;
+}
+
+/* What is left of a batch: *out, empty when nothing is. Counts. */
+static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, beck_bytes batch,
+                               bool copy, beck_bytes *out, beck_error *err)
+{
+    *out = bytes_of(NULL, 0);
+    if (h->attributes & BATCH_CONTROL) {
+        bool kept = c->map != NULL;
+        *(kept ? &c->kept : &c->dropped) += 1;
+        if (kept)
+            *out = batch;
+        return BECK_OK;
+    }
+    struct batch_records r;
+    beck_status status = batch_records_open(&r, batch, &c->codec, &c->unpacked, err);
+    int32_t count = 0;
+    int64_t max_timestamp_ms = -1;
+    buf_clear(&c->records);
+    for (int32_t i = 0; i < h->count && !status; i++) {
+        struct peeked record;
+        status = next_peeked(&r, &record, err);
+        if (status || !keeps(c, h, &record))
+            continue;
+        count++;
+        if (record.timestamp_ms > max_timestamp_ms)
+            max_timestamp_ms = record.timestamp_ms;
+        if (copy && buf_append(&c->records, record.whole.data, record.whole.len))
+            status = error_set(err, BECK_ENOMEM, "no memory to rewrite a batch");
+    }
+    if (status)
+        return status;
+    c->kept += count;
+    c->dropped += h->count - count;
+    if (count == h->count && count > 0)
+        *out = batch;
+    else if (count > 0 && copy)
+        return rebuild(c, h, count, max_timestamp_ms, out, err);
+    return BECK_OK;
+}
+
+/* ---- segments ---- */
+
+/* Each whole batch of a segment that is in use. Without the lock. */
+static beck_status each_batch(const struct segment *s,
+                              beck_status (*each)(void *ctx, const struct batch_header *h,
+                                                  beck_bytes batch, beck_error *err),
+                              void *ctx, beck_error *err)
+{
+    struct window w;
+    int64_t position = 0, next = s->base_offset;
+    beck_status status = BECK_OK;
+    window_init(&w, s->file, atomic_load(&s->size));
+    while (position < w.size && !status) {
+        struct batch_header h;
+        bool valid;
+        beck_error why = {0};
+        status = window_batch(&w, position, next, &h, &valid, &why, err);
+        if (!status && !valid)
+            status = BECK_ECORRUPT;
+        if (!status) {
+            beck_bytes batch = bytes_of(window_at(&w, position), batch_size(&h));
+            status = each(ctx, &h, batch, &why);
+            next = batch_last_offset(&h) + 1;
+        }
+        if (status == BECK_ECORRUPT)
+            error_set(err, status,
+                      "\"%s/%020lld.log\" is damaged at byte %lld: %s; nothing is removed from it: "
+                      "run beck verify, and restore the file from a backup",
+                      s->dir, (long long)s->base_offset, (long long)position, why.text);
+        else if (status && why.text[0])
+            error_set(err, status, "%s", why.text);
+        if (!status)
+            position += (int64_t)batch_size(&h);
+    }
+    window_release(&w);
+    return status;
+}
+
+struct copying {
+    struct cleaner *c;
+    struct segment *copy; /* NULL: only count */
+};
+
+static beck_status copy_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
+                              beck_error *err)
+{
+    struct copying *copying = ctx;
+    beck_bytes left;
+    beck_status status = clean_batch(copying->c, h, batch, copying->copy != NULL, &left, err);
+    if (status || !copying->copy || left.len == 0)
+        return status;
+    struct batch_header written;
+    status = batch_header_read(left.data, &written, err);
+    if (!status)
+        status = segment_write(copying->copy, left, err);
+    if (!status)
+        segment_note(copying->copy, &written);
+    return status;
+}
+
+static size_t index_of(const struct partition *p, const struct segment *s)
+{
+    size_t i = 0;
+    while (p->segments[i] != s)
+        i++;
+    assert(i + 1 < p->segment_count);
+    return i;
+}
+
+/* The files go; who reads them goes on. With the upkeep; the segment is in use by the caller, and
+ * is not any more. */
+static beck_status remove_segment(struct partition *p, struct segment *s, beck_error *err)
+{
+    mutex_lock(&p->lock);
+    size_t i = index_of(p, s);
+    p->segment_count--;
+    memmove(p->segments + i, p->segments + i + 1,
+            (p->segment_count - i) * sizeof(struct segment *));
+    partition_forget_blocks(p, s->base_offset);
+    mutex_unlock(&p->lock);
+    beck_status status = segment_unlink(s, err);
+    mutex_lock(&p->lock);
+    segment_forget(s);
+    segment_unuse(s);
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+/* The copy takes the place of the old one. As remove_segment. */
+static beck_status replace_segment(struct partition *p, struct segment *old, struct segment *copy,
+                                   beck_error *err)
+{
+    bool replaced;
+    beck_status status = segment_clean_finish(copy, &replaced, err);
+    if (!replaced) {
+        segment_clean_abort(copy);
+        mutex_lock(&p->lock);
+        segment_unuse(old);
+        mutex_unlock(&p->lock);
+        return status;
+    }
+    mutex_lock(&p->lock);
+    p->segments[index_of(p, old)] = copy;
+    partition_forget_blocks(p, old->base_offset);
+    segment_unuse(copy);
+    segment_forget(old);
+    segment_unuse(old);
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+static beck_status use_segment(struct partition *p, struct segment *s, beck_error *err)
+{
+    mutex_lock(&p->lock);
+    beck_status status = segment_use(s, err);
+    /* So that no reader makes the indexes anew while they are being replaced. */
+    if (!status)
+        segment_check(s);
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+static void unuse_segment(struct partition *p, struct segment *s)
+{
+    mutex_lock(&p->lock);
+    segment_unuse(s);
+    mutex_unlock(&p->lock);
+}
+
+static beck_status copy_segment(struct cleaner *c, struct segment *old, beck_error *err)
+{
+    struct copying copying = {c, NULL};
+    int64_t kept;
+    beck_status status = segment_clean_begin(old, &copying.copy, err);
+    if (!status) {
+        c->kept = c->dropped = 0;
+        status = each_batch(old, copy_batch, &copying, err);
+        if (status)
+            segment_clean_abort(copying.copy);
+    }
+    if (status) {
+        unuse_segment(c->p, old);
+        return status;
+    }
+    kept = c->kept;
+    if (kept == 0) {
+        segment_clean_abort(copying.copy);
+        return remove_segment(c->p, old, err);
+    }
+    copying.copy->events = kept;
+    return replace_segment(c->p, old, copying.copy, err);
+}
+
+/* Drops from one segment what is not to be kept. */
+static beck_status clean_segment(struct cleaner *c, const struct sealed *sealed, beck_error *err)
+{
+    struct segment *s = sealed->segment;
+    struct copying counting = {c, NULL};
+    beck_status status = use_segment(c->p, s, err);
+    if (status)
+        return status;
+    if (c->owed && c->owed->begin)
+        c->owed->begin(c->owed->ctx, c->p, s->base_offset, sealed->end);
+    c->kept = c->dropped = 0;
+    status = each_batch(s, copy_batch, &counting, err);
+    if (!status)
+        s->events = c->kept + c->dropped;
+    if (!status && c->dropped > 0)
+        return copy_segment(c, s, err);
+    unuse_segment(c->p, s);
+    return status;
+}
+
+/* ---- what is owed of a segment that retention took ---- */
+
+static beck_status count_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
+                               beck_error *err)
+{
+    (void)batch;
+    (void)err;
+    *(int64_t *)ctx += h->count;
+    return BECK_OK;
+}
+
+beck_status partition_clean_owed(struct partition *p, const struct sealed *sealed,
+                                 const struct partition_owed *owed, beck_error *err)
+{
+    struct segment *s = sealed->segment;
+    int64_t count = 0;
+    if (owed) {
+        if (owed->begin)
+            owed->begin(owed->ctx, p, s->base_offset, sealed->end);
+        for (int64_t offset = s->base_offset; offset < sealed->end; offset++)
+            count += owed->owed(owed->ctx, offset);
+    }
+    beck_status status = use_segment(p, s, err);
+    if (status)
+        return status;
+    if (count == 0)
+        return remove_segment(p, s, err);
+    if (s->events < 0) {
+        int64_t events = 0;
+        status = each_batch(s, count_batch, &events, err);
+        if (!status)
+            s->events = events;
+    }
+    if (status || count * 2 > s->events) {
+        unuse_segment(p, s);
+        return status;
+    }
+    struct cleaner c;
+    cleaner_init(&c, p, owed, NULL);
+    status = copy_segment(&c, s, err);
+    cleaner_release(&c);
+    return status;
+}
+
+/* ---- compaction ---- */
+
+struct mapping {
+    struct cleaner *c;
+    int64_t from;
+    int64_t end; /* the map knows everything below; INT64_MAX: all that it was shown */
+};
+
+static beck_status map_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
+                             beck_error *err)
+{
+    struct mapping *m = ctx;
+    if (m->end != INT64_MAX || batch_last_offset(h) < m->from ||
+        (h->attributes & (BATCH_CONTROL | BATCH_TRANSACTIONAL)))
+        return BECK_OK;
+    struct batch_records r;
+    beck_status status = batch_records_open(&r, batch, &m->c->codec, &m->c->unpacked, err);
+    for (int32_t i = 0; i < h->count && !status; i++) {
+        struct peeked record;
+        status = next_peeked(&r, &record, err);
+        if (status || record.offset < m->from || !record.key.data)
+            continue;
+        status = offset_map_put(m->c->map, record.key, record.offset);
+        if (status == BECK_ELIMIT) {
+            m->end = record.offset;
+            return BECK_OK;
+        }
+        if (status)
+            error_set(err, status, "no memory to compact \"%s\"", m->c->p->dir);
+    }
+    return status;
+}
+
+/* Fills the map from `from` on; *end: how far it reaches. */
+static beck_status fill_map(struct cleaner *c, const struct sealed *list, size_t count,
+                            int64_t from, int64_t *end, beck_error *err)
+{
+    struct mapping m = {c, from, INT64_MAX};
+    beck_status status = BECK_OK;
+    offset_map_clear(c->map);
+    for (size_t i = 0; i < count && !status && m.end == INT64_MAX; i++) {
+        if (list[i].end <= from)
+            continue;
+        status = use_segment(c->p, list[i].segment, err);
+        if (status)
+            break;
+        status = each_batch(list[i].segment, map_batch, &m, err);
+        unuse_segment(c->p, list[i].segment);
+    }
+    *end = m.end == INT64_MAX ? list[count - 1].end : m.end;
+    return status;
+}
+
+/* What lies at and behind first: sealed segments as they are now. */
+static beck_status list_again(struct partition *p, int64_t limit, struct sealed **list,
+                              size_t *count, beck_error *err)
+{
+    free(*list);
+    *list = NULL;
+    return partition_list_sealed(p, partition_first(p), limit, list, count, err);
+}
+
+static beck_status compact_passes(struct cleaner *c, int64_t limit, int64_t from,
+                                  struct sealed **list, size_t *count, beck_error *err)
+{
+    struct partition *p = c->p;
+    beck_status status = BECK_OK;
+    for (;;) {
+        int64_t end;
+        status = fill_map(c, *list, *count, from, &end, err);
+        for (size_t i = 0; i < *count && !status && (*list)[i].segment->base_offset < end; i++)
+            status = clean_segment(c, &(*list)[i], err);
+        if (status)
+            return status;
+        bool all = end == (*list)[*count - 1].end;
+        p->cleaned = from = end;
+        if (all)
+            return BECK_OK;
+        /* Segments have been replaced. */
+        status = list_again(p, limit, list, count, err);
+        if (status || *count == 0)
+            return status;
+    }
+}
+
+/* Worth it as Kafka sees it: half of what would be read is new, or a tombstone's time has come. */
+static bool worth_it(const struct partition *p, const struct sealed *list, size_t count,
+                     int64_t now_ms, bool *from_start)
+{
+    int64_t dirty = 0, all = 0;
+    for (size_t i = 0; i < count; i++) {
+        int64_t size = atomic_load(&list[i].segment->size);
+        all += size;
+        if (list[i].end > p->cleaned)
+            dirty += size;
+    }
+    *from_start = p->tombstone_due_ms < now_ms;
+    return *from_start || (dirty > 0 && dirty * 2 >= all);
+}
+
+beck_status partition_compact(struct partition *p, int64_t limit, const struct partition_owed *owed,
+                              beck_error *err)
+{
+    struct sealed *list = NULL;
+    size_t count;
+    bool from_start;
+    beck_status status = partition_list_sealed(p, partition_first(p), limit, &list, &count, err);
+    if (status || count == 0 ||
+        !worth_it(p, list, count, clock_wall_ms(p->env->clock), &from_start)) {
+        free(list);
+        return status;
+    }
+    struct cleaner c;
+    struct offset_map map;
+    offset_map_init(&map, p->compact_keys ? p->compact_keys : MAP_KEYS);
+    cleaner_init(&c, p, owed, &map);
+    int64_t from = from_start ? 0 : p->cleaned;
+    status = compact_passes(&c, limit, from, &list, &count, err);
+    /* After a failure the old time stands, so that it is tried again. */
+    if (!status)
+        p->tombstone_due_ms = c.tombstone_due_ms;
+    cleaner_release(&c);
+    offset_map_release(&map);
+    free(list);
+    return status;
+}
