@@ -4,6 +4,7 @@
  * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
  * never two of one line:
  *
+ *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
  *   partition.lock         offsets, pending appends, segment list
  *   queue.lock             everything of one queue

@@ -146,7 +146,8 @@ static beck_status compose(struct queue *q, const struct limbo *l, const beck_ev
     mutex_lock(&q->lock);
     histories_write(&q->histories, l->entry.where, &recent);
     mutex_unlock(&q->lock);
-    if (l->why[0]) {
+    bool delivered = strcmp(l->reason, "rejected") == 0 || strcmp(l->reason, "attempts") == 0;
+    if (l->why[0] || delivered) {
         if (recent.len)
             buf_append_byte(&recent, ',');
         history_format(&recent, entry_attempts(&l->entry), now_ms, l->why);

@@ -737,10 +737,11 @@ static beck_status resolve(struct queue *q, const struct limbo *l, beck_error *e
     if (!l->reason && !last)
         return try_again(q, l, err);
     struct limbo dying = *l;
-    if (last) {
+    if (last)
         dying.reason = "attempts";
+    /* A delivery that failed counts; an event that was never delivered has none. */
+    if (last || strcmp(l->reason, "rejected") == 0)
         dying.entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
-    }
     return dead_bury(q, &dying, err);
 }
 
@@ -847,7 +848,8 @@ static beck_status peek_entries(struct queue *q, struct entry *out, size_t max, 
     struct entry *heap = malloc((cap ? cap : 1) * sizeof *heap);
     if (!heap)
         return error_set(err, BECK_ENOMEM, "no memory to look at queue \"%s\"", q->name);
-    memcpy(heap, q->returns, cap * sizeof *heap);
+    if (cap > 0)
+        memcpy(heap, q->returns, cap * sizeof *heap);
     /* Only a copy of the queue's heap is taken apart. */
     struct queue copy = {.returns = heap, .return_count = cap, .return_cap = cap};
     beck_status status = BECK_OK;

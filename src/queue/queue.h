@@ -55,6 +55,8 @@ const char *queue_name(const struct queue *q);
 /* Consumers get BECK_ECLOSED from now on, files are removed; memory goes with the last reference.
  * Its bindings have been removed. */
 void queue_delete(struct queue *q);
+/* Lets go of all that the queue holds, without a word in the log: before queue_delete. */
+void queue_purge_memory(struct queue *q);
 
 /* ---- bindings. admin_lock is held by the caller for all of these ---- */
 
@@ -129,8 +131,10 @@ beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_er
 
 /* ---- workers ---- */
 
-beck_status workers_start(struct queue *q, beck_worker_fn fn, void *ctx,
+/* owner: given back by workers_owner. */
+beck_status workers_start(beck *owner, struct queue *q, beck_worker_fn fn, void *ctx,
                           const beck_worker_options *options, beck_workers **out, beck_error *err);
 void workers_stop(beck_workers *w);
+beck *workers_owner(const beck_workers *w);
 
 #endif

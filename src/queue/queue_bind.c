@@ -474,7 +474,7 @@ static void collect_for_disowning(struct queue *q, struct disown_all *d)
     schedule_each(q->delayed, collect_scheduled, d, NULL);
 }
 
-beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err)
+static int64_t drop_everything(struct queue *q)
 {
     struct disown_all d = {.q = q};
     mutex_lock(&q->lock);
@@ -488,6 +488,17 @@ beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err)
     for (size_t i = 0; i < d.count; i++)
         queue_disown(q, &d.entries[i]);
     free(d.entries);
+    return count;
+}
+
+void queue_purge_memory(struct queue *q)
+{
+    drop_everything(q);
+}
+
+beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err)
+{
+    int64_t count = drop_everything(q);
     beck_status status = queue_snapshot(q, err);
     if (!status && purged)
         *purged = count;

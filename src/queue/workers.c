@@ -8,6 +8,7 @@
 #define SETTLE_WITHIN_NS 1000000
 
 struct beck_workers {
+    beck *owner;
     struct queue *queue;
     beck_worker_fn fn;
     void *ctx;
@@ -123,7 +124,7 @@ void workers_stop(beck_workers *pool)
     free(pool);
 }
 
-beck_status workers_start(struct queue *q, beck_worker_fn fn, void *ctx,
+beck_status workers_start(beck *owner, struct queue *q, beck_worker_fn fn, void *ctx,
                           const beck_worker_options *options, beck_workers **out, beck_error *err)
 {
     uint32_t threads = options && options->threads ? options->threads : 1;
@@ -137,6 +138,7 @@ beck_status workers_start(struct queue *q, beck_worker_fn fn, void *ctx,
         free(workers);
         return error_set(err, BECK_ENOMEM, "no memory for workers");
     }
+    pool->owner = owner;
     pool->queue = queue_retain(q);
     pool->fn = fn;
     pool->ctx = ctx;
@@ -158,4 +160,9 @@ beck_status workers_start(struct queue *q, beck_worker_fn fn, void *ctx,
     }
     *out = pool;
     return BECK_OK;
+}
+
+beck *workers_owner(const beck_workers *w)
+{
+    return w->owner;
 }

@@ -1,0 +1,254 @@
+/* The public functions of buses, publishing and listeners: checks, admin_lock, and the layers
+ * below. */
+#include "api/handle.h"
+
+#include "log/committer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static beck_status refuse_read_only(const beck *b, beck_error *err)
+{
+    if (!b->read_only)
+        return BECK_OK;
+    return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
+}
+
+beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
+                            beck_bus **out, beck_error *err)
+{
+    beck_bus_options o = options ? *options : (beck_bus_options){0};
+    beck_status status = bus_name_check("bus", name, false, err);
+    if (!status)
+        status = refuse_read_only(b, err);
+    if (!status)
+        status = bus_options_check(&o, b->data_dir != NULL, err);
+    if (status)
+        return status;
+    mutex_lock(&b->admin_lock);
+    beck_bus *bus = handle_find_bus(b, name);
+    if (bus && !bus_options_equal(&bus->options, &o)) {
+        status = error_set(err, BECK_EEXIST,
+                           "bus \"%s\" exists with other options; use it as it is, or delete it "
+                           "first",
+                           name);
+    } else if (!bus) {
+        status = handle_add_bus(b, name, &o, &bus, err);
+        if (!status && o.storage == BECK_STORAGE_DISK)
+            status = topology_put_bus(b, name, &o, err);
+    }
+    if (!status && out)
+        *out = bus;
+    mutex_unlock(&b->admin_lock);
+    return status;
+}
+
+beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err)
+{
+    mutex_lock(&b->admin_lock);
+    beck_bus *bus = name ? handle_find_bus(b, name) : NULL;
+    mutex_unlock(&b->admin_lock);
+    if (!bus)
+        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", name ? name : "");
+    *out = bus;
+    return BECK_OK;
+}
+
+/* ---- deleting ---- */
+
+struct doomed {
+    struct vfs *vfs;
+    char *dir;
+};
+
+static int unlink_entry(void *ctx, const char *name, bool is_dir)
+{
+    struct doomed *d = ctx;
+    char path[4600];
+    snprintf(path, sizeof path, "%s/%s", d->dir, name);
+    if (!is_dir)
+        vfs_unlink(d->vfs, path, NULL);
+    return 0;
+}
+
+static void remove_directories(beck *b, const beck_bus *bus)
+{
+    for (uint32_t i = 0; i < bus->options.partitions; i++) {
+        char dir[4200];
+        snprintf(dir, sizeof dir, "%s/%s-%u", b->data_dir, bus->name, i);
+        struct doomed d = {b->env.vfs, dir};
+        vfs_list(b->env.vfs, dir, unlink_entry, &d, NULL);
+        vfs_rmdir(b->env.vfs, dir, NULL);
+    }
+    vfs_sync_dir(b->env.vfs, b->data_dir, NULL);
+}
+
+static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
+{
+    for (size_t i = 0; i < b->queue_count; i++)
+        if (queue_is_bound_to(b->queues[i], bus))
+            return error_set(err, BECK_EBUSY,
+                             "queue \"%s\" is bound to bus \"%s\"; unbind or delete it first",
+                             queue_name(b->queues[i]), bus->name);
+    beck_bus **grown = realloc(b->deleted, (b->deleted_count + 1) * sizeof(beck_bus *));
+    if (!grown)
+        return error_set(err, BECK_ENOMEM, "no memory to delete bus \"%s\"", bus->name);
+    b->deleted = grown;
+    bool disk = bus->options.storage == BECK_STORAGE_DISK;
+    beck_status status = disk ? topology_put_bus(b, bus->name, NULL, err) : BECK_OK;
+    if (status)
+        return status;
+    atomic_store(&bus->closed, true);
+    for (size_t i = 0; i < b->queue_count; i++)
+        queue_bus_deleted(b->queues[i], bus);
+    size_t at = 0;
+    while (b->buses[at] != bus)
+        at++;
+    b->bus_count--;
+    memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
+    b->deleted[b->deleted_count++] = bus;
+    for (uint32_t i = 0; i < bus->partition_count; i++) {
+        partition_wake(bus->partitions[i]);
+        checkpoint_set(&b->recovery, bus->name, i, 0);
+        checkpoint_set(&b->log_start, bus->name, i, 0);
+    }
+    if (disk)
+        remove_directories(b, bus);
+    return BECK_OK;
+}
+
+beck_status beck_bus_delete(beck *b, const char *name, beck_error *err)
+{
+    beck_status status = bus_name_check("bus", name, false, err);
+    if (!status)
+        status = refuse_read_only(b, err);
+    if (status)
+        return status;
+    /* No checkpoint in between: it would write the bus's recovery point again. */
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    beck_bus *bus = handle_find_bus(b, name);
+    status =
+        bus ? delete_bus(b, bus, err) : error_set(err, BECK_ENOENT, "there is no bus \"%s\"", name);
+    mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
+    return status;
+}
+
+/* ---- looking ---- */
+
+beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err)
+{
+    if (atomic_load(&bus->closed))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
+    *out = (beck_bus_info){.name = bus->name,
+                           .options = bus->options,
+                           .listeners = subscribers_count(bus->subscribers)};
+    for (uint32_t i = 0; i < bus->partition_count; i++) {
+        beck_partition_info p;
+        partition_info(bus->partitions[i], &p);
+        out->events += p.next_offset - p.first_offset;
+        out->bytes += p.bytes;
+    }
+    return BECK_OK;
+}
+
+beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition, beck_partition_info *out,
+                                    beck_error *err)
+{
+    if (atomic_load(&bus->closed))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
+    if (partition >= bus->partition_count)
+        return error_set(err, BECK_ENOENT, "bus \"%s\" has no partition %u; it has 0 to %u",
+                         bus->name, partition, bus->partition_count - 1);
+    partition_info(bus->partitions[partition], out);
+    return BECK_OK;
+}
+
+beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *ctx,
+                          beck_error *err)
+{
+    mutex_lock(&b->admin_lock);
+    size_t count = b->bus_count;
+    beck_bus **copy = malloc((count + 1) * sizeof(beck_bus *));
+    if (copy)
+        memcpy(copy, b->buses, count * sizeof(beck_bus *));
+    mutex_unlock(&b->admin_lock);
+    if (!copy)
+        return error_set(err, BECK_ENOMEM, "no memory for the list of buses");
+    for (size_t i = 0; i < count; i++)
+        if (each(ctx, copy[i]))
+            break;
+    free(copy);
+    return BECK_OK;
+}
+
+const char *beck_bus_name(const beck_bus *bus)
+{
+    return bus->name;
+}
+
+beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
+{
+    if (bus->options.storage != BECK_STORAGE_DISK)
+        return error_set(err, BECK_EUNSUPPORTED,
+                         "bus \"%s\" is in memory and stores nothing of its own; purge its queues",
+                         bus->name);
+    if (atomic_load(&bus->closed))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = partition_truncate_before(bus->partitions[i],
+                                           partition_visible(bus->partitions[i]), err);
+    return status;
+}
+
+/* ---- publishing ---- */
+
+beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err)
+{
+    return bus_publish(bus, event, 1, NULL, NULL, err);
+}
+
+beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t count,
+                              const beck_publish_options *options, beck_published *out,
+                              beck_error *err)
+{
+    return bus_publish(bus, events, count, options, out, err);
+}
+
+beck_status beck_sync(beck *b, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    mutex_lock(&b->admin_lock);
+    for (size_t i = 0; i < b->bus_count && !b->read_only && !status; i++)
+        for (uint32_t n = 0; n < b->buses[i]->partition_count && !status; n++)
+            status = partition_sync(b->buses[i]->partitions[n], err);
+    mutex_unlock(&b->admin_lock);
+    return status;
+}
+
+/* ---- listeners ---- */
+
+beck_status beck_subscribe(beck_bus *bus, const char *pattern, beck_listener_fn fn, void *ctx,
+                           const beck_listener_options *options, beck_listener **out,
+                           beck_error *err)
+{
+    if (!pattern || !fn)
+        return error_set(err, BECK_EINVAL, "a listener needs a pattern and a function");
+    if (atomic_load(&bus->closed))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
+    return subscribers_add(bus->subscribers, beck_str(pattern), fn, ctx, options, out, err);
+}
+
+void beck_unsubscribe(beck_listener *listener)
+{
+    if (listener)
+        subscribers_remove(listener);
+}
+
+const beck_event *beck_current(beck *b)
+{
+    struct caller *self = callers_self(b->callers);
+    return self ? caller_current(self) : NULL;
+}

@@ -1,0 +1,346 @@
+/* Opening and closing a handle, and what hangs off it: see handle.h. */
+#include "api/handle.h"
+
+#include "log/committer.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECKPOINT_MS 5000
+#define SYSTEM_SEGMENT_BYTES (32 << 20)
+
+static void report(void *ctx, const beck_error *error)
+{
+    beck *b = ctx;
+    if (b->on_error)
+        b->on_error(b->on_error_ctx, error);
+}
+
+/* ---- buses and queues by name ---- */
+
+static int compare_names(const char *a, const char *b)
+{
+    bool own_a = strncmp(a, "__", 2) == 0, own_b = strncmp(b, "__", 2) == 0;
+    return own_a != own_b ? own_a - own_b : strcmp(a, b);
+}
+
+beck_bus *handle_find_bus(const beck *b, const char *name)
+{
+    for (size_t i = 0; i < b->bus_count; i++)
+        if (strcmp(b->buses[i]->name, name) == 0)
+            return b->buses[i];
+    return NULL;
+}
+
+struct queue *handle_find_queue(const beck *b, const char *name)
+{
+    for (size_t i = 0; i < b->queue_count; i++)
+        if (strcmp(queue_name(b->queues[i]), name) == 0)
+            return b->queues[i];
+    return NULL;
+}
+
+struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
+{
+    if (b->read_only) {
+        error_set(err, BECK_EUNSUPPORTED,
+                  "queues cannot be used while the data directory is open for reading only");
+        return NULL;
+    }
+    mutex_lock(&b->admin_lock);
+    struct queue *q = name ? handle_find_queue(b, name) : NULL;
+    if (q)
+        queue_retain(q);
+    mutex_unlock(&b->admin_lock);
+    if (!q)
+        error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
+    return q;
+}
+
+static size_t count_partitions(const beck *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->bus_count; i++)
+        n += b->buses[i]->options.partitions;
+    for (size_t i = 0; i < b->deleted_count; i++)
+        n += b->deleted[i]->options.partitions;
+    return n;
+}
+
+beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
+                           beck_bus **out, beck_error *err)
+{
+    struct bus_routing routing = {queue_admit, queue_routed, &b->home};
+    beck_bus **grown = realloc(b->buses, (b->bus_count + 1) * sizeof(beck_bus *));
+    if (!grown)
+        return error_set(err, BECK_ENOMEM, "no memory for bus \"%s\"", name);
+    b->buses = grown;
+    beck_status status = BECK_OK;
+    if (b->env.committer)
+        status =
+            committer_reserve(b->env.committer, count_partitions(b) + options->partitions, err);
+    beck_bus *bus;
+    if (!status)
+        status = bus_open(&b->env, b->callers, &routing, b->data_dir, name, options, &b->recovery,
+                          &b->log_start, &bus, err);
+    if (status)
+        return status;
+    size_t at = b->bus_count++;
+    for (; at > 0 && compare_names(name, b->buses[at - 1]->name) < 0; at--)
+        b->buses[at] = b->buses[at - 1];
+    b->buses[at] = bus;
+    *out = bus;
+    return BECK_OK;
+}
+
+beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
+                             struct queue **out, beck_error *err)
+{
+    struct queue *q;
+    struct queue **grown = realloc(b->queues, (b->queue_count + 1) * sizeof(struct queue *));
+    if (!grown)
+        return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
+    b->queues = grown;
+    beck_status status = queue_new(&b->home, name, options, &q, err);
+    if (status)
+        return status;
+    size_t at = b->queue_count++;
+    for (; at > 0 && strcmp(name, queue_name(b->queues[at - 1])) < 0; at--)
+        b->queues[at] = b->queues[at - 1];
+    b->queues[at] = q;
+    *out = q;
+    return BECK_OK;
+}
+
+/* ---- opening ---- */
+
+static beck_status open_system_bus(beck *b, const char *name, bool compact, beck_storage storage,
+                                   beck_bus **out, beck_error *err)
+{
+    beck_bus_options o = {.storage = storage,
+                          .segment_bytes = SYSTEM_SEGMENT_BYTES,
+                          .event_bytes_max = 64u << 20,
+                          .compact = compact};
+    beck_status status = bus_options_check(&o, b->data_dir != NULL, err);
+    return status ? status : handle_add_bus(b, name, &o, out, err);
+}
+
+static beck_status prepare_directory(beck *b, beck_error *err)
+{
+    char path[4200];
+    struct vfs *v = b->env.vfs;
+    beck_status status = BECK_OK;
+    if (strlen(b->data_dir) > 3500)
+        return error_set(err, BECK_EINVAL, "the path of the data directory is too long");
+    if (!b->read_only) {
+        status = vfs_mkdir(v, b->data_dir, err);
+        if (status == BECK_EEXIST) {
+            status = BECK_OK;
+        } else if (!status) {
+            char parent[4200];
+            snprintf(parent, sizeof parent, "%s", b->data_dir);
+            char *slash = strrchr(parent, '/');
+            if (slash == parent)
+                slash++;
+            if (slash)
+                *slash = 0;
+            status = vfs_sync_dir(v, slash ? parent : ".", err);
+        }
+        snprintf(path, sizeof path, "%s/.lock", b->data_dir);
+        if (!status)
+            status = vfs_lock(v, path, &b->lock_file, err);
+    }
+    snprintf(path, sizeof path, "%s/recovery-point-offset-checkpoint", b->data_dir);
+    if (!status)
+        status = checkpoint_read(v, path, &b->recovery, err);
+    snprintf(path, sizeof path, "%s/log-start-offset-checkpoint", b->data_dir);
+    if (!status)
+        status = checkpoint_read(v, path, &b->log_start, err);
+    return status;
+}
+
+static struct queue *find_queue(void *ctx, beck_bytes name)
+{
+    beck *b = ctx;
+    for (size_t i = 0; i < b->queue_count; i++)
+        if (bytes_equal_text(name, queue_name(b->queues[i])))
+            return b->queues[i];
+    return NULL;
+}
+
+static beck_bus *find_bus(void *ctx, const char *name)
+{
+    return handle_find_bus(ctx, name);
+}
+
+static bool holds_topology(const beck *b)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/__topology-0", b->data_dir);
+    return vfs_exists(b->env.vfs, path);
+}
+
+static beck_status open_disk(beck *b, beck_error *err)
+{
+    beck_status status = prepare_directory(b, err);
+    if (!status && b->read_only && !holds_topology(b))
+        status = error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", b->data_dir);
+    if (!status && !b->read_only)
+        status = vfs_exists(b->env.vfs, b->data_dir) ? BECK_OK : BECK_EIO;
+    if (!status)
+        status = open_system_bus(b, "__topology", true, BECK_STORAGE_DISK, &b->topology, err);
+    if (!status)
+        status = open_system_bus(b, "__dead_letters", false, BECK_STORAGE_DISK, &b->home.dead, err);
+    if (!status && !b->read_only)
+        status = open_system_bus(b, "__queue_state", false, BECK_STORAGE_DISK, &b->home.state, err);
+    if (!status)
+        status = topology_load(b, err);
+    if (status || b->read_only)
+        return status;
+    status = queues_recover(&b->home, find_queue, find_bus, b, b->queues, b->queue_count, err);
+    if (!status)
+        status = upkeep_checkpoint(b, err);
+    if (!status)
+        status = upkeep_start(b, err);
+    return status;
+}
+
+static void free_handle(beck *b)
+{
+    callers_free(b->callers);
+    for (size_t i = 0; i < b->queue_count; i++) {
+        /* The routes went with their buses; each was a reference. */
+        for (uint32_t n = queue_binding_count(b->queues[i]); n > 0; n--)
+            queue_release(b->queues[i]);
+        queue_release(b->queues[i]);
+    }
+    committer_free(b->env.committer);
+    metrics_free(b->env.metrics);
+    checkpoint_release(&b->recovery);
+    checkpoint_release(&b->log_start);
+    file_close(b->lock_file);
+    mutex_release(&b->admin_lock);
+    mutex_release(&b->timer_lock);
+    mutex_release(&b->upkeep_lock);
+    cond_release(&b->timer_wake);
+    free(b->buses);
+    free(b->deleted);
+    free(b->queues);
+    free(b->workers);
+    free(b->data_dir);
+    free(b);
+}
+
+static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    if (o->data_dir) {
+        b->data_dir = strdup(o->data_dir);
+        /* "dir/" is "dir" */
+        size_t len = b->data_dir ? strlen(b->data_dir) : 0;
+        while (len > 1 && b->data_dir[len - 1] == '/')
+            b->data_dir[--len] = 0;
+    }
+    b->env.metrics = metrics_new();
+    if (!b->env.metrics || (o->data_dir && !b->data_dir))
+        status = error_set(err, BECK_ENOMEM, "no memory for a handle");
+    if (!status)
+        status = callers_new(&b->callers, err);
+    if (!status && o->data_dir && !o->read_only)
+        status = committer_new(o->sync_interval_ms, &b->env.committer, err);
+    b->home = (struct queue_home){.env = &b->env, .callers = b->callers, .data_dir = b->data_dir};
+    return status;
+}
+
+beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *vfs,
+                          struct clock *clock, beck_error *err)
+{
+    static const beck_options defaults;
+    const beck_options *o = options ? options : &defaults;
+    beck *b = calloc(1, sizeof *b);
+    if (!b)
+        return error_set(err, BECK_ENOMEM, "no memory for a handle");
+    b->env = (struct env){
+        .vfs = vfs, .clock = clock, .report = report, .report_ctx = b, .read_only = o->read_only};
+    b->on_error = o->on_error;
+    b->on_error_ctx = o->on_error_ctx;
+    b->read_only = o->read_only;
+    b->checkpoint_ms = o->checkpoint_ms ? o->checkpoint_ms : CHECKPOINT_MS;
+    mutex_init(&b->admin_lock);
+    mutex_init(&b->timer_lock);
+    mutex_init(&b->upkeep_lock);
+    cond_init(&b->timer_wake);
+    checkpoint_init(&b->recovery);
+    checkpoint_init(&b->log_start);
+    beck_status status = begin_handle(b, o, err);
+    if (!status && b->data_dir)
+        status = open_disk(b, err);
+    else if (!status)
+        status =
+            open_system_bus(b, "__dead_letters", false, BECK_STORAGE_MEMORY, &b->home.dead, err);
+    if (status) {
+        beck_abandon(b);
+        return status;
+    }
+    *out = b;
+    return BECK_OK;
+}
+
+beck_status beck_open(beck **out, const beck_options *options, beck_error *err)
+{
+    return beck_open_env(out, options, vfs_posix(), clock_system(), err);
+}
+
+/* ---- closing ---- */
+
+static void stop_workers(beck *b)
+{
+    for (;;) {
+        mutex_lock(&b->admin_lock);
+        beck_workers *w = b->worker_count > 0 ? b->workers[--b->worker_count] : NULL;
+        mutex_unlock(&b->admin_lock);
+        if (!w)
+            return;
+        workers_stop(w);
+    }
+}
+
+static void close_buses(beck *b, bool write)
+{
+    for (size_t i = 0; i < b->deleted_count; i++) {
+        bus_abandon(b->deleted[i]);
+        bus_close(b->deleted[i], NULL);
+    }
+    for (size_t i = 0; i < b->bus_count; i++) {
+        beck_error why = {0};
+        if (!write)
+            bus_abandon(b->buses[i]);
+        if (bus_close(b->buses[i], &why))
+            report(b, &why);
+    }
+    b->bus_count = b->deleted_count = 0;
+}
+
+void beck_abandon(beck *b)
+{
+    upkeep_stop(b);
+    close_buses(b, false);
+    free_handle(b);
+}
+
+void beck_close(beck *b)
+{
+    if (!b)
+        return;
+    stop_workers(b);
+    upkeep_stop(b);
+    bool write = b->data_dir && !b->read_only;
+    if (write) {
+        beck_error why = {0};
+        if (upkeep_checkpoint(b, &why))
+            report(b, &why);
+    }
+    close_buses(b, write);
+    free_handle(b);
+}

@@ -1,0 +1,82 @@
+/*
+ * The handle: everything that a program opened with beck_open, and the thread that looks after it.
+ *
+ * admin_lock is held while buses, queues and bindings are made, deleted or listed; publishing,
+ * taking and reading do not touch it. A deleted bus or queue stays in memory until beck_close
+ * (buses) or its last user (queues), so that calls on it can say so.
+ */
+#ifndef BECK_API_HANDLE_H
+#define BECK_API_HANDLE_H
+
+#include "base/thread.h"
+#include "bus/bus.h"
+#include "queue/queue.h"
+
+struct binding_record;
+
+struct beck {
+    struct env env;
+    beck_error_fn on_error;
+    void *on_error_ctx;
+    char *data_dir; /* NULL: memory only */
+    bool read_only;
+    uint32_t checkpoint_ms;
+    struct file *lock_file;
+    struct callers *callers;
+    struct queue_home home;
+
+    struct mutex admin_lock;
+    beck_bus **buses; /* in order of name, the library's own last; then the deleted ones, closed */
+    size_t bus_count;
+    beck_bus **deleted;
+    size_t deleted_count;
+    struct queue **queues; /* in order of name */
+    size_t queue_count;
+    beck_bus *topology;
+    struct checkpoint recovery, log_start;
+    beck_workers **workers;
+    size_t worker_count;
+
+    pthread_t timer;
+    bool timer_runs, stopping;
+    struct mutex timer_lock;
+    struct cond timer_wake;
+    struct mutex upkeep_lock; /* one checkpoint or maintenance at a time; before admin_lock */
+};
+
+/* As beck_open, on another disk and clock: for tests. */
+beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *vfs,
+                          struct clock *clock, beck_error *err);
+/* Ends like a process that was killed: nothing more is written. */
+void beck_abandon(beck *b);
+
+/* With admin_lock. NULL: none of that name. */
+beck_bus *handle_find_bus(const beck *b, const char *name);
+struct queue *handle_find_queue(const beck *b, const char *name);
+/* With a reference, or NULL and the error; takes admin_lock. */
+struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
+beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
+                           beck_bus **out, beck_error *err);
+beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
+                             struct queue **out, beck_error *err);
+
+/* topology.c: what exists, in the log __topology: the last record of a subject counts, one without
+ * data means that it is gone. */
+beck_status topology_load(beck *b, beck_error *err);
+beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
+                             beck_error *err); /* options NULL: gone */
+beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
+                               bool paused, beck_error *err);
+beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
+                                 const int64_t *first, uint32_t count, beck_error *err);
+
+/* upkeep.c */
+beck_status upkeep_start(beck *b, beck_error *err);
+void upkeep_stop(beck *b);
+beck_status upkeep_checkpoint(beck *b, beck_error *err);
+/* Writes a queue's snapshot and makes it durable, for changes that must not come undone. With
+ * upkeep_lock. */
+beck_status upkeep_snapshot(beck *b, struct queue *q, beck_error *err);
+beck_status upkeep_maintain(beck *b, beck_error *err);
+
+#endif

@@ -1,0 +1,453 @@
+/* The public functions of queues, consumers, workers and dead letters: checks, admin_lock, and the
+ * layers below. */
+#include "api/handle.h"
+
+#include "event/pattern.h"
+
+#include <stdlib.h>
+
+/* ---- making and deleting ---- */
+
+static beck_status refuse_read_only(const beck *b, beck_error *err)
+{
+    if (!b->read_only)
+        return BECK_OK;
+    return error_set(err, BECK_EUNSUPPORTED,
+                     "queues cannot be used while the data directory is open for reading only");
+}
+
+beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
+                              beck_error *err)
+{
+    beck_queue_options o = options ? *options : (beck_queue_options){0};
+    beck_status status = bus_name_check("queue", name, false, err);
+    if (!status)
+        status = refuse_read_only(b, err);
+    if (!status)
+        status = queue_options_check(&o, b->data_dir != NULL, err);
+    if (status)
+        return status;
+    mutex_lock(&b->admin_lock);
+    struct queue *q = handle_find_queue(b, name);
+    if (q) {
+        beck_queue_info info;
+        queue_info(q, &info);
+        if (!queue_options_equal(&info.options, &o))
+            status = error_set(err, BECK_EEXIST,
+                               "queue \"%s\" exists with other options; use it as it is, or "
+                               "delete it first",
+                               name);
+    } else {
+        status = handle_add_queue(b, name, &o, &q, err);
+        if (!status && o.storage == BECK_STORAGE_DISK)
+            status = topology_put_queue(b, name, &o, false, err);
+    }
+    mutex_unlock(&b->admin_lock);
+    return status;
+}
+
+struct names {
+    char **list; /* bus, pattern, bus, pattern ... */
+    size_t count;
+    bool failed;
+};
+
+static int collect_binding(void *ctx, const beck_binding *binding)
+{
+    struct names *n = ctx;
+    char **grown = realloc(n->list, (n->count + 2) * sizeof(char *));
+    if (grown) {
+        n->list = grown;
+        grown[n->count] = strdup(binding->bus);
+        grown[n->count + 1] = strdup(binding->pattern);
+        n->count += 2;
+    }
+    n->failed |= !grown || !grown[n->count - 2] || !grown[n->count - 1];
+    return n->failed;
+}
+
+static void free_names(struct names *n)
+{
+    for (size_t i = 0; i < n->count; i++)
+        free(n->list[i]);
+    free(n->list);
+}
+
+static beck_status unbind(beck *b, struct queue *q, const char *bus_name, const char *pattern,
+                          beck_error *err)
+{
+    beck_bus *bus = handle_find_bus(b, bus_name);
+    if (!bus)
+        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", bus_name);
+    beck_status status = queue_unbind(q, bus, pattern, err);
+    if (!status)
+        status = upkeep_snapshot(b, q, err);
+    if (!status && bus->options.storage == BECK_STORAGE_DISK)
+        status = topology_put_binding(b, queue_name(q), bus_name, pattern, NULL, 0, err);
+    return status;
+}
+
+static beck_status delete_queue(beck *b, struct queue *q, beck_error *err)
+{
+    struct names names = {0};
+    queue_each_binding(q, collect_binding, &names);
+    beck_status status =
+        names.failed ? error_set(err, BECK_ENOMEM, "no memory to delete a queue") : BECK_OK;
+    for (size_t i = 0; i + 1 < names.count && !status; i += 2)
+        status = unbind(b, q, names.list[i], names.list[i + 1], err);
+    free_names(&names);
+    if (!status)
+        status = dead_purge(q, -1, NULL, err);
+    beck_queue_info info;
+    queue_info(q, &info);
+    if (!status && info.options.storage == BECK_STORAGE_DISK)
+        status = topology_put_queue(b, queue_name(q), NULL, false, err);
+    if (status)
+        return status;
+    size_t at = 0;
+    while (b->queues[at] != q)
+        at++;
+    b->queue_count--;
+    memmove(b->queues + at, b->queues + at + 1, (b->queue_count - at) * sizeof(struct queue *));
+    queue_purge_memory(q);
+    queue_delete(q);
+    queue_release(q);
+    return BECK_OK;
+}
+
+static void end_change(beck *b)
+{
+    mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
+}
+
+/* Changes of one queue: upkeep_lock keeps checkpoints away, admin_lock everybody else. */
+static struct queue *begin_change(beck *b, const char *name, beck_error *err)
+{
+    if (refuse_read_only(b, err))
+        return NULL;
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    struct queue *q = name ? handle_find_queue(b, name) : NULL;
+    if (!q) {
+        end_change(b);
+        error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
+    }
+    return q;
+}
+
+static beck_status no_queue(const beck *b)
+{
+    return b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
+}
+
+beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
+{
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = delete_queue(b, q, err);
+    end_change(b);
+    return status;
+}
+
+/* ---- bindings ---- */
+
+static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *binding,
+                              beck_error *err)
+{
+    const char *pattern = binding->pattern ? binding->pattern : "#";
+    beck_status status = pattern_check(beck_str(pattern), err);
+    if (status)
+        return status;
+    beck_bus *bus = binding->bus ? handle_find_bus(b, binding->bus) : NULL;
+    if (!bus)
+        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"",
+                         binding->bus ? binding->bus : "");
+    if (queue_has_binding(q, bus->name, pattern))
+        return BECK_OK;
+    beck_queue_info info;
+    queue_info(q, &info);
+    bool disk = info.options.storage == BECK_STORAGE_DISK;
+    if (disk && bus->options.storage != BECK_STORAGE_DISK)
+        return error_set(err, BECK_EINVAL,
+                         "queue \"%s\" is on disk and bus \"%s\" in memory; use a memory queue, or "
+                         "a disk bus",
+                         info.name, bus->name);
+    int64_t *first = calloc(bus->partition_count, sizeof *first);
+    if (!first)
+        return error_set(err, BECK_ENOMEM, "no memory for a binding");
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = partition_resolve(bus->partitions[i], &binding->from, &first[i], err);
+    if (!status && disk)
+        status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
+                                      err);
+    if (!status)
+        status = queue_bind(q, bus, pattern, first, false, err);
+    free(first);
+    return status;
+}
+
+beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *binding,
+                            beck_error *err)
+{
+    struct queue *q = begin_change(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = bind_queue(b, q, binding, err);
+    end_change(b);
+    return status;
+}
+
+beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const char *pattern,
+                              beck_error *err)
+{
+    struct queue *q = begin_change(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = unbind(b, q, bus ? bus : "", pattern ? pattern : "#", err);
+    end_change(b);
+    return status;
+}
+
+/* ---- looking ---- */
+
+beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out, beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, name, err);
+    if (!q)
+        return no_queue(b);
+    queue_info(q, out);
+    queue_release(q);
+    return BECK_OK;
+}
+
+beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), void *ctx,
+                            beck_error *err)
+{
+    mutex_lock(&b->admin_lock);
+    size_t count = b->queue_count;
+    struct queue **copy = malloc((count + 1) * sizeof(struct queue *));
+    for (size_t i = 0; copy && i < count; i++)
+        copy[i] = queue_retain(b->queues[i]);
+    mutex_unlock(&b->admin_lock);
+    if (!copy)
+        return error_set(err, BECK_ENOMEM, "no memory for the list of queues");
+    bool go_on = true;
+    for (size_t i = 0; i < count; i++) {
+        if (go_on && each(ctx, queue_name(copy[i])))
+            go_on = false;
+        queue_release(copy[i]);
+    }
+    free(copy);
+    return BECK_OK;
+}
+
+beck_status beck_queue_bindings(beck *b, const char *name,
+                                int (*each)(void *ctx, const beck_binding *binding), void *ctx,
+                                beck_error *err)
+{
+    struct names names = {0};
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    queue_each_binding(q, collect_binding, &names);
+    end_change(b);
+    for (size_t i = 0; i + 1 < names.count && !names.failed; i += 2) {
+        beck_binding binding = {.bus = names.list[i], .pattern = names.list[i + 1]};
+        if (each(ctx, &binding))
+            break;
+    }
+    bool failed = names.failed;
+    free_names(&names);
+    return failed ? error_set(err, BECK_ENOMEM, "no memory for the list of bindings") : BECK_OK;
+}
+
+beck_status beck_queue_peek(beck *b, const char *name, size_t max,
+                            int (*each)(void *ctx, const beck_event *event), void *ctx,
+                            beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = queue_peek(q, max, each, ctx, err);
+    queue_release(q);
+    return status;
+}
+
+/* ---- changing ---- */
+
+beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error *err)
+{
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_queue_info info;
+    queue_info(q, &info);
+    beck_status status = BECK_OK;
+    if (info.options.storage == BECK_STORAGE_DISK)
+        status = topology_put_queue(b, name, &info.options, paused, err);
+    if (!status)
+        queue_pause(q, paused);
+    end_change(b);
+    return status;
+}
+
+beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_error *err)
+{
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = queue_purge(q, purged, err);
+    end_change(b);
+    return status;
+}
+
+beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, beck_error *err)
+{
+    static const beck_from now;
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = queue_rewind(q, from ? from : &now, err);
+    end_change(b);
+    return status;
+}
+
+/* ---- consumers ---- */
+
+beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, beck_consumer **out,
+                               beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = consumer_open(q, prefetch, out, err);
+    queue_release(q);
+    return status;
+}
+
+void beck_consumer_close(beck_consumer *consumer)
+{
+    consumer_close(consumer);
+}
+
+beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max, int64_t timeout_ms,
+                      size_t *count, beck_error *err)
+{
+    return consumer_take(consumer, out, max, timeout_ms, count, err);
+}
+
+void beck_consumer_wake(beck_consumer *consumer)
+{
+    consumer_wake(consumer);
+}
+
+beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
+                        beck_error *err)
+{
+    return consumer_settle(consumer, tags, count, err);
+}
+
+beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms, const char *why,
+                       beck_error *err)
+{
+    return consumer_retry(consumer, tag, delay_ms, why, err);
+}
+
+beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err)
+{
+    return consumer_return(consumer, tag, err);
+}
+
+beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, beck_error *err)
+{
+    return consumer_reject(consumer, tag, why, err);
+}
+
+beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err)
+{
+    return consumer_extend(consumer, tag, err);
+}
+
+/* ---- workers: the handle knows them, so that closing it stops them ---- */
+
+beck_status beck_workers_start(beck *b, const char *queue, beck_worker_fn fn, void *ctx,
+                               const beck_worker_options *options, beck_workers **out,
+                               beck_error *err)
+{
+    if (!fn)
+        return error_set(err, BECK_EINVAL, "workers need a function");
+    struct queue *q = handle_get_queue(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_workers *w = NULL;
+    beck_status status = BECK_OK;
+    mutex_lock(&b->admin_lock);
+    beck_workers **grown = realloc(b->workers, (b->worker_count + 1) * sizeof(beck_workers *));
+    if (grown)
+        b->workers = grown;
+    else
+        status = error_set(err, BECK_ENOMEM, "no memory for workers");
+    if (!status)
+        status = workers_start(b, q, fn, ctx, options, &w, err);
+    if (!status)
+        b->workers[b->worker_count++] = w;
+    mutex_unlock(&b->admin_lock);
+    queue_release(q);
+    if (!status)
+        *out = w;
+    return status;
+}
+
+void beck_workers_stop(beck_workers *workers)
+{
+    if (!workers)
+        return;
+    beck *b = workers_owner(workers);
+    mutex_lock(&b->admin_lock);
+    for (size_t i = 0; i < b->worker_count; i++) {
+        if (b->workers[i] != workers)
+            continue;
+        b->workers[i] = b->workers[--b->worker_count];
+        break;
+    }
+    mutex_unlock(&b->admin_lock);
+    workers_stop(workers);
+}
+
+/* ---- dead letters ---- */
+
+beck_status beck_dead_list(beck *b, const char *queue, size_t max,
+                           int (*each)(void *ctx, const beck_dead *dead), void *ctx,
+                           beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = dead_list(q, max, each, ctx, err);
+    queue_release(q);
+    return status;
+}
+
+beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_t *redriven,
+                              beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = dead_redrive(q, offset, redriven, err);
+    queue_release(q);
+    return status;
+}
+
+beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
+                            beck_error *err)
+{
+    struct queue *q = handle_get_queue(b, queue, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = dead_purge(q, offset, purged, err);
+    queue_release(q);
+    return status;
+}

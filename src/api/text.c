@@ -1,0 +1,103 @@
+/* The public functions of events as text, patterns and metrics. */
+#include "api/handle.h"
+
+#include "event/cloudevents.h"
+#include "event/pattern.h"
+
+#include <stdlib.h>
+
+#define TEXT_MAX (256u << 20)
+
+beck_status beck_parse(beck_bytes json, beck_document **out, beck_error *err)
+{
+    return cloudevents_parse(json, out, err);
+}
+
+beck_status beck_format(const beck_event *event, beck_form form, char **out, size_t *len,
+                        beck_error *err)
+{
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    beck_status status = cloudevents_write(event, form, &text, err);
+    if (!status && buf_terminate(&text))
+        status = error_set(err, BECK_ENOMEM, "no memory for the text of an event");
+    if (status) {
+        buf_release(&text);
+        return status;
+    }
+    *out = (char *)text.data;
+    if (len)
+        *len = text.len;
+    return BECK_OK;
+}
+
+void beck_text_free(char *text)
+{
+    free(text);
+}
+
+beck_status beck_pattern_match(const char *pattern, beck_bytes type, bool *out, beck_error *err)
+{
+    beck_status status = pattern_check(beck_str(pattern), err);
+    if (!status)
+        *out = pattern_match(beck_str(pattern), type);
+    return status;
+}
+
+/* ---- metrics: what can be asked for at any time is asked for now ---- */
+
+static const char *const queue_labels[] = {"queue", NULL};
+static const char *const bus_labels[] = {"bus", NULL};
+
+static void set_gauge(beck *b, const char *name, const char *help, const char *const *labels,
+                      const char *label, int64_t value)
+{
+    beck_bytes values[] = {beck_str(label)};
+    struct metric_family *f = metrics_gauge(b->env.metrics, name, help, labels, 10000);
+    if (f)
+        gauge_set(metric_gauge(f, values), value);
+}
+
+static int gauge_queue(void *ctx, const char *name)
+{
+    beck *b = ctx;
+    beck_queue_info q;
+    if (beck_queue_info_get(b, name, &q, NULL))
+        return 0;
+    set_gauge(b, "beck_queue_ready", "Events that can be delivered now.", queue_labels, name,
+              q.ready);
+    set_gauge(b, "beck_queue_in_flight", "Deliveries not yet settled.", queue_labels, name,
+              q.in_flight);
+    set_gauge(b, "beck_queue_delayed", "Events that wait for their time.", queue_labels, name,
+              q.delayed);
+    set_gauge(b, "beck_queue_dead", "Dead letters kept.", queue_labels, name, q.dead);
+    set_gauge(b, "beck_queue_consumers", "Consumers open.", queue_labels, name, q.consumers);
+    return 0;
+}
+
+static int gauge_bus(void *ctx, beck_bus *bus)
+{
+    beck *b = ctx;
+    beck_bus_info info;
+    if (beck_bus_info_get(bus, &info, NULL))
+        return 0;
+    set_gauge(b, "beck_bus_events", "Events stored.", bus_labels, info.name, info.events);
+    set_gauge(b, "beck_bus_bytes", "Bytes stored.", bus_labels, info.name, info.bytes);
+    return 0;
+}
+
+beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len), void *ctx,
+                         beck_error *err)
+{
+    beck_queue_list(b, gauge_queue, b, NULL);
+    beck_bus_list(b, gauge_bus, b, NULL);
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    beck_status status = metrics_write(b->env.metrics, &text);
+    if (status)
+        error_set(err, status, "no memory for the metrics");
+    else
+        write(ctx, (const char *)text.data, text.len);
+    buf_release(&text);
+    return status;
+}

@@ -1,0 +1,351 @@
+/*
+ * What exists, as records of the log __topology. The subject names the thing, the data are its
+ * options as JSON; the last record counts, one without data means that it is gone.
+ *
+ *   bus/<name>                          options of the bus
+ *   queue/<name>                        options of the queue, and "paused"
+ *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}
+ */
+#include "api/handle.h"
+
+#include "event/json.h"
+#include "log/cursor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- options <-> JSON, by tables ---- */
+
+enum field_kind { FIELD_U32, FIELD_I64, FIELD_BOOL };
+
+struct field {
+    const char *name;
+    size_t offset;
+    enum field_kind kind;
+};
+
+#define U32(type, member)                                                                          \
+    {                                                                                              \
+#member, offsetof(type, member), FIELD_U32                                                 \
+    }
+#define I64(type, member)                                                                          \
+    {                                                                                              \
+#member, offsetof(type, member), FIELD_I64                                                 \
+    }
+#define FLAG(type, member)                                                                         \
+    {                                                                                              \
+#member, offsetof(type, member), FIELD_BOOL                                                \
+    }
+
+static const struct field bus_fields[] = {
+    U32(beck_bus_options, partitions),      U32(beck_bus_options, level),
+    FLAG(beck_bus_options, read_synced),    U32(beck_bus_options, codec),
+    I64(beck_bus_options, retention_ms),    I64(beck_bus_options, retention_bytes),
+    FLAG(beck_bus_options, compact),        I64(beck_bus_options, segment_bytes),
+    I64(beck_bus_options, segment_ms),      I64(beck_bus_options, dedup_window_ms),
+    U32(beck_bus_options, event_bytes_max),
+};
+
+struct queue_fields {
+    beck_queue_options options;
+    bool paused;
+};
+
+static const struct field queue_fields[] = {
+    U32(struct queue_fields, options.attempts_max),
+    I64(struct queue_fields, options.deadline_ms),
+    I64(struct queue_fields, options.ttl_ms),
+    I64(struct queue_fields, options.length_max),
+    U32(struct queue_fields, options.overflow),
+    U32(struct queue_fields, options.priority_max),
+    FLAG(struct queue_fields, options.no_dead_letters),
+    U32(struct queue_fields, options.backoff.kind),
+    I64(struct queue_fields, options.backoff.first_ms),
+    I64(struct queue_fields, options.backoff.max_ms),
+    U32(struct queue_fields, options.backoff.jitter_percent),
+    U32(struct queue_fields, options.backoff.list_count),
+    FLAG(struct queue_fields, paused),
+};
+
+#define COUNT(table) (sizeof(table) / sizeof *(table))
+
+static void write_fields(struct buf *out, const struct field *fields, size_t count,
+                         const void *object)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *at = (const char *)object + fields[i].offset;
+        uint32_t u = 0;
+        int64_t n = 0;
+        if (fields[i].kind == FIELD_I64)
+            memcpy(&n, at, sizeof n);
+        else if (fields[i].kind == FIELD_U32)
+            memcpy(&u, at, sizeof u);
+        else
+            u = *(const bool *)at;
+        n += u;
+        buf_printf(out, "%s\"%s\":%lld", i ? "," : "{", fields[i].name, (long long)n);
+    }
+}
+
+static bool token_number(const struct json_token *t, int64_t *out)
+{
+    uint64_t u;
+    bool negative = t->raw.len > 0 && *(const char *)t->raw.data == '-';
+    if (t->kind != JSON_NUMBER ||
+        !bytes_to_u64(bytes_of((const char *)t->raw.data + negative, t->raw.len - negative), &u) ||
+        u > INT64_MAX)
+        return false;
+    *out = negative ? -(int64_t)u : (int64_t)u;
+    return true;
+}
+
+static void set_field(const struct field *fields, size_t count, void *object, beck_bytes name,
+                      int64_t n)
+{
+    for (size_t i = 0; i < count; i++) {
+        char *at = (char *)object + fields[i].offset;
+        if (!bytes_equal_text(name, fields[i].name))
+            continue;
+        uint32_t u = (uint32_t)n;
+        if (fields[i].kind == FIELD_I64)
+            memcpy(at, &n, sizeof n);
+        else if (fields[i].kind == FIELD_U32)
+            memcpy(at, &u, sizeof u);
+        else
+            *(bool *)at = n != 0;
+    }
+}
+
+/* Reads an object of numbers; one member may be an array of them. */
+static beck_status read_fields(beck_bytes json, const struct field *fields, size_t count,
+                               void *object, int64_t *array, uint32_t array_max,
+                               uint32_t *array_count, beck_error *err)
+{
+    struct json_reader r;
+    struct json_token t, name = {0};
+    bool in_array = false;
+    json_reader_init(&r, json);
+    *array_count = 0;
+    for (;;) {
+        beck_status status = json_next(&r, &t, err);
+        if (status || t.kind == JSON_END)
+            return status;
+        int64_t n = 0;
+        if (t.kind == JSON_NAME)
+            name = t;
+        else if (t.kind == JSON_ARRAY || t.kind == JSON_ARRAY_END)
+            in_array = t.kind == JSON_ARRAY;
+        else if (token_number(&t, &n) && in_array && *array_count < array_max)
+            array[(*array_count)++] = n;
+        else if (t.kind == JSON_NUMBER && !in_array)
+            set_field(fields, count, object, name.raw, n);
+    }
+}
+
+/* ---- writing ---- */
+
+static beck_status put(beck *b, const char *subject, struct buf *json, beck_error *err)
+{
+    beck_event e = {.type = beck_str("__topology"), .subject = beck_str(subject)};
+    if (json)
+        e.data = buf_bytes(json);
+    if (!b->topology)
+        return BECK_OK;
+    beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
+    return beck_publish_many(b->topology, &e, 1, &o, NULL, err);
+}
+
+beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
+                             beck_error *err)
+{
+    char subject[300];
+    snprintf(subject, sizeof subject, "bus/%s", name);
+    if (!options)
+        return put(b, subject, NULL, err);
+    struct buf json;
+    buf_init(&json, 4096);
+    write_fields(&json, bus_fields, COUNT(bus_fields), options);
+    buf_append_text(&json, "}");
+    beck_status status = put(b, subject, &json, err);
+    buf_release(&json);
+    return status;
+}
+
+beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
+                               bool paused, beck_error *err)
+{
+    char subject[300];
+    snprintf(subject, sizeof subject, "queue/%s", name);
+    if (!options)
+        return put(b, subject, NULL, err);
+    struct queue_fields f = {*options, paused};
+    struct buf json;
+    buf_init(&json, 4096);
+    write_fields(&json, queue_fields, COUNT(queue_fields), &f);
+    buf_append_text(&json, ",\"list_ms\":[");
+    for (uint32_t i = 0; i < options->backoff.list_count; i++)
+        buf_printf(&json, "%s%lld", i ? "," : "", (long long)options->backoff.list_ms[i]);
+    buf_append_text(&json, "]}");
+    beck_status status = put(b, subject, &json, err);
+    buf_release(&json);
+    return status;
+}
+
+beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
+                                 const int64_t *first, uint32_t count, beck_error *err)
+{
+    char subject[1024];
+    snprintf(subject, sizeof subject, "binding/%s/%s/%s", queue, bus, pattern);
+    if (!first)
+        return put(b, subject, NULL, err);
+    struct buf json;
+    buf_init(&json, 1u << 20);
+    beck_status status = buf_append_text(&json, "{\"first\":[");
+    for (uint32_t i = 0; i < count && !status; i++)
+        status = buf_printf(&json, "%s%lld", i ? "," : "", (long long)first[i]);
+    if (!status)
+        status = buf_append_text(&json, "]}");
+    if (status)
+        error_set(err, status, "no memory to write down a binding");
+    else
+        status = put(b, subject, &json, err);
+    buf_release(&json);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* The last record of each subject, in order of first appearance. */
+struct item {
+    char *subject;
+    char *json;
+    size_t json_len;
+    bool gone;
+};
+struct items {
+    struct item *list;
+    size_t count;
+};
+
+static beck_status note_item(struct items *items, const struct record_view *v)
+{
+    struct item *found = NULL;
+    for (size_t i = 0; i < items->count && !found; i++)
+        if (bytes_equal_text(v->key, items->list[i].subject))
+            found = &items->list[i];
+    if (!found) {
+        struct item *grown = realloc(items->list, (items->count + 1) * sizeof *grown);
+        if (!grown)
+            return BECK_ENOMEM;
+        items->list = grown;
+        found = &items->list[items->count];
+        *found = (struct item){.subject = strndup(v->key.data, v->key.len)};
+        if (!found->subject)
+            return BECK_ENOMEM;
+        items->count++;
+    }
+    free(found->json);
+    found->json = NULL;
+    found->gone = v->event.data.data == NULL;
+    if (found->gone)
+        return BECK_OK;
+    found->json_len = v->event.data.len;
+    found->json = strndup(v->event.data.data, v->event.data.len);
+    return found->json ? BECK_OK : BECK_ENOMEM;
+}
+
+static beck_status read_items(beck *b, struct items *items, beck_error *err)
+{
+    struct cursor *c;
+    beck_status status = cursor_open(b->topology->partitions[0], &c, err);
+    if (status)
+        return status;
+    for (int64_t offset = 0; !status;) {
+        const struct record_view *v;
+        status = cursor_read(c, offset, false, &v, NULL, err);
+        if (status)
+            break;
+        offset = v->offset + 1;
+        if (note_item(items, v))
+            status = error_set(err, BECK_ENOMEM, "no memory to read what exists");
+    }
+    cursor_close(c);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
+{
+    beck_bus_options o = {.storage = BECK_STORAGE_DISK};
+    uint32_t none;
+    beck_bus *bus;
+    beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
+                                     COUNT(bus_fields), &o, NULL, 0, &none, err);
+    if (!status)
+        status = bus_options_check(&o, true, err);
+    return status ? status : handle_add_bus(b, item->subject + 4, &o, &bus, err);
+}
+
+static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
+{
+    struct queue_fields f = {.options.storage = BECK_STORAGE_DISK};
+    uint32_t count;
+    struct queue *q;
+    beck_status status =
+        read_fields(bytes_of(item->json, item->json_len), queue_fields, COUNT(queue_fields), &f,
+                    f.options.backoff.list_ms, 16, &count, err);
+    if (!status)
+        status = queue_options_check(&f.options, true, err);
+    if (!status)
+        status = handle_add_queue(b, item->subject + 6, &f.options, &q, err);
+    if (!status)
+        queue_pause(q, f.paused);
+    return status;
+}
+
+static beck_status load_binding(beck *b, const struct item *item, beck_error *err)
+{
+    char *queue = item->subject + 8, *bus = strchr(queue, '/');
+    char *pattern = bus ? strchr(bus + 1, '/') : NULL;
+    if (!pattern)
+        return error_set(err, BECK_ECORRUPT, "\"%s\" in __topology names no binding",
+                         item->subject);
+    *bus++ = *pattern++ = 0;
+    struct queue *q = handle_find_queue(b, queue);
+    beck_bus *from = handle_find_bus(b, bus);
+    /* A queue that was deleted took its bindings with it. */
+    if (!q || !from)
+        return BECK_OK;
+    int64_t *first = calloc(from->partition_count, sizeof *first);
+    uint32_t count;
+    if (!first)
+        return error_set(err, BECK_ENOMEM, "no memory for a binding");
+    beck_status status = read_fields(bytes_of(item->json, item->json_len), NULL, 0, NULL, first,
+                                     from->partition_count, &count, err);
+    if (!status)
+        status = queue_bind(q, from, pattern, first, true, err);
+    free(first);
+    return status;
+}
+
+beck_status topology_load(beck *b, beck_error *err)
+{
+    static const char *const prefixes[] = {"bus/", "queue/", "binding/"};
+    struct items items = {0};
+    beck_status status = read_items(b, &items, err);
+    for (int kind = 0; kind < (b->read_only ? 1 : 3) && !status; kind++) {
+        for (size_t i = 0; i < items.count && !status; i++) {
+            struct item *item = &items.list[i];
+            if (item->gone || strncmp(item->subject, prefixes[kind], strlen(prefixes[kind])) != 0)
+                continue;
+            status = kind == 0   ? load_bus(b, item, err)
+                     : kind == 1 ? load_queue(b, item, err)
+                                 : load_binding(b, item, err);
+        }
+    }
+    for (size_t i = 0; i < items.count; i++) {
+        free(items.list[i].subject);
+        free(items.list[i].json);
+    }
+    free(items.list);
+    return status;
+}
