@@ -18,7 +18,7 @@ all: $(SETUP)
 
 $(SETUP):
 	tools/install_packages.sh build
-	meson setup --buildtype=release -Ddebug=true --prefix=$(PREFIX) $(BUILD) >/dev/null
+	meson setup --buildtype=release -Ddebug=true -Dwerror=false --prefix=$(PREFIX) $(BUILD) >/dev/null
 
 run:
 	@tools/install_packages.sh build demo

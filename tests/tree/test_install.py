@@ -58,7 +58,7 @@ def main():
         run(["meson", "install", "-C", build, "--no-rebuild", "--destdir", str(root)])
         one(root, "include/beck.h")
         env = dict(os.environ, LD_LIBRARY_PATH=str(one(root, "libbeck.so").parent))
-        run([str(one(root, "bin/beck")), "--version"], env=env)
+        run([str(one(root, "bin/beck")), "--help"], env=env)
         for language, compiler in compilers.items():
             try_program(root, scratch, compiler, language, static=False)
         # The linker prefers a shared library: the static one alone is what is left.
