@@ -569,6 +569,7 @@ static void model_push(struct model *m, uint64_t n)
         if (status != BECK_OK) {
             if (!excused(m, status))
                 fail_msg("push: %s", err.text);
+            m->poisoned = true; /* perhaps */
             break;
         }
         m->values[m->tail++ - m->first] = m->value++;
