@@ -1,0 +1,127 @@
+/*
+ * Checking a data directory that nobody has open: every partition by itself, byte by byte (log/verify.h), and that queues name buses that exist. Nothing is changed.
+ */
+#include "api/handle.h"
+
+#include "log/cursor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct verify {
+    struct env env;
+    const char *data_dir;
+    void (*each)(void *ctx, const beck_error *fault);
+    void *ctx;
+    beck_verify_info *info;
+    struct checkpoint recovery;
+    beck_status status;
+};
+
+static void report_fault(void *ctx, const beck_error *fault)
+{
+    struct verify *v = ctx;
+    v->info->faults++;
+    if (v->each)
+        v->each(v->ctx, fault);
+}
+
+static beck_status read_everything(struct verify *v, struct partition *p)
+{
+    struct cursor *c;
+    beck_error why = {0};
+    beck_status status = cursor_open(p, &c, &why);
+    if (status)
+        return status;
+    for (int64_t offset = 0;;) {
+        const struct record_view *view;
+        int64_t skip_to = offset;
+        status = cursor_read(c, offset, true, &view, &skip_to, &why);
+        if (status == BECK_ECORRUPT && skip_to > offset) {
+            report_fault(v, &why);
+            offset = skip_to;
+            continue;
+        }
+        if (status)
+            break;
+        v->info->records++;
+        v->info->bytes += view->event.data.len;
+        offset = view->offset + 1;
+    }
+    cursor_close(c);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+static void verify_partition(struct verify *v, const char *dir, const char *bus, uint32_t number)
+{
+    struct partition_options o = {0};
+    struct partition *p;
+    beck_error why = {0};
+    int64_t recovery = 0;
+    checkpoint_get(&v->recovery, bus, number, &recovery);
+    bus_options_check(&o.bus, true, NULL);
+    v->info->partitions++;
+    if (partition_open(&v->env, dir, bus, number, &o, recovery, 0, &p, &why)) {
+        report_fault(v, &why);
+        return;
+    }
+    beck_partition_info info;
+    partition_info(p, &info);
+    v->info->segments += info.segments;
+    read_everything(v, p);
+    partition_close(p, NULL);
+}
+
+static int verify_entry(void *ctx, const char *name, bool is_dir)
+{
+    struct verify *v = ctx;
+    const char *dash = strrchr(name, '-');
+    uint64_t number;
+    if (!is_dir || !dash || dash == name || strlen(name) > 255 ||
+        !bytes_to_u64(beck_str(dash + 1), &number) || number > UINT32_MAX)
+        return 0;
+    char bus[256] = "", dir[4600];
+    memcpy(bus, name, (size_t)(dash - name));
+    snprintf(dir, sizeof dir, "%s/%s", v->data_dir, name);
+    verify_partition(v, dir, bus, (uint32_t)number);
+    return 0;
+}
+
+beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck_error *fault),
+                        void *ctx, beck_verify_info *out, beck_error *err)
+{
+    beck_verify_info info = {0};
+    struct verify v = {.data_dir = data_dir, .each = each, .ctx = ctx, .info = &info};
+    v.env = (struct env){.vfs = vfs_posix(),
+                         .clock = clock_system(),
+                         .report = report_fault,
+                         .report_ctx = &v,
+                         .read_only = true};
+    char path[4600];
+    if (!data_dir || strlen(data_dir) > 3500)
+        return error_set(err, BECK_EINVAL, "the path of the data directory is missing or too long");
+    snprintf(path, sizeof path, "%s/__topology-0", data_dir);
+    if (!vfs_exists(v.env.vfs, path))
+        return error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", data_dir);
+    struct file *lock;
+    snprintf(path, sizeof path, "%s/.lock", data_dir);
+    beck_status status = vfs_lock(v.env.vfs, path, &lock, err);
+    if (status)
+        return status;
+    checkpoint_init(&v.recovery);
+    beck_error why = {0};
+    snprintf(path, sizeof path, "%s/recovery-point-offset-checkpoint", data_dir);
+    if (checkpoint_read(v.env.vfs, path, &v.recovery, &why))
+        report_fault(&v, &why);
+    status = vfs_list(v.env.vfs, data_dir, verify_entry, &v, err);
+    checkpoint_release(&v.recovery);
+    file_close(lock);
+    if (status)
+        return status;
+    if (out)
+        *out = info;
+    if (info.faults > 0)
+        return error_set(err, BECK_ECORRUPT, "\"%s\" has %llu faults", data_dir,
+                         (unsigned long long)info.faults);
+    return BECK_OK;
+}
