@@ -32,6 +32,7 @@ struct beck_bus {
     struct callers *callers;
     struct bus_routing routing;
     char *name;
+    size_t name_len;
     char *source;  /* "/<name>" */
     bool internal; /* the library's own */
     beck_bus_options options;

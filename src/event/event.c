@@ -52,6 +52,78 @@ static size_t plain_prefix(const uint8_t *p, size_t len)
     return at;
 }
 
+static inline uint64_t load8(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* Up to 8 bytes from the end of a text, the first of them lowest; what is missing is 'a'. */
+static inline uint64_t load_tail(const uint8_t *p, size_t len, size_t at)
+{
+    const uint64_t filler = 0x6161616161616161ULL;
+    size_t left = len - at;
+    if (left == 8) {
+        return load8(p + at);
+    }
+    if (len >= 8) {
+        return load8(p + len - 8) >> (8 * (8 - left)) | filler << (8 * left);
+    }
+    uint64_t v = filler << (8 * left);
+    for (size_t i = 0; i < left; i++) {
+        v |= (uint64_t)p[at + i] << (8 * i);
+    }
+    return v;
+}
+
+#define EACH_BYTE(b) (0x0101010101010101ULL * (uint8_t)(b))
+
+/* The high bit of each byte that is not printable ASCII; bytes above the first such may be wrong. */
+static inline uint64_t odd_bytes(uint64_t v)
+{
+    return (v | (v - EACH_BYTE(0x20)) | ((v ^ EACH_BYTE(0x7F)) - EACH_BYTE(1))) & EACH_BYTE(0x80);
+}
+
+/* The high bit of each byte that is `c`, exactly. */
+static inline uint64_t bytes_that_are(uint64_t v, char c)
+{
+    uint64_t t = v ^ EACH_BYTE(c);
+    return ~(((t & EACH_BYTE(0x7F)) + EACH_BYTE(0x7F)) | t | EACH_BYTE(0x7F));
+}
+
+/* Whether the text is short and printable ASCII: what nearly all are, and the full check is not needed for. */
+static inline bool is_plain(beck_bytes text, size_t max)
+{
+    const uint8_t *p = text.data;
+    uint64_t odd = 0;
+    if (text.len > max) {
+        return false;
+    }
+    for (size_t at = 0; at < text.len; at += 8) {
+        odd |= odd_bytes(text.len - at >= 8 ? load8(p + at) : load_tail(p, text.len, at));
+    }
+    return odd == 0;
+}
+
+/* The same for a type: plain, no wildcards, no empty word. */
+static inline bool is_plain_type(beck_bytes type)
+{
+    const uint8_t *p = type.data;
+    uint64_t bad = 0, dot_before = 0x80; /* a dot at the beginning follows nothing */
+    if (type.len == 0 || type.len > EVENT_TYPE_MAX || p[type.len - 1] == '.') {
+        return false;
+    }
+    for (size_t at = 0; at < type.len; at += 8) {
+        uint64_t v = type.len - at >= 8 ? load8(p + at) : load_tail(p, type.len, at);
+        uint64_t dots = bytes_that_are(v, '.');
+        bad |= odd_bytes(v) | bytes_that_are(v, '*') | bytes_that_are(v, '#') |
+               (dots & (dots << 8 | dot_before));
+        dot_before = dots >> 56;
+    }
+    return bad == 0;
+}
+
 static bool is_noncharacter(uint32_t point)
 {
     return (point & 0xFFFE) == 0xFFFE || (point >= 0xFDD0 && point <= 0xFDEF);
@@ -219,7 +291,21 @@ static beck_status check_extension(const beck_event *e, size_t index, beck_error
                                          event_quote(x->name, quoted), reason.text);
 }
 
-beck_status event_check(const beck_event *e, beck_error *err)
+/* Everything but the type, where no more than a glance is needed. */
+static inline bool rest_is_plain(const beck_event *e)
+{
+    return e->extension_count == 0 && e->priority <= EVENT_PRIORITY_MAX &&
+           (uint64_t)e->deliver_at_ms <= EVENT_MS_MAX &&
+           (uint64_t)e->expires_at_ms <= EVENT_MS_MAX &&
+           is_plain(e->subject, EVENT_ATTRIBUTE_MAX) && is_plain(e->source, EVENT_ATTRIBUTE_MAX) &&
+           is_plain(e->id, EVENT_ATTRIBUTE_MAX) &&
+           is_plain(e->datacontenttype, EVENT_ATTRIBUTE_MAX) &&
+           is_plain(e->dataschema, EVENT_ATTRIBUTE_MAX) &&
+           is_plain(e->correlationid, EVENT_ATTRIBUTE_MAX) &&
+           is_plain(e->causationid, EVENT_ATTRIBUTE_MAX);
+}
+
+static beck_status check_fully(const beck_event *e, beck_error *err)
 {
     beck_status status = event_check_type(e->type, err);
     const struct {
@@ -258,6 +344,16 @@ beck_status event_check(const beck_event *e, beck_error *err)
         status = check_extension(e, i, err);
     }
     return status;
+}
+
+beck_status event_check(const beck_event *e, beck_error *err)
+{
+    return is_plain_type(e->type) && rest_is_plain(e) ? BECK_OK : check_fully(e, err);
+}
+
+beck_status event_check_rest(const beck_event *e, beck_error *err)
+{
+    return rest_is_plain(e) ? BECK_OK : check_fully(e, err);
 }
 
 /* ---- copying and looking up ---- */

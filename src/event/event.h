@@ -24,6 +24,8 @@
 /* Whether the event may be published. The text of the error names the attribute, the byte and the
  * rule. */
 beck_status event_check(const beck_event *e, beck_error *err);
+/* The same where the type is known to be good. */
+beck_status event_check_rest(const beck_event *e, beck_error *err);
 beck_status event_check_type(beck_bytes type, beck_error *err);
 
 /* Whether text may be the value of an attribute (CloudEvents 1.0 section 3, String): at most `max`
