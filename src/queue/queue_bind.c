@@ -296,7 +296,7 @@ static beck_status make_sources(struct queue *q, beck_bus *bus, beck_error *err)
     beck_status status = BECK_OK;
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
-        uint32_t before = q->source_count, index;
+        uint32_t before = q->source_count, index = 0;
         status = queue_add_source(q, bus->name, i, bus, &index, err);
         if (!status && q->source_count > before)
             q->sources[index].routed = -1; /* fresh: bind_paused says from where */
