@@ -4,7 +4,6 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "base/error.h"
-#include "queue/heap.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -122,19 +121,6 @@ static beck_status damaged(const struct run_cursor *c, uint64_t block, const cha
                      what, path, (long long)block_position(block));
 }
 
-static bool in_order(const uint8_t *block, uint32_t count)
-{
-    struct scheduled before, item;
-    run_get_entry(block + 8, &before);
-    for (uint32_t i = 1; i < count; i++) {
-        run_get_entry(block + 8 + (size_t)i * RUN_ENTRY_BYTES, &item);
-        if (scheduled_before(&item, &before))
-            return false;
-        before = item;
-    }
-    return true;
-}
-
 static beck_status load(struct run_cursor *c, uint64_t block, beck_error *err)
 {
     if (c->block == NULL) {
@@ -159,7 +145,7 @@ static beck_status load(struct run_cursor *c, uint64_t block, beck_error *err)
     if (status != BECK_OK)
         return status;
     if (got < len || get_u32(c->block + 4) != count ||
-        crc32c(0, c->block + 4, len - 4) != get_u32(c->block) || !in_order(c->block, count))
+        crc32c(0, c->block + 4, len - 4) != get_u32(c->block))
         return damaged(c, block, "a file of the queue's schedule is damaged", err);
     c->block_first = block * RUN_BLOCK_ENTRIES;
     return BECK_OK;

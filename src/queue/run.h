@@ -6,7 +6,7 @@
  * less in the last block 8  entries of 32 bytes: due_ms u64, where u64, meta u64, seq u64
  *
  * How many entries a run has is not in the file: who uses it knows. A block is valid when its
- * checksum and count fit and its entries are in order.
+ * checksum and count fit.
  */
 #ifndef BECK_QUEUE_RUN_H
 #define BECK_QUEUE_RUN_H
