@@ -456,17 +456,16 @@ static beck_status fill_map(struct cleaner *c, const struct sealed *list, size_t
     return status;
 }
 
-/* What lies at and behind first: sealed segments as they are now. */
-static beck_status list_again(struct partition *p, int64_t limit, struct sealed **list,
-                              size_t *count, beck_error *err)
+/* The sealed segments at and behind first, as they are now. */
+static beck_status list_again(struct partition *p, struct sealed **list, size_t *count,
+                              beck_error *err)
 {
     free(*list);
-    *list = NULL;
-    return partition_list_sealed(p, partition_first(p), limit, list, count, err);
+    return partition_list_sealed(p, partition_first(p), INT64_MAX, list, count, err);
 }
 
-static beck_status compact_passes(struct cleaner *c, int64_t limit, int64_t from,
-                                  struct sealed **list, size_t *count, beck_error *err)
+static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed **list,
+                                  size_t *count, beck_error *err)
 {
     struct partition *p = c->p;
     beck_status status = BECK_OK;
@@ -482,7 +481,7 @@ static beck_status compact_passes(struct cleaner *c, int64_t limit, int64_t from
         if (all)
             return BECK_OK;
         /* Segments have been replaced. */
-        status = list_again(p, limit, list, count, err);
+        status = list_again(p, list, count, err);
         if (status || *count == 0)
             return status;
     }
@@ -503,13 +502,13 @@ static bool worth_it(const struct partition *p, const struct sealed *list, size_
     return *from_start || (dirty > 0 && dirty * 2 >= all);
 }
 
-beck_status partition_compact(struct partition *p, int64_t limit, const struct partition_owed *owed,
+beck_status partition_compact(struct partition *p, const struct partition_owed *owed,
                               beck_error *err)
 {
     struct sealed *list = NULL;
     size_t count;
     bool from_start;
-    beck_status status = partition_list_sealed(p, partition_first(p), limit, &list, &count, err);
+    beck_status status = list_again(p, &list, &count, err);
     if (status || count == 0 ||
         !worth_it(p, list, count, clock_wall_ms(p->env->clock), &from_start)) {
         free(list);
@@ -520,7 +519,7 @@ beck_status partition_compact(struct partition *p, int64_t limit, const struct p
     offset_map_init(&map, p->compact_keys ? p->compact_keys : MAP_KEYS);
     cleaner_init(&c, p, owed, &map);
     int64_t from = from_start ? 0 : p->cleaned;
-    status = compact_passes(&c, limit, from, &list, &count, err);
+    status = compact_passes(&c, from, &list, &count, err);
     /* After a failure the old time stands, so that it is tried again. */
     if (!status)
         p->tombstone_due_ms = c.tombstone_due_ms;

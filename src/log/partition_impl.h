@@ -105,9 +105,10 @@ beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t li
  * owed of it. */
 beck_status partition_clean_owed(struct partition *p, const struct sealed *sealed,
                                  const struct partition_owed *owed, beck_error *err);
-/* Compacts the sealed segments that end at or below limit, when it is worth it. */
-beck_status partition_compact(struct partition *p, int64_t limit, const struct partition_owed *owed,
+/* Compacts the sealed segments, when it is worth it. */
+beck_status partition_compact(struct partition *p, const struct partition_owed *owed,
                               beck_error *err);
+
 beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
 
 #endif

@@ -54,17 +54,16 @@ static int list_snapshot(void *ctx, const char *name, bool is_dir)
     return 0;
 }
 
-/* An opening reads the newest snapshot at or below the recovery point that it is given: the one
- * before this checkpoint until the new recovery point is stored, or an older one when a snapshot is
- * damaged. `keep`: 0 removes all, when no producer is known. */
-static void remove_snapshots(struct partition *p, size_t keep, int64_t recovery_point)
+/* An opening reads the newest snapshot, or an older one when that is damaged. `keep`: 0 removes all,
+ * when no producer is known. */
+static void remove_snapshots(struct partition *p, size_t keep)
 {
     struct snapshots all = {0};
     if (vfs_list(p->env->vfs, p->dir, list_snapshot, &all, NULL) == BECK_OK) {
         for (size_t i = 0; i < all.count; i++) {
             size_t newer = 0;
             for (size_t j = 0; j < all.count; j++)
-                newer += all.offsets[j] > all.offsets[i] && all.offsets[j] <= recovery_point;
+                newer += all.offsets[j] > all.offsets[i];
             if (newer < keep)
                 continue;
             char path[4200];
@@ -123,7 +122,7 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
 static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck_error *err)
 {
     /* The producers' state is that of everything written: once that is synced, both agree. */
-    int64_t target = p->written, before = p->checkpointed;
+    int64_t target = p->written;
     size_t known = producers_count(p->producers);
     struct buf snapshot;
     buf_init(&snapshot, 64u << 20);
@@ -152,7 +151,7 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
     *recovery_point = target;
     if (known > 0 || had_snapshots) {
         mutex_unlock(&p->lock);
-        remove_snapshots(p, known > 0 ? SNAPSHOTS_KEPT : 0, before);
+        remove_snapshots(p, known > 0 ? SNAPSHOTS_KEPT : 0);
         mutex_lock(&p->lock);
     }
     return BECK_OK;
@@ -312,14 +311,11 @@ static void drop_idle(struct partition *p, int64_t now_ms)
 
 /* Deletes what lies below first, and compacts. With the upkeep, without the lock. Goes on after
  * errors, and gives the first. */
-static beck_status clean(struct partition *p, int64_t limit, const struct partition_owed *owed,
-                         beck_error *err)
+static beck_status clean(struct partition *p, const struct partition_owed *owed, beck_error *err)
 {
     struct sealed *list;
     size_t count;
-    int64_t first = partition_first(p);
-    beck_status result =
-        partition_list_sealed(p, -1, first < limit ? first : limit, &list, &count, err);
+    beck_status result = partition_list_sealed(p, -1, partition_first(p), &list, &count, err);
     for (size_t i = 0; i < count; i++) {
         beck_error why = {0};
         beck_status status = partition_clean_owed(p, &list[i], owed, &why);
@@ -329,7 +325,7 @@ static beck_status clean(struct partition *p, int64_t limit, const struct partit
     free(list);
     if (p->options.bus.compact) {
         beck_error why = {0};
-        beck_status status = partition_compact(p, limit, owed, &why);
+        beck_status status = partition_compact(p, owed, &why);
         if (status && !result)
             result = error_set(err, status, "%s", why.text);
     }
@@ -349,10 +345,8 @@ beck_status partition_maintain(struct partition *p, const struct partition_owed 
         status = retire(p, now_ms, err);
         if (rolled && !status)
             status = error_set(err, rolled, "%s", why.text);
-        /* Producers are known from the log behind the recovery point: it must still be there. */
-        int64_t limit = producers_count(p->producers) > 0 ? p->checkpointed : INT64_MAX;
         mutex_unlock(&p->lock);
-        beck_status cleaned = clean(p, limit, owed, &why);
+        beck_status cleaned = clean(p, owed, &why);
         if (cleaned && !status)
             status = error_set(err, cleaned, "%s", why.text);
         mutex_lock(&p->lock);

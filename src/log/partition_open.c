@@ -145,16 +145,16 @@ static int recovered_batch(void *ctx, const struct batch_header *h, const uint8_
     return counts ? producers_update(r->p->producers, h) : 0;
 }
 
-/* Loads the newest snapshot at or below the recovery point that reads well; one behind it may know
- * of batches that were lost since. *from: what it covers, or -1: no producer was known there. */
-static void load_snapshot(struct partition *p, const struct listing *l, int64_t recovery_point,
+/* Loads the newest snapshot, at most that of `limit`, that reads well. *from: what it covers, or
+ * -1: there is none, no producer was known when the recovery point was given out. */
+static void load_snapshot(struct partition *p, const struct listing *l, int64_t limit,
                           int64_t *from)
 {
     *from = -1;
     for (;;) {
         int64_t best = -1;
         for (size_t i = 0; i < l->snapshot_count; i++)
-            if (l->snapshots[i] > best && l->snapshots[i] <= recovery_point)
+            if (l->snapshots[i] > best && l->snapshots[i] <= limit)
                 best = l->snapshots[i];
         if (best < 0)
             return;
@@ -178,16 +178,10 @@ static void load_snapshot(struct partition *p, const struct listing *l, int64_t 
     }
 }
 
-static beck_status recover(struct partition *p, struct listing *l, int64_t recovery_point,
-                           beck_error *err)
+/* Reads every batch from an offset on. */
+static beck_status scan(struct partition *p, int64_t from, int64_t recovery_point,
+                        struct recovery *r, beck_error *err)
 {
-    int64_t from;
-    load_snapshot(p, l, recovery_point, &from);
-    if (from < 0)
-        from = recovery_point;
-    if (from < p->segments[0]->base_offset)
-        from = p->segments[0]->base_offset;
-    struct recovery r = {p, from};
     ptrdiff_t first = partition_find_segment(p, from);
     for (size_t i = (size_t)first; i < p->segment_count; i++) {
         struct segment *s = p->segments[i];
@@ -199,7 +193,7 @@ static beck_status recover(struct partition *p, struct listing *l, int64_t recov
         if (from > s->base_offset)
             status = segment_seek_offset(s, from, &position, err);
         if (!status)
-            status = segment_recover(s, position, recovery_point, last, recovered_batch, &r, err);
+            status = segment_recover(s, position, recovery_point, last, recovered_batch, r, err);
         if (!status && !last && s->next_offset > p->segments[i + 1]->base_offset)
             status = error_set(err, BECK_ECORRUPT,
                                "segments %lld and %lld of \"%s\" overlap; restore the directory "
@@ -215,6 +209,27 @@ static beck_status recover(struct partition *p, struct listing *l, int64_t recov
             return status;
     }
     return BECK_OK;
+}
+
+static beck_status recover(struct partition *p, const struct listing *l, int64_t recovery_point,
+                           beck_error *err)
+{
+    struct segment *active = p->segments[p->segment_count - 1];
+    struct recovery r = {.p = p};
+    load_snapshot(p, l, INT64_MAX, &r.from);
+    for (;;) {
+        bool early = r.from >= 0 && r.from < recovery_point;
+        beck_status status = scan(p, early ? r.from : recovery_point, recovery_point, &r, err);
+        if (status || r.from <= active->next_offset)
+            return status;
+        /* It knows batches that are gone: the log was cut, by hand or because they were damaged. */
+        producers_free(p->producers);
+        p->producers = producers_new();
+        if (!p->producers)
+            return error_set(err, BECK_ENOMEM, "no memory for a partition");
+        load_snapshot(p, l, active->next_offset, &r.from);
+        segment_unuse(active);
+    }
 }
 
 /* Fills the memory of ids from the log. */
