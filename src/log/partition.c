@@ -859,15 +859,25 @@ struct block *partition_find_memory(struct partition *p, int64_t offset)
     return index < 0 ? NULL : p->blocks[index];
 }
 
-void partition_disown(struct partition *p, int64_t offset)
+void partition_disown(struct partition *p, const int64_t *offsets, size_t count)
 {
     if (!p->options.memory)
         return;
     mutex_lock(&p->lock);
-    ptrdiff_t index = block_index(p, offset);
-    assert(index >= 0 && p->blocks[index]->owed > 0);
-    if (--p->blocks[index]->owed == 0 && (size_t)index + 1 < p->block_count)
-        drop_block(p, (size_t)index);
+    ptrdiff_t index = -1;
+    for (size_t i = 0; i < count; i++) {
+        /* Mostly the same block as before: offsets come in order. */
+        bool same = index >= 0 && p->blocks[index]->base_offset <= offsets[i] &&
+                    ((size_t)index + 1 == p->block_count ||
+                     offsets[i] < p->blocks[index + 1]->base_offset);
+        if (!same)
+            index = block_index(p, offsets[i]);
+        assert(index >= 0 && p->blocks[index]->owed > 0);
+        if (--p->blocks[index]->owed == 0 && (size_t)index + 1 < p->block_count) {
+            drop_block(p, (size_t)index);
+            index = -1;
+        }
+    }
     mutex_unlock(&p->lock);
 }
 

@@ -127,7 +127,7 @@ int64_t partition_paused_end(const struct partition *p); /* the next offset, whi
 
 /* Memory: each routed event is kept until whoever got it says that it is no longer needed. Does
  * nothing on disk. */
-void partition_disown(struct partition *p, int64_t offset);
+void partition_disown(struct partition *p, const int64_t *offsets, size_t count);
 
 /* ---- upkeep ---- */
 

@@ -259,7 +259,7 @@ static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, cons
         env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
                    q->name, why->text);
     state_settled(q, &s->entry, 1, NULL);
-    queue_disown(q, &s->entry);
+    queue_disown(q, &s->entry, 1);
     mutex_lock(&q->lock);
     if (s->state == SLOT_HELD) {
         slot_unlink(q, s);
@@ -496,8 +496,8 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     }
     q->dirty = true;
     mutex_unlock(&q->lock);
-    for (size_t i = 0; i < n && memory && !status; i++)
-        queue_disown(q, &entries[i]);
+    if (memory && !status)
+        queue_disown(q, entries, n);
     if (!status && q->m_settled)
         counter_add(q->m_settled, n);
     return status;

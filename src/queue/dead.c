@@ -203,7 +203,7 @@ static beck_status vanish(struct queue *q, const struct limbo *l, beck_error *er
     histories_remove(&q->histories, l->entry.where);
     q->dirty = true;
     mutex_unlock(&q->lock);
-    queue_disown(q, &l->entry);
+    queue_disown(q, &l->entry, 1);
     return BECK_OK;
 }
 
@@ -258,7 +258,7 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
     mutex_lock(&q->lock);
     histories_remove(&q->histories, l->entry.where);
     mutex_unlock(&q->lock);
-    queue_disown(q, &l->entry);
+    queue_disown(q, &l->entry, 1);
     if (q->m_dead)
         counter_add(q->m_dead, 1);
     return BECK_OK;
@@ -406,8 +406,8 @@ static beck_status change(struct queue *q, enum operation op, int64_t offset, in
         if (--q->operations == 0)
             cond_broadcast(&q->quiet);
         mutex_unlock(&q->lock);
-        for (size_t i = 0; i < n && !status && op == OP_DEAD_PURGED; i++)
-            partition_disown(q->home->dead->partitions[0], offsets[at + i]);
+        if (!status && op == OP_DEAD_PURGED)
+            partition_disown(q->home->dead->partitions[0], offsets + at, n);
     }
     free(offsets);
     if (!status && changed)

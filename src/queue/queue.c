@@ -326,13 +326,22 @@ void queue_wake(struct queue *q, size_t count)
         cond_broadcast(&q->ready);
 }
 
-void queue_disown(struct queue *q, const struct entry *e)
+#define DISOWN_AT_ONCE 256
+
+void queue_disown(struct queue *q, const struct entry *entries, size_t count)
 {
-    mutex_lock(&q->lock);
-    struct partition *p = q->sources[entry_source(e)].partition;
-    mutex_unlock(&q->lock);
-    if (p && partition_is_memory(p))
-        partition_disown(p, entry_offset(e));
+    int64_t offsets[DISOWN_AT_ONCE];
+    for (size_t i = 0; i < count;) {
+        uint32_t source = entry_source(&entries[i]);
+        size_t n = 0;
+        for (; i < count && n < DISOWN_AT_ONCE && entry_source(&entries[i]) == source; i++)
+            offsets[n++] = entry_offset(&entries[i]);
+        mutex_lock(&q->lock);
+        struct partition *p = q->sources[source].partition;
+        mutex_unlock(&q->lock);
+        if (p && partition_is_memory(p))
+            partition_disown(p, offsets, n);
+    }
 }
 
 beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
@@ -432,13 +441,11 @@ static void drop_oldest(struct queue *q)
     }
 }
 
-beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t timestamp_ms,
+beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
                         beck_error *err)
 {
-    (void)timestamp_ms;
     assert(mutex_held(&q->lock));
-    int64_t now_ms = clock_wall_ms(q->home->env->clock);
     uint32_t level = priority < q->options.priority_max ? priority : q->options.priority_max;
     int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0;
     if (q->options.ttl_ms) {
@@ -484,7 +491,7 @@ beck_status queue_admit(void *route, beck_error *err)
 
 /* One event that the hook brings. With the lock. False: it is not kept, or is read from the log
  * later. */
-static bool arrive(struct queue *q, struct partition *p, const struct routed *item)
+static bool arrive(struct queue *q, struct partition *p, const struct routed *item, int64_t now_ms)
 {
     if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE)
         q->admitted--;
@@ -495,8 +502,8 @@ static bool arrive(struct queue *q, struct partition *p, const struct routed *it
         return false;
     struct source *s = &q->sources[index];
     beck_error why = {0};
-    if (queue_route(q, index, item->offset, item->timestamp_ms, item->deliver_at_ms,
-                    item->expires_at_ms, item->priority, &why)) {
+    if (queue_route(q, index, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
+                    item->priority, &why)) {
         env_report(q->home->env, why.code,
                    "queue \"%s\" cannot list an event now (%s); it is read again from the log",
                    q->name, why.text);
@@ -510,6 +517,7 @@ static bool arrive(struct queue *q, struct partition *p, const struct routed *it
 void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
 {
     struct queue_home *home = ctx;
+    int64_t now_ms = clock_wall_ms(home->env->clock);
     bool dead = home->dead && p == home->dead->partitions[0];
     for (size_t i = 0; i < count;) {
         struct queue *q = items[i].route;
@@ -518,11 +526,11 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
         for (; i + n < count && items[i + n].route == q; n++, refs++) {
             const struct routed *item = &items[i + n];
             bool keep = dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                             : arrive(q, p, item);
+                             : arrive(q, p, item, now_ms);
             kept += keep;
             if (!keep && item->offset >= 0 && partition_is_memory(p)) {
                 mutex_unlock(&q->lock);
-                partition_disown(p, item->offset);
+                partition_disown(p, &item->offset, 1);
                 mutex_lock(&q->lock);
             }
         }

@@ -128,6 +128,7 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
                               const struct binding *added, beck_error *err)
 {
     struct cursor *c = NULL;
+    int64_t now_ms = clock_wall_ms(q->home->env->clock);
     beck_status status = queue_open_cursor(q, index, &c, err);
     for (int64_t offset = from; offset < to && !status;) {
         const struct record_view *v;
@@ -156,7 +157,7 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
         if (offset < to && !stop) {
             if (wanted(q, s, v, added)) {
                 const beck_event *e = &v->event;
-                status = queue_route(q, index, v->offset, v->timestamp_ms, e->deliver_at_ms,
+                status = queue_route(q, index, v->offset, now_ms, e->deliver_at_ms,
                                      e->expires_at_ms, e->priority, err);
                 queue_wake(q, 1);
             }
@@ -485,8 +486,7 @@ static int64_t drop_everything(struct queue *q)
     for (uint32_t i = 0; i < q->source_count; i++)
         q->sources[i].popped = q->sources[i].routed;
     mutex_unlock(&q->lock);
-    for (size_t i = 0; i < d.count; i++)
-        queue_disown(q, &d.entries[i]);
+    queue_disown(q, d.entries, d.count);
     free(d.entries);
     return count;
 }

@@ -122,14 +122,15 @@ beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *
 void queue_work_limbo(struct queue *q); /* without the lock */
 void slot_unlink(struct queue *q, struct slot *s);
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
-beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t timestamp_ms,
+beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
                         beck_error *err);
 uint32_t queue_find_source(const struct queue *q, const struct partition *p); /* UINT32_MAX: none */
 beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
                              uint32_t *index, beck_error *err);
 void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
-void queue_disown(struct queue *q, const struct entry *e); /* memory partitions; without the lock */
+void queue_disown(struct queue *q, const struct entry *entries,
+                  size_t count); /* memory partitions; without the lock */
 beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
                               beck_error *err); /* without the lock */
 bool queue_source_is_dead(struct queue *q,
