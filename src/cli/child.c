@@ -75,6 +75,7 @@ static int spawn(const struct child_options *o, const struct pipes *p, pid_t *pi
     sigemptyset(&none);
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
+    sigaddset(&defaults, SIGXFSZ);
     sigaddset(&defaults, SIGINT);
     sigaddset(&defaults, SIGTERM);
     int error = posix_spawn_file_actions_init(&files);

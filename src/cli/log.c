@@ -150,7 +150,12 @@ static bool look_again(struct log *l)
     if (beck_open(&b, &how, NULL)) {
         return false;
     }
-    bool there = beck_bus_get(b, l->name, &bus, NULL) == BECK_OK;
+    beck_status status = beck_bus_get(b, l->name, &bus, NULL);
+    bool there = status == BECK_OK;
+    if (status == BECK_ENOENT) {
+        l->code = call_error(l->call, EXIT_NOT_FOUND, "bus '%s' was deleted", l->name);
+        l->over = true;
+    }
     for (uint32_t i = 0; there && i < l->partitions && !is_over(l); i++) {
         if (l->how.partition_plus_1 == 0 || l->how.partition_plus_1 == (int32_t)i + 1) {
             print_new(l, bus, i);

@@ -95,7 +95,8 @@ static int finish_output(const struct call *call, int code)
 int main(int argc, char **argv)
 {
     open_standard_streams();
-    signal(SIGPIPE, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN); /* a reader that left, a file that may not grow: errors of write */
+    signal(SIGXFSZ, SIG_IGN);
     _Atomic(int) stops = 0;
     struct call call = {.stop_fd = -1, .stops = &stops, .now_ns = clock_wall_ns(clock_system())};
 

@@ -110,6 +110,28 @@ class Follow(BeckTest):
             out, _ = process.communicate(timeout=60)
         self.assertEqual((process.returncode, out), (DONE, ""))
 
+    def test_following_several_partitions(self):
+        self.beck("bus", "create", "wide", "--partitions", "3")
+        process = self.start("log", "wide", "--follow")
+        try:
+            seen = []
+            for i in range(6):
+                self.beck("emit", "a.b", str(i), "--bus", "wide", "--subject", f"S{i}")
+                seen.append(json.loads(process.stdout.readline())["data"])
+            self.assertEqual(seen, list(range(6)))
+        finally:
+            interrupt(process)
+            process.communicate(timeout=60)
+
+    def test_following_ends_when_the_bus_is_deleted(self):
+        self.beck("emit", "a.b")
+        process = self.start("log", "--follow")
+        process.stdout.readline()
+        self.beck("bus", "delete", "events")
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, NOT_FOUND)
+        self.assertIn("bus 'events' was deleted", err)
+
     def test_following_with_a_limit_ends_by_itself(self):
         self.beck("emit", "a.b")
         process = self.start("log", "--follow", "--from", "now", "--limit", "1", "--type", "c.*")

@@ -417,6 +417,16 @@ class Signals(OnTest):
         self.assertEqual(process.returncode, DONE)
         self.assertEqual(self.queue("q")["ready"], 0)
 
+    def test_a_temporary_queue_left_by_a_kill_is_deleted_by_the_next_run(self):
+        self.emit(2)
+        process = self.start("on", "#", "--", "cat")
+        process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)
+        self.assertRegex(self.beck("queue", "list", "--json").json[0]["name"], "^on-[0-9a-f]{16}$")
+        self.assertEqual(len(self.on("#", IDLE, "--", "cat").lines), 2)
+        self.assertEqual(self.beck("queue", "list", "--json").out, "")
+
     def test_one_process_holds_the_data_directory(self):
         self.emit(1)
         process = self.waiting()
