@@ -75,6 +75,8 @@ static void flush_batch(struct emitter *em)
     if (status) {
         progress_hide(&em->progress);
         em->code = call_fail(em->call, status, &err);
+        call_say(em->call, "stopped at line %lld: those before it are published",
+                 (long long)em->line_of[0]);
     }
     for (size_t i = 0; i < em->document_count; i++) {
         beck_document_free(em->documents[i]);

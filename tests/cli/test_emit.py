@@ -2,8 +2,9 @@
 import json
 import os
 import select
+import subprocess
 
-from beck import BeckTest, DONE, FAILED, NOT_FOUND, USAGE, main
+from beck import BeckTest, DISK, DONE, FAILED, NOT_FOUND, PROGRAM, USAGE, main
 
 
 class Single(BeckTest):
@@ -132,6 +133,16 @@ class Lines(BeckTest):
         self.assertIn("line 2: ", result.err)
         self.assertEqual(report["published"], 2)
         self.assertEqual(self.ids(), ["1", "3"])
+
+    def test_a_file_that_may_not_grow_is_an_error_that_says_where_it_stopped(self):
+        path = self.script("in.ndjson", "".join(json.dumps(event(i)) + "\n" for i in range(20000)))
+        done = subprocess.run(["sh", "-c", f"ulimit -f 100; '{PROGRAM}' emit --json-lines '{path}' --json"], cwd=self.dir,
+                              capture_output=True, text=True, check=False, env=self.environment())
+        self.assertEqual(done.returncode, DISK, done.stderr)
+        published = json.loads(done.stdout)["published"]
+        self.assertIn(f"stopped at line {published + 1}:", done.stderr)
+        self.assertEqual(self.ids(), [str(i) for i in range(published)])
+        self.beck("emit", "a.b")
 
     def test_nothing_is_nothing(self):
         result, report = self.emit_text("")

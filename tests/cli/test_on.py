@@ -193,9 +193,9 @@ class Failing(OnTest):
             sleep 1000
         """)
         self.emit(1)
-        result = self.on("#", "--queue", "q", "--deadline", "300ms", "--backoff", "none", IDLE, "--", program)
+        result = self.on("#", "--queue", "q", "--deadline", "1s", "--backoff", "none", IDLE, "--", program)
         self.assertEqual(counts(result), (1, 1, 0, 0))
-        self.assertIn("deadline of 300ms passed: still waiting", result.err)
+        self.assertIn("deadline of 1s passed: still waiting", result.err)
         with self.assertRaises(ProcessLookupError):
             self.wait_gone(int(self.read("grandchild")[0]))
 
@@ -209,7 +209,7 @@ class Failing(OnTest):
 
     def test_a_program_may_use_its_whole_deadline(self):
         self.emit(1)
-        result = self.on("#", "--deadline", "2s", IDLE, "--", "sleep", "0.5")
+        result = self.on("#", "--deadline", "5s", IDLE, "--", "sleep", "0.5")
         self.assertEqual(counts(result), (1, 0, 0, 0))
 
     def test_programs_that_are_not_there_or_cannot_run(self):
@@ -304,7 +304,7 @@ class Persistent(OnTest):
         program = self.program(
             "\n        if n == 1:\n            import time; time.sleep(1000)\n        print('ok', flush=True)")
         self.emit(3)
-        result = self.on("#", "--queue", "q", "--persistent", "--attempts", "1", "--deadline", "500ms", IDLE, "--", program)
+        result = self.on("#", "--queue", "q", "--persistent", "--attempts", "1", "--deadline", "3s", IDLE, "--", program)
         self.assertEqual(counts(result), (2, 0, 0, 1))
         self.assertIn("deadline", self.dead("q")[0]["history"][0]["why"])
 
@@ -360,7 +360,7 @@ class Queues(OnTest):
 
     def test_delayed_events_wait_and_idle_waits_for_them(self):
         self.beck("queue", "create", "q", "#")
-        self.beck("emit", "later.one", "--delay", "1s")
+        self.beck("emit", "later.one", "--delay", "3s")
         self.beck("emit", "now.one")
         self.assertEqual([e["type"] for e in self.on("--queue", "q", IDLE, "--", "cat").json], ["now.one", "later.one"])
 
