@@ -98,6 +98,13 @@ static beck_status snapshot_queues(beck *b, const struct view *v, beck_error *er
             keep = queue_keep_from(v->queues[i]);
     if (!status && keep > partition_first(state))
         status = partition_truncate_before(state, keep, err);
+    struct partition *dead = b->home.dead->partitions[0];
+    int64_t dead_keep = partition_synced(dead);
+    for (size_t i = 0; i < v->queue_count && !status; i++)
+        if (queue_dead_keep_from(v->queues[i]) < dead_keep)
+            dead_keep = queue_dead_keep_from(v->queues[i]);
+    if (!status && dead_keep > partition_first(dead))
+        status = partition_truncate_before(dead, dead_keep, err);
     return status;
 }
 

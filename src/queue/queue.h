@@ -94,6 +94,8 @@ beck_status queue_snapshot(struct queue *q, beck_error *err);
 void queue_snapshot_synced(struct queue *q);
 bool queue_is_dirty(struct queue *q);     /* changed since the last snapshot */
 int64_t queue_keep_from(struct queue *q); /* the state log is needed from this offset on */
+/* Dead letters below are in the last durable snapshot, so only those that are owed (queue_mark_owed) are still needed. */
+int64_t queue_dead_keep_from(struct queue *q);
 /* Everything below these offsets of a partition has been routed, so a snapshot need not route it
  * again. With the partition paused. */
 void queue_note_routed(struct queue *q, struct partition *p, int64_t offset);

@@ -94,6 +94,7 @@ struct queue {
     bool dirty;            /* changed since the last snapshot */
     int64_t keep_from;     /* the state log is needed from here */
     int64_t snapshot_from; /* the same, of the snapshot written last */
+    int64_t snapshot_dead_next, dead_keep_from; /* the same, for dead letters */
     uint32_t consumers;
     uint64_t consumers_made;
     struct rng rng;

@@ -266,6 +266,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
                          "has been taken or is dead",
                          q->name, SNAPSHOT_BYTES_MAX);
     q->snapshot_from = (int64_t)replay_from;
+    q->snapshot_dead_next = q->dead_next;
     q->dirty = false;
     return BECK_OK;
 }
@@ -306,6 +307,7 @@ void queue_snapshot_synced(struct queue *q)
 {
     mutex_lock(&q->lock);
     q->keep_from = q->snapshot_from;
+    q->dead_keep_from = q->snapshot_dead_next;
     for (uint32_t i = 0; i <= q->options.priority_max; i++)
         if (q->levels[i])
             fifo_trim(q->levels[i], fifo_head(q->levels[i]));
@@ -325,6 +327,14 @@ int64_t queue_keep_from(struct queue *q)
 {
     mutex_lock(&q->lock);
     int64_t from = q->durable ? q->keep_from : INT64_MAX;
+    mutex_unlock(&q->lock);
+    return from;
+}
+
+int64_t queue_dead_keep_from(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    int64_t from = q->durable ? q->dead_keep_from : INT64_MAX;
     mutex_unlock(&q->lock);
     return from;
 }
@@ -794,7 +804,9 @@ static beck_status load_if_last(struct recover_all *a, const struct record_view 
     if (!r || r->snapshot_offset != v->offset)
         return BECK_OK;
     r->q->keep_from = r->replay_from;
-    return load_snapshot(r, v->event.data, a->bus, a->ctx, err);
+    beck_status status = load_snapshot(r, v->event.data, a->bus, a->ctx, err);
+    r->q->dead_keep_from = r->q->dead_next;
+    return status;
 }
 
 static beck_status replay_if_newer(struct recover_all *a, const struct record_view *v,
