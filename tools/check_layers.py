@@ -52,7 +52,7 @@ def headers_alone(root):
 
 
 def main():
-    root = sys.argv[1] if len(sys.argv) > 1 else "."
+    root = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else ".")
     faults = list(wrong_includes(root)) + list(headers_alone(root))
     for fault in faults:
         print(fault)

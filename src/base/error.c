@@ -24,7 +24,7 @@ const char *beck_status_name(beck_status status)
     return names[-status];
 }
 
-beck_status error_set(beck_error *err, beck_status code, const char *format, ...)
+beck_status(error_set)(beck_error *err, beck_status code, const char *format, ...)
 {
     if (err == NULL)
         return code;

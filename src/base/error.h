@@ -15,4 +15,9 @@ beck_status error_set(beck_error *err, beck_status code, const char *format, ...
 beck_status error_errno(beck_error *err, int error_number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* What a static analyzer cannot see in another file: the result is `code`. */
+#ifdef __clang_analyzer__
+#define error_set(err, code, ...) ((error_set)(err, code, __VA_ARGS__), (code))
+#endif
+
 #endif
