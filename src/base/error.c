@@ -57,7 +57,7 @@ static beck_status code_of(int error_number)
     }
 }
 
-beck_status error_errno(beck_error *err, int error_number, const char *format, ...)
+beck_status(error_errno)(beck_error *err, int error_number, const char *format, ...)
 {
     beck_status code = code_of(error_number);
     if (err == NULL)

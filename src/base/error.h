@@ -15,9 +15,10 @@ beck_status error_set(beck_error *err, beck_status code, const char *format, ...
 beck_status error_errno(beck_error *err, int error_number, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* What a static analyzer cannot see in another file: the result is `code`. */
+/* What a static analyzer cannot see in another file: the result is `code`, and not BECK_OK. */
 #ifdef __clang_analyzer__
 #define error_set(err, code, ...) ((error_set)(err, code, __VA_ARGS__), (code))
+#define error_errno(err, ...) ((error_errno)(err, __VA_ARGS__), BECK_EIO)
 #endif
 
 #endif
