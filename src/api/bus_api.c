@@ -2,9 +2,7 @@
  * below. */
 #include "api/handle.h"
 
-#include "log/committer.h"
-
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 
 static beck_status refuse_read_only(const beck *b, beck_error *err)
@@ -14,10 +12,52 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
     return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
 }
 
+static bool is_name(void *ctx, const char *bus)
+{
+    return strcmp(ctx, bus) == 0;
+}
+
+/* BECK_ENOENT: there is none. */
+static beck_status find_same(beck *b, const char *name, const beck_bus_options *o, beck_bus **out,
+                             beck_error *err)
+{
+    assert(mutex_held(&b->admin_lock));
+    beck_bus *bus = handle_find_bus(b, name);
+    if (!bus)
+        return BECK_ENOENT;
+    if (!bus_options_equal(&bus->options, o))
+        return error_set(err, BECK_EEXIST,
+                         "bus \"%s\" exists with other options; use it as it is, or delete it "
+                         "first",
+                         name);
+    *out = bus;
+    return BECK_OK;
+}
+
+/* With upkeep_lock and admin_lock. */
+static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o, beck_bus **out,
+                            beck_error *err)
+{
+    bool disk = o->storage == BECK_STORAGE_DISK;
+    void *ctx = (void *)(uintptr_t)name;
+    beck_status status = disk ? leftovers_forget(b, name, err) : BECK_OK;
+    if (!status && disk)
+        status = leftovers_remove(b, is_name, ctx, err);
+    if (status)
+        return status;
+    status = handle_add_bus(b, name, o, out, err);
+    if (!status && disk && (status = topology_put_bus(b, name, o, err)))
+        handle_drop_bus(b, *out);
+    if (status && disk)
+        leftovers_remove(b, is_name, ctx, NULL);
+    return status;
+}
+
 beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
                             beck_bus **out, beck_error *err)
 {
     beck_bus_options o = options ? *options : (beck_bus_options){0};
+    beck_bus *bus;
     beck_status status = bus_name_check("bus", name, false, err);
     if (!status)
         status = refuse_read_only(b, err);
@@ -26,20 +66,19 @@ beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *o
     if (status)
         return status;
     mutex_lock(&b->admin_lock);
-    beck_bus *bus = handle_find_bus(b, name);
-    if (bus && !bus_options_equal(&bus->options, &o)) {
-        status = error_set(err, BECK_EEXIST,
-                           "bus \"%s\" exists with other options; use it as it is, or delete it "
-                           "first",
-                           name);
-    } else if (!bus) {
-        status = handle_add_bus(b, name, &o, &bus, err);
-        if (!status && o.storage == BECK_STORAGE_DISK)
-            status = topology_put_bus(b, name, &o, err);
+    status = find_same(b, name, &o, &bus, err);
+    mutex_unlock(&b->admin_lock);
+    if (status == BECK_ENOENT) {
+        mutex_lock(&b->upkeep_lock);
+        mutex_lock(&b->admin_lock);
+        status = find_same(b, name, &o, &bus, err);
+        if (status == BECK_ENOENT)
+            status = make_bus(b, name, &o, &bus, err);
+        mutex_unlock(&b->admin_lock);
+        mutex_unlock(&b->upkeep_lock);
     }
     if (!status && out)
         *out = bus;
-    mutex_unlock(&b->admin_lock);
     return status;
 }
 
@@ -55,33 +94,6 @@ beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *
 }
 
 /* ---- deleting ---- */
-
-struct doomed {
-    struct vfs *vfs;
-    char *dir;
-};
-
-static int unlink_entry(void *ctx, const char *name, bool is_dir)
-{
-    struct doomed *d = ctx;
-    char path[4600];
-    snprintf(path, sizeof path, "%s/%s", d->dir, name);
-    if (!is_dir)
-        vfs_unlink(d->vfs, path, NULL);
-    return 0;
-}
-
-static void remove_directories(beck *b, const beck_bus *bus)
-{
-    for (uint32_t i = 0; i < bus->options.partitions; i++) {
-        char dir[4200];
-        snprintf(dir, sizeof dir, "%s/%s-%u", b->data_dir, bus->name, i);
-        struct doomed d = {b->env.vfs, dir};
-        vfs_list(b->env.vfs, dir, unlink_entry, &d, NULL);
-        vfs_rmdir(b->env.vfs, dir, NULL);
-    }
-    vfs_sync_dir(b->env.vfs, b->data_dir, NULL);
-}
 
 static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
 {
@@ -107,13 +119,16 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     b->bus_count--;
     memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
     b->deleted[b->deleted_count++] = bus;
-    for (uint32_t i = 0; i < bus->partition_count; i++) {
+    for (uint32_t i = 0; i < bus->partition_count; i++)
         partition_wake(bus->partitions[i]);
-        checkpoint_set(&b->recovery, bus->name, i, 0);
-        checkpoint_set(&b->log_start, bus->name, i, 0);
-    }
-    if (disk)
-        remove_directories(b, bus);
+    if (!disk)
+        return BECK_OK;
+    /* The bus is gone; what cannot be removed now goes before another of its name is made. */
+    leftovers_forget(b, bus->name, NULL);
+    beck_error why = {0};
+    if (leftovers_remove(b, is_name, bus->name, &why))
+        env_report(&b->env, why.code, "files of the deleted bus \"%s\" are left: %s", bus->name,
+                   why.text);
     return BECK_OK;
 }
 

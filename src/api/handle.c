@@ -94,6 +94,17 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
     return BECK_OK;
 }
 
+void handle_drop_bus(beck *b, beck_bus *bus)
+{
+    size_t at = 0;
+    while (b->buses[at] != bus)
+        at++;
+    b->bus_count--;
+    memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
+    bus_abandon(bus);
+    bus_close(bus, NULL);
+}
+
 beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
                              struct queue **out, beck_error *err)
 {
@@ -111,6 +122,18 @@ beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options
     b->queues[at] = q;
     *out = q;
     return BECK_OK;
+}
+
+void handle_drop_queue(beck *b, struct queue *q)
+{
+    size_t at = 0;
+    while (b->queues[at] != q)
+        at++;
+    b->queue_count--;
+    memmove(b->queues + at, b->queues + at + 1, (b->queue_count - at) * sizeof(struct queue *));
+    queue_purge_memory(q);
+    queue_delete(q);
+    queue_release(q);
 }
 
 /* ---- opening ---- */
@@ -199,11 +222,13 @@ static beck_status open_disk(beck *b, beck_error *err)
     if (status || b->read_only)
         return status;
     status = queues_recover(&b->home, find_queue, find_bus, b, b->queues, b->queue_count, err);
-    if (!status)
-        status = upkeep_checkpoint(b, err);
-    if (!status)
-        status = upkeep_start(b, err);
-    return status;
+    if (status)
+        return status;
+    /* A full disk is opened all the same: what is there can be read, and taken. */
+    beck_error why = {0};
+    if (upkeep_checkpoint(b, &why))
+        report(b, &why);
+    return upkeep_start(b, err);
 }
 
 static void free_handle(beck *b)

@@ -33,7 +33,7 @@ struct beck {
     struct queue **queues; /* in order of name */
     size_t queue_count;
     beck_bus *topology;
-    struct checkpoint recovery, log_start;
+    struct checkpoint recovery, log_start; /* as on disk; with upkeep_lock */
     beck_workers **workers;
     size_t worker_count;
 
@@ -57,8 +57,11 @@ struct queue *handle_find_queue(const beck *b, const char *name);
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
+/* Undoes handle_add_bus, before anybody has seen the bus. */
+void handle_drop_bus(beck *b, beck_bus *bus);
 beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
                              struct queue **out, beck_error *err);
+void handle_drop_queue(beck *b, struct queue *q);
 
 /* topology.c: what exists, in the log __topology: the last record of a subject counts, one without
  * data means that it is gone. */
@@ -70,7 +73,17 @@ beck_status topology_put_queue(beck *b, const char *name, const beck_queue_optio
 beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
                                  const int64_t *first, uint32_t count, beck_error *err);
 
+/* leftovers.c. Removes the directories of partitions whose bus is gone. */
+beck_status leftovers_remove(beck *b, bool (*gone)(void *ctx, const char *bus), void *ctx,
+                             beck_error *err);
+/* Takes a bus out of the checkpoints on disk. With upkeep_lock. */
+beck_status leftovers_forget(beck *b, const char *bus, beck_error *err);
+
 /* upkeep.c */
+/* Writes `fresh` in the place of recovery or log_start; on success the two are swapped. With
+ * upkeep_lock. */
+beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
+                                  beck_error *err);
 beck_status upkeep_start(beck *b, beck_error *err);
 void upkeep_stop(beck *b);
 beck_status upkeep_checkpoint(beck *b, beck_error *err);

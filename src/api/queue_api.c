@@ -16,6 +16,25 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
                      "queues cannot be used while the data directory is open for reading only");
 }
 
+/* The logs may still hold snapshots and dead letters of an earlier queue of this name. The first
+ * snapshot of the new one comes before the queue exists, so that recovery never sees those. */
+static beck_status add_queue(beck *b, const char *name, const beck_queue_options *o,
+                             beck_error *err)
+{
+    struct queue *q;
+    beck_status status = handle_add_queue(b, name, o, &q, err);
+    if (status || o->storage != BECK_STORAGE_DISK)
+        return status;
+    struct partition *dead = b->home.dead->partitions[0];
+    queue_note_routed(q, dead, partition_next(dead));
+    status = upkeep_snapshot(b, q, err);
+    if (!status)
+        status = topology_put_queue(b, name, o, false, err);
+    if (status)
+        handle_drop_queue(b, q);
+    return status;
+}
+
 beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
                               beck_error *err)
 {
@@ -27,6 +46,7 @@ beck_status beck_queue_create(beck *b, const char *name, const beck_queue_option
         status = queue_options_check(&o, b->data_dir != NULL, err);
     if (status)
         return status;
+    mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
     struct queue *q = handle_find_queue(b, name);
     if (q) {
@@ -38,11 +58,10 @@ beck_status beck_queue_create(beck *b, const char *name, const beck_queue_option
                                "delete it first",
                                name);
     } else {
-        status = handle_add_queue(b, name, &o, &q, err);
-        if (!status && o.storage == BECK_STORAGE_DISK)
-            status = topology_put_queue(b, name, &o, false, err);
+        status = add_queue(b, name, &o, err);
     }
     mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
     return status;
 }
 
@@ -104,14 +123,7 @@ static beck_status delete_queue(beck *b, struct queue *q, beck_error *err)
         status = topology_put_queue(b, queue_name(q), NULL, false, err);
     if (status)
         return status;
-    size_t at = 0;
-    while (b->queues[at] != q)
-        at++;
-    b->queue_count--;
-    memmove(b->queues + at, b->queues + at + 1, (b->queue_count - at) * sizeof(struct queue *));
-    queue_purge_memory(q);
-    queue_delete(q);
-    queue_release(q);
+    handle_drop_queue(b, q);
     return BECK_OK;
 }
 

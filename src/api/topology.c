@@ -327,6 +327,18 @@ static beck_status load_binding(beck *b, const struct item *item, beck_error *er
     return status;
 }
 
+static bool is_gone(void *ctx, const char *bus)
+{
+    const struct items *items = ctx;
+    for (size_t i = 0; i < items->count; i++) {
+        const struct item *item = &items->list[i];
+        if (item->gone && strncmp(item->subject, "bus/", 4) == 0 &&
+            strcmp(item->subject + 4, bus) == 0)
+            return true;
+    }
+    return false;
+}
+
 beck_status topology_load(beck *b, beck_error *err)
 {
     static const char *const prefixes[] = {"bus/", "queue/", "binding/"};
@@ -342,6 +354,9 @@ beck_status topology_load(beck *b, beck_error *err)
                                  : load_binding(b, item, err);
         }
     }
+    beck_error why = {0};
+    if (!status && !b->read_only && leftovers_remove(b, is_gone, &items, &why))
+        env_report(&b->env, why.code, "files of a deleted bus are left: %s", why.text);
     for (size_t i = 0; i < items.count; i++) {
         free(items.list[i].subject);
         free(items.list[i].json);

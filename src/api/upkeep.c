@@ -108,40 +108,81 @@ static beck_status snapshot_queues(beck *b, const struct view *v, beck_error *er
     return status;
 }
 
+static bool checkpoints_equal(const struct checkpoint *a, const struct checkpoint *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; i < a->count && same; i++)
+        same = strcmp(a->entries[i].topic, b->entries[i].topic) == 0 &&
+               a->entries[i].partition == b->entries[i].partition &&
+               a->entries[i].offset == b->entries[i].offset;
+    return same;
+}
+
+beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
+                                  beck_error *err)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%s-offset-checkpoint", b->data_dir,
+             known == &b->recovery ? "recovery-point" : "log-start");
+    beck_status status = checkpoint_write(b->env.vfs, path, fresh, err);
+    if (status)
+        return status;
+    struct checkpoint old = *known;
+    *known = *fresh;
+    *fresh = old;
+    return BECK_OK;
+}
+
+/* The points of one partition. When it has no new ones the old ones stand. */
+static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct checkpoint *recovery,
+                              struct checkpoint *log_start, beck_error *err)
+{
+    int64_t point = -1, start = 0;
+    beck_status status = partition_checkpoint(bus->partitions[number], &point, &start, err);
+    if (status) {
+        point = -1;
+        start = 0;
+        checkpoint_get(&b->recovery, bus->name, number, &point);
+        checkpoint_get(&b->log_start, bus->name, number, &start);
+    }
+    beck_status added = BECK_OK;
+    if (point >= 0)
+        added = checkpoint_set(recovery, bus->name, number, point);
+    if (!added && start > 0)
+        added = checkpoint_set(log_start, bus->name, number, start);
+    return added ? error_set(err, added, "no memory for a checkpoint") : status;
+}
+
+/* Goes on after a partition that fails: one that is poisoned must not hold up the others. */
 static beck_status write_recovery_points(beck *b, const struct view *v, beck_error *err)
 {
-    bool moved = false, started = false;
-    for (size_t i = 0; i < v->bus_count; i++) {
+    struct checkpoint recovery, log_start;
+    beck_status status = BECK_OK;
+    checkpoint_init(&recovery);
+    checkpoint_init(&log_start);
+    for (size_t i = 0; i < v->bus_count && status != BECK_ENOMEM; i++) {
         beck_bus *bus = v->buses[i];
         if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
             continue;
-        for (uint32_t n = 0; n < bus->partition_count; n++) {
-            int64_t recovery, start, before = -1;
-            beck_status status = partition_checkpoint(bus->partitions[n], &recovery, &start, err);
-            if (status)
-                return status;
-            if (!checkpoint_get(&b->recovery, bus->name, n, &before) || before != recovery) {
-                moved = true;
-                status = checkpoint_set(&b->recovery, bus->name, n, recovery);
-            }
-            before = 0;
-            checkpoint_get(&b->log_start, bus->name, n, &before);
-            if (!status && before != start) {
-                started = true;
-                status = checkpoint_set(&b->log_start, bus->name, n, start);
-            }
-            if (status)
-                return error_set(err, status, "no memory for a checkpoint");
+        for (uint32_t n = 0; n < bus->partition_count && status != BECK_ENOMEM; n++) {
+            beck_error why = {0};
+            if (add_points(b, bus, n, &recovery, &log_start, &why) &&
+                (!status || why.code == BECK_ENOMEM))
+                status = error_set(err, why.code, "%s", why.text);
         }
     }
-    char path[4200];
-    beck_status status = BECK_OK;
-    snprintf(path, sizeof path, "%s/log-start-offset-checkpoint", b->data_dir);
-    if (started)
-        status = checkpoint_write(b->env.vfs, path, &b->log_start, err);
-    snprintf(path, sizeof path, "%s/recovery-point-offset-checkpoint", b->data_dir);
-    if (!status && moved)
-        status = checkpoint_write(b->env.vfs, path, &b->recovery, err);
+    beck_error why = {0};
+    if (status != BECK_ENOMEM) {
+        beck_status put = BECK_OK;
+        if (!checkpoints_equal(&log_start, &b->log_start))
+            put = upkeep_put_checkpoint(b, &b->log_start, &log_start, &why);
+        if (!put && !checkpoints_equal(&recovery, &b->recovery))
+            put = upkeep_put_checkpoint(b, &b->recovery, &recovery, &why);
+        if (put && !status)
+            status = error_set(err, put, "%s", why.text);
+    }
+    checkpoint_release(&recovery);
+    checkpoint_release(&log_start);
     return status;
 }
 
