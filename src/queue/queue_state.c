@@ -415,6 +415,7 @@ void queue_mark_owed(struct queue *q, struct partition *p, int64_t first, int64_
 struct change {
     uint64_t where; /* UINT64_MAX: free */
     bool retried, seen;
+    bool dead; /* the last word on it, whatever was tried before */
     int64_t due_ms;
     struct entry entry;
 };
@@ -471,6 +472,12 @@ static beck_status note_gone(struct recovery *r, uint64_t where)
     return note_change(r, &(struct change){.where = where});
 }
 
+static beck_status note_dead_entry(struct recovery *r, uint64_t where)
+{
+    histories_remove(&r->q->histories, where);
+    return note_change(r, &(struct change){.where = where, .dead = true});
+}
+
 static beck_status replay_retried(struct recovery *r, struct input *in)
 {
     struct change c = {.retried = true};
@@ -479,6 +486,9 @@ static beck_status replay_retried(struct recovery *r, struct input *in)
     c.entry.seq = take_u64(in);
     c.due_ms = (int64_t)take_u64(in);
     if (in->bad)
+        return BECK_OK;
+    const struct change *known = find_change(r, c.where);
+    if (known && known->dead)
         return BECK_OK;
     histories_add(&r->q->histories, c.where, bytes_of(in->at, (size_t)(in->end - in->at)));
     return note_change(r, &c);
@@ -823,7 +833,6 @@ static beck_status replay_if_newer(struct recover_all *a, const struct record_vi
  * queue. */
 static beck_status note_dead(struct recover_all *a, const struct record_view *v, beck_error *err)
 {
-    (void)err;
     struct dead_parts *parts = malloc(sizeof *parts);
     if (!parts)
         return BECK_ENOMEM;
@@ -834,10 +843,13 @@ static beck_status note_dead(struct recover_all *a, const struct record_view *v,
         char name[256] = "";
         if (parts->entry_bus.len < sizeof name)
             memcpy(name, parts->entry_bus.data, parts->entry_bus.len);
+        uint32_t again; /* one that had been put back */
+        if (!status && strcmp(name, a->home->dead->name) == 0)
+            status = queue_add_source(r->q, name, 0, a->home->dead, &again, err);
         for (uint32_t i = 0; i < r->q->source_count && !status; i++)
             if (r->q->sources[i].number == parts->entry.partition &&
                 strcmp(r->q->sources[i].bus_name, name) == 0)
-                status = note_gone(r, entry_where(i, parts->entry.offset));
+                status = note_dead_entry(r, entry_where(i, parts->entry.offset));
     }
     free(parts);
     return status;
