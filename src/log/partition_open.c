@@ -356,12 +356,15 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     if (p->env->read_only)
         return BECK_OK;
     /* What recovery kept may not have been on the device yet, and the names of segments neither: it
-     * counts as synced from now on. */
-    atomic_store(&active->dirty, true);
-    status = segment_sync(active, err);
-    if (!status)
-        status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    p->dir_dirty = status != BECK_OK;
+     * counts as synced from now on. Nothing behind the recovery point: nothing to do. */
+    p->dir_dirty = p->next == 0;
+    if (p->next > recovery_point) {
+        atomic_store(&active->dirty, true);
+        status = segment_sync(active, err);
+        if (!status)
+            status = vfs_sync_dir(p->env->vfs, p->dir, err);
+        p->dir_dirty = status != BECK_OK;
+    }
     make_missing_indexes(p);
     return status;
 }
