@@ -2,7 +2,7 @@
 #include "bench.h"
 
 #include <ftw.h>
-#include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +152,22 @@ void bench_report_p50(const char *id, int64_t *times_ns, size_t count, double cp
 {
     qsort(times_ns, count, sizeof *times_ns, by_time);
     bench_report(id, (double)times_ns[count / 2] / 1e3, "us", cpu_ns, durability);
+}
+
+void bench_pin(unsigned number)
+{
+    cpu_set_t allowed, one;
+    unsigned count = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+        return;
+    number %= (unsigned)CPU_COUNT(&allowed);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || count++ != number)
+            continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        sched_setaffinity(0, sizeof one, &one);
+    }
 }
 
 double bench_rss_mib(void)

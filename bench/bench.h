@@ -51,6 +51,10 @@ void bench_report_each(const char *id, size_t count, struct stopwatch took, cons
 void bench_report_p50(const char *id, int64_t *times_ns, size_t count, double cpu_ns,
                       const char *durability);
 
+/* Keeps the calling thread on one processor (number modulo those that there are): where two threads
+ * land would decide more than what is measured. */
+void bench_pin(unsigned number);
+
 /* Resident memory of this process in MiB. */
 double bench_rss_mib(void);
 

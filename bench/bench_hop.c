@@ -3,7 +3,8 @@
  *
  * Hop: one producer that publishes batches of 64 while one consumer takes and settles; the time for
  * all of them, per event. Wake-up: two threads that answer each other through two queues, each
- * asleep until the other one publishes; half of a round trip.
+ * asleep until the other one publishes; half of a round trip. The
+ * threads stay on two processors.
  */
 #include "bench.h"
 
@@ -43,6 +44,7 @@ struct consumer {
 static void *consume(void *arg)
 {
     struct consumer *c = arg;
+    bench_pin(1);
     beck_consumer *consumer;
     beck_error err;
     static beck_delivery deliveries[TAKE];
@@ -97,6 +99,7 @@ static void take_one(beck_consumer *consumer)
 static void *answer(void *arg)
 {
     struct pong *p = arg;
+    bench_pin(1);
     beck_consumer *consumer;
     beck_error err;
     beck_event event = sample("pong");
@@ -148,6 +151,7 @@ int main(int argc, char **argv)
     beck *b;
     beck_error err;
     bench_init(argc, argv);
+    bench_pin(0);
     bench_ok(beck_open(&b, NULL, &err), &err);
     measure_hop(b, "hop.thread");
     measure_wake(b, "hop.wake");

@@ -45,6 +45,7 @@ struct hop {
 static void *consume(void *arg)
 {
     struct hop *hop = arg;
+    bench_pin(1);
     for (size_t i = 0; i < hop->count; i++)
         g_free(g_async_queue_pop(hop->queue));
     return NULL;
@@ -57,6 +58,7 @@ static void measure_hop(const char *id)
         return;
     struct hop hop = {g_async_queue_new(), bench_count(3200000)};
     pthread_t thread;
+    bench_pin(0);
     struct stopwatch start = stopwatch_start();
     bench_must(pthread_create(&thread, NULL, consume, &hop) == 0, "pthread_create");
     for (size_t i = 0; i < hop.count; i++)
