@@ -44,4 +44,4 @@ install: all
 	meson install -C $(BUILD) --no-rebuild
 
 clean:
-	rm -rf build build-address build-thread
+	rm -rf build build-*

@@ -32,9 +32,21 @@ format() {
     c_files '*.c' '*.h' | xargs clang-format --dry-run -Werror
 }
 
+# Everything is built by gcc and by clang, where every warning is an error.
+warnings() {
+    folder=build-check-$1
+    [ -e "$folder/build.ninja" ] || CC=$1 meson setup --buildtype=debugoptimized -Dwerror=true "$folder" >/dev/null || return 1
+    ninja -C "$folder" --quiet all meson-test-prereq >"$folder/warnings.log" 2>&1 || {
+        grep -E 'error|warning' "$folder/warnings.log"
+        return 1
+    }
+}
+
 check layers tools/check_layers.py .
 check format format
 check cppcheck cpp_check
 check clang-tidy tidy
+check 'warnings of gcc' warnings gcc
+check 'warnings of clang' warnings clang
 [ "$failed" = 0 ] && echo 'all checks passed'
 exit "$failed"
