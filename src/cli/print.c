@@ -152,9 +152,11 @@ int table_print(struct table *t, const struct call *call)
     }
     fputs(call->color_out ? "\033[0m" : "", stdout);
     const char *at = (const char *)t->cells.data;
+    size_t column = 0;
     for (size_t i = 0; i < t->count && !t->status; i++) {
-        print_cell(t, i % t->columns, at);
+        print_cell(t, column, at);
         at += strlen(at) + 1;
+        column = column + 1 < t->columns ? column + 1 : 0;
     }
     buf_release(&t->cells);
     return t->status ? call_error(call, EXIT_FAILED, "no memory for the table") : EXIT_DONE;
