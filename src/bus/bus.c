@@ -23,6 +23,8 @@ beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *er
 {
     if (o->storage == BECK_STORAGE_DEFAULT)
         o->storage = has_disk ? BECK_STORAGE_DISK : BECK_STORAGE_MEMORY;
+    if (o->storage > BECK_STORAGE_DISK)
+        return refuse(err, "storage", o->storage, "one of beck_storage");
     if (o->storage == BECK_STORAGE_DISK && !has_disk)
         return error_set(err, BECK_EINVAL,
                          "a disk bus needs a data directory; open the handle with data_dir");
@@ -281,12 +283,14 @@ struct publish {
     beck_level level;
     struct caller *self;
     size_t count;
-    beck_event *events;      /* copies, with what was added */
+    const beck_event *given; /* the caller's */
+    beck_event *events;      /* copies with what is added; NULL where nothing is */
     const beck_event **list; /* those of one partition */
     uint32_t *partition;     /* of each event */
     struct stored *stored;
     struct routed *routes; /* of one partition's events */
     size_t route_count, route_cap;
+    void *memory; /* of the arrays, when they are not those below */
     beck_event stack_events[ON_STACK];
     const beck_event *stack_list[ON_STACK];
     uint32_t stack_partition[ON_STACK];
@@ -295,10 +299,15 @@ struct publish {
     char id[300]; /* of the current event where it has none, as its effects' cause */
 };
 
-static beck_status publish_begin(struct publish *u, size_t count, beck_error *err)
+static beck_status publish_begin(struct publish *u, const beck_event *events, beck_error *err)
 {
-    u->count = count;
-    u->events = u->stack_events;
+    size_t count = u->count;
+    /* Listeners see the event with its position; what is published while another event is handled gets its ids. */
+    bool copy = subscribers_have_listeners(u->bus->subscribers) ||
+                (caller_current(u->self) && !u->options->no_context);
+    u->given = events;
+    u->events = copy ? u->stack_events : NULL;
+    u->memory = NULL;
     u->list = u->stack_list;
     u->partition = u->stack_partition;
     u->stored = u->stack_stored;
@@ -307,35 +316,37 @@ static beck_status publish_begin(struct publish *u, size_t count, beck_error *er
     u->route_count = 0;
     if (count <= ON_STACK)
         return BECK_OK;
-    size_t each = sizeof *u->events + sizeof *u->list + sizeof *u->stored + sizeof *u->partition;
-    uint8_t *memory = malloc(count * each);
-    if (!memory)
+    size_t each =
+        sizeof *u->list + sizeof *u->stored + sizeof *u->partition + (copy ? sizeof *u->events : 0);
+    u->memory = malloc(count * each);
+    if (!u->memory)
         return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", count);
-    u->events = (beck_event *)memory;
-    u->list = (const beck_event **)(u->events + count);
+    u->list = (const beck_event **)u->memory;
     u->stored = (struct stored *)(u->list + count);
-    u->partition = (uint32_t *)(u->stored + count);
+    if (copy)
+        u->events = (beck_event *)(u->stored + count);
+    u->partition = copy ? (uint32_t *)(u->events + count) : (uint32_t *)(u->stored + count);
     return BECK_OK;
 }
 
 static void publish_end(struct publish *u)
 {
-    if (u->events != u->stack_events)
-        free(u->events);
+    free(u->memory);
     if (u->routes != u->stack_routes)
         free(u->routes);
 }
 
 /* Correlation and causation follow from the event that this thread is handling. */
-static void add_context(const struct caller *self, beck_event *e)
+static void add_context(const beck_bus *b, struct caller *self, beck_event *e)
 {
     const beck_event *cause = caller_current(self);
     if (!cause)
         return;
     if (!e->causationid.len)
-        e->causationid = cause->id;
+        e->causationid = caller_current_id(self, b->env->clock);
     if (!e->correlationid.len)
-        e->correlationid = cause->correlationid.len ? cause->correlationid : cause->id;
+        e->correlationid = cause->correlationid.len ? cause->correlationid
+                                                    : caller_current_id(self, b->env->clock);
 }
 
 static void choose_partition(struct publish *u, size_t i, uint32_t turn)
@@ -345,8 +356,8 @@ static void choose_partition(struct publish *u, size_t i, uint32_t turn)
         u->partition[i] = (uint32_t)u->options->partition_plus_1 - 1;
     else if (b->partition_count == 1)
         u->partition[i] = 0;
-    else if (u->events[i].subject.len)
-        u->partition[i] = bus_partition_of(u->events[i].subject, b->partition_count);
+    else if (u->given[i].subject.len)
+        u->partition[i] = bus_partition_of(u->given[i].subject, b->partition_count);
     else
         u->partition[i] = turn % b->partition_count;
 }
@@ -386,6 +397,17 @@ static void drop_routes(struct publish *u, struct partition *p)
     u->route_count = 0;
 }
 
+/* What deduplication found was not handed on again. */
+static void drop_known(struct publish *u, struct partition *p, const struct stored *stored)
+{
+    size_t known = 0;
+    for (size_t i = 0; i < u->route_count; i++)
+        if (stored[u->routes[i].offset].known)
+            u->routes[known++] = u->routes[i];
+    u->route_count = known;
+    drop_routes(u, p);
+}
+
 static beck_status route_events(struct publish *u, size_t count, beck_error *err)
 {
     beck_status status = BECK_OK;
@@ -423,7 +445,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         a->level = u->level;
         status = partition_append(p, a, err);
         if (status == BECK_OK) {
-            u->route_count = 0;
+            drop_known(u, p, a->stored);
             return BECK_OK;
         }
         /* Routes of events that were gathered went to the gather and come back from there. */
@@ -481,9 +503,10 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
                 continue;
             if (index)
                 index[n] = i;
-            u->list[n++] = &u->events[i];
+            u->list[n++] = u->events ? &u->events[i] : &u->given[i];
             u->partition[i] = UINT32_MAX;
-            u->events[i].position.partition = partition;
+            if (u->events)
+                u->events[i].position.partition = partition;
         }
         struct append a = {.stored = part, .first_offset = -1};
         if (join) {
@@ -510,7 +533,8 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
 static void call_listeners(struct publish *u, beck_published *out)
 {
     beck_bus *b = u->bus;
-    if (!subscribers_have_listeners(b->subscribers))
+    /* Without copies there was no listener when this began. */
+    if (!u->events || !subscribers_have_listeners(b->subscribers))
         return;
     for (size_t i = 0; i < u->count; i++) {
         beck_event *e = &u->events[i];
@@ -518,38 +542,52 @@ static void call_listeners(struct publish *u, beck_published *out)
             continue;
         e->position.offset = u->stored[i].offset;
         if (!e->source.len)
-            e->source = beck_str(b->source);
+            e->source = bytes_of(b->source, b->name_len + 1);
         if (!e->id.len && e->position.offset >= 0) {
             int n = snprintf(u->id, sizeof u->id, "%s/%u/%lld", b->name, e->position.partition,
                              (long long)e->position.offset);
             e->id = bytes_of(u->id, (size_t)n);
         }
-        out->listeners_failed += subscribers_call(b->subscribers, u->self, e);
+        uint32_t failed = subscribers_call(b->subscribers, u->self, e);
+        if (failed == SUBSCRIBERS_NO_MEMORY) {
+            env_report(b->env, BECK_ENOMEM,
+                       "no memory to find the listeners of event \"%.*s\" of bus \"%s\": it is "
+                       "stored, and none of them was called",
+                       (int)e->id.len, (const char *)e->id.data, b->name);
+            failed = 1;
+        }
+        out->listeners_failed += failed;
     }
     if (out->listeners_failed && b->listener_failures)
         counter_add(b->listener_failures, out->listeners_failed);
 }
 
-static beck_status prepare(struct publish *u, const beck_event *events, bool stamp, beck_error *err)
+static void copy_event(struct publish *u, const beck_event *event, int64_t *now_ns, beck_event *e)
 {
     beck_bus *b = u->bus;
+    *e = *event;
+    if (!u->options->no_context)
+        add_context(b, u->self, e);
+    if (!e->time_ns) {
+        *now_ns = *now_ns ? *now_ns : clock_wall_ns(b->env->clock) / 1000000 * 1000000;
+        e->time_ns = *now_ns;
+    }
+    e->bus = bytes_of(b->name, b->name_len);
+    e->position = (beck_position){0, -1};
+}
+
+static beck_status prepare(struct publish *u, beck_error *err)
+{
     uint32_t turn = 0;
-    if (b->partition_count > 1)
-        turn = atomic_fetch_add_explicit(&b->turn, 1, memory_order_relaxed);
     int64_t now_ns = 0;
+    if (u->bus->partition_count > 1)
+        turn = atomic_fetch_add_explicit(&u->bus->turn, 1, memory_order_relaxed);
     for (size_t i = 0; i < u->count; i++) {
-        beck_status status = event_check(&events[i], err);
+        beck_status status = event_check(&u->given[i], err);
         if (status)
             return status;
-        u->events[i] = events[i];
-        if (!u->options->no_context)
-            add_context(u->self, &u->events[i]);
-        if (stamp && !u->events[i].time_ns) {
-            now_ns = now_ns ? now_ns : clock_wall_ns(b->env->clock) / 1000000 * 1000000;
-            u->events[i].time_ns = now_ns;
-        }
-        u->events[i].bus = bytes_of(b->name, b->name_len);
-        u->events[i].position = (beck_position){0, -1};
+        if (u->events)
+            copy_event(u, &u->given[i], &now_ns, &u->events[i]);
         u->stored[i] = (struct stored){-1, false};
         choose_partition(u, i, turn);
     }
@@ -571,7 +609,9 @@ static beck_status call_inline(beck_bus *b, struct caller *self, const beck_even
     if (!status && m->listener_count > 0) {
         beck_event e = *event;
         if (!no_context)
-            add_context(self, &e);
+            add_context(b, self, &e);
+        if (!e.source.len)
+            e.source = bytes_of(b->source, b->name_len + 1);
         e.bus = bytes_of(b->name, b->name_len);
         e.position = (beck_position){0, -1};
         *failed += subscribers_run(b->subscribers, self, m, &e);
@@ -611,6 +651,8 @@ static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_o
                          b->name, o->partition_plus_1 - 1, b->options.partitions - 1);
     if (o->level > BECK_LEVEL_SYNCED)
         return error_set(err, BECK_EINVAL, "there is no level %d", (int)o->level);
+    if (b->env->read_only)
+        return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
     return BECK_OK;
 }
 
@@ -619,10 +661,10 @@ static beck_status publish_stored(struct publish *u, const beck_event *events, b
 {
     beck_bus *b = u->bus;
     struct join *join = NULL;
-    beck_status status = publish_begin(u, u->count, err);
+    beck_status status = publish_begin(u, events, err);
     if (status)
         return status;
-    status = prepare(u, events, true, err);
+    status = prepare(u, err);
     if (!status && u->options->done) {
         join = calloc(1, sizeof *join);
         if (!join) {
@@ -677,6 +719,10 @@ beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
         u.options = o;
         u.count = count;
         u.level = o->level ? o->level : b->options.level;
+        /* There is no sync to wait for in memory, nor when syncs run by the clock. */
+        if (u.level == BECK_LEVEL_SYNCED &&
+            (b->options.storage == BECK_STORAGE_MEMORY || committer_by_interval(b->env->committer)))
+            u.level = BECK_LEVEL_WRITTEN;
         u.self = self;
         status = publish_stored(&u, events, &published, err);
     } else {

@@ -122,6 +122,24 @@ void callers_free(struct callers *c)
     free(c);
 }
 
+beck_bytes caller_current_id(struct caller *self, struct clock *clock)
+{
+    struct caller_frame *frame = self->frame;
+    if (frame == NULL)
+        return (beck_bytes){0};
+    if (frame->event->id.len > 0)
+        return frame->event->id;
+    if (frame->id[0] == 0) {
+        uint8_t uuid[16];
+        if (!self->rng_seeded)
+            rng_seed_system(&self->rng);
+        self->rng_seeded = true;
+        uuid_v7(clock, &self->rng, uuid);
+        uuid_text(uuid, frame->id);
+    }
+    return beck_str(frame->id);
+}
+
 /* The slot of a thread that has ended, or a new one. */
 static struct caller *slot_take(struct callers *c)
 {

@@ -16,6 +16,7 @@
 #define BECK_BUS_CALLERS_H
 
 #include "base/error.h"
+#include "base/uuid.h"
 #include <assert.h>
 #include <stdatomic.h>
 
@@ -25,6 +26,7 @@ struct callers;
 struct caller_frame {
     const beck_event *event;
     struct caller_frame *outer;
+    char id[UUID_TEXT_LEN + 1]; /* made when it is asked for and the event has none */
 };
 
 /*
@@ -43,6 +45,8 @@ struct caller {
     void (*local_release)(void *local);
     uint32_t depth;   /* of nested sections */
     bool full_fences; /* no membarrier: sections pay for their fence */
+    bool rng_seeded;
+    struct rng rng; /* of ids */
     _Atomic(bool) ended;
     _Atomic(uintptr_t) *home; /* the short way from the thread to here (callers.c), or NULL */
     struct caller *next;
@@ -65,6 +69,7 @@ static inline void caller_push(struct caller *self, struct caller_frame *frame,
                                const beck_event *event)
 {
     frame->event = event;
+    frame->id[0] = 0;
     frame->outer = self->frame;
     self->frame = frame;
 }
@@ -80,6 +85,10 @@ static inline const beck_event *caller_current(const struct caller *self)
 {
     return self->frame == NULL ? NULL : self->frame->event;
 }
+
+/* The id of the event that is being handled: its own, or one made for it, the same each time.
+ * Valid while it is handled; absent when nothing is. */
+beck_bytes caller_current_id(struct caller *self, struct clock *clock);
 
 /* ThreadSanitizer follows atomic operations, not fences. */
 #if defined(__SANITIZE_THREAD__)

@@ -153,8 +153,8 @@ static bool must_roll(struct partition *p, const struct segment *s, const struct
     return s->created_ms >= 0 && h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
 }
 
-/* The old segment is synced before the new one exists, so that only the last segment can ever have
- * a torn tail. The lock is held on entry and exit. */
+/* The old segment is synced, and its name, before the new one exists, so that only the last segment
+ * can ever have a torn tail or be lost. The lock is held on entry and exit. */
 static beck_status roll(struct partition *p, int64_t base_offset, beck_error *err)
 {
     struct segment *old = p->segments[p->segment_count - 1], *fresh = NULL;
@@ -163,12 +163,19 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
         cond_wait(&p->changed, &p->lock);
     if (p->poisoned)
         return say_poisoned(p, err);
+    bool dir_dirty = p->dir_dirty;
+    p->syncing = true;
     mutex_unlock(&p->lock);
     beck_status status = segment_sync(old, err);
+    if (!status && dir_dirty)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
     bool failed_sync = status != BECK_OK;
     if (!status)
         status = segment_create(p->env, p->dir, base_offset, &fresh, err);
     mutex_lock(&p->lock);
+    p->syncing = false;
+    cond_broadcast(&p->changed);
+    p->dir_dirty = p->dir_dirty && failed_sync;
     if (failed_sync) {
         beck_error cause = {0};
         error_set(&cause, status, "%s", err ? err->text : "roll");
@@ -374,15 +381,12 @@ beck_status partition_roll(struct partition *p, beck_error *err)
 
 /* ---- publishing ---- */
 
-static beck_status check_size(const struct partition *p, const beck_event *e, beck_error *err)
+static beck_status refuse_size(const struct partition *p, size_t size, beck_error *err)
 {
-    size_t size = record_size_max(e);
-    if (size > p->options.bus.event_bytes_max)
-        return error_set(err, BECK_ELIMIT,
-                         "the event takes %zu bytes, more than event_bytes_max = %u of bus \"%s\"; "
-                         "publish less data or raise the limit",
-                         size, p->options.bus.event_bytes_max, p->bus);
-    return BECK_OK;
+    return error_set(err, BECK_ELIMIT,
+                     "the event takes %zu bytes, more than event_bytes_max = %u of bus \"%s\"; "
+                     "publish less data or raise the limit",
+                     size, p->options.bus.event_bytes_max, p->bus);
 }
 
 /* Waits until nobody writes and nothing is gathered. With the lock. */
@@ -421,6 +425,24 @@ static beck_status make_room(struct partition *p, beck_error *err)
     return BECK_OK;
 }
 
+static beck_status gather_event(struct partition *p, const beck_event *e, int64_t timestamp_ms,
+                                beck_error *err)
+{
+    struct batch_builder *b = &p->gather->builder;
+    size_t limit = p->options.bus.event_bytes_max, before = b->bytes.len;
+    if (e->data.len > limit)
+        return refuse_size(p, e->data.len, err);
+    beck_status status = batch_builder_add(b, e, p->context.bus, timestamp_ms);
+    if (status == BECK_ELIMIT)
+        return error_set(err, status,
+                         "more than %u bytes of events in one publish; publish fewer at once",
+                         GATHER_BYTES_MAX);
+    if (status)
+        return error_set(err, status, "no memory for events of bus \"%s\"", p->bus);
+    size_t size = b->bytes.len - (before ? before : BATCH_HEADER);
+    return size > limit ? refuse_size(p, size, err) : BECK_OK;
+}
+
 /* Adds the events to the gather. On failure the gather is as before. With the lock. */
 static beck_status gather_events(struct partition *p, struct append *a, beck_error *err)
 {
@@ -441,12 +463,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         if (a->first_offset < 0)
             a->first_offset = offset;
         if (!known) {
-            status = check_size(p, e, err);
-            if (!status && batch_builder_add(&g->builder, e, p->context.bus, timestamp_ms))
-                status =
-                    error_set(err, BECK_ELIMIT,
-                              "more than %u bytes of events in one publish; publish fewer at once",
-                              GATHER_BYTES_MAX);
+            status = gather_event(p, e, timestamp_ms, err);
             if (!status && p->dedup && e->id.len)
                 status = dedup_add(p->dedup, e->source, e->id, now_ms, offset);
             p->next += !status;
@@ -562,6 +579,9 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
     /* With deduplication the first of two must be stored, or have failed, before the second is
      * answered. */
     beck_status status = p->dedup ? drain(p, err) : make_room(p, err);
+    /* What is gathered is never without the memory to write it. */
+    if (!status)
+        status = gather_reserve(p, err);
     if (!status)
         status = admit(p, a->generation, err);
     if (!status)
@@ -867,9 +887,9 @@ void partition_disown(struct partition *p, const int64_t *offsets, size_t count)
     ptrdiff_t index = -1;
     for (size_t i = 0; i < count; i++) {
         /* Mostly the same block as before: offsets come in order. */
-        bool same = index >= 0 && p->blocks[index]->base_offset <= offsets[i] &&
-                    ((size_t)index + 1 == p->block_count ||
-                     offsets[i] < p->blocks[index + 1]->base_offset);
+        bool same =
+            index >= 0 && p->blocks[index]->base_offset <= offsets[i] &&
+            ((size_t)index + 1 == p->block_count || offsets[i] < p->blocks[index + 1]->base_offset);
         if (!same)
             index = block_index(p, offsets[i]);
         assert(index >= 0 && p->blocks[index]->owed > 0);
@@ -914,10 +934,12 @@ void partition_info(struct partition *p, beck_partition_info *out)
         if (segment_use(s, NULL))
             continue;
         out->bytes += atomic_load(&s->size);
-        if (out->oldest_ms < 0 && !segment_created(s, &ms, NULL))
-            out->oldest_ms = ms;
-        if (!segment_max_timestamp(s, &ms, NULL) && ms > out->newest_ms)
-            out->newest_ms = ms;
+        if (p->first < p->written) {
+            if (out->oldest_ms < 0 && !segment_created(s, &ms, NULL))
+                out->oldest_ms = ms;
+            if (!segment_max_timestamp(s, &ms, NULL) && ms > out->newest_ms)
+                out->newest_ms = ms;
+        }
         segment_unuse(s);
     }
     mutex_unlock(&p->lock);
