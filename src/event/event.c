@@ -70,11 +70,16 @@ static inline uint64_t load_tail(const uint8_t *p, size_t len, size_t at)
     if (len >= 8) {
         return load8(p + len - 8) >> (8 * (8 - left)) | filler << (8 * left);
     }
+    /* at is 0: a text of less than eight bytes, by loads that overlap. */
     uint64_t v = filler << (8 * left);
-    for (size_t i = 0; i < left; i++) {
-        v |= (uint64_t)p[at + i] << (8 * i);
+    if (len >= 4) {
+        uint32_t first, last;
+        memcpy(&first, p, 4);
+        memcpy(&last, p + len - 4, 4);
+        return v | first | (uint64_t)last >> (8 * (8 - len)) << 32;
     }
-    return v;
+    return v | p[0] | (uint64_t)p[len / 2] << (8 * (len / 2)) |
+           (uint64_t)p[len - 1] << (8 * (len - 1));
 }
 
 #define EACH_BYTE(b) (0x0101010101010101ULL * (uint8_t)(b))
@@ -297,12 +302,14 @@ static inline bool rest_is_plain(const beck_event *e)
     return e->extension_count == 0 && e->priority <= EVENT_PRIORITY_MAX &&
            (uint64_t)e->deliver_at_ms <= EVENT_MS_MAX &&
            (uint64_t)e->expires_at_ms <= EVENT_MS_MAX &&
-           is_plain(e->subject, EVENT_ATTRIBUTE_MAX) && is_plain(e->source, EVENT_ATTRIBUTE_MAX) &&
-           is_plain(e->id, EVENT_ATTRIBUTE_MAX) &&
-           is_plain(e->datacontenttype, EVENT_ATTRIBUTE_MAX) &&
-           is_plain(e->dataschema, EVENT_ATTRIBUTE_MAX) &&
-           is_plain(e->correlationid, EVENT_ATTRIBUTE_MAX) &&
-           is_plain(e->causationid, EVENT_ATTRIBUTE_MAX);
+           is_plain(e->subject, EVENT_ATTRIBUTE_MAX) &&
+           ((e->source.len | e->id.len | e->datacontenttype.len | e->dataschema.len |
+             e->correlationid.len | e->causationid.len) == 0 ||
+            (is_plain(e->source, EVENT_ATTRIBUTE_MAX) && is_plain(e->id, EVENT_ATTRIBUTE_MAX) &&
+             is_plain(e->datacontenttype, EVENT_ATTRIBUTE_MAX) &&
+             is_plain(e->dataschema, EVENT_ATTRIBUTE_MAX) &&
+             is_plain(e->correlationid, EVENT_ATTRIBUTE_MAX) &&
+             is_plain(e->causationid, EVENT_ATTRIBUTE_MAX)));
 }
 
 static beck_status check_fully(const beck_event *e, beck_error *err)

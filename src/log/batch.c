@@ -204,7 +204,8 @@ beck_status batch_builder_finish(struct batch_builder *b, struct codec *codec, b
     h.attributes = (uint16_t)(h.attributes | kind);
     h.length = (int32_t)(whole->len - BATCH_LENGTH_PREFIX);
     batch_header_write(whole->data, &h);
-    batch_seal(whole->data, whole->len);
+    if (codec != NULL)
+        batch_seal(whole->data, whole->len);
     *out = buf_bytes(whole);
     return BECK_OK;
 }

@@ -86,7 +86,8 @@ beck_status batch_builder_add(struct batch_builder *b, const beck_event *e, beck
 /* Completes header and checksum. `scratch` is used when compressing; when the codec does not make
  * it smaller it is stored uncompressed. producer: NULL, or one whose producer_id, producer_epoch,
  * base_sequence (and transactional attribute) are taken over. *out is valid until the builder or
- * scratch changes. */
+ * scratch changes. codec NULL: the batch stays in this process, and is neither compressed nor
+ * sealed. */
 beck_status batch_builder_finish(struct batch_builder *b, struct codec *codec, beck_codec kind,
                                  int64_t base_offset, const struct batch_header *producer,
                                  struct buf *scratch, beck_bytes *out, beck_error *err);

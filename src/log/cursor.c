@@ -262,7 +262,8 @@ static beck_status damaged(struct cursor *c, int64_t *skip_to, const beck_error 
 static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to, beck_error *err)
 {
     size_t left;
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     beck_status status = fill(c, BATCH_HEADER, &left, err);
     if (status)
         return status;
@@ -306,7 +307,8 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
 static beck_status next_record(struct cursor *c, int64_t offset, int64_t *skip_to, beck_error *err)
 {
     for (;;) {
-        beck_error why = {0};
+        beck_error why;
+        error_clear(&why);
         beck_status status = batch_records_next(&c->batch, &c->p->context, &c->view, &why);
         if (status == BECK_END) {
             c->open = false;

@@ -107,7 +107,8 @@ void partition_move_visible(struct partition *p)
         cond_broadcast(&p->changed);
 }
 
-beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err)
+/* Room for one more. */
+static beck_status reserve_segment(struct partition *p, beck_error *err)
 {
     if (p->segment_count == p->segment_cap) {
         size_t cap = p->segment_cap ? p->segment_cap * 2 : 8;
@@ -117,6 +118,14 @@ beck_status partition_add_segment(struct partition *p, struct segment *s, beck_e
         p->segments = grown;
         p->segment_cap = cap;
     }
+    return BECK_OK;
+}
+
+beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err)
+{
+    beck_status status = reserve_segment(p, err);
+    if (status)
+        return status;
     p->segments[p->segment_count++] = s;
     p->dir_dirty = true;
     return BECK_OK;
@@ -163,10 +172,15 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
         cond_wait(&p->changed, &p->lock);
     if (p->poisoned)
         return say_poisoned(p, err);
+    beck_status status = reserve_segment(p, err);
+    if (!status)
+        status = segment_trim(old, err);
+    if (status)
+        return status;
     bool dir_dirty = p->dir_dirty;
     p->syncing = true;
     mutex_unlock(&p->lock);
-    beck_status status = segment_sync(old, err);
+    status = segment_sync(old, err);
     if (!status && dir_dirty)
         status = vfs_sync_dir(p->env->vfs, p->dir, err);
     bool failed_sync = status != BECK_OK;
@@ -182,12 +196,9 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
         poison(p, &cause);
         return status;
     }
-    if (!status)
-        status = partition_add_segment(p, fresh, err);
-    if (status) {
-        segment_free(fresh);
+    if (status)
         return status;
-    }
+    partition_add_segment(p, fresh, NULL);
     segment_seal(old, NULL);
     segment_unuse(old);
     if (producers_count(p->producers) > 0)
@@ -306,14 +317,16 @@ static void write_gather(struct partition *p)
     struct gather *g = p->gather;
     p->gather = gather_get(p);
     p->writing = true;
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     beck_bytes batch = {0};
     beck_status status = p->poisoned ? say_poisoned(p, &why) : BECK_OK;
     if (!status) {
         if (!p->options.memory)
             mutex_unlock(&p->lock);
-        status = batch_builder_finish(&g->builder, &p->codec, p->options.bus.codec, g->first_offset,
-                                      NULL, &p->scratch, &batch, &why);
+        status = batch_builder_finish(&g->builder, p->options.memory ? NULL : &p->codec,
+                                      p->options.memory ? BECK_CODEC_NONE : p->options.bus.codec,
+                                      g->first_offset, NULL, &p->scratch, &batch, &why);
         if (!p->options.memory)
             mutex_lock(&p->lock);
     }
@@ -739,7 +752,8 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     p->dir_dirty = false;
     active->users++;
     mutex_unlock(&p->lock);
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     status = sync_files(p, &active, 1, dir_dirty, &why);
     mutex_lock(&p->lock);
     segment_unuse(active);

@@ -342,7 +342,8 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
             if (!q->rebuild && !q->limbo_count)
                 continue;
         }
-        beck_error why = {0};
+        beck_error why;
+        error_clear(&why);
         if (!q->paused)
             *count = take_entries(c, max, now_ns, taken, &why);
         if (*count > 0)
@@ -391,7 +392,8 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
             return status;
         for (size_t i = 0; i < n; i++) {
             struct slot *s = taken[i];
-            beck_error why = {0};
+            beck_error why;
+            error_clear(&why);
             status = read_event(c, s, &why);
             if (status == BECK_ENOMEM || status == BECK_EIO) {
                 put_back(c, s);

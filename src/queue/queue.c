@@ -276,7 +276,8 @@ bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
 {
     struct fifo *f = first_level(q);
     struct entry head;
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     if (f && fifo_peek(f, &head, &why)) {
         fifo_failed(q, &why);
         f = NULL;
@@ -308,7 +309,8 @@ beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t d
 static void look_at_schedule(struct queue *q)
 {
     struct scheduled next;
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     beck_status status = schedule_peek(q->delayed, &next, &why);
     q->next_due_ms = status ? INT64_MAX : next.due_ms;
     if (status && status != BECK_END)
@@ -422,7 +424,8 @@ static void drop_oldest(struct queue *q)
             if (q->levels[i] && fifo_count(q->levels[i]) > 0)
                 lowest = q->levels[i];
         struct entry e;
-        beck_error why = {0};
+        beck_error why;
+        error_clear(&why);
         if (lowest) {
             if (fifo_peek(lowest, &e, &why)) {
                 fifo_failed(q, &why);
@@ -501,7 +504,8 @@ static bool arrive(struct queue *q, struct partition *p, const struct routed *it
     if (index == UINT32_MAX || !q->sources[index].live)
         return false;
     struct source *s = &q->sources[index];
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     if (queue_route(q, index, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
                     item->priority, &why)) {
         env_report(q->home->env, why.code,
@@ -534,10 +538,14 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
                 mutex_lock(&q->lock);
             }
         }
-        if (!dead)
-            queue_wake(q, kept);
+        uint32_t takers = dead || kept == 0 ? 0 : q->takers;
         bool limbo = q->limbo_count > 0;
         mutex_unlock(&q->lock);
+        /* Without the lock: who wakes up wants it first of all. */
+        if (takers > 0 && (kept == 1 || takers == 1))
+            cond_signal(&q->ready);
+        else if (takers > 0)
+            cond_broadcast(&q->ready);
         if (limbo)
             queue_work_limbo(q);
         while (refs-- > 0)
@@ -759,7 +767,8 @@ void queue_work_limbo(struct queue *q)
     while (q->limbo_count > 0 && !q->limbo_working) {
         q->limbo_working = true;
         struct limbo l = q->limbo[0];
-        beck_error why = {0};
+        beck_error why;
+        error_clear(&why);
         mutex_unlock(&q->lock);
         beck_status status = resolve(q, &l, &why);
         mutex_lock(&q->lock);

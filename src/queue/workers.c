@@ -27,7 +27,8 @@ struct worker {
  * to say so. */
 static void settle(struct worker *w, uint64_t *tags, size_t *count)
 {
-    beck_error why = {0};
+    beck_error why;
+    error_clear(&why);
     if (*count > 0 && consumer_settle(w->consumer, tags, *count, &why))
         env_report(w->pool->queue->home->env, why.code, "a worker of queue \"%s\": %s",
                    w->pool->queue->name, why.text);
@@ -57,7 +58,8 @@ static void work_on(struct worker *w, const beck_delivery *deliveries, size_t co
     int64_t first_done_ns = 0;
     for (size_t i = 0; i < count; i++) {
         char why[256];
-        beck_error error = {0};
+        beck_error error;
+        error_clear(&error);
         beck_status status = BECK_OK;
         if (atomic_load_explicit(&w->pool->stopping, memory_order_relaxed)) {
             consumer_return(w->consumer, deliveries[i].tag, NULL);
@@ -91,7 +93,8 @@ static void *worker_main(void *arg)
     beck_delivery deliveries[SETTLE_TOGETHER];
     while (!atomic_load(&w->pool->stopping)) {
         size_t count;
-        beck_error why = {0};
+        beck_error why;
+        error_clear(&why);
         beck_status status =
             consumer_take(w->consumer, deliveries, SETTLE_TOGETHER, 1000, &count, &why);
         if (status == BECK_OK) {
