@@ -150,6 +150,14 @@ beck_status beck_bus_delete(beck *b, const char *name, beck_error *err)
     return status;
 }
 
+static beck_status refuse_internal(const beck_bus *bus, beck_error *err)
+{
+    if (!bus->internal)
+        return BECK_OK;
+    return error_set(err, BECK_EINVAL, "bus \"%s\" belongs to beck itself and can only be read",
+                     bus->name);
+}
+
 /* ---- looking ---- */
 
 beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err)
@@ -180,17 +188,26 @@ beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition, beck_part
     return BECK_OK;
 }
 
+/* Buses stay where they are until beck_close, so a copy of the list is enough to use them. */
+static beck_status copy_buses(beck *b, beck_bus ***out, size_t *count, beck_error *err)
+{
+    mutex_lock(&b->admin_lock);
+    *count = b->bus_count;
+    *out = malloc((b->bus_count + 1) * sizeof(beck_bus *));
+    if (*out && b->bus_count > 0)
+        memcpy(*out, b->buses, b->bus_count * sizeof(beck_bus *));
+    mutex_unlock(&b->admin_lock);
+    return *out ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for the list of buses");
+}
+
 beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *ctx,
                           beck_error *err)
 {
-    mutex_lock(&b->admin_lock);
-    size_t count = b->bus_count;
-    beck_bus **copy = malloc((count + 1) * sizeof(beck_bus *));
-    if (copy)
-        memcpy(copy, b->buses, count * sizeof(beck_bus *));
-    mutex_unlock(&b->admin_lock);
-    if (!copy)
-        return error_set(err, BECK_ENOMEM, "no memory for the list of buses");
+    beck_bus **copy;
+    size_t count;
+    beck_status status = copy_buses(b, &copy, &count, err);
+    if (status)
+        return status;
     for (size_t i = 0; i < count; i++)
         if (each(ctx, copy[i]))
             break;
@@ -211,7 +228,7 @@ beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
                          bus->name);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
-    beck_status status = BECK_OK;
+    beck_status status = refuse_internal(bus, err);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
         status = partition_truncate_before(bus->partitions[i],
                                            partition_visible(bus->partitions[i]), err);
@@ -222,6 +239,8 @@ beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
 
 beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err)
 {
+    if (__builtin_expect(bus->internal, false))
+        return refuse_internal(bus, err);
     return bus_publish(bus, event, 1, NULL, NULL, err);
 }
 
@@ -229,17 +248,23 @@ beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t co
                               const beck_publish_options *options, beck_published *out,
                               beck_error *err)
 {
+    if (bus->internal)
+        return refuse_internal(bus, err);
     return bus_publish(bus, events, count, options, out, err);
 }
 
 beck_status beck_sync(beck *b, beck_error *err)
 {
-    beck_status status = BECK_OK;
-    mutex_lock(&b->admin_lock);
-    for (size_t i = 0; i < b->bus_count && !b->read_only && !status; i++)
-        for (uint32_t n = 0; n < b->buses[i]->partition_count && !status; n++)
-            status = partition_sync(b->buses[i]->partitions[n], err);
-    mutex_unlock(&b->admin_lock);
+    beck_bus **buses;
+    size_t count;
+    beck_status status = copy_buses(b, &buses, &count, err);
+    if (status || b->read_only)
+        count = 0;
+    for (size_t i = 0; i < count && !status; i++)
+        for (uint32_t n = 0; n < buses[i]->partition_count && !status; n++)
+            if (!atomic_load(&buses[i]->closed))
+                status = partition_sync(buses[i]->partitions[n], err);
+    free(buses);
     return status;
 }
 

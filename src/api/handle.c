@@ -149,18 +149,30 @@ static beck_status open_system_bus(beck *b, const char *name, bool compact, beck
     return status ? status : handle_add_bus(b, name, &o, out, err);
 }
 
+static bool holds_topology(const beck *b)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/__topology-0", b->data_dir);
+    return vfs_exists(b->env.vfs, path);
+}
+
 static beck_status prepare_directory(beck *b, beck_error *err)
 {
     char path[4200];
     struct vfs *v = b->env.vfs;
     beck_status status = BECK_OK;
+    if (!b->data_dir[0])
+        return error_set(err, BECK_EINVAL,
+                         "the path of the data directory is empty; use \".\" for the current one");
     if (strlen(b->data_dir) > 3500)
         return error_set(err, BECK_EINVAL, "the path of the data directory is too long");
     if (!b->read_only) {
         status = vfs_mkdir(v, b->data_dir, err);
-        if (status == BECK_EEXIST) {
+        bool fresh = !status || (status == BECK_EEXIST && !holds_topology(b));
+        if (status == BECK_EEXIST)
             status = BECK_OK;
-        } else if (!status) {
+        /* Also when an earlier opening came no further than making it. */
+        if (!status && fresh) {
             char parent[4200];
             snprintf(parent, sizeof parent, "%s", b->data_dir);
             char *slash = strrchr(parent, '/');
@@ -197,20 +209,11 @@ static beck_bus *find_bus(void *ctx, const char *name)
     return handle_find_bus(ctx, name);
 }
 
-static bool holds_topology(const beck *b)
-{
-    char path[4200];
-    snprintf(path, sizeof path, "%s/__topology-0", b->data_dir);
-    return vfs_exists(b->env.vfs, path);
-}
-
 static beck_status open_disk(beck *b, beck_error *err)
 {
     beck_status status = prepare_directory(b, err);
     if (!status && b->read_only && !holds_topology(b))
         status = error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", b->data_dir);
-    if (!status && !b->read_only)
-        status = vfs_exists(b->env.vfs, b->data_dir) ? BECK_OK : BECK_EIO;
     if (!status)
         status = open_system_bus(b, "__topology", true, BECK_STORAGE_DISK, &b->topology, err);
     if (!status)

@@ -70,6 +70,9 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
                              beck_error *err); /* options NULL: gone */
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
                                bool paused, beck_error *err);
+/* The queue and its bindings (bus, pattern, bus, pattern ...) are gone, all at once. */
+beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,
+                                  beck_error *err);
 beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
                                  const int64_t *first, uint32_t count, beck_error *err);
 

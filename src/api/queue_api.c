@@ -85,6 +85,13 @@ static int collect_binding(void *ctx, const beck_binding *binding)
     return n->failed;
 }
 
+static bool is_on_disk(struct queue *q)
+{
+    beck_queue_info info;
+    queue_info(q, &info);
+    return info.options.storage == BECK_STORAGE_DISK;
+}
+
 static void free_names(struct names *n)
 {
     for (size_t i = 0; i < n->count; i++)
@@ -92,17 +99,27 @@ static void free_names(struct names *n)
     free(n->list);
 }
 
+/* In an order that a crash at any place leaves whole. First what was published until now is in the
+ * queue for good; then the binding is gone, and with it whatever was published while this ran; then
+ * no snapshot speaks of it any more. */
 static beck_status unbind(beck *b, struct queue *q, const char *bus_name, const char *pattern,
                           beck_error *err)
 {
     beck_bus *bus = handle_find_bus(b, bus_name);
     if (!bus)
         return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", bus_name);
-    beck_status status = queue_unbind(q, bus, pattern, err);
-    if (!status)
+    bool kept = is_on_disk(q) && queue_has_binding(q, bus_name, pattern);
+    beck_status status = BECK_OK;
+    if (kept) {
+        queue_catch_up(q);
         status = upkeep_snapshot(b, q, err);
-    if (!status && bus->options.storage == BECK_STORAGE_DISK)
+    }
+    if (!status && kept)
         status = topology_put_binding(b, queue_name(q), bus_name, pattern, NULL, 0, err);
+    if (!status)
+        status = queue_unbind(q, bus, pattern, err);
+    if (!status && kept)
+        status = upkeep_snapshot(b, q, err);
     return status;
 }
 
@@ -112,19 +129,20 @@ static beck_status delete_queue(beck *b, struct queue *q, beck_error *err)
     queue_each_binding(q, collect_binding, &names);
     beck_status status =
         names.failed ? error_set(err, BECK_ENOMEM, "no memory to delete a queue") : BECK_OK;
-    for (size_t i = 0; i + 1 < names.count && !status; i += 2)
-        status = unbind(b, q, names.list[i], names.list[i + 1], err);
+    /* From here on an opening finds neither the queue nor its bindings. */
+    if (!status && is_on_disk(q))
+        status = topology_delete_queue(b, queue_name(q), names.list, names.count / 2, err);
+    else if (!status)
+        status = dead_purge(q, -1, NULL, err);
+    for (size_t i = 0; i + 1 < names.count && !status; i += 2) {
+        beck_bus *bus = handle_find_bus(b, names.list[i]);
+        if (bus)
+            queue_unbind(q, bus, names.list[i + 1], NULL);
+    }
     free_names(&names);
     if (!status)
-        status = dead_purge(q, -1, NULL, err);
-    beck_queue_info info;
-    queue_info(q, &info);
-    if (!status && info.options.storage == BECK_STORAGE_DISK)
-        status = topology_put_queue(b, queue_name(q), NULL, false, err);
-    if (status)
-        return status;
-    handle_drop_queue(b, q);
-    return BECK_OK;
+        handle_drop_queue(b, q);
+    return status;
 }
 
 static void end_change(beck *b)
@@ -176,6 +194,10 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
     if (!bus)
         return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"",
                          binding->bus ? binding->bus : "");
+    if (bus->internal)
+        return error_set(err, BECK_EINVAL,
+                         "bus \"%s\" belongs to beck itself; no queue can be bound to it",
+                         bus->name);
     if (queue_has_binding(q, bus->name, pattern))
         return BECK_OK;
     beck_queue_info info;
@@ -194,8 +216,11 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
     if (!status && disk)
         status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
                                       err);
-    if (!status)
+    if (!status) {
         status = queue_bind(q, bus, pattern, first, false, err);
+        if (status && disk && !queue_has_binding(q, bus->name, pattern))
+            topology_put_binding(b, info.name, bus->name, pattern, NULL, 0, NULL);
+    }
     free(first);
     return status;
 }
@@ -315,13 +340,47 @@ beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_er
     return status;
 }
 
+/* The bindings begin where the queue is rewound to, also after the next opening. */
+static beck_status rewind_binding(beck *b, struct queue *q, const char *bus_name,
+                                  const char *pattern, const beck_from *from, beck_error *err)
+{
+    beck_bus *bus = handle_find_bus(b, bus_name);
+    if (!bus || bus->options.storage != BECK_STORAGE_DISK)
+        return BECK_OK;
+    int64_t *first = calloc(bus->partition_count, sizeof *first);
+    beck_status status =
+        first ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to rewind a queue");
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = partition_resolve(bus->partitions[i], from, &first[i], err);
+    if (!status)
+        status = topology_put_binding(b, queue_name(q), bus_name, pattern, first,
+                                      bus->partition_count, err);
+    free(first);
+    return status;
+}
+
+static beck_status rewind_queue(beck *b, struct queue *q, const beck_from *from, beck_error *err)
+{
+    struct names names = {0};
+    beck_status status = BECK_OK;
+    /* Nothing that is wanted from now on lies before where they begin. */
+    if (from->kind != BECK_FROM_NOW && is_on_disk(q))
+        queue_each_binding(q, collect_binding, &names);
+    if (names.failed)
+        status = error_set(err, BECK_ENOMEM, "no memory to rewind a queue");
+    for (size_t i = 0; i + 1 < names.count && !status; i += 2)
+        status = rewind_binding(b, q, names.list[i], names.list[i + 1], from, err);
+    free_names(&names);
+    return status ? status : queue_rewind(q, from, err);
+}
+
 beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, beck_error *err)
 {
     static const beck_from now;
     struct queue *q = begin_change(b, name, err);
     if (!q)
         return no_queue(b);
-    beck_status status = queue_rewind(q, from ? from : &now, err);
+    beck_status status = rewind_queue(b, q, from ? from : &now, err);
     end_change(b);
     return status;
 }

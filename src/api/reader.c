@@ -196,6 +196,8 @@ beck_status beck_reader_next(beck_reader *r, int64_t timeout_ms, const beck_even
     r->given = NULL;
     for (;;) {
         struct feed *f;
+        if (atomic_load(&r->bus->closed))
+            return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", r->bus->name);
         beck_status status = choose(r, &f, err);
         if (status)
             return status;
@@ -204,8 +206,6 @@ beck_status beck_reader_next(beck_reader *r, int64_t timeout_ms, const beck_even
             *out = &f->view->event;
             return BECK_OK;
         }
-        if (atomic_load(&r->bus->closed))
-            return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", r->bus->name);
         if (!r->follow || time_is_over(r))
             return error_set(err, BECK_END, "there are no more events");
         if (!wait_for_more(r, deadline_ns) && clock_mono_ns(r->clock) >= deadline_ns)

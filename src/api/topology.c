@@ -144,6 +144,8 @@ static beck_status read_fields(beck_bytes json, const struct field *fields, size
 
 /* ---- writing ---- */
 
+#define BINDING_SUBJECT 1024 /* the longest, with room to spare */
+
 static beck_status put(beck *b, const char *subject, struct buf *json, beck_error *err)
 {
     beck_event e = {.type = beck_str("__topology"), .subject = beck_str(subject)};
@@ -152,7 +154,7 @@ static beck_status put(beck *b, const char *subject, struct buf *json, beck_erro
     if (!b->topology)
         return BECK_OK;
     beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
-    return beck_publish_many(b->topology, &e, 1, &o, NULL, err);
+    return bus_publish(b->topology, &e, 1, &o, NULL, err);
 }
 
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
@@ -191,10 +193,34 @@ beck_status topology_put_queue(beck *b, const char *name, const beck_queue_optio
     return status;
 }
 
+beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,
+                                  beck_error *err)
+{
+    beck_event *events = calloc(count + 1, sizeof *events);
+    char(*subjects)[BINDING_SUBJECT] = calloc(count + 1, sizeof *subjects);
+    beck_status status = BECK_OK;
+    if (!events || !subjects)
+        status = error_set(err, BECK_ENOMEM, "no memory to delete a queue");
+    for (size_t i = 0; i <= count && !status; i++) {
+        if (i == 0)
+            snprintf(subjects[i], sizeof *subjects, "queue/%s", name);
+        else
+            snprintf(subjects[i], sizeof *subjects, "binding/%s/%s/%s", name, bindings[2 * (i - 1)],
+                     bindings[2 * (i - 1) + 1]);
+        events[i] = (beck_event){.type = beck_str("__topology"), .subject = beck_str(subjects[i])};
+    }
+    beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
+    if (!status)
+        status = bus_publish(b->topology, events, count + 1, &o, NULL, err);
+    free(events);
+    free(subjects);
+    return status;
+}
+
 beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
                                  const int64_t *first, uint32_t count, beck_error *err)
 {
-    char subject[1024];
+    char subject[BINDING_SUBJECT];
     snprintf(subject, sizeof subject, "binding/%s/%s/%s", queue, bus, pattern);
     if (!first)
         return put(b, subject, NULL, err);

@@ -485,8 +485,8 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         if (a->stored)
             a->stored[i] = (struct stored){offset, known};
         for (; route < a->route_count && a->routes[route].offset == (int64_t)i; route++)
-            if (!status)
-                status = gather_route(g, &a->routes[route], known ? -1 : offset, timestamp_ms);
+            if (!status && !known)
+                status = gather_route(g, &a->routes[route], offset, timestamp_ms);
     }
     if (status) {
         if (p->dedup)

@@ -69,8 +69,9 @@ struct stored {
 struct append {
     const beck_event *const *events;
     size_t count;
-    const struct routed *routes; /* for these events, in order; offset holds the index of the event
-                                    within `events` */
+    /* For these events, in order; offset holds the index of the event within `events`. The hook
+     * does not get those of events that are known: they stay the caller's. */
+    const struct routed *routes;
     size_t route_count;
     uint64_t generation; /* that the routes were made under */
     const struct batch_header

@@ -346,20 +346,16 @@ static void *admin_main(void *arg)
     (void)arg;
     /* What the last run left. */
     beck_status status = beck_queue_delete(handle, "tempq", &err);
-    if (status && status != BECK_ENOENT)
-        say("E tempq: %s", err.text);
-    status = beck_bus_delete(handle, "temp", &err);
-    if (status && status != BECK_ENOENT)
-        say("E temp: %s", err.text);
-    for (unsigned generation = 0; generation < 50; generation++) {
+    if (!status || status == BECK_ENOENT)
+        status = beck_bus_delete(handle, "temp", &err);
+    if (status == BECK_ENOENT)
+        status = BECK_OK;
+    for (unsigned generation = 0; generation < 50 && !status; generation++) {
         status = use_temp(generation, &random, &err);
-        if (status) {
-            if (status != BECK_EFULL && status != BECK_EIO)
-                say("E temp: %d %s", status, err.text);
-            return NULL;
-        }
         rest(&random, 30000);
     }
+    if (status && status != BECK_EFULL && status != BECK_EIO)
+        say("E temp: %d %s", status, err.text);
     return NULL;
 }
 
