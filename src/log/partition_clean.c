@@ -267,6 +267,9 @@ static beck_status remove_segment(struct partition *p, struct segment *s, beck_e
     partition_forget_blocks(p, s->base_offset);
     mutex_unlock(&p->lock);
     beck_status status = segment_unlink(s, err);
+    /* Else a loss of power might bring it back, and not the one behind it. */
+    if (!status)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
     mutex_lock(&p->lock);
     segment_forget(s);
     segment_unuse(s);

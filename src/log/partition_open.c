@@ -52,7 +52,7 @@ struct listing {
     struct partition *p;
     int64_t *snapshots;
     size_t snapshot_count;
-    char (*leftovers)[64];
+    char (*leftovers)[64]; /* and indexes, which are left over when they have no log */
     size_t leftover_count;
     beck_status status;
 };
@@ -97,7 +97,8 @@ static int list_entry(void *ctx, const char *name, bool is_dir)
             return l->status = BECK_ENOMEM;
         l->snapshots = grown;
         l->snapshots[l->snapshot_count++] = offset;
-    } else if (is_leftover(name)) {
+    } else if (is_leftover(name) || name_offset(name, ".index", &offset) ||
+               name_offset(name, ".timeindex", &offset)) {
         void *grown = realloc(l->leftovers, (l->leftover_count + 1) * sizeof *l->leftovers);
         if (!grown)
             return l->status = BECK_ENOMEM;
@@ -113,6 +114,16 @@ static int by_base(const void *a, const void *b)
     return ((*x)->base_offset > (*y)->base_offset) - ((*x)->base_offset < (*y)->base_offset);
 }
 
+/* Whether the name is that of an index whose log is there. */
+static bool has_log(const struct partition *p, const char *name)
+{
+    int64_t offset;
+    if (!name_offset(name, ".index", &offset) && !name_offset(name, ".timeindex", &offset))
+        return false;
+    ptrdiff_t i = partition_find_segment(p, offset);
+    return i >= 0 && p->segments[i]->base_offset == offset;
+}
+
 static beck_status list_directory(struct partition *p, struct listing *l, beck_error *err)
 {
     beck_status status = vfs_list(p->env->vfs, p->dir, list_entry, l, err);
@@ -120,13 +131,15 @@ static beck_status list_directory(struct partition *p, struct listing *l, beck_e
         status = error_set(err, l->status, "no memory to open \"%s\"", p->dir);
     if (status)
         return status;
+    if (p->segment_count > 0)
+        qsort(p->segments, p->segment_count, sizeof(struct segment *), by_base);
     for (size_t i = 0; i < l->leftover_count && !p->env->read_only; i++) {
         char path[4200];
+        if (has_log(p, l->leftovers[i]))
+            continue;
         snprintf(path, sizeof path, "%s/%s", p->dir, l->leftovers[i]);
         vfs_unlink(p->env->vfs, path, NULL);
     }
-    if (p->segment_count > 0)
-        qsort(p->segments, p->segment_count, sizeof(struct segment *), by_base);
     return BECK_OK;
 }
 
@@ -326,9 +339,13 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
                              beck_error *err)
 {
     struct listing l = {.p = p};
-    beck_status status = BECK_OK;
-    if (vfs_exists(p->env->vfs, p->dir))
-        status = list_directory(p, &l, err);
+    beck_error why;
+    beck_status status = list_directory(p, &l, &why);
+    /* Only what is certainly not there may be made. */
+    if (status == BECK_ENOENT)
+        status = BECK_OK;
+    else if (status)
+        error_set(err, status, "%s", why.text);
     if (!status && p->segment_count == 0) {
         if (recovery_point > 0)
             status = error_set(err, BECK_ECORRUPT,
@@ -356,8 +373,9 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     if (p->env->read_only)
         return BECK_OK;
     /* What recovery kept may not have been on the device yet, and the names of segments neither: it
-     * counts as synced from now on. Nothing behind the recovery point: nothing to do. */
-    p->dir_dirty = p->next == 0;
+          * counts as synced from now on. Nothing behind the recovery point: nothing to do, except that the
+     * name of an empty segment may be new. */
+    p->dir_dirty = atomic_load(&active->size) == 0;
     if (p->next > recovery_point) {
         atomic_store(&active->dirty, true);
         status = segment_sync(active, err);

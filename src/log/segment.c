@@ -40,9 +40,11 @@ beck_status segment_create(const struct env *env, char *dir, int64_t base_offset
     beck_status status = segment_know(env, dir, base_offset, &s, err);
     if (status)
         return status;
-    char path[4200];
-    segment_path(s, ".log", path, sizeof path);
-    status = vfs_open(env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &s->file, err);
+    /* It gets its name last: a log that is there and not used would hide what its predecessor goes
+     * on to hold. */
+    char made[4200], path[4200];
+    segment_path(s, ".log.tmp", made, sizeof made);
+    status = vfs_open(env->vfs, made, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &s->file, err);
     if (!status) {
         segment_path(s, ".index", path, sizeof path);
         vfs_unlink(env->vfs, path, NULL);
@@ -51,6 +53,9 @@ beck_status segment_create(const struct env *env, char *dir, int64_t base_offset
         s->checked = true;
         status = segment_use(s, err);
     }
+    segment_path(s, ".log", path, sizeof path);
+    if (!status)
+        status = vfs_rename(env->vfs, made, path, err);
     if (status) {
         segment_free(s);
         return status;
@@ -151,16 +156,23 @@ void segment_note(struct segment *s, const struct batch_header *h)
     atomic_store_explicit(&s->size, position + (int64_t)batch_size(h), memory_order_release);
 }
 
+beck_status segment_trim(struct segment *s, beck_error *err)
+{
+    if (!s->ragged)
+        return BECK_OK;
+    beck_status status =
+        file_truncate(s->file, atomic_load_explicit(&s->size, memory_order_relaxed), err);
+    s->ragged = status != BECK_OK;
+    return status;
+}
+
 beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err)
 {
     int64_t position = atomic_load_explicit(&s->size, memory_order_relaxed);
-    beck_status status = BECK_OK;
-    /* A shorter batch would leave the rest of a failed one behind it, for ever once it is rolled. */
-    if (s->ragged)
-        status = file_truncate(s->file, position, err);
+    /* A shorter batch would leave the rest of a failed one behind it. */
+    beck_status status = segment_trim(s, err);
     if (status)
         return status;
-    s->ragged = false;
     status = file_write(s->file, batch.data, batch.len, position, err);
     if (status) {
         s->ragged = file_truncate(s->file, position, NULL) != BECK_OK;

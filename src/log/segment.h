@@ -57,6 +57,8 @@ void segment_unuse(
  * error the segment ends where it ended before. */
 beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err);
 void segment_note(struct segment *s, const struct batch_header *h);
+/* Cuts off the rest of a write that failed, if it could not be cut then. As segment_write. */
+beck_status segment_trim(struct segment *s, beck_error *err);
 /* Makes the batches durable; without the lock, with a use. */
 beck_status segment_sync(struct segment *s, beck_error *err);
 /* Reads at most len bytes at a position below size. */

@@ -7,7 +7,8 @@
  * ever cover synced bytes. So a bad batch at or behind the recovery point of the last segment is
  * cut; anywhere else it is damage, and refused. Sectors may reach the disk out of order, so whole
  * batches can stand behind the bad one: they were not confirmed either, but are kept beside the log
- * in a file of their own.
+ * in a file of their own. What is kept behind the recovery point is written again before it counts
+ * as synced.
  */
 #include "log/segment.h"
 #include "log/window.h"
@@ -103,6 +104,9 @@ static beck_status cut_tail(struct segment *s, struct window *w, int64_t positio
         status = keep_cut(s, w, position, err);
     if (!status)
         status = file_truncate(s->file, position, err);
+    /* Else a loss of power might bring it back, in the middle of the log. */
+    if (!status)
+        status = file_sync(s->file, err);
     if (status || zeros)
         return status;
     env_report(s->env, BECK_ECORRUPT,
@@ -158,6 +162,27 @@ static beck_status reset_indexes(struct segment *s, int64_t position, beck_error
     return status;
 }
 
+/* Writes the same bytes again. They were read from the memory of the operating system, which after
+ * a failed sync holds bytes that are not on the device and takes them for clean: a sync would not
+ * write them. */
+static beck_status write_again(struct segment *s, struct window *w, int64_t position, int64_t end,
+                               beck_error *err)
+{
+    beck_status status = BECK_OK;
+    while (position < end && !status) {
+        size_t len = end - position > WINDOW_BYTES ? WINDOW_BYTES : (size_t)(end - position);
+        bool ok;
+        status = window_have(w, position, len, &ok, err);
+        if (!status && !ok)
+            status = error_set(err, BECK_EIO, "\"%s/%020lld.log\" became shorter while it was read",
+                               s->dir, (long long)s->base_offset);
+        if (!status)
+            status = file_write(s->file, window_at(w, position), len, position, err);
+        position += (int64_t)len;
+    }
+    return status;
+}
+
 beck_status segment_recover(struct segment *s, int64_t position, int64_t known_offset, bool last,
                             int (*each)(void *ctx, const struct batch_header *h,
                                         const uint8_t *batch),
@@ -168,7 +193,7 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
     beck_status status = file_size(s->file, &w.size, err);
     if (!status)
         status = reset_indexes(s, position, err);
-    int64_t next = s->base_offset;
+    int64_t next = s->base_offset, unsure = -1;
     while (!status && position < w.size) {
         struct batch_header h;
         bool valid;
@@ -187,6 +212,8 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
             status = error_set(err, BECK_ENOMEM, "no memory while reading \"%s\"", s->dir);
             break;
         }
+        if (unsure < 0 && batch_last_offset(&h) >= known_offset)
+            unsure = position;
         if (s->env->read_only) {
             s->next_offset = batch_last_offset(&h) + 1;
         } else {
@@ -202,6 +229,9 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
                   (long long)next, (long long)known_offset - 1);
         status = refuse(s, position, &why, err);
     }
+    /* A segment that has a successor was synced before that was made. */
+    if (!status && last && unsure >= 0 && !s->env->read_only)
+        status = write_again(s, &w, unsure, position, err);
     if (!status) {
         atomic_store(&s->size, position);
         if (s->next_offset < next)
