@@ -276,7 +276,7 @@ static beck_status check(const struct ingest_events *s, const beck_event *e, boo
     if (!status && record_size_max(e) > s->event_bytes_max) {
         return error_set(err, BECK_ELIMIT,
                          "the event takes %zu bytes, more than the %zu that the bus allows: ingest "
-                         "smaller records, or into a bus with a higher --event-max",
+                         "smaller records, or into a bus with a higher --event-size-max",
                          record_size_max(e), s->event_bytes_max);
     }
     return status;

@@ -1,0 +1,399 @@
+"""beck ingest: records of files as events."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+from beck import BeckTest, DONE, EXISTS, FAILED, INTERRUPTED, NOT_FOUND, PROGRAM, USAGE, interrupt, main
+
+
+class IngestTest(BeckTest):
+    def file(self, name, content):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    def ingest(self, name, *args, code=DONE, **options):
+        result = self.try_beck("ingest", name, *args, **options)
+        self.assertEqual(result.code, code, result.err)
+        return result
+
+    def events(self, *args):
+        return self.beck("log", *args).json
+
+    def payloads(self, *args):
+        return [e["data"] for e in self.events(*args)]
+
+    def rejects(self, name):
+        return [json.loads(line) for line in self.read(name)]
+
+
+class Ndjson(IngestTest):
+    def test_lines_are_data_and_attributes_come_from_fields(self):
+        self.file("a.ndjson", '{"id":"A","kind":"order.placed","who":{"name":"S1"},"at":"2026-01-31T14:30:00Z"}\n'
+                  '\n{"id":2,"who":{"name":"S2"},"at":null}\r\n')
+        self.ingest("a.ndjson", "--type", "order.other", "--type-from", "kind", "--subject-from", "/who/name",
+                    "--id-from", "id", "--time-from", "at", "--source", "/shop")
+        first, second = self.events()
+        self.assertEqual((first["type"], first["subject"], first["id"], first["time"], first["source"]),
+                         ("order.placed", "S1", "A", "2026-01-31T14:30:00Z", "/shop"))
+        self.assertEqual((second["type"], second["subject"], second["id"]), ("order.other", "S2", "2"))
+        self.assertEqual(second["data"], {"id": 2, "who": {"name": "S2"}, "at": None})
+
+    def test_ids_are_those_of_the_content_and_the_line(self):
+        self.file("a.ndjson", '{"a":1}\n{"a":2}\n')
+        self.ingest("a.ndjson", "--type", "a.b")
+        self.ingest("a.ndjson", "--type", "a.b", "--bus", "again")
+        ids = [e["id"] for e in self.events()]
+        self.assertEqual(ids, [e["id"] for e in self.events("again")])
+        self.assertRegex(ids[0], "^[0-9a-f]{16}:1$")
+        self.assertRegex(ids[1], "^[0-9a-f]{16}:2$")
+        self.assertEqual(self.events()[0]["source"], "file://" + os.path.realpath(self.dir) + "/a.ndjson")
+
+    def test_unix_times(self):
+        self.file("a.ndjson", '{"t":1769869800.5}\n{"t":"1769869801"}\n')
+        self.ingest("a.ndjson", "--type", "a.b", "--time-from", "t", "--time-format", "unix")
+        self.ingest("a.ndjson", "--type", "a.b", "--time-from", "t", "--time-format", "unixms", "--bus", "ms")
+        self.assertEqual([e["time"] for e in self.events()], ["2026-01-31T14:30:00.500Z", "2026-01-31T14:30:01Z"])
+        self.assertTrue(self.events("ms")[0]["time"].startswith("1970-01-21T"))
+
+    def test_events_are_published_as_what_they_are(self):
+        self.file("a.ndjson", '{"specversion":"1.0","type":"x.y","source":"/s","id":"7","data":5,"region":"eu"}\n'
+                  '{"eventId":"e1","eventType":"order.paid","version":"1","timestamp":"2026-01-31T14:30:00Z",'
+                  '"source":"billing","data":{"n":1},"metadata":{"correlationId":"c"}}\n{"just":"data"}\n')
+        self.ingest("a.ndjson", "--type", "plain.one")
+        cloud, envelope, plain = self.events()
+        self.assertEqual((cloud["type"], cloud["id"], cloud["source"], cloud["region"], cloud["data"]),
+                         ("x.y", "7", "/s", "eu", 5))
+        self.assertEqual((envelope["type"], envelope["id"], envelope["correlationid"]), ("order.paid", "e1", "c"))
+        self.assertEqual((plain["type"], plain["data"]), ("plain.one", {"just": "data"}))
+        self.ingest("a.ndjson", "--type", "plain.one", "--plain", "--bus", "plain")
+        self.assertEqual([e["type"] for e in self.events("plain")], ["plain.one"] * 3)
+
+    def test_malformed_lines_are_put_aside_with_their_number(self):
+        self.file("a.ndjson", b'{"a":1}\n{"a":\n[1]\n{"a":"\xff"}\n{"a":{}}\n{"a":2}\n' + b'{"a":"' + b"x" * 5000 + b'"}\n')
+        result = self.ingest("a.ndjson", "--type", "t.x", "--type-from", "a", "--record-max", "4k", code=FAILED)
+        self.assertEqual(self.payloads(), [{"a": 1}, {"a": 2}])
+        self.assertIn("a.ndjson, line 2: ", result.err)
+        self.assertIn("5 malformed, put aside in a.ndjson.rejects", result.err)
+        rejects = self.rejects("a.ndjson.rejects")
+        self.assertEqual([(r["record"], r["line"], r["byte"]) for r in rejects],
+                         [(2, 2, 8), (3, 3, 14), (4, 4, 18), (5, 5, 28), (7, 7, 45)])
+        self.assertEqual(rejects[0]["raw"], '{"a":')
+        self.assertEqual(rejects[2]["raw_base64"], "eyJhIjoi/yJ9")
+        self.assertIn("--record-max", rejects[4]["error"])
+
+    def test_a_line_that_is_no_event_needs_a_type(self):
+        self.file("a.ndjson", '{"a":1}\n{"specversion":"1.0","type":"x.y","source":"/s","id":"7"}\n')
+        result = self.ingest("a.ndjson", code=FAILED)
+        self.assertIn("give --type", result.err)
+        self.assertEqual([e["type"] for e in self.events()], ["x.y"])
+
+    def test_standard_input_is_published_when_it_pauses(self):
+        process = self.start("ingest", "-", "--format", "ndjson", "--type", "a.b")
+        try:
+            process.stdin.write('{"n":1}\n')
+            process.stdin.flush()
+            # Another process may look while this one runs.
+            while not self.try_beck("log").out:
+                time.sleep(0.05)
+            self.assertEqual(self.payloads(), [{"n": 1}])
+        finally:
+            interrupt(process)
+            _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, INTERRUPTED, err)
+        self.assertIn("--resume", err)
+
+
+class Csv(IngestTest):
+    def test_quotes_line_ends_and_a_byte_order_mark(self):
+        self.file("a.csv", b'\xef\xbb\xbfid,name,\r\n1,"x ""q"" y",3\r\n"multi\r\nline",,"a,b"\n\n4,\xc3\xa9,')
+        self.ingest("a.csv", "--type", "row.read")
+        self.assertEqual(self.payloads(), [{"id": "1", "name": 'x "q" y', "3": "3"},
+                                           {"id": "multi\r\nline", "name": "", "3": "a,b"},
+                                           {"id": "4", "name": "é", "3": ""}])
+
+    def test_delimiter_quote_and_no_header(self):
+        self.file("a.txt", "1;'x;y'\n2;\"z\"\n")
+        self.ingest("a.txt", "--format", "csv", "--type", "row.read", "--delimiter", ";", "--quote", "'", "--no-header")
+        self.assertEqual(self.payloads(), [{"1": "1", "2": "x;y"}, {"1": "2", "2": '"z"'}])
+        self.file("a.tsv", "a\tb\n1\t5\" pipe\n")
+        self.ingest("a.tsv", "--type", "row.read", "--quote", "none", "--bus", "tsv")
+        self.assertEqual(self.payloads("tsv"), [{"a": "1", "b": '5" pipe'}])
+
+    def test_a_stray_quote_costs_one_line(self):
+        self.file("a.csv", 'a,b,c\n1,2,3\n4,"5,6\n7,8,9\n"10",11,12\n1,2\n13,1"4,15\n16,"17"x,18\n19,20,\xff\n21,22,23\n'
+                  .encode("latin1"))
+        self.ingest("a.csv", "--type", "row.read", code=FAILED)
+        self.assertEqual([d["a"] for d in self.payloads()], ["1", "7", "10", "21"])
+        self.assertEqual([(r["record"], r["line"]) for r in self.rejects("a.csv.rejects")],
+                         [(2, 3), (5, 6), (6, 7), (7, 8), (8, 9)])
+
+    def test_a_header_that_cannot_name_columns_is_refused(self):
+        self.file("a.csv", "a,b,a\n1,2,3\n")
+        self.assertIn('columns 1 and 3 have the same name "a"', self.ingest("a.csv", "--type", "x.y", code=FAILED).err)
+        self.file("b.csv", 'a,"b\n1,2\n')
+        self.assertIn("header", self.ingest("b.csv", "--type", "x.y", code=FAILED).err)
+
+    def test_utf16_is_explained(self):
+        self.file("a.csv", "a,b\n1,2\n".encode("utf-16"))
+        self.assertIn("iconv", self.ingest("a.csv", "--type", "x.y", code=FAILED).err)
+
+
+XML = """<?xml version="1.0"?>
+<!-- a comment with <item> in it -->
+<catalog date="today">
+ <item id="5" x="&lt;"><name>Tea &amp; co</name><tag>a</tag><box/><tag>b</tag><t><a/><a>2</a></t> hi <i>w</i> all </item>
+ <group><item id="g">nested</item></group>
+ <item/>
+ <item>just <![CDATA[<text>]]></item>
+ <item id="1"> padded </item>
+</catalog>
+"""
+
+
+class Xml(IngestTest):
+    def test_elements_become_objects(self):
+        self.file("a.xml", XML)
+        self.ingest("a.xml", "--type", "item.listed", "--record", "/catalog/item")
+        self.assertEqual(self.payloads(), [
+            {"@id": "5", "@x": "<", "name": "Tea & co", "tag": ["a", "b"], "box": "", "t": {"a": ["", "2"]}, "i": "w",
+             "#text": "hi  all"}, {}, {"#text": "just <text>"}, {"@id": "1", "#text": " padded "}])
+
+    def test_the_path_chooses_the_records(self):
+        self.file("a.xml", XML)
+        for path, count in (("//item", 5), ("/catalog/item", 4), ("/*/*", 5), ("//group/item", 1), ("/catalog", 1),
+                            ("/item", 0), ("/catalog/*/item", 1)):
+            bus = f"bus{path.replace('/', '.').replace('*', 'any')}"
+            self.ingest("a.xml", "--type", "x.y", "--record", path, "--bus", bus)
+            self.assertEqual(len(self.events(bus)), count, path)
+
+    def test_attributes_of_events_come_from_attributes_of_elements(self):
+        self.file("a.xml", "<c><o n='7' at='1769869800'><kind>order.new</kind><by><id>S1</id></by></o></c>")
+        self.ingest("a.xml", "--type-from", "kind", "--id-from", "@n", "--subject-from", "/by/id", "--time-from", "@at",
+                    "--time-format", "unix")
+        event = self.events()[0]
+        self.assertEqual((event["type"], event["id"], event["subject"], event["time"]),
+                         ("order.new", "7", "S1", "2026-01-31T14:30:00Z"))
+
+    def test_encodings(self):
+        for encoding in ("utf-8", "utf-16", "iso-8859-1"):
+            self.file("a.xml", f'<?xml version="1.0" encoding="{encoding}"?><c><i>é</i></c>'.encode(encoding))
+            self.ingest("a.xml", "--type", "x.y", "--bus", encoding)
+            self.assertEqual(self.payloads(encoding), [{"#text": "é"}])
+
+    def test_reading_goes_on_behind_a_broken_record(self):
+        good = "<item id='%d'><name>fine</name></item>\n"
+        broken = ["<item><name>broken</item>", "<item id='8><name>x</name></item>", "</bad>", "<item>&undefined;</item>",
+                  "<item><name>never closed</name>", "<item>" + "<a>" * 70 + "</a>" * 70 + "</item>",
+                  "<item>" + "x" * 5000 + "</item>", "<item a='1' a='2'/>", "<item>\x01</item>", "< item/>"]
+        text = "<catalog>\n"
+        for i, bad in enumerate(broken):
+            text += good % i + bad + "\n"
+        self.file("a.xml", text + good % len(broken) + "</catalog>\n")
+        self.ingest("a.xml", "--type", "x.y", "--record", "/catalog/item", "--record-max", "4k", code=FAILED)
+        self.assertEqual([d["@id"] for d in self.payloads()], [str(i) for i in range(len(broken) + 1)])
+        rejects = self.rejects("a.xml.rejects")
+        self.assertEqual([r["line"] for r in rejects], [3 + 2 * i for i in range(len(broken))])
+        for reject, bad in zip(rejects, broken):
+            self.assertTrue(reject["raw"].startswith(bad[:4000]) or bad.startswith("<item><name>never"), reject)
+
+    def test_a_document_that_is_cut_off_gives_what_it_has_and_goes_on_after_repair(self):
+        whole = "<c>" + "".join(f"<i n='{i}'/>" for i in range(100)) + "</c>"
+        self.file("a.xml", whole[:500])
+        self.ingest("a.xml", "--type", "x.y", code=FAILED)
+        self.assertLess(len(self.payloads()), 100)
+        self.file("a.xml", whole)
+        self.ingest("a.xml", "--type", "x.y", "--resume")
+        self.assertEqual([int(d["@n"]) for d in self.payloads()], list(range(100)))
+
+    def test_where_reading_cannot_go_on_it_says_so(self):
+        self.file("a.xml", '<!DOCTYPE c [<!ENTITY e "expanded">]><c><i>&e;</i><i>&f;</i><i/></c>')
+        result = self.ingest("a.xml", "--type", "x.y", code=FAILED)
+        self.assertIn("line 1, byte ", result.err)
+        self.assertIn("--resume", result.err)
+        self.assertEqual(self.payloads(), [{"#text": "expanded"}])
+
+    def test_entities_that_multiply_are_refused(self):
+        entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+        self.file("a.xml", f'<!DOCTYPE c [<!ENTITY e0 "lol">{entities}]><c><i>&e9;</i></c>')
+        self.ingest("a.xml", "--type", "x.y", code=FAILED)
+
+    def test_memory_does_not_depend_on_the_length(self):
+        name = os.path.join(self.dir, "big.xml")
+        item = "<item id='%d'><name>Product</name>" + "<word>some words that describe it</word>" * 20 + "</item>\n"
+        with open(name, "w", encoding="utf-8") as file:
+            file.write("<catalog>\n")
+            for i in range(80000):
+                file.write(item % i)
+            file.write("<item><name>" + "x" * (3 << 20) + "</name></item></catalog>\n")
+        self.assertGreater(os.path.getsize(name), 64 << 20)
+        self.beck("bus", "create", "events", "--event-size-max", "4m")
+        script = ("import resource, subprocess, sys\n"
+                  "code = subprocess.run(sys.argv[1:], check=False).returncode\n"
+                  "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+                  "sys.exit(code)\n")
+        done = subprocess.run(["python3", "-c", script, PROGRAM, "ingest", name, "--type", "x.y", "-q"], cwd=self.dir,
+                              env=self.environment(), capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        self.assertLess(int(done.stdout), 64 * 1024)
+        self.assertEqual(self.beck("bus", "show", "events", "--json").json[0]["events"], 80001)
+
+
+class Options(IngestTest):
+    def test_mistakes_are_found_before_anything_is_done(self):
+        self.file("a.csv", "a\n1\n")
+        self.file("a.dat", "a\n1\n")
+        for args, says in ((["a.csv"], "--type"), (["a.dat", "--type", "x.y"], "--format"),
+                           (["a.csv", "--type", "x..y"], "type"), (["a.csv", "--type", "x.y", "--record", "/a"], "for xml"),
+                           (["a.csv", "--type", "x.y", "--delimiter", "ab"], "delimiter"),
+                           (["a.csv", "--type", "x.y", "--format", "xml", "--record", "a"], "slash"),
+                           (["-", "--format", "csv", "--type", "x.y", "--resume"], "--source"),
+                           (["a.gz", "--type", "x.y"], "zcat"), ([".", "--format", "csv", "--type", "x.y"], "directory")):
+            self.refused(USAGE, "ingest", *args, says=says)
+        self.refused(NOT_FOUND, "ingest", "none.csv", "--type", "x.y", says="none.csv")
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_a_dry_run_shows_events_and_publishes_nothing(self):
+        self.file("a.csv", "a\n1\n2\n3\n4\n\"x\n")
+        result = self.ingest("a.csv", "--type", "x.y", "--dry-run", code=FAILED)
+        self.assertEqual([e["data"] for e in result.json], [{"a": "1"}, {"a": "2"}, {"a": "3"}])
+        self.assertIn("4 records would be published", result.err)
+        self.assertFalse(os.path.exists(self.data))
+        self.assertEqual(self.read("a.csv.rejects"), [])
+
+    def test_limit_and_summary(self):
+        self.file("a.csv", "a\n1\n2\n3\n4\n")
+        summary = self.ingest("a.csv", "--type", "x.y", "--limit", "3", "--json").json[0]
+        self.assertEqual((summary["published"], summary["rejected"], summary["last_record"]), (3, 0, 3))
+        summary = self.ingest("a.csv", "--type", "x.y", "--resume", "--json").json[0]
+        self.assertEqual((summary["published"], summary["skipped"]), (1, 3))
+
+    def test_too_many_malformed_records_end_it(self):
+        self.file("a.csv", "a,b\n" + "1\n" * 100)
+        result = self.ingest("a.csv", "--type", "x.y", "--max-rejects", "20", code=FAILED)
+        self.assertIn("more than 20", result.err)
+        self.assertEqual(len(self.rejects("a.csv.rejects")), 21)
+        self.assertEqual(result.err.count("a.csv, line"), 10)
+
+    def test_rejects_of_an_earlier_run_are_replaced_and_other_files_are_not(self):
+        self.file("a.csv", "a,b\n1\n")
+        for _ in range(2):
+            self.ingest("a.csv", "--type", "x.y", "--rejects", "r", code=FAILED)
+            self.assertEqual(len(self.rejects("r")), 1)
+        self.ingest("a.csv", "--type", "x.y", "--rejects", "r", "--resume", code=FAILED)
+        self.assertEqual(len(self.rejects("r")), 1)
+        self.file("precious", "mine")
+        self.refused(EXISTS, "ingest", "a.csv", "--type", "x.y", "--rejects", "precious", says="precious")
+        self.assertEqual(self.read("precious"), ["mine"])
+
+
+class Resume(IngestTest):
+    def numbers(self, *args):
+        return [int(d["n"]) for d in self.payloads(*args)]
+
+    def test_nothing_is_left_after_a_whole_run(self):
+        self.file("a.ndjson", "".join(f'{{"n":{i}}}\n' for i in range(1000)))
+        self.ingest("a.ndjson", "--type", "x.y")
+        self.ingest("a.ndjson", "--type", "x.y", "--resume")
+        self.assertEqual(self.numbers(), list(range(1000)))
+
+    def test_events_of_others_in_between_do_not_matter(self):
+        self.file("a.ndjson", "".join(f'{{"n":{i}}}\n' for i in range(100)))
+        self.ingest("a.ndjson", "--type", "x.y", "--limit", "50")
+        self.emit(2000)
+        self.ingest("a.ndjson", "--type", "x.y", "--resume")
+        self.assertEqual(self.numbers("--type", "x.y"), list(range(100)))
+
+    def test_a_file_that_grew_gives_its_new_records(self):
+        for count in (10, 20, 35):
+            self.file("a.ndjson", "".join(f'{{"n":{i}}}\n' for i in range(count)))
+            self.ingest("a.ndjson", "--type", "x.y", "--resume")
+            self.assertEqual(self.numbers(), list(range(count)))
+
+    def test_another_file_of_the_same_name_is_noticed(self):
+        self.file("a.ndjson", "".join(f'{{"n":{i}}}\n' for i in range(10)))
+        self.ingest("a.ndjson", "--type", "x.y")
+        self.file("a.ndjson", "".join(f'{{"n":{i + 5}}}\n' for i in range(20)))
+        self.assertIn("is not the one", self.ingest("a.ndjson", "--type", "x.y", "--resume", code=FAILED).err)
+        self.file("a.ndjson", '{"n":0}\n')
+        self.assertIn("is not the input", self.ingest("a.ndjson", "--type", "x.y", "--resume", code=FAILED).err)
+        self.assertEqual(self.numbers(), list(range(10)))
+
+    def test_events_with_ids_and_sources_of_their_own(self):
+        self.file("a.ndjson", "".join(
+            json.dumps({"specversion": "1.0", "type": "x.y", "source": f"/s{i % 3}", "id": f"i{i}", "data": {"n": i}}) +
+            f'\n{{"n":{i},"id":"own{i}"}}\n' for i in range(50)))
+        for _ in range(8):
+            self.ingest("a.ndjson", "--type", "x.y", "--id-from", "id", "--resume", "--limit", "13")
+        self.assertEqual(self.numbers(), [i // 2 for i in range(100)])
+        self.assertEqual(self.events()[0]["ingestsource"][:7], "file://")
+
+    def make_input(self, kind, count):
+        """A file with malformed records here and there; returns its name, options, and the numbers of good records."""
+        good = [i for i in range(count) if i % 97 != 50]
+        if kind == "ndjson":
+            text = "".join(f'{{"n":{i},"s":"s{i % 10}"}}\n' if i % 97 != 50 else "{broken\n" for i in range(count))
+        elif kind == "csv":
+            text = "n,s\n" + "".join(f'{i},"s{i % 10}"\n' if i % 97 != 50 else f'{i},"a"b\n' for i in range(count))
+        else:
+            text = "<c>" + "".join(f"<i><n>{i}</n><s>s{i % 10}</s></i>\n" if i % 97 != 50 else "<i><n></i>\n"
+                                   for i in range(count)) + "</c>"
+        self.file(f"a.{kind}", text)
+        return f"a.{kind}", good
+
+    def kill_and_resume(self, kind, partitions, seed, count=30000):
+        rng = random.Random(seed)
+        name, good = self.make_input(kind, count)
+        bus = f"{kind}{partitions}"
+        self.beck("bus", "create", bus, "--partitions", str(partitions))
+        args = ["ingest", name, "--type", "x.y", "--bus", bus, "--resume", "-q", "--batch", "100",
+                "--subject-from", "s"][:None if rng.random() < 0.5 else -2]
+        kills = 0
+        for _ in range(40):
+            process = subprocess.Popen([PROGRAM, *args], cwd=self.dir, env=self.environment(), stderr=subprocess.PIPE)
+            try:
+                _, err = process.communicate(timeout=rng.uniform(0.005, 0.08))
+                self.assertIn(process.returncode, (DONE, FAILED), err)  # malformed ones may be of an earlier run
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.communicate()
+                kills += 1
+        else:
+            self.assertIn(self.try_beck(*args).code, (DONE, FAILED))
+        numbers = self.numbers(bus)
+        message = f"seed {seed}, {kills} kills"
+        self.assertEqual(len(numbers), len(good), message)
+        self.assertEqual(sorted(numbers), good, message)
+        if partitions == 1:
+            self.assertEqual(numbers, good, message)
+        rejects = self.rejects(f"{name}.rejects")
+        self.assertEqual([r["line"] for r in rejects], sorted(set(r["line"] for r in rejects)), message)
+        self.assertEqual(len(rejects), count - len(good), message)
+
+    def test_each_record_is_there_once_after_kills(self):
+        for seed, (kind, partitions) in enumerate((k, p) for k in ("ndjson", "csv", "xml") for p in (1, 4)):
+            with self.subTest(kind=kind, partitions=partitions):
+                self.kill_and_resume(kind, partitions, int(os.environ.get("BECK_TEST_SEED", "1")) * 100 + seed)
+
+    def test_a_signal_ends_it_in_order(self):
+        fifo = os.path.join(self.dir, "fifo")
+        os.mkfifo(fifo)
+        process = self.start("ingest", "fifo", "--format", "ndjson", "--type", "x.y")
+        with open(fifo, "w", encoding="utf-8") as pipe:
+            for i in range(20000):
+                pipe.write(f'{{"n":{i}}}\n')
+            pipe.flush()
+            interrupt(process)
+            _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, INTERRUPTED, err)
+        numbers = self.numbers()
+        self.assertEqual(numbers, list(range(len(numbers))))
+
+
+if __name__ == "__main__":
+    main()
