@@ -316,7 +316,8 @@ static int measure_disk(struct bench *b)
     int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     struct result r = {.name = "disk alone", .level = BECK_LEVEL_SYNCED};
     r.samples = calloc(SAMPLES_MAX, sizeof *r.samples);
-    int64_t start = now_ns(), until = start + SYNCED_NS_MAX / 2;
+    int64_t start = now_ns();
+    int64_t until = option_given(b->call, "events") ? INT64_MAX : start + SYNCED_NS_MAX / 2;
     int64_t events = option_number(b->call, "events", SAMPLES_MAX);
     size_t size = b->size > 0 ? (size_t)b->size : 1;
     bool good = fd >= 0 && r.samples;
