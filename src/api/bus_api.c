@@ -95,6 +95,12 @@ beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *
 
 /* ---- deleting ---- */
 
+static void report_left(beck *b, const char *bus, const beck_error *why)
+{
+    env_report(&b->env, why->code, "something of the deleted bus \"%s\" is left: %s", bus,
+               why->text);
+}
+
 static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
 {
     for (size_t i = 0; i < b->queue_count; i++)
@@ -111,8 +117,10 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     if (status)
         return status;
     atomic_store(&bus->closed, true);
+    beck_error why = {0};
     for (size_t i = 0; i < b->queue_count; i++)
-        queue_bus_deleted(b->queues[i], bus);
+        if (queue_bus_deleted(b->queues[i], bus) && upkeep_snapshot(b, b->queues[i], &why))
+            report_left(b, bus->name, &why);
     size_t at = 0;
     while (b->buses[at] != bus)
         at++;
@@ -125,10 +133,8 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
         return BECK_OK;
     /* The bus is gone; what cannot be removed now goes before another of its name is made. */
     leftovers_forget(b, bus->name, NULL);
-    beck_error why = {0};
     if (leftovers_remove(b, is_name, bus->name, &why))
-        env_report(&b->env, why.code, "files of the deleted bus \"%s\" are left: %s", bus->name,
-                   why.text);
+        report_left(b, bus->name, &why);
     return BECK_OK;
 }
 
@@ -220,6 +226,33 @@ const char *beck_bus_name(const beck_bus *bus)
     return bus->name;
 }
 
+/* The handle that a bus was made with. */
+static beck *handle_of(const beck_bus *bus)
+{
+    char *home = bus->routing.ctx;
+    return (beck *)(void *)(home - offsetof(struct beck, home));
+}
+
+/* With upkeep_lock and admin_lock. */
+static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
+{
+    int64_t *ends = calloc(bus->partition_count, sizeof *ends);
+    if (!ends)
+        return error_set(err, BECK_ENOMEM, "no memory to purge bus \"%s\"", bus->name);
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
+        ends[i] = partition_visible(bus->partitions[i]);
+        status = partition_truncate_before(bus->partitions[i], ends[i], err);
+    }
+    for (size_t i = 0; i < b->queue_count && !status; i++) {
+        status = queue_bus_purged(b->queues[i], bus, ends, err);
+        if (!status)
+            status = upkeep_snapshot(b, b->queues[i], err);
+    }
+    free(ends);
+    return status;
+}
+
 beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
 {
     if (bus->options.storage != BECK_STORAGE_DISK)
@@ -229,9 +262,14 @@ beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
     beck_status status = refuse_internal(bus, err);
-    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_truncate_before(bus->partitions[i],
-                                           partition_visible(bus->partitions[i]), err);
+    if (status)
+        return status;
+    beck *b = handle_of(bus);
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    status = purge_bus(b, bus, err);
+    mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
     return status;
 }
 

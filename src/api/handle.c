@@ -251,6 +251,7 @@ static void free_handle(beck *b)
     mutex_release(&b->admin_lock);
     mutex_release(&b->timer_lock);
     mutex_release(&b->upkeep_lock);
+    mutex_release(&b->home.lock);
     cond_release(&b->timer_wake);
     free(b->buses);
     free(b->deleted);
@@ -277,7 +278,9 @@ static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
         status = callers_new(&b->callers, err);
     if (!status && o->data_dir && !o->read_only)
         status = committer_new(o->sync_interval_ms, &b->env.committer, err);
-    b->home = (struct queue_home){.env = &b->env, .callers = b->callers, .data_dir = b->data_dir};
+    b->home.env = &b->env;
+    b->home.callers = b->callers;
+    b->home.data_dir = b->data_dir;
     return status;
 }
 
@@ -298,6 +301,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     mutex_init(&b->admin_lock);
     mutex_init(&b->timer_lock);
     mutex_init(&b->upkeep_lock);
+    mutex_init(&b->home.lock);
     cond_init(&b->timer_wake);
     checkpoint_init(&b->recovery);
     checkpoint_init(&b->log_start);
@@ -353,6 +357,7 @@ static void close_buses(beck *b, bool write)
 void beck_abandon(beck *b)
 {
     upkeep_stop(b);
+    consumers_close(&b->home, false);
     close_buses(b, false);
     free_handle(b);
 }
@@ -363,7 +368,10 @@ void beck_close(beck *b)
         return;
     stop_workers(b);
     upkeep_stop(b);
+    consumers_close(&b->home, true);
     bool write = b->data_dir && !b->read_only;
+    for (size_t i = 0; write && i < b->queue_count; i++)
+        queue_closing(b->queues[i]);
     if (write) {
         beck_error why = {0};
         if (upkeep_checkpoint(b, &why))

@@ -22,7 +22,8 @@
 struct beck_consumer {
     struct queue *queue;
     uint32_t prefetch;
-    uint64_t number;
+    uint64_t number;                /* 24 bits; of the handle */
+    beck_consumer *previous, *next; /* of the handle's */
     _Atomic(bool) woken;
     struct slot **chunks; /* of SLOTS_AT_ONCE slots each, made as needed */
     uint32_t slot_count;
@@ -32,6 +33,7 @@ struct beck_consumer {
     struct cursor **cursors; /* by source */
     bool *source_is_dead;
     uint32_t cursor_count;
+    uint32_t deletions;       /* of buses, when the cursors were opened */
     struct dead_parts *parts; /* scratch for events that were put back from the dead letters */
 };
 
@@ -62,17 +64,17 @@ static beck_status more_slots(beck_consumer *c)
 
 static uint64_t tag_of(const struct slot *s)
 {
-    return s->consumer->number << 48 | (uint64_t)s->generation << 16 | s->index;
+    return s->consumer->number << 40 | (uint64_t)(s->generation & 0xffffff) << 16 | s->index;
 }
 
 /* The slot that a tag names; NULL: never was, or is free by now. */
 static struct slot *slot_of(const beck_consumer *c, uint64_t tag)
 {
     uint32_t index = (uint32_t)(tag & 0xffff);
-    if (tag >> 48 != (c->number & 0xffff) || index >= c->slot_count)
+    if (tag >> 40 != c->number || index >= c->slot_count)
         return NULL;
     struct slot *s = slot_at(c, index);
-    return s->state != SLOT_FREE && s->generation == (uint32_t)(tag >> 16) ? s : NULL;
+    return s->state != SLOT_FREE && tag_of(s) == tag ? s : NULL;
 }
 
 static void free_slot(beck_consumer *c, struct slot *s)
@@ -114,10 +116,51 @@ beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **ou
     c->queue = queue_retain(q);
     mutex_lock(&q->lock);
     q->consumers++;
-    c->number = ++q->consumers_made & 0xffff;
     mutex_unlock(&q->lock);
+    struct queue_home *home = q->home;
+    mutex_lock(&home->lock);
+    c->number = ++home->consumers_made & 0xffffff;
+    c->next = home->consumers;
+    if (c->next)
+        c->next->previous = c;
+    home->consumers = c;
+    mutex_unlock(&home->lock);
     *out = c;
     return BECK_OK;
+}
+
+static void leave_home(beck_consumer *c)
+{
+    struct queue_home *home = c->queue->home;
+    mutex_lock(&home->lock);
+    if (c->previous)
+        c->previous->next = c->next;
+    else
+        home->consumers = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    mutex_unlock(&home->lock);
+}
+
+void consumers_close(struct queue_home *home, bool write)
+{
+    /* Nobody uses them any more. */
+    while (home->consumers) {
+        struct queue *q = home->consumers->queue;
+        mutex_lock(&q->lock);
+        if (!write)
+            queue_take_away(q);
+        mutex_unlock(&q->lock);
+        consumer_close(home->consumers);
+    }
+}
+
+static void close_cursors(beck_consumer *c)
+{
+    for (uint32_t i = 0; i < c->cursor_count; i++) {
+        cursor_close(c->cursors[i]);
+        c->cursors[i] = NULL;
+    }
 }
 
 void consumer_close(beck_consumer *c)
@@ -125,6 +168,7 @@ void consumer_close(beck_consumer *c)
     if (!c)
         return;
     struct queue *q = c->queue;
+    leave_home(c);
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < c->slot_count; i++) {
         struct slot *s = slot_at(c, i);
@@ -152,8 +196,7 @@ void consumer_close(beck_consumer *c)
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
-    for (uint32_t i = 0; i < c->cursor_count; i++)
-        cursor_close(c->cursors[i]);
+    close_cursors(c);
     for (uint32_t i = 0; i * SLOTS_AT_ONCE < c->slot_count; i++)
         free(c->chunks[i]);
     free(c->chunks);
@@ -178,6 +221,11 @@ void consumer_wake(beck_consumer *c)
 static beck_status cursor_for(beck_consumer *c, uint32_t source, struct cursor **out,
                               beck_error *err)
 {
+    uint32_t deletions = atomic_load(&c->queue->deletions);
+    if (deletions != c->deletions) { /* those of deleted buses are of no use any more */
+        close_cursors(c);
+        c->deletions = deletions;
+    }
     if (source >= c->cursor_count) {
         uint32_t count = source + 1;
         struct cursor **grown = realloc(c->cursors, count * sizeof(struct cursor *));
@@ -288,18 +336,24 @@ static void put_back(beck_consumer *c, struct slot *s)
 /* ---- taking ---- */
 
 /* Moves up to max entries into slots. With the lock. */
-static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ns, struct slot **taken,
-                           beck_error *err)
+static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
+                           struct slot **taken, beck_error *err)
 {
     struct queue *q = c->queue;
     size_t n = 0;
-    while (n < max) {
+    while (n < max && q->limbo_count < LIMBO_MAX) {
         if (c->free_count == 0 && (c->slot_count == c->prefetch || more_slots(c)))
             break;
         struct slot *s = slot_at(c, c->free_slots[c->free_count - 1]);
         /* Room to come back is reserved before an entry leaves. */
         if (queue_reserve_returns(q, 1) || !queue_pop_next(q, &s->entry, err))
             break;
+        int64_t expires = entry_expires_ms(&s->entry);
+        if (expires && expires <= now_ms) {
+            if (queue_expire(q, &s->entry))
+                break;
+            continue;
+        }
         c->free_count--;
         c->held++;
         s->state = SLOT_HELD;
@@ -335,7 +389,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         if (work) {
             bool rebuild = q->rebuild;
             mutex_unlock(&q->lock);
-            queue_work_limbo(q);
+            queue_finish_limbo(q);
             if (rebuild)
                 queue_catch_up(q);
             mutex_lock(&q->lock);
@@ -345,9 +399,15 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         beck_error why;
         error_clear(&why);
         if (!q->paused)
-            *count = take_entries(c, max, now_ns, taken, &why);
+            *count = take_entries(c, max, now_ms, now_ns, taken, &why);
         if (*count > 0)
             break;
+        if (why.code == BECK_ENOMEM) {
+            status = error_set(err, BECK_ENOMEM, "%s", why.text);
+            break;
+        }
+        if (q->limbo_count > 0 && !work)
+            continue; /* some had expired: they are put away, and others looked for */
         if (now_ns >= deadline_ns) {
             status =
                 error_set(err, BECK_ETIMEDOUT, "nothing came to queue \"%s\" in time", q->name);
@@ -359,17 +419,25 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         if (q->rebuild && now_ns + 100000000 < until)
             until = now_ns + 100000000;
         q->takers++;
-        if (until == INT64_MAX)
+        if (until == INT64_MAX) {
             cond_wait(&q->ready, &q->lock);
-        else
+        } else {
+            q->watchers++;
             cond_wait_until(&q->ready, &q->lock, clock, until);
+            q->watchers--;
+        }
         q->takers--;
     }
     q->delivered += (int64_t)*count;
-    /* More than this one can take: another may. */
-    if (*count > 0 && q->takers > 0 && queue_ready(q) > 0)
+    /* More than this one can take: another may. And without a timer somebody has to watch the
+     * clock. */
+    bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
+    if (q->takers > 0 && ((*count > 0 && queue_ready(q) > 0) || unwatched))
         cond_signal(&q->ready);
+    bool limbo = q->limbo_count > 0;
     mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
     return status;
 }
 
@@ -405,10 +473,11 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                 drop_lost(c, s, status, &why);
                 continue;
             }
-            out[delivered++] = (beck_delivery){.event = &s->event,
-                                               .tag = tag_of(s),
-                                               .attempt = entry_attempts(&s->entry) + 1,
-                                               .redelivered = entry_attempts(&s->entry) > 0};
+            out[delivered++] =
+                (beck_delivery){.event = &s->event,
+                                .tag = tag_of(s),
+                                .attempt = entry_attempts(&s->entry) + 1,
+                                .redelivered = queue_was_delivered(c->queue, &s->entry)};
         }
         if (delivered > 0) {
             if (c->queue->m_delivered)
@@ -539,7 +608,7 @@ static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, cons
     }
     mutex_unlock(&q->lock);
     if (!status)
-        queue_work_limbo(q);
+        queue_finish_limbo(q);
     return status;
 }
 
@@ -565,6 +634,7 @@ beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
     if (s) {
         end_operation(q);
         struct entry e = s->entry;
+        e.meta |= ENTRY_DELIVERED;
         leave(q, c, s);
         queue_push_return(q, &e);
         queue_wake(q, 1);

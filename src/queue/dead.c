@@ -378,14 +378,12 @@ static beck_status change(struct queue *q, enum operation op, int64_t offset, in
 {
     int64_t *offsets;
     size_t count, done = 0;
-    uint32_t source = 0;
     beck_status status = copy_offsets(q, offset, 0, &offsets, &count, err);
     if (status)
         return status;
     if (op == OP_REDRIVEN) {
         mutex_lock(&q->lock);
-        status = queue_add_source(q, q->home->dead->name, 0, q->home->dead, &source, err);
-        if (!status && queue_reserve_returns(q, count))
+        if (queue_reserve_returns(q, count))
             status = error_set(err, BECK_ENOMEM, "no memory to put %zu dead letters back", count);
         mutex_unlock(&q->lock);
     }
@@ -397,7 +395,8 @@ static beck_status change(struct queue *q, enum operation op, int64_t offset, in
         if (status)
             unclaim(q, offsets + at, n);
         for (size_t i = 0; i < n && !status && op == OP_REDRIVEN; i++) {
-            struct entry e = {.where = entry_where(source, offsets[at + i]),
+            struct entry e = {.where = entry_where(DEAD_SOURCE, offsets[at + i]),
+                              .meta = ENTRY_DELIVERED,
                               .seq = queue_tail_seq(q)};
             queue_push_return(q, &e);
         }

@@ -8,10 +8,14 @@
 struct entry {
     uint64_t where; /* source (16 bits: index of a partition in the queue's table) and offset (48
                        bits) */
-    uint64_t meta;  /* expires_at_ms (48 bits, 0: never) and failed attempts so far (16 bits) */
+    uint64_t meta;  /* expires_at_ms (47 bits, 0: never), whether it may have been delivered before
+                       (1 bit) and failed attempts so far (16 bits) */
     uint64_t seq;   /* place in the queue: priority level (8 bits, complemented: higher first) and
                        number (56 bits); orders deliveries */
 };
+
+#define ENTRY_EXPIRES_MAX ((INT64_C(1) << 47) - 1)
+#define ENTRY_DELIVERED 0x10000u
 
 static inline uint64_t entry_where(uint32_t source, int64_t offset)
 {
@@ -27,7 +31,7 @@ static inline int64_t entry_offset(const struct entry *e)
 }
 static inline int64_t entry_expires_ms(const struct entry *e)
 {
-    return (int64_t)(e->meta >> 16);
+    return (int64_t)(e->meta >> 17);
 }
 static inline uint32_t entry_attempts(const struct entry *e)
 {
@@ -35,7 +39,14 @@ static inline uint32_t entry_attempts(const struct entry *e)
 }
 static inline uint64_t entry_meta(int64_t expires_ms, uint32_t attempts)
 {
-    return (uint64_t)expires_ms << 16 | (attempts > 0xffff ? 0xffff : attempts);
+    uint64_t expires = (uint64_t)(expires_ms < ENTRY_EXPIRES_MAX ? expires_ms : ENTRY_EXPIRES_MAX);
+    return expires << 17 | (attempts > 0 ? ENTRY_DELIVERED : 0) |
+           (attempts > 0xffff ? 0xffff : attempts);
+}
+/* It may have been delivered before. */
+static inline bool entry_delivered(const struct entry *e)
+{
+    return (e->meta & ENTRY_DELIVERED) != 0;
 }
 static inline uint32_t entry_level(const struct entry *e)
 {

@@ -129,6 +129,9 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
         status = make_directory(q, err);
     if (!status)
         status = schedule_new(q->durable ? home->env->vfs : NULL, q->dir, &q->delayed, err);
+    uint32_t index;
+    if (!status && home->dead)
+        status = queue_add_source(q, home->dead->name, 0, home->dead, &index, err);
     if (status) {
         queue_release(q);
         return status;
@@ -151,8 +154,10 @@ void queue_release(struct queue *q)
     for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
         fifo_free(q->levels[i]);
     schedule_free(q->delayed);
-    for (uint32_t i = 0; i < q->source_count; i++)
+    for (uint32_t i = 0; i < q->source_count; i++) {
         free(q->sources[i].bus_name);
+        free(q->sources[i].held);
+    }
     for (uint32_t i = 0; i < q->binding_count; i++) {
         free(q->bindings[i].pattern);
         free(q->bindings[i].first);
@@ -161,6 +166,7 @@ void queue_release(struct queue *q)
     free(q->levels);
     free(q->returns);
     free(q->limbo);
+    free(q->suspect);
     free(q->dead);
     free(q->sources);
     free(q->bindings);
@@ -255,20 +261,13 @@ static void fifo_failed(struct queue *q, const beck_error *why)
         env_report(q->home->env, why->code, "queue \"%s\": %s; its list is made again from the log",
                    q->name, why->text);
     q->rebuild = true;
-    for (uint32_t i = 0; i < q->source_count; i++) {
-        q->sources[i].live = false;
-        q->sources[i].routed = q->sources[i].popped;
-    }
-    for (uint32_t i = 0; i <= q->options.priority_max; i++)
-        if (q->levels[i])
-            fifo_clear(q->levels[i]);
-    q->dirty = true;
+    queue_rebuild(q);
 }
 
-static void note_popped(struct queue *q, const struct entry *e)
+void queue_note_popped(struct queue *q, const struct entry *e)
 {
     struct source *s = &q->sources[entry_source(e)];
-    if (entry_offset(e) >= s->popped)
+    if (q->options.priority_max == 0 && !s->mixed && entry_offset(e) >= s->popped)
         s->popped = entry_offset(e) + 1;
 }
 
@@ -293,7 +292,7 @@ bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
         error_set(err, why.code, "%s", why.text);
         return false;
     }
-    note_popped(q, out);
+    queue_note_popped(q, out);
     return true;
 }
 
@@ -367,6 +366,8 @@ bool queue_source_is_dead(struct queue *q, uint32_t source)
     return dead;
 }
 
+#define BACKOFF_MAX_MS (INT64_C(1) << 53) /* far beyond anybody's life, and safe to add to */
+
 int64_t backoff_delay(struct queue *q, uint32_t attempts)
 {
     const beck_backoff *b = &q->options.backoff;
@@ -381,6 +382,8 @@ int64_t backoff_delay(struct queue *q, uint32_t attempts)
         if (delay > b->max_ms)
             delay = b->max_ms;
     }
+    if (delay > BACKOFF_MAX_MS)
+        delay = BACKOFF_MAX_MS;
     int64_t spread = b->jitter_percent <= 100
                          ? delay / 100 * b->jitter_percent + delay % 100 * b->jitter_percent / 100
                          : 0;
@@ -390,6 +393,12 @@ int64_t backoff_delay(struct queue *q, uint32_t attempts)
 }
 
 /* ---- routing ---- */
+
+bool queue_was_delivered(const struct queue *q, const struct entry *e)
+{
+    uint64_t number = e->seq & ((UINT64_C(1) << 56) - 1);
+    return entry_delivered(e) || (q->suspect && number < q->suspect[entry_level(e)]);
+}
 
 uint64_t queue_tail_seq(const struct queue *q)
 {
@@ -414,34 +423,66 @@ static beck_status level_fifo(struct queue *q, uint32_t level, struct fifo **out
     return status;
 }
 
-/* Keeps within length_max by letting the oldest of the lowest level go. */
+/* The place in the heap of the least of a level; SIZE_MAX: none. */
+static size_t first_return(const struct queue *q, uint32_t level)
+{
+    size_t found = SIZE_MAX;
+    for (size_t i = 0; i < q->return_count; i++) {
+        if (entry_level(&q->returns[i]) != level)
+            continue;
+        if (found == SIZE_MAX || before(&q->returns[i], &q->returns[found]))
+            found = i;
+        if (i == 0)
+            break; /* nothing is before the top */
+    }
+    return found;
+}
+
+/* Takes out of the heap what stands at i. */
+static void remove_return(struct queue *q, size_t i)
+{
+    /* It rises to the top as one that is before all others. */
+    for (; i > 0; i = (i - 1) / 2)
+        q->returns[i] = q->returns[(i - 1) / 2];
+    struct entry e;
+    pop_return(q, &e);
+}
+
+/* Lets the oldest of the lowest level go. False: nothing there, or no memory to put it. */
+static bool drop_one(struct queue *q)
+{
+    for (uint32_t level = 0; level <= q->options.priority_max; level++) {
+        struct fifo *f = q->levels[level];
+        struct entry e, head;
+        beck_error why = {0};
+        size_t at = q->return_count > 0 ? first_return(q, level) : SIZE_MAX;
+        bool listed = f && fifo_count(f) > 0;
+        if (!listed && at == SIZE_MAX)
+            continue;
+        if (listed && fifo_peek(f, &head, &why)) {
+            fifo_failed(q, &why);
+            return false;
+        }
+        bool from_list = listed && (at == SIZE_MAX || before(&head, &q->returns[at]));
+        e = from_list ? head : q->returns[at];
+        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than length_max", -1))
+            return false;
+        if (!from_list)
+            remove_return(q, at);
+        else if (!fifo_pop(f, &e, NULL))
+            queue_note_popped(q, &e);
+        q->dropped++;
+        return true;
+    }
+    return false;
+}
+
 static void drop_oldest(struct queue *q)
 {
-    while (q->options.length_max && q->options.overflow == BECK_OVERFLOW_DROP_OLDEST &&
-           queue_ready(q) > q->options.length_max) {
-        struct fifo *lowest = NULL;
-        for (uint32_t i = 0; i <= q->options.priority_max && !lowest; i++)
-            if (q->levels[i] && fifo_count(q->levels[i]) > 0)
-                lowest = q->levels[i];
-        struct entry e;
-        beck_error why;
-        error_clear(&why);
-        if (lowest) {
-            if (fifo_peek(lowest, &e, &why)) {
-                fifo_failed(q, &why);
-                return;
-            }
-        } else {
-            e = q->returns[0];
-        }
-        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than length_max", -1))
-            return;
-        if (lowest && !fifo_pop(lowest, &e, NULL))
-            note_popped(q, &e);
-        else
-            pop_return(q, &e);
-        q->dropped++;
-    }
+    while (q->limbo_count < LIMBO_MAX && q->options.length_max &&
+           q->options.overflow == BECK_OVERFLOW_DROP_OLDEST &&
+           queue_ready(q) > q->options.length_max && drop_one(q))
+        continue;
 }
 
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
@@ -453,8 +494,9 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
     int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0;
     if (q->options.ttl_ms) {
         int64_t from = deliver_at_ms > now_ms ? deliver_at_ms : now_ms;
-        if (!expires || from + q->options.ttl_ms < expires)
-            expires = from + q->options.ttl_ms;
+        int64_t end = q->options.ttl_ms < INT64_MAX - from ? from + q->options.ttl_ms : INT64_MAX;
+        if (!expires || end < expires)
+            expires = end;
     }
     struct fifo *f;
     beck_status status = level_fifo(q, level, &f, err);
@@ -559,8 +601,9 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns)
 {
     /* Every delivery has the same time, so the list stays in order by appending. */
-    s->deadline_ns =
-        q->options.deadline_ms < 0 ? INT64_MAX : now_ns + q->options.deadline_ms * 1000000;
+    int64_t ms = q->options.deadline_ms;
+    bool never = ms < 0 || ms > (INT64_MAX - now_ns) / 1000000;
+    s->deadline_ns = never ? INT64_MAX : now_ns + ms * 1000000;
     s->next = NULL;
     s->previous = q->last_deadline;
     if (q->last_deadline)
@@ -605,6 +648,13 @@ static void expire_deadlines(struct queue *q, int64_t now_ns)
 
 #define STEPS 1000 /* at once, so that the lock is not held for long */
 
+beck_status queue_expire(struct queue *q, const struct entry *e)
+{
+    beck_status status = queue_add_limbo(q, e, "expired", "its time to live ended", -1);
+    q->expired += status == BECK_OK;
+    return status;
+}
+
 static void expire_ready(struct queue *q, int64_t now_ms)
 {
     for (int step = 0; step < STEPS; step++) {
@@ -624,14 +674,14 @@ static void expire_ready(struct queue *q, int64_t now_ms)
             if (!entry_expires_ms(&e) || entry_expires_ms(&e) > now_ms)
                 return;
         }
-        if (queue_add_limbo(q, &e, "expired", "its time to live ended", -1))
+        if (q->limbo_count >= LIMBO_MAX || queue_expire(q, &e))
             return;
         if (!from_fifo)
             pop_return(q, &e);
         else if (!fifo_pop(f, &e, NULL))
-            note_popped(q, &e);
-        q->expired++;
+            queue_note_popped(q, &e);
     }
+    q->more = true;
 }
 
 static void release_due(struct queue *q, int64_t now_ms)
@@ -648,18 +698,21 @@ static void release_due(struct queue *q, int64_t now_ms)
         }
         look_at_schedule(q);
     }
+    q->more |= released == STEPS;
     queue_wake(q, released);
 }
 
 bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns)
 {
     assert(mutex_held(&q->lock));
+    q->more = false;
     if (q->first_deadline && q->first_deadline->deadline_ns <= now_ns)
         expire_deadlines(q, now_ns);
     if (q->next_due_ms <= now_ms)
         release_due(q, now_ms);
     expire_ready(q, now_ms);
-    return q->limbo_count > 0 && !q->limbo_working;
+    drop_oldest(q); /* what came back counts too */
+    return q->limbo_count > 0;
 }
 
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns)
@@ -681,14 +734,22 @@ int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_n
 void queue_tick(struct queue *q)
 {
     struct clock *clock = q->home->env->clock;
-    mutex_lock(&q->lock);
-    bool limbo = queue_advance(q, clock_wall_ms(clock), clock_mono_ns(clock));
-    bool lagging = q->rebuild;
-    for (uint32_t i = 0; i < q->source_count && !lagging; i++)
-        lagging = q->sources[i].partition && !q->sources[i].live;
-    mutex_unlock(&q->lock);
-    if (limbo)
-        queue_work_limbo(q);
+    bool more, lagging;
+    do {
+        mutex_lock(&q->lock);
+        bool limbo = queue_advance(q, clock_wall_ms(clock), clock_mono_ns(clock));
+        more = q->more;
+        lagging = q->rebuild;
+        for (uint32_t i = 0; i < q->source_count && !lagging; i++)
+            lagging =
+                !q->sources[i].live && q->sources[i].bus && queue_is_bound_to(q, q->sources[i].bus);
+        mutex_unlock(&q->lock);
+        if (limbo)
+            queue_finish_limbo(q);
+        mutex_lock(&q->lock);
+        more &= q->limbo_count == 0; /* else it could not be put away now */
+        mutex_unlock(&q->lock);
+    } while (more);
     if (lagging)
         queue_catch_up(q);
 }
@@ -698,7 +759,11 @@ void queue_tick(struct queue *q)
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
                             const char *why, int64_t delay_ms)
 {
-    if (q->limbo_count == q->limbo_cap) {
+    if (q->limbo_first >= (q->limbo_cap + 1) / 2) {
+        memmove(q->limbo, queue_limbo(q, 0), q->limbo_count * sizeof *q->limbo);
+        q->limbo_first = 0;
+    }
+    if (q->limbo_first + q->limbo_count == q->limbo_cap) {
         size_t cap = q->limbo_cap ? q->limbo_cap * 2 : 4;
         struct limbo *grown = realloc(q->limbo, cap * sizeof *grown);
         if (!grown)
@@ -706,7 +771,7 @@ beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *
         q->limbo = grown;
         q->limbo_cap = cap;
     }
-    struct limbo *l = &q->limbo[q->limbo_count++];
+    struct limbo *l = queue_limbo(q, q->limbo_count++);
     l->entry = *e;
     l->reason = reason;
     l->delay_ms = delay_ms;
@@ -766,7 +831,7 @@ void queue_work_limbo(struct queue *q)
     mutex_lock(&q->lock);
     while (q->limbo_count > 0 && !q->limbo_working) {
         q->limbo_working = true;
-        struct limbo l = q->limbo[0];
+        struct limbo l = *queue_limbo(q, 0);
         beck_error why;
         error_clear(&why);
         mutex_unlock(&q->lock);
@@ -781,9 +846,18 @@ void queue_work_limbo(struct queue *q)
             break;
         }
         q->limbo_count--;
-        memmove(q->limbo, q->limbo + 1, q->limbo_count * sizeof *q->limbo);
+        q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
     }
     mutex_unlock(&q->lock);
+}
+
+void queue_finish_limbo(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    while (q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    mutex_unlock(&q->lock);
+    queue_work_limbo(q);
 }
 
 /* ---- all of it ---- */
@@ -793,10 +867,26 @@ void queue_forget_all(struct queue *q)
     for (uint32_t i = 0; i <= q->options.priority_max; i++)
         if (q->levels[i])
             fifo_clear(q->levels[i]);
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        free(q->sources[i].held);
+        q->sources[i].held = NULL;
+        q->sources[i].mixed = false;
+    }
     q->return_count = 0;
     schedule_clear(q->delayed);
     q->next_due_ms = INT64_MAX;
     q->dirty = true;
+}
+
+void queue_take_away(struct queue *q)
+{
+    while (q->first_deadline) {
+        struct slot *s = q->first_deadline;
+        slot_unlink(q, s);
+        s->state = SLOT_STALE;
+    }
+    q->in_flight = 0;
+    q->limbo_first = q->limbo_count = 0;
 }
 
 void queue_delete(struct queue *q)
@@ -807,7 +897,9 @@ void queue_delete(struct queue *q)
         cond_wait(&q->quiet, &q->lock);
     cond_broadcast(&q->ready);
     queue_forget_all(q);
-    q->limbo_count = 0;
+    /* What consumers hold is theirs no more: an answer must not reach a later queue of this name.
+     */
+    queue_take_away(q);
     mutex_unlock(&q->lock);
     if (!q->dir)
         return;

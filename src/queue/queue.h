@@ -23,6 +23,7 @@
 #ifndef BECK_QUEUE_QUEUE_H
 #define BECK_QUEUE_QUEUE_H
 
+#include "base/thread.h"
 #include "bus/bus.h"
 
 #define QUEUE_SOURCES_MAX 65535
@@ -37,6 +38,9 @@ struct queue_home {
     const char *data_dir; /* NULL: memory only */
     beck_bus *state;      /* __queue_state; NULL without a data directory */
     beck_bus *dead;       /* __dead_letters, on disk or in memory */
+    struct mutex lock;    /* of the list of consumers; nothing is locked with it held */
+    beck_consumer *consumers;
+    uint64_t consumers_made;
 };
 
 beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err);
@@ -67,8 +71,12 @@ beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, cons
                        bool known, beck_error *err);
 bool queue_has_binding(struct queue *q, const char *bus, const char *pattern);
 bool queue_is_bound_to(struct queue *q, const beck_bus *bus);
-/* The bus is about to go: what the queue still holds of it cannot be delivered any more. */
-void queue_bus_deleted(struct queue *q, const beck_bus *bus);
+/* The bus is about to go: what the queue still holds of it cannot be delivered any more. True: it
+ * was a source, and a snapshot must say so before another bus gets that name. */
+bool queue_bus_deleted(struct queue *q, const beck_bus *bus);
+/* Forgets what is ready or delayed of events below `ends`, one per partition. */
+beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t *ends,
+                             beck_error *err);
 beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, beck_error *err);
 beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const beck_binding *binding),
                                void *ctx);
@@ -92,6 +100,8 @@ void queue_tick(struct queue *q);
 beck_status queue_snapshot(struct queue *q, beck_error *err);
 /* The snapshot is on the device: what only an older one needed goes. */
 void queue_snapshot_synced(struct queue *q);
+/* The next snapshot is the last: nothing is delivered after it. */
+void queue_closing(struct queue *q);
 bool queue_is_dirty(struct queue *q);     /* changed since the last snapshot */
 int64_t queue_keep_from(struct queue *q); /* the state log is needed from this offset on */
 /* Dead letters below are in the last durable snapshot, so only those that are owed (queue_mark_owed) are still needed. */
@@ -114,6 +124,8 @@ beck_status queues_recover(struct queue_home *home,
 
 beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **out, beck_error *err);
 void consumer_close(beck_consumer *c);
+/* Those that are left, when the handle ends. write false: as if the process had been killed. */
+void consumers_close(struct queue_home *home, bool write);
 void consumer_wake(beck_consumer *c);
 beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int64_t timeout_ms,
                           size_t *count, beck_error *err);

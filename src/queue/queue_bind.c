@@ -13,20 +13,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
-                             uint32_t *index, beck_error *err)
+beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,
+                                beck_bus *bus, uint32_t *index, beck_error *err)
 {
-    for (uint32_t i = 0; i < q->source_count; i++) {
-        struct source *s = &q->sources[i];
-        if (s->number != number || strcmp(s->bus_name, bus_name) != 0)
-            continue;
-        if (bus && !s->partition) {
-            s->bus = bus;
-            s->partition = bus->partitions[number];
-        }
-        *index = i;
-        return BECK_OK;
-    }
     if (q->source_count >= QUEUE_SOURCES_MAX)
         return error_set(err, BECK_ELIMIT, "queue \"%s\" is fed by %d partitions, the most",
                          q->name, QUEUE_SOURCES_MAX);
@@ -45,6 +34,23 @@ beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t num
                         .partition = bus ? bus->partitions[number] : NULL};
     *index = q->source_count++;
     return BECK_OK;
+}
+
+beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
+                             uint32_t *index, beck_error *err)
+{
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        struct source *s = &q->sources[i];
+        if (s->gone || s->number != number || strcmp(s->bus_name, bus_name) != 0)
+            continue;
+        if (bus && !s->partition) {
+            s->bus = bus;
+            s->partition = bus->partitions[number];
+        }
+        *index = i;
+        return BECK_OK;
+    }
+    return queue_append_source(q, bus_name, number, bus, index, err);
 }
 
 static struct binding *find_binding(struct queue *q, const char *bus, const char *pattern)
@@ -69,16 +75,24 @@ bool queue_is_bound_to(struct queue *q, const beck_bus *bus)
     return false;
 }
 
-void queue_bus_deleted(struct queue *q, const beck_bus *bus)
+bool queue_bus_deleted(struct queue *q, const beck_bus *bus)
 {
+    bool found = false;
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < q->source_count; i++) {
         if (q->sources[i].bus != bus)
             continue;
         q->sources[i].bus = NULL;
         q->sources[i].partition = NULL;
+        q->sources[i].live = false;
+        q->sources[i].gone = true;
+        q->dirty = true;
+        found = true;
     }
+    if (found)
+        atomic_fetch_add(&q->deletions, 1);
     mutex_unlock(&q->lock);
+    return found;
 }
 
 uint32_t queue_binding_count(struct queue *q)
@@ -123,6 +137,15 @@ static bool wanted(const struct queue *q, const struct source *s, const struct r
     return found;
 }
 
+/* Whether the queue has it elsewhere than in the list that is being made again. */
+static bool is_held(const struct source *s, int64_t offset)
+{
+    const struct held *h = s->held;
+    if (!h || offset < h->first || offset >= h->next)
+        return false;
+    return h->bits[(offset - h->first) / 8] >> ((offset - h->first) % 8) & 1;
+}
+
 /* Lists events [from, to) of a source. With `added` NULL, source.routed moves along. */
 static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int64_t to,
                               const struct binding *added, beck_error *err)
@@ -130,6 +153,14 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
     struct cursor *c = NULL;
     int64_t now_ms = clock_wall_ms(q->home->env->clock);
     beck_status status = queue_open_cursor(q, index, &c, err);
+    if (added && !status) {
+        mutex_lock(&q->lock);
+        struct source *s = &q->sources[index];
+        s->mixed = true;
+        if (from < s->popped)
+            s->popped = from;
+        mutex_unlock(&q->lock);
+    }
     for (int64_t offset = from; offset < to && !status;) {
         const struct record_view *v;
         int64_t skip_to = to;
@@ -155,7 +186,7 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
         /* A rewind meanwhile starts all over. */
         bool stop = q->deleted || (!added && (s->live || s->routed > offset || s->routed < from));
         if (offset < to && !stop) {
-            if (wanted(q, s, v, added)) {
+            if (wanted(q, s, v, added) && !is_held(s, v->offset)) {
                 const beck_event *e = &v->event;
                 status = queue_route(q, index, v->offset, now_ms, e->deliver_at_ms,
                                      e->expires_at_ms, e->priority, err);
@@ -165,7 +196,14 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
         }
         if (!added && !status && !stop)
             s->routed = offset;
+        if (s->held && s->routed >= s->held->next) {
+            free(s->held);
+            s->held = NULL;
+        }
+        bool limbo = q->limbo_count > 0; /* over length_max */
         mutex_unlock(&q->lock);
+        if (limbo)
+            queue_work_limbo(q);
         if (stop)
             break;
     }
@@ -277,9 +315,12 @@ static void bind_paused(void *ctx)
         if (p->known)
             continue;
         if (s->live) {
-            s->routed = partition_paused_end(s->partition);
+            int64_t end = partition_paused_end(s->partition);
             /* Events from now on come after the history only if there is any. */
-            s->live = p->first[i] >= s->routed;
+            s->live = p->first[i] >= end;
+            /* What is written but not shown yet has not come through the hook. */
+            if (!p->bus->options.read_synced)
+                s->routed = end;
             p->history_to[i] = s->live ? -1 : s->routed;
         } else if (s->routed < 0) {
             s->routed = s->popped = p->first[i];
@@ -380,17 +421,6 @@ static void be_quiet(struct queue *q)
         cond_wait(&q->quiet, &q->lock);
 }
 
-static void take_away_slots(struct queue *q)
-{
-    while (q->first_deadline) {
-        struct slot *s = q->first_deadline;
-        slot_unlink(q, s);
-        s->state = SLOT_STALE;
-    }
-    q->in_flight = 0;
-    q->limbo_count = 0;
-}
-
 beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err)
 {
     int64_t *positions = calloc(q->source_count + 1, sizeof *positions);
@@ -411,7 +441,7 @@ beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err
     if (!status) {
         mutex_lock(&q->lock);
         be_quiet(q);
-        take_away_slots(q);
+        queue_take_away(q);
         queue_forget_all(q);
         histories_clear(&q->histories);
         for (uint32_t i = 0; i < q->source_count; i++) {
@@ -480,6 +510,13 @@ static int64_t drop_everything(struct queue *q)
     struct disown_all d = {.q = q};
     mutex_lock(&q->lock);
     be_quiet(q);
+    /* What a damaged list held is listed first, so that it goes too. */
+    while (q->rebuild) {
+        mutex_unlock(&q->lock);
+        queue_catch_up(q);
+        mutex_lock(&q->lock);
+        be_quiet(q);
+    }
     int64_t count = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     collect_for_disowning(q, &d);
     queue_forget_all(q);
@@ -502,5 +539,77 @@ beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err)
     beck_status status = queue_snapshot(q, err);
     if (!status && purged)
         *purged = count;
+    return status;
+}
+
+/* ---- buses that are purged ---- */
+
+struct purged {
+    struct queue *q;
+    const beck_bus *bus;
+    const int64_t *ends;
+};
+
+static bool is_purged(const struct purged *p, const struct entry *e)
+{
+    const struct source *s = &p->q->sources[entry_source(e)];
+    return s->bus == p->bus && entry_offset(e) < p->ends[s->number];
+}
+
+static bool keep_scheduled(void *ctx, const struct scheduled *item)
+{
+    return !is_purged(ctx, &item->entry);
+}
+
+/* The list goes around once: what is kept is appended again. */
+static beck_status filter_list(const struct purged *p, struct fifo *f, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (uint64_t n = fifo_count(f); n > 0 && !status; n--) {
+        struct entry e;
+        status = fifo_pop(f, &e, err);
+        if (!status && !is_purged(p, &e) && fifo_push(f, &e, NULL))
+            status = queue_push_return(p->q, &e);
+    }
+    return status;
+}
+
+static void filter_returns(const struct purged *p)
+{
+    struct queue *q = p->q;
+    size_t count = q->return_count;
+    /* Written behind the place read from: pushing never overtakes. */
+    q->return_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct entry e = q->returns[i];
+        if (!is_purged(p, &e))
+            queue_push_return(q, &e);
+    }
+}
+
+beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t *ends,
+                             beck_error *err)
+{
+    struct purged p = {q, bus, ends};
+    mutex_lock(&q->lock);
+    be_quiet(q);
+    beck_status status = schedule_filter(q->delayed, keep_scheduled, &p, err);
+    filter_returns(&p);
+    for (uint32_t i = 0; i <= q->options.priority_max && !status; i++)
+        if (q->levels[i])
+            status = filter_list(&p, q->levels[i], err);
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        struct source *s = &q->sources[i];
+        if (s->bus != bus || s->routed < 0)
+            continue;
+        if (s->popped < ends[s->number])
+            s->popped = ends[s->number];
+        if (s->routed < ends[s->number])
+            s->routed = ends[s->number];
+    }
+    struct scheduled next;
+    q->next_due_ms = schedule_peek(q->delayed, &next, NULL) ? INT64_MAX : next.due_ms;
+    q->dirty = true;
+    mutex_unlock(&q->lock);
     return status;
 }

@@ -9,15 +9,24 @@
 #include "queue/queue.h"
 #include "queue/schedule.h"
 
+/* What the queue holds of a source elsewhere than in its list: one bit per offset. */
+struct held {
+    int64_t first, next;
+    uint8_t bits[];
+};
+
 /* A partition that feeds the queue. Its place in the table is the `source` of entries, for ever. */
 struct source {
     char *bus_name;
     uint32_t number;
     beck_bus *bus; /* NULL: deleted since */
     struct partition *partition;
-    int64_t routed; /* events below have been looked at */
-    int64_t popped; /* events below have left the fifo (without priorities: exact) */
-    bool live;      /* events come through the hook; else catch_up reads them from the log */
+    int64_t routed;    /* events below have been looked at */
+    int64_t popped;    /* events below are in no fifo; exact while a fifo holds them in order */
+    bool live;         /* events come through the hook; else catch_up reads them from the log */
+    bool gone;         /* its bus was deleted: another of that name is another source */
+    bool mixed;        /* the fifos may hold its events out of order: history was added behind */
+    struct held *held; /* while a damaged list is made again; NULL: no */
 };
 
 struct binding {
@@ -67,10 +76,13 @@ struct queue {
     struct cond ready; /* something may be taken, or somebody must look */
     struct cond quiet; /* operations came to an end */
     uint32_t takers;   /* threads waiting in take */
+    uint32_t watchers; /* those of them that look again when the next thing is due */
     bool deleted, paused;
 
-    struct source *sources;
+#define DEAD_SOURCE 0
+    struct source *sources; /* the first is the dead letters, for those that are put back */
     uint32_t source_count;
+    _Atomic(uint32_t) deletions; /* of buses that were sources: cursors on them are to be closed */
     struct binding *bindings;
     uint32_t binding_count;
 
@@ -81,10 +93,14 @@ struct queue {
     int64_t next_due_ms; /* of the schedule, INT64_MAX: empty */
     struct slot *first_deadline, *last_deadline;
     int64_t in_flight;
-    int64_t admitted; /* promised room, not yet routed */
-    struct limbo *limbo;
-    size_t limbo_count, limbo_cap, limbo_busy; /* the first limbo_busy are being worked on */
-    bool limbo_working;
+    int64_t admitted;    /* promised room, not yet routed */
+    struct limbo *limbo; /* [limbo_first, limbo_first + limbo_count) */
+    size_t limbo_first, limbo_count, limbo_cap;
+    bool limbo_working; /* on the first */
+    bool more;          /* time has brought more than was done at once */
+    bool closing;
+    uint64_t *suspect; /* per level: entries with a number below may have been delivered before this
+                          process began; NULL: none */
     struct histories histories;
     int64_t *dead; /* offsets of dead letters, ascending */
     size_t dead_count, dead_cap;
@@ -96,7 +112,6 @@ struct queue {
     int64_t snapshot_from; /* the same, of the snapshot written last */
     int64_t snapshot_dead_next, dead_keep_from; /* the same, for dead letters */
     uint32_t consumers;
-    uint64_t consumers_made;
     struct rng rng;
 
     int64_t delivered, settled, retried, rejected, expired, dropped;
@@ -114,21 +129,40 @@ bool queue_pop_next(
     beck_error *err); /* the next to deliver; false: nothing (err.code != 0: a file failed) */
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
 void queue_wake(struct queue *q, size_t count);
+/* What consumers hold and what is in limbo is the queue's no more. */
+void queue_take_away(struct queue *q);
 /* Moves what is due, expired or past its deadline. Returns whether limbo needs work. */
 bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
 /* When the next thing of that kind happens, as mono time. */
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
+#define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
+static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
+{
+    return &q->limbo[q->limbo_first + i];
+}
+beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
+bool queue_was_delivered(const struct queue *q, const struct entry *e);
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
                             const char *why, int64_t delay_ms);
-void queue_work_limbo(struct queue *q); /* without the lock */
+/* Both without the lock. The first leaves alone what another thread is working on; the second waits
+ * for it, which the hook must not. */
+void queue_work_limbo(struct queue *q);
+void queue_finish_limbo(struct queue *q);
 void slot_unlink(struct queue *q, struct slot *s);
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
                         beck_error *err);
+/* Behind the others, also when there is one of that name. */
+beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,
+                                beck_bus *bus, uint32_t *index, beck_error *err);
 uint32_t queue_find_source(const struct queue *q, const struct partition *p); /* UINT32_MAX: none */
 beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
                              uint32_t *index, beck_error *err);
+void queue_note_popped(struct queue *q, const struct entry *e);
+/* Empties the lists, which are to be made again from the log. What is elsewhere is not listed
+ * twice; what was settled out of order may come again. */
+void queue_rebuild(struct queue *q);
 void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
 void queue_disown(struct queue *q, const struct entry *entries,
                   size_t count); /* memory partitions; without the lock */

@@ -10,7 +10,7 @@
  * text to the end 'D' redriven     count u32, offset u64 of each dead letter 'P' dead purged  the
  * same
  *
- *   snapshot: version u8 = 1, replay_from u64 (operations from that offset of this log on are newer
+ *   snapshot: version u8 = 2, replay_from u64 (operations from that offset of this log on are newer
  * than the snapshot, also where they stand before it), sources u32: name length u16, name, number
  * u32, routed u64, popped u64 bindings u32: bus length u16, bus, pattern length u16, pattern (those
  * whose history has been read) levels u32: level u32, head u64, tail u64 (what is between is in the
@@ -28,7 +28,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define SNAPSHOT_VERSION 1
+#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_OPEN 0xff /* its last byte: more may have been delivered since */
+#define SNAPSHOT_CLOSED 0xfe
+#define SOURCE_GONE 1
+#define SOURCE_MIXED 2
 #define SNAPSHOT_BYTES_MAX (60u << 20)
 
 /* ---- writing numbers ---- */
@@ -185,10 +189,13 @@ static void add_taken(const struct queue *q, struct buf *b)
     add_u32(b, (uint32_t)(q->return_count + (size_t)q->in_flight + q->limbo_count));
     for (size_t i = 0; i < q->return_count; i++)
         add_entry(b, &q->returns[i]);
-    for (const struct slot *s = q->first_deadline; s; s = s->next)
-        add_entry(b, &s->entry);
+    for (const struct slot *s = q->first_deadline; s; s = s->next) {
+        struct entry e = s->entry;
+        e.meta |= ENTRY_DELIVERED;
+        add_entry(b, &e);
+    }
     for (size_t i = 0; i < q->limbo_count; i++)
-        add_entry(b, &q->limbo[i].entry);
+        add_entry(b, &queue_limbo(q, i)->entry);
 }
 
 static beck_status add_failure(void *ctx, uint64_t where, beck_bytes failure)
@@ -228,16 +235,33 @@ static beck_status add_lists(struct queue *q, struct buf *b, beck_error *err)
     return status;
 }
 
+/* With nothing in the lists it is known exactly what has left them. */
+static void tidy_sources(struct queue *q)
+{
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        if (q->levels[i] && fifo_count(q->levels[i]) > 0)
+            return;
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        struct source *s = &q->sources[i];
+        if (s->routed > s->popped)
+            s->popped = s->routed;
+        s->mixed = false;
+    }
+}
+
 /* With the lock, and no operation under way. */
 static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *err)
 {
     uint64_t replay_from = (uint64_t)partition_visible(q->home->state->partitions[0]);
+    tidy_sources(q);
     buf_append_byte(b, SNAPSHOT_VERSION);
     add_u64(b, replay_from);
     add_u32(b, q->source_count);
     for (uint32_t i = 0; i < q->source_count; i++) {
         add_text(b, q->sources[i].bus_name);
         add_u32(b, q->sources[i].number);
+        buf_append_byte(b, (uint8_t)((q->sources[i].gone ? SOURCE_GONE : 0) |
+                                     (q->sources[i].mixed ? SOURCE_MIXED : 0)));
         add_u64(b, (uint64_t)q->sources[i].routed);
         add_u64(b, (uint64_t)q->sources[i].popped);
     }
@@ -245,6 +269,9 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
     for (uint32_t i = 0; i < q->binding_count; i++) {
         add_text(b, q->bindings[i].bus->name);
         add_text(b, q->bindings[i].pattern);
+        add_u32(b, q->bindings[i].bus->partition_count);
+        for (uint32_t n = 0; n < q->bindings[i].bus->partition_count; n++)
+            add_u64(b, (uint64_t)q->bindings[i].first[n]);
     }
     beck_status status = add_lists(q, b, err);
     if (status)
@@ -259,7 +286,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
     histories_each(&q->histories, add_failure, b);
     /* A buffer at its ceiling leaves out what does not fit: the last byte says whether all is
      * there. */
-    status = buf_append_byte(b, 0xff);
+    status = buf_append_byte(b, q->closing ? SNAPSHOT_CLOSED : SNAPSHOT_OPEN);
     if (status)
         return error_set(err, status,
                          "the state of queue \"%s\" is larger than %u bytes; settle or purge what "
@@ -312,6 +339,13 @@ void queue_snapshot_synced(struct queue *q)
         if (q->levels[i])
             fifo_trim(q->levels[i], fifo_head(q->levels[i]));
     schedule_trim(q->delayed);
+    mutex_unlock(&q->lock);
+}
+
+void queue_closing(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    q->closing = q->dirty = true;
     mutex_unlock(&q->lock);
 }
 
@@ -381,10 +415,11 @@ void queue_mark_owed(struct queue *q, struct partition *p, int64_t first, int64_
             if (q->dead[i] >= first && q->dead[i] < next)
                 bits[(q->dead[i] - first) / 8] |= (uint8_t)(1 << (q->dead[i] - first) % 8);
     if (o.source != UINT32_MAX) {
-        /* What has not been routed yet is owed as well. */
-        for (int64_t i = q->sources[o.source].routed; i >= 0 && i < next; i++)
-            if (i >= first)
-                bits[(i - first) / 8] |= (uint8_t)(1 << (i - first) % 8);
+        /* What is still to be read from the log is owed as well. */
+        struct source *s = &q->sources[o.source];
+        bool behind = !s->live && s->bus && queue_is_bound_to(q, s->bus);
+        for (int64_t i = s->routed > first ? s->routed : first; behind && i < next; i++)
+            bits[(i - first) / 8] |= (uint8_t)(1 << (i - first) % 8);
         for (uint32_t level = 0; level <= q->options.priority_max; level++) {
             struct fifo_walk walk;
             struct entry e;
@@ -393,17 +428,17 @@ void queue_mark_owed(struct queue *q, struct partition *p, int64_t first, int64_
             fifo_walk_begin(&walk, q->levels[level]);
             while (fifo_walk_next(&walk, &e, NULL) == BECK_OK) {
                 mark_owed(&o, &e);
-                if (entry_source(&e) == o.source && entry_offset(&e) >= next)
+                if (!s->mixed && entry_source(&e) == o.source && entry_offset(&e) >= next)
                     break; /* in order, within a source */
             }
             fifo_walk_end(&walk);
         }
         for (size_t i = 0; i < q->return_count; i++)
             mark_owed(&o, &q->returns[i]);
-        for (const struct slot *s = q->first_deadline; s; s = s->next)
-            mark_owed(&o, &s->entry);
+        for (const struct slot *slot = q->first_deadline; slot; slot = slot->next)
+            mark_owed(&o, &slot->entry);
         for (size_t i = 0; i < q->limbo_count; i++)
-            mark_owed(&o, &q->limbo[i].entry);
+            mark_owed(&o, &queue_limbo(q, i)->entry);
         schedule_each(q->delayed, mark_scheduled, &o, NULL);
     }
     mutex_unlock(&q->lock);
@@ -428,6 +463,7 @@ struct recovery {
     int64_t *redriven; /* offsets */
     size_t redriven_count;
     bool *binding_known;
+    bool closed; /* the last snapshot was taken when the handle was closed */
 };
 
 static struct change *change_slot(struct recovery *r, uint64_t where)
@@ -534,22 +570,25 @@ static beck_status load_sources(struct recovery *r, struct input *in,
             break;
         memcpy(text, name.data, name.len);
         uint32_t number = take_u32(in), index;
+        uint8_t flags = *take(in, 1);
         int64_t routed = (int64_t)take_u64(in), popped = (int64_t)take_u64(in);
         beck_bus *b = bus(ctx, text);
         if (b && number >= b->partition_count)
             b = NULL;
+        bool gone = !b || flags & SOURCE_GONE;
         /* Entries name sources by their place: it must be the same as when the snapshot was taken.
          */
-        beck_status status = queue_add_source(q, text, number, b, &index, err);
+        beck_status status = gone ? queue_append_source(q, text, number, NULL, &index, err)
+                                  : queue_add_source(q, text, number, b, &index, err);
         if (status)
             return status;
-        if (index != i) {
-            struct source moved = q->sources[index];
-            q->sources[index] = q->sources[i];
-            q->sources[i] = moved;
-        }
-        q->sources[i].routed = routed;
-        q->sources[i].popped = popped;
+        struct source loaded = q->sources[index];
+        q->sources[index] = q->sources[i];
+        loaded.routed = routed;
+        loaded.popped = popped;
+        loaded.gone = gone;
+        loaded.mixed = flags & SOURCE_MIXED;
+        q->sources[i] = loaded;
     }
     return BECK_OK;
 }
@@ -559,19 +598,27 @@ static void load_bindings(struct recovery *r, struct input *in)
     uint32_t count = take_u32(in);
     for (uint32_t i = 0; i < count && !in->bad; i++) {
         beck_bytes bus = take_text(in), pattern = take_text(in);
-        for (uint32_t b = 0; b < r->q->binding_count; b++)
-            if (bytes_equal_text(bus, r->q->bindings[b].bus->name) &&
-                bytes_equal_text(pattern, r->q->bindings[b].pattern))
-                r->binding_known[b] = true;
+        uint32_t partitions = take_u32(in);
+        beck_bytes first = take_bytes(in, (size_t)partitions * 8);
+        for (uint32_t b = 0; b < r->q->binding_count; b++) {
+            struct binding *known = &r->q->bindings[b];
+            if (!bytes_equal_text(bus, known->bus->name) ||
+                !bytes_equal_text(pattern, known->pattern))
+                continue;
+            r->binding_known[b] = true;
+            /* A rewind has moved it since it was made. */
+            for (uint32_t n = 0; n < partitions && n < known->bus->partition_count && !in->bad; n++)
+                known->first[n] = (int64_t)get_u64((const uint8_t *)first.data + 8 * (size_t)n);
+        }
     }
 }
 
 /* Files that are damaged or missing are made again: the entries are routed from where the fifo had
  * been taken to. */
-static beck_status load_levels(struct recovery *r, struct input *in, beck_error *err)
+static beck_status load_levels(struct recovery *r, struct input *in, bool *lost, beck_error *err)
 {
     struct queue *q = r->q;
-    bool lost = false;
+    *lost = false;
     uint32_t count = take_u32(in);
     for (uint32_t i = 0; i < count && !in->bad; i++) {
         uint32_t level = take_u32(in);
@@ -584,7 +631,7 @@ static beck_status load_levels(struct recovery *r, struct input *in, beck_error 
         if (status == BECK_ECORRUPT || status == BECK_ENOENT) {
             env_report(q->home->env, status,
                        "queue \"%s\": %s; its list is made again from the log", q->name, why.text);
-            lost = true;
+            *lost = true;
             status = fifo_new(q->home->env->vfs, q->dir, level, tail, &q->levels[level], err);
         } else if (status) {
             error_set(err, status, "%s", why.text);
@@ -592,11 +639,6 @@ static beck_status load_levels(struct recovery *r, struct input *in, beck_error 
         if (status)
             return status;
     }
-    for (uint32_t i = 0; lost && i <= q->options.priority_max; i++)
-        if (q->levels[i])
-            fifo_clear(q->levels[i]);
-    for (uint32_t i = 0; lost && i < q->source_count; i++)
-        q->sources[i].routed = q->sources[i].popped;
     return BECK_OK;
 }
 
@@ -628,7 +670,7 @@ static beck_status load_rest(struct recovery *r, struct input *in, beck_error *e
         if (!in->bad)
             histories_add(&q->histories, where, failure);
     }
-    take(in, 1);
+    r->closed = *take(in, 1) == SNAPSHOT_CLOSED;
     return status;
 }
 
@@ -646,9 +688,15 @@ static beck_status load_snapshot(struct recovery *r, beck_bytes data,
     if (status)
         return status;
     load_bindings(r, &in);
-    status = load_levels(r, &in, err);
+    bool lost;
+    status = load_levels(r, &in, &lost, err);
     if (!status)
         status = load_rest(r, &in, err);
+    if (!status && lost) {
+        mutex_lock(&r->q->lock);
+        queue_rebuild(r->q);
+        mutex_unlock(&r->q->lock);
+    }
     if (!status && in.bad)
         status =
             error_set(err, BECK_ECORRUPT, "the snapshot of queue \"%s\" ends early", r->q->name);
@@ -710,9 +758,7 @@ static beck_status filter_fifo(struct recovery *r, struct fifo *f, beck_error *e
         status = fifo_pop(f, &e, err);
         if (status)
             break;
-        struct source *s = &r->q->sources[entry_source(&e)];
-        if (entry_offset(&e) >= s->popped)
-            s->popped = entry_offset(&e) + 1;
+        queue_note_popped(r->q, &e);
         if (!find_change(r, e.where))
             status = queue_push_return(r->q, &e);
     }
@@ -724,10 +770,9 @@ static beck_status apply_changes(struct recovery *r, beck_error *err)
     struct queue *q = r->q;
     beck_status status = BECK_OK;
     if (r->redriven_count > 0) {
-        uint32_t source;
-        status = queue_add_source(q, q->home->dead->name, 0, q->home->dead, &source, err);
         for (size_t i = 0; i < r->redriven_count && !status; i++) {
-            struct entry e = {.where = entry_where(source, r->redriven[i]),
+            struct entry e = {.where = entry_where(DEAD_SOURCE, r->redriven[i]),
+                              .meta = ENTRY_DELIVERED,
                               .seq = queue_tail_seq(q)};
             status = queue_push_return(q, &e);
         }
@@ -833,6 +878,7 @@ static beck_status replay_if_newer(struct recover_all *a, const struct record_vi
  * queue. */
 static beck_status note_dead(struct recover_all *a, const struct record_view *v, beck_error *err)
 {
+    (void)err;
     struct dead_parts *parts = malloc(sizeof *parts);
     if (!parts)
         return BECK_ENOMEM;
@@ -843,11 +889,8 @@ static beck_status note_dead(struct recover_all *a, const struct record_view *v,
         char name[256] = "";
         if (parts->entry_bus.len < sizeof name)
             memcpy(name, parts->entry_bus.data, parts->entry_bus.len);
-        uint32_t again; /* one that had been put back */
-        if (!status && strcmp(name, a->home->dead->name) == 0)
-            status = queue_add_source(r->q, name, 0, a->home->dead, &again, err);
         for (uint32_t i = 0; i < r->q->source_count && !status; i++)
-            if (r->q->sources[i].number == parts->entry.partition &&
+            if (!r->q->sources[i].gone && r->q->sources[i].number == parts->entry.partition &&
                 strcmp(r->q->sources[i].bus_name, name) == 0)
                 status = note_dead_entry(r, entry_where(i, parts->entry.offset));
     }
@@ -879,6 +922,19 @@ static beck_status begin_sources(struct recovery *r, beck_error *err)
     return status;
 }
 
+/* The process ended without saying what it had delivered last. */
+static beck_status suspect_everything(struct queue *q, beck_error *err)
+{
+    q->suspect = calloc(q->options.priority_max + 1, sizeof *q->suspect);
+    if (!q->suspect)
+        return error_set(err, BECK_ENOMEM, "no memory to recover the queues");
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        q->suspect[i] = q->levels[i] ? fifo_tail(q->levels[i]) : 0;
+    for (size_t i = 0; i < q->return_count; i++)
+        q->returns[i].meta |= ENTRY_DELIVERED;
+    return BECK_OK;
+}
+
 static beck_status recover_queues(struct recover_all *a, beck_error *err)
 {
     struct partition *state = a->home->state->partitions[0];
@@ -901,6 +957,8 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
             queue_catch_up(a->all[i].q);
             mutex_lock(&a->all[i].q->lock);
             status = apply_changes(&a->all[i], err);
+            if (!status && !a->all[i].closed)
+                status = suspect_everything(a->all[i].q, err);
             a->all[i].q->dirty = true;
             mutex_unlock(&a->all[i].q->lock);
         }
