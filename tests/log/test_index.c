@@ -282,7 +282,10 @@ static void reading_only_changes_nothing(void **state)
 
     (void)state;
     buf_init(&file, 100);
-    FAILS(index_open(disk, PATH, INDEX_OFFSET, true, &x, &err), BECK_ENOENT, PATH);
+    OK(index_open(disk, PATH, INDEX_OFFSET, true, &x, &err));
+    assert_int_equal(index_count(x), 0);
+    assert_false(vfs_exists(disk, PATH));
+    index_close(x);
     put_file("\0\0\0\1\0\0\0\2\0\0\0", 11);
     OK(index_open(disk, PATH, INDEX_OFFSET, true, &x, &err));
     OK(index_lookup_offset(x, 1, &position, &err));
