@@ -246,6 +246,24 @@ static beck_status copy_batch(void *ctx, const struct batch_header *h, beck_byte
     return status;
 }
 
+static beck_status use_segment(struct partition *p, struct segment *s, beck_error *err)
+{
+    mutex_lock(&p->lock);
+    beck_status status = segment_use(s, err);
+    /* So that no reader makes the indexes anew while they are being replaced. */
+    if (!status)
+        segment_check(s);
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+static void unuse_segment(struct partition *p, struct segment *s)
+{
+    mutex_lock(&p->lock);
+    segment_unuse(s);
+    mutex_unlock(&p->lock);
+}
+
 static size_t index_of(const struct partition *p, const struct segment *s)
 {
     size_t i = 0;
@@ -259,18 +277,19 @@ static size_t index_of(const struct partition *p, const struct segment *s)
  * is not any more. */
 static beck_status remove_segment(struct partition *p, struct segment *s, beck_error *err)
 {
+    beck_status status = segment_unlink(s, err);
+    if (status) {
+        unuse_segment(p, s);
+        return status;
+    }
+    /* Else a loss of power might bring it back, and not the one behind it. */
+    status = vfs_sync_dir(p->env->vfs, p->dir, err);
     mutex_lock(&p->lock);
     size_t i = index_of(p, s);
     p->segment_count--;
     memmove(p->segments + i, p->segments + i + 1,
             (p->segment_count - i) * sizeof(struct segment *));
     partition_forget_blocks(p, s->base_offset);
-    mutex_unlock(&p->lock);
-    beck_status status = segment_unlink(s, err);
-    /* Else a loss of power might bring it back, and not the one behind it. */
-    if (!status)
-        status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    mutex_lock(&p->lock);
     segment_forget(s);
     segment_unuse(s);
     mutex_unlock(&p->lock);
@@ -298,24 +317,6 @@ static beck_status replace_segment(struct partition *p, struct segment *old, str
     segment_unuse(old);
     mutex_unlock(&p->lock);
     return status;
-}
-
-static beck_status use_segment(struct partition *p, struct segment *s, beck_error *err)
-{
-    mutex_lock(&p->lock);
-    beck_status status = segment_use(s, err);
-    /* So that no reader makes the indexes anew while they are being replaced. */
-    if (!status)
-        segment_check(s);
-    mutex_unlock(&p->lock);
-    return status;
-}
-
-static void unuse_segment(struct partition *p, struct segment *s)
-{
-    mutex_lock(&p->lock);
-    segment_unuse(s);
-    mutex_unlock(&p->lock);
 }
 
 static beck_status copy_segment(struct cleaner *c, struct segment *old, beck_error *err)

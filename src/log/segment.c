@@ -163,6 +163,7 @@ beck_status segment_trim(struct segment *s, beck_error *err)
     beck_status status =
         file_truncate(s->file, atomic_load_explicit(&s->size, memory_order_relaxed), err);
     s->ragged = status != BECK_OK;
+    atomic_store_explicit(&s->dirty, true, memory_order_release);
     return status;
 }
 
@@ -174,12 +175,11 @@ beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err)
     if (status)
         return status;
     status = file_write(s->file, batch.data, batch.len, position, err);
-    if (status) {
+    if (status)
         s->ragged = file_truncate(s->file, position, NULL) != BECK_OK;
-        return status;
-    }
+    /* Also after a failure: what was cut must not come back. */
     atomic_store_explicit(&s->dirty, true, memory_order_release);
-    return BECK_OK;
+    return status;
 }
 
 beck_status segment_sync(struct segment *s, beck_error *err)

@@ -13,6 +13,7 @@
 
 #define EVENTS_MAX 8192
 #define STEPS 160
+#define ANY (-2) /* one of several events that failed one after the other */
 #ifndef SEEDS
 #define SEEDS 250
 #endif
@@ -92,9 +93,14 @@ static int64_t read_some(struct run *r, int64_t offset, int max)
               "a read failed", status, offset);
         if (status)
             break;
+        /* What retention has taken may come back in parts when the disk loses names. */
+        if (v->offset > offset && v->offset <= r->m.first)
+            offset = v->offset;
         check(r, v->offset == offset, "there is a hole", offset, v->offset);
         check(r, offset < r->m.may, "an event that nobody published", offset, r->m.may);
         int number = number_of(v);
+        if (r->m.number[offset] == ANY && number >= 0)
+            r->m.number[offset] = number;
         check(r, number == r->m.number[offset], "another event", number, r->m.number[offset]);
         offset++;
         if (r->w.options.bus.read_synced && offset > r->m.seen)
@@ -214,9 +220,12 @@ static void append(struct run *r)
          * it may be found later. */
         bool unsynced = status == BECK_EPOISONED && level == BECK_LEVEL_SYNCED && !r->poisoned;
         bool uncut = r->p->segments[r->p->segment_count - 1]->ragged;
-        if (unsynced || (uncut && r->m.may == r->m.written)) {
-            for (size_t i = 0; i < count; i++)
-                r->m.number[r->m.may++] = first + (int)i;
+        for (size_t i = 0; i < count && (unsynced || uncut); i++) {
+            int64_t offset = r->m.written + (int64_t)i;
+            bool again = uncut && offset < r->m.may;
+            r->m.number[offset] = again ? ANY : first + (int)i;
+            if (offset == r->m.may)
+                r->m.may++;
         }
         r->poisoned = r->poisoned || status == BECK_EPOISONED;
         return;
