@@ -279,7 +279,7 @@ static beck_status copy_offsets(struct queue *q, int64_t offset, size_t max, int
     *out = malloc((n ? n : 1) * sizeof **out);
     if (*out && offset >= 0)
         (*out)[0] = offset;
-    else if (*out)
+    else if (*out && n > 0)
         memcpy(*out, q->dead, n * sizeof **out);
     mutex_unlock(&q->lock);
     if (!*out)
