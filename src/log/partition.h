@@ -82,7 +82,9 @@ struct append {
     void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *done_ctx;
     struct stored *stored; /* out, one per event; NULL: not wanted */
-    int64_t first_offset;  /* out: of the first event (of the first one stored, for a duplicate) */
+    /* out: of the first event (of the first one stored, for a duplicate). -1 after an error: nothing
+     * was gathered, the hook gets no route of this call. */
+    int64_t first_offset;
     uint32_t duplicates;   /* out: events found by dedup_window_ms */
 };
 #define PARTITION_STALE                                                                            \
@@ -131,6 +133,9 @@ int64_t partition_paused_end(const struct partition *p); /* the next offset, whi
 void partition_disown(struct partition *p, const int64_t *offsets, size_t count);
 
 /* ---- upkeep ---- */
+
+/* Now and then, cheap: keeps what is not synced bounded, so that no roll has to wait for long, and makes the next segment's file when the active one is nearly full. */
+void partition_tick(struct partition *p);
 
 /* Whether offset is still needed although retention would take it. Called without partition.lock.
  */
