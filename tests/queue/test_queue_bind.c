@@ -259,10 +259,11 @@ static void a_queue_that_exists_is_found_when_its_options_are_the_same(void **st
     struct world w;
     (void)state;
     world_start(&w, 1);
-    beck_queue_options o = {.attempts_max = 3,
-                            .backoff = {BECK_BACKOFF_LIST, 0, 0, 0, 2, {5, 7}},
-                            .priority_max = 4,
-                            .ttl_ms = 1000};
+    beck_queue_options o = {
+        .attempts_max = 3,
+        .backoff = {.kind = BECK_BACKOFF_LIST, .list_count = 2, .list_ms = {5, 7}},
+        .priority_max = 4,
+        .ttl_ms = 1000};
     world_queue(&w, "q", &o);
     world_queue(&w, "q", &o);
     world_kill(&w);

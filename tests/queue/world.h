@@ -215,8 +215,8 @@ static inline beck_delivery take_at(beck_consumer *c, const char *text, const ch
     beck_error err = {0};
     beck_status status = beck_take(c, &d, 1, 0, &count, &err);
     if (status) {
-        print_error("took nothing instead of \"%s\": %s: %s\n", text, beck_status_name(status),
-                    err.text);
+        print_error("took nothing instead of \"%s\": %s: %s\n", text ? text : "anything",
+                    beck_status_name(status), err.text);
         _fail(file, line);
     }
     if (text && !text_is(d.event->data, text)) {
