@@ -272,13 +272,17 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
 
 /* ---- the timer ---- */
 
-static void tick_queues(beck *b)
+static void tick(beck *b)
 {
     struct view v;
     if (view_take(b, &v, NULL))
         return;
     for (size_t i = 0; i < v.queue_count; i++)
         queue_tick(v.queues[i]);
+    for (size_t i = 0; i < v.bus_count; i++)
+        for (uint32_t n = 0; n < v.buses[i]->partition_count; n++)
+            if (!atomic_load(&v.buses[i]->closed))
+                partition_tick(v.buses[i]->partitions[n]);
     view_release(&v);
 }
 
@@ -306,7 +310,7 @@ static void *timer_main(void *arg)
         mutex_unlock(&b->timer_lock);
         beck_error why = {0};
         now = clock_mono_ns(b->env.clock);
-        tick_queues(b);
+        tick(b);
         if (now >= next_checkpoint) {
             complain(b, upkeep_checkpoint(b, &why), &why, &said_checkpoint);
             next_checkpoint = now + b->checkpoint_ms * 1000000LL;

@@ -67,12 +67,15 @@ struct partition {
     struct producers *producers;
     struct dedup *dedup;
     bool poisoned, dir_dirty, marked;
-    bool syncing;         /* somebody syncs the active segment: nobody rolls, nobody else syncs */
-    bool upkeep;          /* somebody maintains: only they take out or replace segments */
-    bool has_snapshots;   /* there may be files of producers' snapshots */
-    uint32_t watchers;    /* threads in partition_wait */
-    int64_t checkpointed; /* recovery point last given out */
-    int64_t maintained;   /* written, when it was maintained last */
+    bool
+        syncing; /* somebody syncs the active segment or makes the next one: nobody rolls, nobody else syncs */
+    bool upkeep;            /* somebody maintains: only they take out or replace segments */
+    bool has_snapshots;     /* there may be files of producers' snapshots */
+    uint32_t watchers;      /* threads in partition_wait */
+    int64_t checkpointed;   /* recovery point last given out */
+    int64_t unsynced_bytes; /* written since the last sync began */
+    struct file *prepared;  /* the next segment's, made ahead of need; NULL: not yet */
+    int64_t maintained;     /* written, when it was maintained last */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;          /* it has seen everything below */
     int64_t tombstone_due_ms; /* when it finds one whose time has come */
@@ -110,5 +113,21 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
                               beck_error *err);
 
 beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
+
+/* ---- gathers and the writer's part (partition_write.c); all with the lock, which those that write let go meanwhile ---- */
+struct gather *gather_get(struct partition *p);
+void gather_put(struct partition *p, struct gather *g);
+beck_status gather_reserve(struct partition *p, beck_error *err);
+void gather_unref(struct partition *p, struct gather *g);
+beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
+                         int64_t timestamp_ms);
+
+void partition_poison(struct partition *p, const beck_error *cause);
+beck_status partition_say_poisoned(const struct partition *p, beck_error *err);
+beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err);
+void partition_write_orphans(struct partition *p);
+beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_error *err);
+void partition_hold_routes(struct partition *p, const struct routed *routes, size_t count);
+void partition_fail_gathered(struct partition *p, const beck_error *why);
 
 #endif

@@ -350,3 +350,37 @@ beck_status partition_maintain(struct partition *p, const struct partition_owed 
     upkeep_end(p);
     return status;
 }
+
+/* ---- ahead of need ---- */
+
+#define UNSYNCED_BYTES (16 << 20)
+
+static bool nearly_full(const struct partition *p)
+{
+    int64_t size = atomic_load(&p->segments[p->segment_count - 1]->size);
+    return size > p->options.bus.segment_bytes / 4 * 3;
+}
+
+void partition_tick(struct partition *p)
+{
+    if (p->options.memory || p->env->read_only)
+        return;
+    mutex_lock(&p->lock);
+    bool sync = !p->poisoned && p->unsynced_bytes > UNSYNCED_BYTES;
+    mutex_unlock(&p->lock);
+    /* A failed sync poisons the partition, and is reported there. */
+    if (sync)
+        partition_sync(p, NULL);
+    mutex_lock(&p->lock);
+    if (!p->prepared && !p->poisoned && !p->syncing && nearly_full(p)) {
+        struct file *file = NULL;
+        p->syncing = true; /* nobody rolls meanwhile, who would make the same file */
+        mutex_unlock(&p->lock);
+        segment_prepare(p->env, p->dir, &file, NULL);
+        mutex_lock(&p->lock);
+        p->prepared = file;
+        p->syncing = false;
+        cond_broadcast(&p->changed);
+    }
+    mutex_unlock(&p->lock);
+}

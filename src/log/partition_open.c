@@ -310,7 +310,7 @@ static beck_status make_directory(struct partition *p, beck_error *err)
     if (status)
         return status;
     struct segment *s;
-    status = segment_create(p->env, p->dir, 0, &s, err);
+    status = segment_create(p->env, p->dir, 0, NULL, &s, err);
     if (!status && (status = partition_add_segment(p, s, err)))
         segment_free(s);
     if (!status)
@@ -403,6 +403,7 @@ static void free_all(struct partition *p)
         free(g->routes);
         free(g);
     }
+    file_close(p->prepared);
     free(p->segments);
     free(p->blocks);
     free(p->held);

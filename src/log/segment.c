@@ -33,18 +33,30 @@ beck_status segment_know(const struct env *env, char *dir, int64_t base_offset,
     return BECK_OK;
 }
 
+beck_status segment_prepare(const struct env *env, const char *dir, struct file **out,
+                            beck_error *err)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/" SEGMENT_PREPARED, dir);
+    return vfs_open(env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, out, err);
+}
+
 beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
-                           struct segment **out, beck_error *err)
+                           struct file *prepared, struct segment **out, beck_error *err)
 {
     struct segment *s = NULL;
     beck_status status = segment_know(env, dir, base_offset, &s, err);
-    if (status)
+    if (status) {
+        file_close(prepared);
         return status;
+    }
     /* It gets its name last: a log that is there and not used would hide what its predecessor goes
      * on to hold. */
     char made[4200], path[4200];
-    segment_path(s, ".log.tmp", made, sizeof made);
-    status = vfs_open(env->vfs, made, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &s->file, err);
+    snprintf(made, sizeof made, "%s/" SEGMENT_PREPARED, dir);
+    s->file = prepared;
+    if (!prepared)
+        status = segment_prepare(env, dir, &s->file, err);
     if (!status) {
         segment_path(s, ".index", path, sizeof path);
         vfs_unlink(env->vfs, path, NULL);

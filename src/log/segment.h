@@ -39,8 +39,13 @@ struct segment {
     bool checked;        /* the indexes have been looked at, or were made here */
 };
 
+/* Makes the file that the next segment of a directory will be, ahead of need. */
+#define SEGMENT_PREPARED "next.log.tmp"
+beck_status segment_prepare(const struct env *env, const char *dir, struct file **out,
+                            beck_error *err);
+/* prepared: such a file, which is taken over, or NULL. */
 beck_status segment_create(const struct env *env, char *dir, int64_t base_offset,
-                           struct segment **out, beck_error *err);
+                           struct file *prepared, struct segment **out, beck_error *err);
 /* Knows the file; opens nothing yet. */
 beck_status segment_know(const struct env *env, char *dir, int64_t base_offset,
                          struct segment **out, beck_error *err);

@@ -367,6 +367,40 @@ static void an_event_published_twice_within_the_window_is_stored_once(void **sta
     world_close(&w);
 }
 
+static void the_next_segment_is_prepared_ahead_of_need(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 10);
+    w.options.bus.segment_bytes = 8192;
+    struct partition *p = open_at(&w, 0);
+    partition_tick(p);
+    assert_false(vfs_exists(w.vfs, "data/b-0/next.log.tmp"));
+    int number = 0;
+    beck_partition_info info;
+    for (bool seen = false;; number++) {
+        partition_info(p, &info);
+        if (info.segments > 1) {
+            assert_true(seen);
+            break;
+        }
+        assert_int_equal(put(p, number, BECK_LEVEL_WRITTEN, NULL), 0);
+        partition_tick(p);
+        seen |= vfs_exists(w.vfs, "data/b-0/next.log.tmp");
+    }
+    assert_false(vfs_exists(w.vfs, "data/b-0/next.log.tmp"));
+    for (; number < 500; number++) {
+        assert_int_equal(put(p, number, BECK_LEVEL_WRITTEN, NULL), 0);
+        partition_tick(p);
+    }
+    assert_int_equal(read_all(p, 0), 500);
+    assert_int_equal(partition_close(p, NULL), 0);
+    p = open_at(&w, 500);
+    assert_int_equal(read_all(p, 0), 500);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 #define THREADS 8
 #define EACH 300
 
@@ -438,6 +472,7 @@ int main(void)
         cmocka_unit_test(events_missing_below_the_recovery_point_are_refused),
         cmocka_unit_test(a_time_resolves_to_the_first_event_at_or_after_it),
         cmocka_unit_test(an_event_published_twice_within_the_window_is_stored_once),
+        cmocka_unit_test(the_next_segment_is_prepared_ahead_of_need),
         cmocka_unit_test(many_publishers_each_keep_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

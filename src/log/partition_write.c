@@ -1,0 +1,394 @@
+/*
+ * Gathers, and the writer's part: how what has been gathered gets into the log.
+ *
+ * The writer's part (`writing`) is had by one thread at a time; it alone touches the file's end, the codec and the scratch buffer, without the lock, and hands on what
+ * was routed, so the hook sees offsets in order. A write that fails fails the gather and what was gathered behind it.
+ */
+#include "log/partition_impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+void partition_check(const struct partition *p)
+{
+    assert(p->first <= p->next);
+    assert(p->synced <= p->written && p->written <= p->next);
+    (void)p;
+}
+
+/* ---- gathers ---- */
+
+struct gather *gather_get(struct partition *p)
+{
+    struct gather *g = p->free_gathers;
+    if (g) {
+        p->free_gathers = g->next_free;
+        p->free_count--;
+    } else {
+        g = calloc(1, sizeof *g);
+        if (!g)
+            return NULL;
+        batch_builder_init(&g->builder, GATHER_BYTES_MAX);
+    }
+    g->next_free = NULL;
+    g->refs = 0;
+    g->route_count = 0;
+    g->orphan = g->done = false;
+    g->status = BECK_OK;
+    return g;
+}
+
+/* Keeps a few for the next rounds; large ones and more than that are not worth the memory. */
+void gather_put(struct partition *p, struct gather *g)
+{
+    if (p->free_count < GATHERS_KEPT && g->builder.bytes.cap <= 2 * GATHER_BYTES) {
+        batch_builder_clear(&g->builder);
+        g->next_free = p->free_gathers;
+        p->free_gathers = g;
+        p->free_count++;
+        return;
+    }
+    batch_builder_release(&g->builder);
+    free(g->routes);
+    free(g);
+}
+
+/* One write takes a fresh gather, and one more when it fails with events gathered behind it. */
+beck_status gather_reserve(struct partition *p, beck_error *err)
+{
+    while (p->free_count < 2) {
+        struct gather *g = p->free_gathers;
+        p->free_gathers = NULL;
+        struct gather *fresh = gather_get(p);
+        p->free_gathers = g;
+        if (!fresh)
+            return error_set(err, BECK_ENOMEM, "no memory to write a batch");
+        gather_put(p, fresh);
+    }
+    return BECK_OK;
+}
+
+void gather_unref(struct partition *p, struct gather *g)
+{
+    assert(g->refs > 0 && g->done);
+    if (--g->refs == 0)
+        gather_put(p, g);
+}
+
+beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
+                         int64_t timestamp_ms)
+{
+    if (g->route_count == g->route_cap) {
+        size_t cap = g->route_cap ? g->route_cap * 2 : 16;
+        struct routed *grown = realloc(g->routes, cap * sizeof *grown);
+        if (!grown)
+            return BECK_ENOMEM;
+        g->routes = grown;
+        g->route_cap = cap;
+    }
+    g->routes[g->route_count] = *route;
+    g->routes[g->route_count].offset = offset;
+    g->routes[g->route_count++].timestamp_ms = timestamp_ms;
+    return BECK_OK;
+}
+
+/* ---- the writer's part ---- */
+
+void partition_move_visible(struct partition *p)
+{
+    partition_check(p);
+    int64_t visible = p->options.bus.read_synced && !p->options.memory ? p->synced : p->written;
+    atomic_store_explicit(&p->visible, visible, memory_order_release);
+    if (p->watchers)
+        cond_broadcast(&p->changed);
+}
+
+/* Room for one more. */
+static beck_status reserve_segment(struct partition *p, beck_error *err)
+{
+    if (p->segment_count == p->segment_cap) {
+        size_t cap = p->segment_cap ? p->segment_cap * 2 : 8;
+        struct segment **grown = realloc(p->segments, cap * sizeof(struct segment *));
+        if (!grown)
+            return error_set(err, BECK_ENOMEM, "no memory for a segment");
+        p->segments = grown;
+        p->segment_cap = cap;
+    }
+    return BECK_OK;
+}
+
+beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err)
+{
+    beck_status status = reserve_segment(p, err);
+    if (status)
+        return status;
+    p->segments[p->segment_count++] = s;
+    p->dir_dirty = true;
+    return BECK_OK;
+}
+
+void partition_poison(struct partition *p, const beck_error *cause)
+{
+    if (p->poisoned)
+        return;
+    p->poisoned = true;
+    env_report(p->env, BECK_EPOISONED,
+               "a sync of \"%s\" failed (%s): nothing more is written to it, because what reached "
+               "the disk is unknown; check the disk and restart",
+               p->dir, cause->text);
+}
+
+beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
+{
+    return error_set(err, BECK_EPOISONED,
+                     "an earlier sync of \"%s\" failed, so it takes no more events; check the disk "
+                     "and restart",
+                     p->dir);
+}
+
+static bool must_roll(struct partition *p, const struct segment *s, const struct batch_header *h)
+{
+    int64_t size = atomic_load(&s->size);
+    if (size == 0)
+        return false;
+    if (size + (int64_t)batch_size(h) > p->options.bus.segment_bytes)
+        return true;
+    if (batch_last_offset(h) - s->base_offset > INT32_MAX)
+        return true;
+    return s->created_ms >= 0 && h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
+}
+
+/* The old segment is synced, and its name, before the new one exists, so that only the last segment
+ * can ever have a torn tail or be lost. The lock is held on entry and exit. */
+static beck_status roll(struct partition *p, int64_t base_offset, beck_error *err)
+{
+    struct segment *old = p->segments[p->segment_count - 1], *fresh = NULL;
+    /* A sync that runs has marked the segment as clean already, and may yet fail. */
+    while (p->syncing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->poisoned)
+        return partition_say_poisoned(p, err);
+    beck_status status = reserve_segment(p, err);
+    if (!status)
+        status = segment_trim(old, err);
+    if (status)
+        return status;
+    bool dir_dirty = p->dir_dirty;
+    struct file *prepared = p->prepared;
+    p->prepared = NULL;
+    p->syncing = true;
+    mutex_unlock(&p->lock);
+    status = segment_sync(old, err);
+    if (!status && dir_dirty)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    bool failed_sync = status != BECK_OK;
+    if (!status)
+        status = segment_create(p->env, p->dir, base_offset, prepared, &fresh, err);
+    else
+        file_close(prepared);
+    mutex_lock(&p->lock);
+    p->syncing = false;
+    cond_broadcast(&p->changed);
+    p->dir_dirty = p->dir_dirty && failed_sync;
+    if (failed_sync) {
+        beck_error cause = {0};
+        error_set(&cause, status, "%s", err ? err->text : "roll");
+        partition_poison(p, &cause);
+        return status;
+    }
+    if (status)
+        return status;
+    partition_add_segment(p, fresh, NULL);
+    segment_seal(old, NULL);
+    segment_unuse(old);
+    if (producers_count(p->producers) > 0)
+        p->has_snapshots |= partition_write_snapshot(p, base_offset, NULL) == BECK_OK;
+    return BECK_OK;
+}
+
+/* Writes one sealed batch whose base offset is p->written. The lock is held on entry and exit, and
+ * free during I/O. */
+beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_error *err)
+{
+    struct batch_header h;
+    beck_status status = batch_header_read(batch.data, &h, err);
+    assert(!status && h.base_offset == p->written);
+    if (p->options.memory) {
+        if (!partition_add_block(p, batch, h.base_offset, 0, p->memory_end))
+            return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
+        p->memory_end += (int64_t)batch.len;
+        p->written = p->synced = batch_last_offset(&h) + 1;
+        return BECK_OK;
+    }
+    if (must_roll(p, p->segments[p->segment_count - 1], &h))
+        status = roll(p, h.base_offset, err);
+    if (status)
+        return status;
+    struct segment *s = p->segments[p->segment_count - 1];
+    int64_t position = atomic_load(&s->size);
+    mutex_unlock(&p->lock);
+    status = segment_write(s, batch, err);
+    mutex_lock(&p->lock);
+    if (status)
+        return status;
+    segment_note(s, &h);
+    p->unsynced_bytes += (int64_t)batch.len;
+    partition_add_block(p, batch, h.base_offset, s->base_offset, position);
+    if (h.producer_id >= 0)
+        producers_update(p->producers, &h);
+    p->written = batch_last_offset(&h) + 1;
+    return BECK_OK;
+}
+
+void partition_hold_routes(struct partition *p, const struct routed *routes, size_t count)
+{
+    if (p->held_count + count > p->held_cap) {
+        size_t cap = (p->held_count + count) * 2;
+        struct routed *grown = realloc(p->held, cap * sizeof *grown);
+        if (!grown) {
+            /* Better early than never. */
+            mutex_unlock(&p->lock);
+            p->options.routed(p->options.routed_ctx, p, routes, count);
+            mutex_lock(&p->lock);
+            return;
+        }
+        p->held = grown;
+        p->held_cap = cap;
+    }
+    memcpy(p->held + p->held_count, routes, count * sizeof *routes);
+    p->held_count += count;
+}
+
+static void hand_on(struct partition *p, struct gather *g)
+{
+    if (g->route_count == 0)
+        return;
+    /* Before anybody can settle one. All of a batch lies in the newest block. */
+    if (p->options.memory)
+        p->blocks[p->block_count - 1]->owed += (int64_t)g->route_count;
+    if (p->options.bus.read_synced && !p->options.memory) {
+        partition_hold_routes(p, g->routes, g->route_count);
+        return;
+    }
+    mutex_unlock(&p->lock);
+    p->options.routed(p->options.routed_ctx, p, g->routes, g->route_count);
+    mutex_lock(&p->lock);
+}
+
+static void finish_gather(struct partition *p, struct gather *g)
+{
+    g->done = true;
+    batch_builder_clear(&g->builder);
+    if (g->refs == 0)
+        gather_put(p, g);
+}
+
+static void fail_gather(struct partition *p, struct gather *g, const beck_error *why)
+{
+    g->status = why->code;
+    g->error = *why;
+    if (g->route_count > 0) {
+        for (size_t i = 0; i < g->route_count; i++)
+            g->routes[i].offset = -1;
+        mutex_unlock(&p->lock);
+        p->options.routed(p->options.routed_ctx, p, g->routes, g->route_count);
+        mutex_lock(&p->lock);
+    }
+    finish_gather(p, g);
+}
+
+/* Nothing from p->written on was stored: what has been gathered behind it meanwhile fails too. With
+ * the lock, as the writer, after gather_reserve. */
+void partition_fail_gathered(struct partition *p, const beck_error *why)
+{
+    if (p->dedup)
+        dedup_forget_from(p->dedup, p->written);
+    p->next = p->written;
+    struct gather *behind = p->gather;
+    if (behind->builder.count == 0)
+        return;
+    p->gather = gather_get(p);
+    fail_gather(p, behind, why);
+}
+
+/* Takes the gather and writes it. With the lock; nobody writes; after gather_reserve. */
+static void write_gather(struct partition *p)
+{
+    assert(!p->writing && p->gather->builder.count > 0);
+    struct gather *g = p->gather;
+    p->gather = gather_get(p);
+    p->writing = true;
+    beck_error why;
+    error_clear(&why);
+    beck_bytes batch = {0};
+    beck_status status = p->poisoned ? partition_say_poisoned(p, &why) : BECK_OK;
+    if (!status) {
+        if (!p->options.memory)
+            mutex_unlock(&p->lock);
+        status = batch_builder_finish(&g->builder, p->options.memory ? NULL : &p->codec,
+                                      p->options.memory ? BECK_CODEC_NONE : p->options.bus.codec,
+                                      g->first_offset, NULL, &p->scratch, &batch, &why);
+        if (!p->options.memory)
+            mutex_lock(&p->lock);
+    }
+    if (!status)
+        status = partition_write_batch(p, batch, &why);
+    if (status) {
+        why.code = status;
+        partition_fail_gathered(p, &why);
+        fail_gather(p, g, &why);
+    } else {
+        partition_move_visible(p);
+        hand_on(p, g);
+        finish_gather(p, g);
+    }
+    p->writing = false;
+    cond_broadcast(&p->changed);
+}
+
+/* Writes until `mine` is done and no orphans are left; NULL: whatever there is. With the lock. */
+beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err)
+{
+    for (;;) {
+        bool wanted = mine ? !mine->done : p->gather->builder.count > 0;
+        if (!wanted && !(p->gather->orphan && !p->writing))
+            return BECK_OK;
+        if (p->writing) {
+            if (!wanted)
+                return BECK_OK;
+            cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        if (p->gather->builder.count == 0)
+            return BECK_OK;
+        beck_status status = gather_reserve(p, err);
+        if (status)
+            return status;
+        write_gather(p);
+    }
+}
+
+/* Events of level none that were gathered while somebody had the writer's part are the writer's to
+ * write. With the lock. */
+void partition_write_orphans(struct partition *p)
+{
+    while (!p->writing && p->gather->orphan && p->gather->builder.count > 0 &&
+           !gather_reserve(p, NULL))
+        write_gather(p);
+}
+
+beck_status partition_roll(struct partition *p, beck_error *err)
+{
+    while (p->writing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->poisoned)
+        return partition_say_poisoned(p, err);
+    if (atomic_load(&p->segments[p->segment_count - 1]->size) == 0)
+        return BECK_OK;
+    p->writing = true;
+    beck_status status = roll(p, p->written, err);
+    p->writing = false;
+    partition_write_orphans(p);
+    cond_broadcast(&p->changed);
+    return status;
+}
