@@ -77,6 +77,7 @@ static enum record_result next_line(struct ndjson *n, struct ingest_record *out,
         if (result == INPUT_FAILED) {
             return failed(err);
         }
+        window = input_window(n->input); /* filling may have moved it */
         if (result == INPUT_END && (n->input->stopped || window.len == 0)) {
             return RECORD_END;
         }
@@ -87,7 +88,7 @@ static enum record_result next_line(struct ndjson *n, struct ingest_record *out,
             n->rest = true;
             return too_long(n, out, err);
         }
-        out->raw = bytes_of(text, end ? (size_t)(end - text) : window.len);
+        out->raw = bytes_of(window.data, end ? (size_t)(end - text) : window.len);
         input_consume(n->input, out->raw.len + (end != NULL));
         return RECORD_GOOD;
     }

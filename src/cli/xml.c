@@ -156,6 +156,11 @@ static void on_doctype(void *ctx, const char *name, const char *system_id, const
 
 /* ---- the parser ---- */
 
+/* Newer versions keep back what may be half a token, and so would keep a whole record back while the
+ * input pauses. Older ones have no such function. */
+extern XML_Bool XML_SetReparseDeferralEnabled(XML_Parser parser, XML_Bool enabled)
+    __attribute__((weak));
+
 static beck_status new_parser(struct xml *x, beck_error *err)
 {
     if (x->parser) {
@@ -171,10 +176,13 @@ static beck_status new_parser(struct xml *x, beck_error *err)
     XML_SetSkippedEntityHandler(x->parser, on_skipped_entity);
     XML_SetXmlDeclHandler(x->parser, on_declaration);
     XML_SetStartDoctypeDeclHandler(x->parser, on_doctype);
+    if (XML_SetReparseDeferralEnabled) {
+        XML_SetReparseDeferralEnabled(x->parser, XML_FALSE);
+    }
     if (x->external_dtd) {
         XML_UseForeignDTD(x->parser, XML_TRUE);
     }
-    x->suspended = x->in_record = false;
+    x->suspended = x->fed_all = x->in_record = false;
     x->problem = (beck_error){0};
     return BECK_OK;
 }
@@ -413,15 +421,18 @@ static enum XML_Status feed(struct xml *x, bool last)
     }
     beck_bytes w = input_window(x->input);
     size_t done = (size_t)(x->fed - x->input->position);
-    size_t n = w.len - done < CHUNK ? w.len - done : CHUNK;
-    void *space = XML_GetBuffer(x->parser, CHUNK);
+    /* A token that began before is read again from its beginning: as much is added as it has. */
+    size_t max = done > CHUNK ? done : CHUNK;
+    size_t n = w.len - done < max ? w.len - done : max;
+    void *space = XML_GetBuffer(x->parser, (int)max);
     if (!space) {
         error_set(&x->problem, BECK_ENOMEM, "no memory for the parser");
         return XML_STATUS_ERROR;
     }
     memcpy(space, (const char *)w.data + done, n);
     x->fed += (int64_t)n;
-    return XML_ParseBuffer(x->parser, (int)n, last && n == 0);
+    x->fed_all = last && n == 0;
+    return XML_ParseBuffer(x->parser, (int)n, x->fed_all);
 }
 
 static enum record_result parser_failed(struct xml *x, struct ingest_record *out, beck_error *err)
@@ -496,9 +507,9 @@ static bool step(struct xml *x, struct ingest_record *out, enum record_result *r
         *result = complete(x, out, err);
         return true;
     case XML_STATUS_OK:
-        x->finished = last;
+        x->finished = x->fed_all;
         *result = RECORD_END;
-        return last;
+        return x->finished;
     default:
         *result = parser_failed(x, out, err);
         return true;
@@ -519,6 +530,7 @@ enum record_result xml_next(struct xml *x, struct ingest_record *out, beck_error
     }
     while (!step(x, out, &result, err)) {
     }
-    bool skipped = (result == RECORD_GOOD || result == RECORD_BAD) && out->number <= x->skip;
+    bool skipped =
+        (result == RECORD_GOOD || result == RECORD_BAD) && x->skip > 0 && out->number <= x->skip;
     return skipped ? RECORD_SKIPPED : result;
 }

@@ -29,6 +29,7 @@ struct xml {
     int64_t base, base_line; /* where in the input the parser's first byte and line stand */
     int64_t fed;             /* the parser has what is before this position */
     bool suspended;          /* behind a record, with more in the parser */
+    bool fed_all;            /* the parser knows that there is no more */
     bool finished;
     /* The record, and what is around it. */
     bool in_record;

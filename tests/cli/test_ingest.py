@@ -217,6 +217,12 @@ class Xml(IngestTest):
         self.assertIn("--resume", result.err)
         self.assertEqual(self.payloads(), [{"#text": "expanded"}])
 
+    def test_an_empty_file_is_no_document(self):
+        self.file("a.xml", "")
+        self.assertIn("no element found", self.ingest("a.xml", "--type", "x.y", code=FAILED).err)
+        self.file("a.xml", "<c/>")
+        self.ingest("a.xml", "--type", "x.y")
+
     def test_entities_that_multiply_are_refused(self):
         entities = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
         self.file("a.xml", f'<!DOCTYPE c [<!ENTITY e0 "lol">{entities}]><c><i>&e9;</i></c>')
