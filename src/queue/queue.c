@@ -759,7 +759,7 @@ void queue_tick(struct queue *q)
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
                             const char *why, int64_t delay_ms)
 {
-    if (q->limbo_first >= (q->limbo_cap + 1) / 2) {
+    if (q->limbo_first > 0 && q->limbo_first >= (q->limbo_cap + 1) / 2) {
         memmove(q->limbo, queue_limbo(q, 0), q->limbo_count * sizeof *q->limbo);
         q->limbo_first = 0;
     }
