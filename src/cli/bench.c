@@ -179,7 +179,9 @@ static int report(struct bench *b, struct result *r)
 {
     double seconds = (double)(r->took_ns > 0 ? r->took_ns : 1) / 1e9;
     double rate = (double)r->events / seconds;
-    qsort(r->samples, r->sample_count, sizeof *r->samples, by_value);
+    if (r->sample_count > 0) {
+        qsort(r->samples, r->sample_count, sizeof *r->samples, by_value);
+    }
     if (b->call->json) {
         return report_json(b, r, rate);
     }
