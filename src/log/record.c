@@ -458,7 +458,7 @@ static void add_extension(struct record_view *v, beck_bytes name, beck_bytes val
 {
     beck_event *e = &v->event;
 
-    if (e->extension_count == EVENT_EXTENSIONS_MAX || !event_name_is_legal(name))
+    if (e->extension_count == RECORD_EXTENSIONS_MAX || !event_name_is_legal(name))
         return;
     for (size_t i = 0; i < e->extension_count; i++)
         if (bytes_equal(v->extensions[i].name, name))

@@ -40,19 +40,22 @@ size_t record_size_max(const beck_event *e);
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta);
 
+/* More than an event may have when it is published, by what a dead letter adds. */
+#define RECORD_EXTENSIONS_MAX (EVENT_EXTENSIONS_MAX + 8)
+
 /* A record as an event. The event points into the record's bytes and into this structure. */
 struct record_view {
     beck_event event;
     int64_t offset, timestamp_ms;
     beck_bytes key; /* data NULL: null key */
     bool value_is_null;
-    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+    beck_attribute extensions[RECORD_EXTENSIONS_MAX];
     char id[RECORD_ID_MAX];
 };
 
 /* Reads the record that begins at *at of `records` and moves *at behind it. BECK_ECORRUPT: lengths
  * do not fit; the text has the byte within `records`. Never reads outside of `records`. Headers
- * beyond EVENT_EXTENSIONS_MAX are passed over. */
+ * beyond RECORD_EXTENSIONS_MAX are passed over. */
 beck_status record_read(beck_bytes records, size_t *at, const struct record_context *c,
                         int64_t base_offset, int64_t base_timestamp_ms, struct record_view *out,
                         beck_error *err);

@@ -58,8 +58,8 @@ bool dead_open(const beck_event *stored, struct dead_parts *out)
         while (k < OWN_EXTENSIONS && !bytes_equal_text(a->name, own[k].name))
             k++;
         if (k < OWN_EXTENSIONS)
-            *own[k].value = a->value;
-        else if (kept < EVENT_EXTENSIONS_MAX)
+            *own[k].value = own[k].value->data ? *own[k].value : a->value;
+        else if (kept < RECORD_EXTENSIONS_MAX)
             out->extensions[kept++] = *a;
     }
     uint64_t n = 0, ms = 0;
@@ -119,48 +119,56 @@ bool dead_remove(struct queue *q, int64_t offset)
 /* ---- dying ---- */
 
 struct letter {
-    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+    beck_attribute extensions[RECORD_EXTENSIONS_MAX];
     char attempts[12], died[24], origin[320], entry[320];
     struct buf history;
 };
+
+/* The failures before its earlier deaths, those since, and this one: the last of them. */
+static beck_status compose_history(struct queue *q, const struct limbo *l,
+                                   const struct dead_parts *earlier, int64_t now_ms,
+                                   struct buf *out)
+{
+    struct buf all;
+    buf_init(&all, 2 * EVENT_EXTENSION_VALUE_MAX);
+    beck_status status = BECK_OK;
+    if (earlier)
+        status = buf_append(&all, earlier->history.data, earlier->history.len);
+    mutex_lock(&q->lock);
+    if (!status)
+        status = histories_write(&q->histories, l->entry.where, &all);
+    mutex_unlock(&q->lock);
+    bool delivered = strcmp(l->reason, "rejected") == 0 || strcmp(l->reason, "attempts") == 0;
+    if (!status && (l->why[0] || delivered)) {
+        if (all.len)
+            status = buf_append_byte(&all, ',');
+        if (!status)
+            status = history_format(&all, entry_attempts(&l->entry), now_ms, l->why);
+    }
+    beck_bytes last = history_last(buf_bytes(&all));
+    if (!status)
+        status = buf_append(out, last.data, last.len);
+    buf_release(&all);
+    return status;
+}
 
 /* Makes the dead letter of an event that was read from a source. */
 static beck_status compose(struct queue *q, const struct limbo *l, const beck_event *event,
                            const struct dead_parts *earlier, struct letter *t, beck_event *out)
 {
     const beck_event *e = earlier ? &earlier->event : event;
-    const struct source *s = &q->sources[entry_source(&l->entry)];
     int64_t now_ms = clock_wall_ms(q->home->env->clock);
     *out = *e;
     snprintf(t->attempts, sizeof t->attempts, "%u", entry_attempts(&l->entry));
     snprintf(t->died, sizeof t->died, "%lld", (long long)now_ms);
+    mutex_lock(&q->lock);
+    const struct source *s = &q->sources[entry_source(&l->entry)];
     snprintf(t->entry, sizeof t->entry, "%s/%u/%lld", s->bus_name, s->number,
              (long long)entry_offset(&l->entry));
+    mutex_unlock(&q->lock);
     snprintf(t->origin, sizeof t->origin, "%.*s/%u/%lld", (int)e->bus.len,
              (const char *)e->bus.data, e->position.partition, (long long)e->position.offset);
-    beck_status status = BECK_OK;
-    if (earlier && earlier->history.len)
-        status = buf_append(&t->history, earlier->history.data, earlier->history.len);
-    struct buf recent;
-    buf_init(&recent, 65536);
-    mutex_lock(&q->lock);
-    histories_write(&q->histories, l->entry.where, &recent);
-    mutex_unlock(&q->lock);
-    bool delivered = strcmp(l->reason, "rejected") == 0 || strcmp(l->reason, "attempts") == 0;
-    if (l->why[0] || delivered) {
-        if (recent.len)
-            buf_append_byte(&recent, ',');
-        history_format(&recent, entry_attempts(&l->entry), now_ms, l->why);
-    }
-    if (recent.len && t->history.len && !status)
-        status = buf_append_byte(&t->history, ',');
-    if (recent.len && !status)
-        status = buf_append(&t->history, recent.data, recent.len);
-    buf_release(&recent);
-    size_t n = e->extension_count;
-    if (n > EVENT_EXTENSIONS_MAX - OWN_EXTENSIONS)
-        n = EVENT_EXTENSIONS_MAX - OWN_EXTENSIONS;
-    memcpy(t->extensions, e->extensions, n * sizeof *t->extensions);
+    beck_status status = compose_history(q, l, earlier, now_ms, &t->history);
     const beck_attribute own[OWN_EXTENSIONS] = {{beck_str("beckqueue"), beck_str(q->name)},
                                                 {beck_str("beckreason"), beck_str(l->reason)},
                                                 {beck_str("beckattempts"), beck_str(t->attempts)},
@@ -168,10 +176,13 @@ static beck_status compose(struct queue *q, const struct limbo *l, const beck_ev
                                                 {beck_str("beckhistory"), buf_bytes(&t->history)},
                                                 {beck_str("beckorigin"), beck_str(t->origin)},
                                                 {beck_str("beckentry"), beck_str(t->entry)}};
-    memcpy(t->extensions + n, own, sizeof own);
+    /* Ours are the first, which stand where a publisher has set some of the same name. */
+    memcpy(t->extensions, own, sizeof own);
+    size_t n = OWN_EXTENSIONS;
+    for (size_t i = 0; i < e->extension_count && n < RECORD_EXTENSIONS_MAX; i++)
+        t->extensions[n++] = e->extensions[i];
     out->extensions = t->extensions;
-    out->extension_count = n + OWN_EXTENSIONS;
-    out->deliver_at_ms = out->expires_at_ms = 0;
+    out->extension_count = n;
     return status;
 }
 
@@ -214,9 +225,12 @@ static beck_status bury_event(struct queue *q, const struct limbo *l, const beck
     if (!t)
         return error_set(err, BECK_ENOMEM, "no memory for a dead letter");
     beck_event letter;
-    buf_init(&t->history, EVENT_EXTENSION_VALUE_MAX);
-    compose(q, l, event, earlier, t, &letter);
-    beck_status status = append_letter(q, &letter, err);
+    buf_init(&t->history, 2 * EVENT_EXTENSION_VALUE_MAX);
+    beck_status status = compose(q, l, event, earlier, t, &letter);
+    if (status)
+        error_set(err, status, "no memory for a dead letter");
+    else
+        status = append_letter(q, &letter, err);
     buf_release(&t->history);
     free(t);
     return status;
@@ -360,9 +374,15 @@ static size_t claim(struct queue *q, int64_t *offsets, size_t count)
     for (size_t i = 0; i < count; i++)
         if (dead_remove(q, offsets[i]))
             offsets[n++] = offsets[i];
-    q->operations++;
+    q->operations += n > 0;
     mutex_unlock(&q->lock);
     return n;
+}
+
+static void end_claim(struct queue *q)
+{
+    if (--q->operations == 0)
+        cond_broadcast(&q->quiet);
 }
 
 static void unclaim(struct queue *q, const int64_t *offsets, size_t count)
@@ -372,6 +392,66 @@ static void unclaim(struct queue *q, const int64_t *offsets, size_t count)
 }
 
 #define AT_ONCE 100000 /* offsets in one operation */
+
+struct entry dead_entry(const struct queue *q, int64_t offset, uint32_t level)
+{
+    uint64_t tail = q->levels[level] ? fifo_tail(q->levels[level]) : 0;
+    return (struct entry){.where = entry_where(DEAD_SOURCE, offset),
+                          .meta = ENTRY_DELIVERED,
+                          .seq = entry_seq(level, tail)};
+}
+
+beck_status dead_levels(struct queue *q, const int64_t *offsets, size_t count, uint8_t **out,
+                        beck_error *err)
+{
+    struct cursor *c = NULL;
+    uint8_t *levels = calloc(count + 1, 1);
+    beck_status status = levels ? cursor_open(q->home->dead->partitions[0], &c, err)
+                                : error_set(err, BECK_ENOMEM, "no memory to put back letters");
+    for (size_t i = 0; i < count && !status; i++) {
+        const struct record_view *view;
+        status = cursor_read(c, offsets[i], true, &view, NULL, err);
+        if (status == BECK_END || status == BECK_ECORRUPT) { /* taking it will say so */
+            status = BECK_OK;
+            continue;
+        }
+        if (!status)
+            levels[i] = (uint8_t)queue_level(q, view->event.priority);
+    }
+    cursor_close(c);
+    if (status)
+        free(levels);
+    else
+        *out = levels;
+    return status;
+}
+
+/* Letters that have been claimed: one operation. `offsets` are its own. */
+static beck_status change_claimed(struct queue *q, enum operation op, const int64_t *offsets,
+                                  size_t count, beck_error *err)
+{
+    uint8_t *levels = NULL;
+    beck_status status = BECK_OK;
+    bool back = op == OP_REDRIVEN;
+    if (back && q->options.priority_max)
+        status = dead_levels(q, offsets, count, &levels, err);
+    if (!status)
+        status = state_dead(q, op, offsets, count, err);
+    mutex_lock(&q->lock);
+    if (status)
+        unclaim(q, offsets, count);
+    for (size_t i = 0; i < count && !status && back; i++) {
+        struct entry e = dead_entry(q, offsets[i], levels ? levels[i] : 0);
+        queue_push_return(q, &e);
+    }
+    queue_wake(q, count);
+    end_claim(q);
+    mutex_unlock(&q->lock);
+    if (!status && !back)
+        partition_disown(q->home->dead->partitions[0], offsets, count);
+    free(levels);
+    return status;
+}
 
 static beck_status change(struct queue *q, enum operation op, int64_t offset, int64_t *changed,
                           beck_error *err)
@@ -389,24 +469,9 @@ static beck_status change(struct queue *q, enum operation op, int64_t offset, in
     }
     for (size_t at = 0; at < count && !status; at += AT_ONCE) {
         size_t n = claim(q, offsets + at, count - at < AT_ONCE ? count - at : AT_ONCE);
-        if (q->durable && n > 0)
-            status = state_dead(q, op, offsets + at, n, err);
-        mutex_lock(&q->lock);
-        if (status)
-            unclaim(q, offsets + at, n);
-        for (size_t i = 0; i < n && !status && op == OP_REDRIVEN; i++) {
-            struct entry e = {.where = entry_where(DEAD_SOURCE, offsets[at + i]),
-                              .meta = ENTRY_DELIVERED,
-                              .seq = queue_tail_seq(q)};
-            queue_push_return(q, &e);
-        }
+        if (n > 0)
+            status = change_claimed(q, op, offsets + at, n, err);
         done += status ? 0 : n;
-        queue_wake(q, n);
-        if (--q->operations == 0)
-            cond_broadcast(&q->quiet);
-        mutex_unlock(&q->lock);
-        if (!status && op == OP_DEAD_PURGED)
-            partition_disown(q->home->dead->partitions[0], offsets + at, n);
     }
     free(offsets);
     if (!status && changed)

@@ -114,12 +114,31 @@ beck_status histories_write(const struct histories *h, uint64_t where, struct bu
     const struct history *one = h->cap ? h->table[slot_of(h, where)] : NULL;
     beck_status status = BECK_OK;
     for (uint32_t i = 0; one && i < one->count && !status; i++) {
-        if (i > 0)
+        if (out->len > 0)
             status = buf_append_byte(out, ',');
         if (!status)
             status = buf_append(out, one->failures[i].data, one->failures[i].len);
     }
     return status;
+}
+
+beck_bytes history_last(beck_bytes objects)
+{
+    const char *data = objects.data;
+    size_t begins[HISTORY_FAILURES] = {0};
+    size_t count = 0;
+    bool in_text = false;
+    /* The objects are flat: outside of text a brace begins or ends one. */
+    for (size_t i = 0; i < objects.len; i++) {
+        if (in_text && data[i] == '\\')
+            i++;
+        else if (data[i] == '"')
+            in_text = !in_text;
+        else if (!in_text && data[i] == '{')
+            begins[count++ % HISTORY_FAILURES] = i;
+    }
+    size_t from = count > HISTORY_FAILURES ? begins[count % HISTORY_FAILURES] : 0;
+    return bytes_of(data ? data + from : NULL, objects.len - from);
 }
 
 void histories_remove(struct histories *h, uint64_t where)

@@ -24,8 +24,11 @@ void histories_release(struct histories *h);
 beck_status history_format(struct buf *out, uint32_t attempt, int64_t time_ms, const char *why);
 /* Remembers one such object (copied). Without memory it is left out. */
 void histories_add(struct histories *h, uint64_t where, beck_bytes failure);
-/* Appends the objects, separated by commas; nothing when there are none. */
+/* Appends the objects, separated by commas, also from what is there already; nothing when there are
+ * none. */
 beck_status histories_write(const struct histories *h, uint64_t where, struct buf *out);
+/* The last HISTORY_FAILURES of objects separated by commas. */
+beck_bytes history_last(beck_bytes objects);
 void histories_remove(struct histories *h, uint64_t where);
 void histories_clear(struct histories *h);
 /* Every failure of every event, oldest first per event. */

@@ -147,9 +147,11 @@ struct queue *queue_retain(struct queue *q)
     return q;
 }
 
-void queue_release(struct queue *q)
+static void release_many(struct queue *q, uint32_t count)
 {
-    if (atomic_fetch_sub_explicit(&q->refs, 1, memory_order_acq_rel) != 1)
+    uint32_t before = atomic_fetch_sub_explicit(&q->refs, count, memory_order_acq_rel);
+    assert(before >= count);
+    if (before != count)
         return;
     for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
         fifo_free(q->levels[i]);
@@ -176,6 +178,11 @@ void queue_release(struct queue *q)
     free(q->dir);
     free(q->name);
     free(q);
+}
+
+void queue_release(struct queue *q)
+{
+    release_many(q, 1);
 }
 
 const char *queue_name(const struct queue *q)
@@ -400,9 +407,9 @@ bool queue_was_delivered(const struct queue *q, const struct entry *e)
     return entry_delivered(e) || (q->suspect && number < q->suspect[entry_level(e)]);
 }
 
-uint64_t queue_tail_seq(const struct queue *q)
+uint32_t queue_level(const struct queue *q, uint32_t priority)
 {
-    return entry_seq(0, q->levels[0] ? fifo_tail(q->levels[0]) : 0);
+    return priority < q->options.priority_max ? priority : q->options.priority_max;
 }
 
 uint32_t queue_find_source(const struct queue *q, const struct partition *p)
@@ -490,7 +497,7 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
                         beck_error *err)
 {
     assert(mutex_held(&q->lock));
-    uint32_t level = priority < q->options.priority_max ? priority : q->options.priority_max;
+    uint32_t level = queue_level(q, priority);
     int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0;
     if (q->options.ttl_ms) {
         int64_t from = deliver_at_ms > now_ms ? deliver_at_ms : now_ms;
@@ -516,21 +523,21 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
     return status;
 }
 
-beck_status queue_admit(void *route, beck_error *err)
+beck_status queue_admit(void *route, size_t count, beck_error *err)
 {
     struct queue *q = route;
     if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE) {
         mutex_lock(&q->lock);
-        bool full = queue_ready(q) + q->admitted >= q->options.length_max;
-        q->admitted += !full;
+        bool full = queue_ready(q) + q->admitted + (int64_t)count > q->options.length_max;
+        q->admitted += full ? 0 : (int64_t)count;
         mutex_unlock(&q->lock);
         if (full)
             return error_set(err, BECK_ELIMIT,
-                             "queue \"%s\" is full: %lld events are ready, length_max; add "
-                             "consumers or raise it",
+                             "queue \"%s\" is full: %lld events are its length_max; add consumers "
+                             "or raise it",
                              q->name, (long long)q->options.length_max);
     }
-    queue_retain(q);
+    atomic_fetch_add_explicit(&q->refs, (uint32_t)count, memory_order_relaxed);
     return BECK_OK;
 }
 
@@ -567,9 +574,9 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
     bool dead = home->dead && p == home->dead->partitions[0];
     for (size_t i = 0; i < count;) {
         struct queue *q = items[i].route;
-        size_t n = 0, refs = 0, kept = 0;
+        size_t n = 0, kept = 0;
         mutex_lock(&q->lock);
-        for (; i + n < count && items[i + n].route == q; n++, refs++) {
+        for (; i + n < count && items[i + n].route == q; n++) {
             const struct routed *item = &items[i + n];
             bool keep = dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
                              : arrive(q, p, item, now_ms);
@@ -590,8 +597,7 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
             cond_broadcast(&q->ready);
         if (limbo)
             queue_work_limbo(q);
-        while (refs-- > 0)
-            queue_release(q);
+        release_many(q, (uint32_t)n);
         i += n;
     }
 }

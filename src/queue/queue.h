@@ -47,7 +47,7 @@ beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error
 bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b);
 
 /* The routing that buses are opened with; ctx is the home. */
-beck_status queue_admit(void *route, beck_error *err);
+beck_status queue_admit(void *route, size_t count, beck_error *err);
 void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count);
 
 /* One reference, the caller's. Empty, without bindings. */

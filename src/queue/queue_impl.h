@@ -169,8 +169,8 @@ void queue_disown(struct queue *q, const struct entry *entries,
 beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
                               beck_error *err); /* without the lock */
 bool queue_source_is_dead(struct queue *q,
-                          uint32_t source);     /* entries that were put back; without the lock */
-uint64_t queue_tail_seq(const struct queue *q); /* behind everything ready on the lowest level */
+                          uint32_t source); /* entries that were put back; without the lock */
+uint32_t queue_level(const struct queue *q, uint32_t priority);
 int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
 
 /* ---- queue_bind.c ---- */
@@ -192,6 +192,11 @@ beck_status state_dead(struct queue *q, enum operation op, const int64_t *offset
 /* ---- dead.c ---- */
 /* Appends the dead letter and takes the entry out of the queue; without the lock. */
 beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err);
+/* Of a letter that is put back: behind everything ready on its level. With the lock. */
+struct entry dead_entry(const struct queue *q, int64_t offset, uint32_t level);
+/* The levels of letters, to be freed. */
+beck_status dead_levels(struct queue *q, const int64_t *offsets, size_t count, uint8_t **out,
+                        beck_error *err);
 beck_status dead_add(struct queue *q, int64_t offset); /* with the lock */
 bool dead_remove(struct queue *q, int64_t offset);     /* with the lock */
 /* The event inside of a dead letter, with the queue that it belongs to. False: the record is none.
@@ -204,7 +209,7 @@ struct dead_parts {
     beck_position origin, entry;
     char id[300];
     beck_event event; /* extensions point into `extensions` */
-    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
+    beck_attribute extensions[RECORD_EXTENSIONS_MAX];
 };
 bool dead_open(const beck_event *stored, struct dead_parts *out);
 

@@ -462,6 +462,7 @@ struct recovery {
     size_t change_count, change_cap;
     int64_t *redriven; /* offsets */
     size_t redriven_count;
+    uint8_t *levels; /* of them; NULL: all 0 */
     bool *binding_known;
     bool closed; /* the last snapshot was taken when the handle was closed */
 };
@@ -771,9 +772,7 @@ static beck_status apply_changes(struct recovery *r, beck_error *err)
     beck_status status = BECK_OK;
     if (r->redriven_count > 0) {
         for (size_t i = 0; i < r->redriven_count && !status; i++) {
-            struct entry e = {.where = entry_where(DEAD_SOURCE, r->redriven[i]),
-                              .meta = ENTRY_DELIVERED,
-                              .seq = queue_tail_seq(q)};
+            struct entry e = dead_entry(q, r->redriven[i], r->levels ? r->levels[i] : 0);
             status = queue_push_return(q, &e);
         }
     }
@@ -955,6 +954,11 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
         status = begin_sources(&a->all[i], err);
         if (!status) {
             queue_catch_up(a->all[i].q);
+            if (a->all[i].q->options.priority_max && a->all[i].redriven_count)
+                status = dead_levels(a->all[i].q, a->all[i].redriven, a->all[i].redriven_count,
+                                     &a->all[i].levels, err);
+        }
+        if (!status) {
             mutex_lock(&a->all[i].q->lock);
             status = apply_changes(&a->all[i], err);
             if (!status && !a->all[i].closed)
@@ -992,6 +996,7 @@ beck_status queues_recover(struct queue_home *home,
     for (size_t i = 0; i < a.count; i++) {
         free(a.all[i].changes);
         free(a.all[i].redriven);
+        free(a.all[i].levels);
         free(a.all[i].binding_known);
     }
     free(a.all);

@@ -431,11 +431,11 @@ static void extensions_beyond_the_limit_are_passed_over(void **state)
     char name[16];
 
     (void)state;
-    for (int i = 0; i < EVENT_EXTENSIONS_MAX + 10; i++) {
+    for (int i = 0; i < RECORD_EXTENSIONS_MAX + 10; i++) {
         snprintf(name, sizeof name, "ce_x%d", i);
         hand_header(&h, name, beck_str("v"));
     }
-    assert_int_equal(read_one(hand_record(&h))->event.extension_count, EVENT_EXTENSIONS_MAX);
+    assert_int_equal(read_one(hand_record(&h))->event.extension_count, RECORD_EXTENSIONS_MAX);
 }
 
 static void records_without_a_timestamp_have_no_time(void **state)

@@ -264,7 +264,7 @@ static inline void drain_at(beck_consumer *c, const char *texts, const char *fil
 #define LETTERS_MAX 64
 
 struct letter {
-    char text[64], reason[16], history[8192], bus[64];
+    char text[64], reason[16], history[32768], bus[64];
     uint32_t attempts;
     int64_t died_ms, offset;
     beck_position origin;
