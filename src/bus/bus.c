@@ -362,28 +362,21 @@ static void choose_partition(struct publish *u, size_t i, uint32_t turn)
         u->partition[i] = turn % b->partition_count;
 }
 
-static beck_status add_route(struct publish *u, void *route, size_t index, const beck_event *e,
-                             beck_error *err)
+static beck_status reserve_routes(struct publish *u, size_t more, beck_error *err)
 {
-    if (u->route_count == u->route_cap) {
-        size_t cap = u->route_cap * 2;
-        bool on_stack = u->routes == u->stack_routes;
-        struct routed *grown = realloc(on_stack ? NULL : u->routes, cap * sizeof *grown);
-        if (!grown)
-            return error_set(err, BECK_ENOMEM, "no memory to route events");
-        if (on_stack)
-            memcpy(grown, u->stack_routes, sizeof u->stack_routes);
-        u->routes = grown;
-        u->route_cap = cap;
-    }
-    beck_status status = u->bus->routing.admit(route, err);
-    if (status)
-        return status;
-    u->routes[u->route_count++] = (struct routed){.route = route,
-                                                  .offset = (int64_t)index,
-                                                  .deliver_at_ms = e->deliver_at_ms,
-                                                  .expires_at_ms = e->expires_at_ms,
-                                                  .priority = e->priority};
+    size_t need = u->route_count + more, cap = u->route_cap;
+    if (need <= cap)
+        return BECK_OK;
+    while (cap < need)
+        cap *= 2;
+    bool on_stack = u->routes == u->stack_routes;
+    struct routed *grown = realloc(on_stack ? NULL : u->routes, cap * sizeof *grown);
+    if (!grown)
+        return error_set(err, BECK_ENOMEM, "no memory to route events");
+    if (on_stack)
+        memcpy(grown, u->stack_routes, sizeof u->stack_routes);
+    u->routes = grown;
+    u->route_cap = cap;
     return BECK_OK;
 }
 
@@ -408,16 +401,47 @@ static void drop_known(struct publish *u, struct partition *p, const struct stor
     drop_routes(u, p);
 }
 
+static bool same_slice(beck_bytes a, beck_bytes b)
+{
+    return a.data == b.data && a.len == b.len;
+}
+
+/* Routes events [first, end), which have one type: each route admits them together. */
+static beck_status route_run(struct publish *u, const struct match *m, size_t first, size_t end,
+                             beck_error *err)
+{
+    size_t admitted = 0;
+    beck_status status = reserve_routes(u, m->route_count * (end - first), err);
+    while (!status && admitted < m->route_count) {
+        status = u->bus->routing.admit(m->routes[admitted], end - first, err);
+        admitted += !status;
+    }
+    for (size_t i = first; i < end; i++) {
+        const beck_event *e = u->list[i];
+        for (size_t r = 0; r < admitted; r++)
+            u->routes[u->route_count++] = (struct routed){.route = m->routes[r],
+                                                          .offset = (int64_t)i,
+                                                          .deliver_at_ms = e->deliver_at_ms,
+                                                          .expires_at_ms = e->expires_at_ms,
+                                                          .priority = e->priority};
+    }
+    return status;
+}
+
 static beck_status route_events(struct publish *u, size_t count, beck_error *err)
 {
     beck_status status = BECK_OK;
     caller_enter(u->self);
-    for (size_t i = 0; i < count && !status; i++) {
-        const struct match *m = subscribers_match(u->bus->subscribers, u->self, u->list[i]->type);
+    for (size_t first = 0, end; first < count && !status; first = end) {
+        for (end = first + 1; end < count; end++)
+            if (!same_slice(u->list[end]->type, u->list[first]->type))
+                break;
+        const struct match *m =
+            subscribers_match(u->bus->subscribers, u->self, u->list[first]->type);
         if (!m)
             status = error_set(err, BECK_ENOMEM, "no memory to route an event");
-        for (size_t r = 0; m && r < m->route_count && !status; r++)
-            status = add_route(u, m->routes[r], i, u->list[i], err);
+        else if (m->route_count > 0)
+            status = route_run(u, m, first, end, err);
     }
     caller_leave(u->self);
     return status;
@@ -583,7 +607,9 @@ static beck_status prepare(struct publish *u, beck_error *err)
     if (u->bus->partition_count > 1)
         turn = atomic_fetch_add_explicit(&u->bus->turn, 1, memory_order_relaxed);
     for (size_t i = 0; i < u->count; i++) {
-        beck_status status = event_check(&u->given[i], err);
+        bool known_type = i > 0 && same_slice(u->given[i].type, u->given[i - 1].type);
+        beck_status status =
+            known_type ? event_check_rest(&u->given[i], err) : event_check(&u->given[i], err);
         if (status)
             return status;
         if (u->events)

@@ -20,9 +20,9 @@
 #define BUS_PARTITIONS_MAX 10000
 
 struct bus_routing {
-    /* Room for one more event: BECK_ELIMIT refuses the publish. What was admitted comes back
-     * through routed, with offset -1 if it was not stored. Takes a reference. */
-    beck_status (*admit)(void *route, beck_error *err);
+    /* Room for `count` more events, or none: BECK_ELIMIT refuses the publish. Each that was admitted
+     * comes back through routed, with offset -1 if it was not stored. Takes as many references. */
+    beck_status (*admit)(void *route, size_t count, beck_error *err);
     partition_routed_fn routed;
     void *ctx;
 };
