@@ -28,7 +28,7 @@ beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error
         b->max_ms = 3600000;
     if (b->jitter_percent == 0)
         b->jitter_percent = b->kind == BECK_BACKOFF_EXPONENTIAL ? 20 : 101;
-    if (b->kind > BECK_BACKOFF_LIST || b->first_ms < 0 || b->max_ms < 0 ||
+    if ((unsigned)b->kind > BECK_BACKOFF_LIST || b->first_ms < 0 || b->max_ms < 0 ||
         b->jitter_percent > 101 || b->list_count > 16)
         return error_set(err, BECK_EINVAL,
                          "the back-off is out of range; delays are 0 or more, jitter at most 100 "
@@ -45,6 +45,11 @@ beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error
         return error_set(err, BECK_EINVAL,
                          "deadline_ms (-1: never), ttl_ms and length_max (0: none) cannot be "
                          "negative");
+    if ((unsigned)o->storage > BECK_STORAGE_DISK || (unsigned)o->overflow > BECK_OVERFLOW_REFUSE)
+        return error_set(err, BECK_EINVAL, "there is no %s %d",
+                         (unsigned)o->storage > BECK_STORAGE_DISK ? "storage" : "overflow",
+                         (unsigned)o->storage > BECK_STORAGE_DISK ? (int)o->storage
+                                                                  : (int)o->overflow);
     if (o->priority_max > 255)
         return error_set(err, BECK_EINVAL, "priority_max = %u is out of range; use 0 to 255",
                          o->priority_max);
