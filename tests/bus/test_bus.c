@@ -1,0 +1,308 @@
+/* What a bus promises to the queue layer and to Kafka's clients: see bus/bus.h. Queues are played by
+ * the test. */
+#include "bus/bus.h"
+
+#include "log/committer.h"
+#include "base/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#define OFFSETS 20000
+
+/* A route: what it admitted, and what came back. */
+struct route {
+    _Atomic(int64_t) admitted, returned; /* returned: with offset -1 */
+    _Atomic(int) got[OFFSETS];           /* by offset, all partitions together */
+    _Atomic(int64_t) room;               /* what it still admits */
+};
+
+struct world {
+    struct env env;
+    struct vfs *vfs;
+    struct callers *callers;
+    struct bus_routing routing;
+    beck_bus *bus;
+};
+
+static beck_status admit(void *route, size_t count, beck_error *err)
+{
+    struct route *r = route;
+    if (atomic_fetch_sub(&r->room, (int64_t)count) < (int64_t)count) {
+        atomic_fetch_add(&r->room, (int64_t)count);
+        return error_set(err, BECK_ELIMIT, "no room");
+    }
+    atomic_fetch_add(&r->admitted, (int64_t)count);
+    return BECK_OK;
+}
+
+static void routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
+{
+    (void)ctx;
+    for (size_t i = 0; i < count; i++) {
+        struct route *r = items[i].route;
+        if (items[i].offset < 0) {
+            atomic_fetch_add(&r->returned, 1);
+            continue;
+        }
+        atomic_fetch_add(&r->got[items[i].offset], 1);
+        if (partition_is_memory(p))
+            partition_disown(p, &items[i].offset, 1);
+    }
+}
+
+static void ignore_report(void *ctx, const beck_error *e)
+{
+    (void)ctx;
+    (void)e;
+}
+
+static void world_open(struct world *w, const beck_bus_options *options)
+{
+    beck_bus_options o = *options;
+    memset(w, 0, sizeof *w);
+    w->vfs = vfs_sim_new(1);
+    w->env = (struct env){.vfs = w->vfs, .clock = clock_system(), .report = ignore_report};
+    assert_int_equal(vfs_mkdir(w->vfs, "data", NULL), 0);
+    assert_int_equal(committer_new(0, &w->env.committer, NULL), 0);
+    assert_int_equal(committer_reserve(w->env.committer, 16, NULL), 0);
+    assert_int_equal(callers_new(&w->callers, NULL), 0);
+    w->routing = (struct bus_routing){admit, routed, NULL};
+    struct checkpoint none;
+    checkpoint_init(&none);
+    assert_int_equal(bus_options_check(&o, true, NULL), 0);
+    assert_int_equal(
+        bus_open(&w->env, w->callers, &w->routing, "data", "shop", &o, &none, &none, &w->bus, NULL),
+        0);
+}
+
+static void world_close(struct world *w)
+{
+    assert_int_equal(bus_close(w->bus, NULL), 0);
+    callers_free(w->callers);
+    committer_free(w->env.committer);
+    vfs_sim_free(w->vfs);
+}
+
+static struct route *route_new(int64_t room)
+{
+    struct route *r = calloc(1, sizeof *r);
+    r->room = room;
+    return r;
+}
+
+static beck_status publish_one(beck_bus *bus, const char *type, beck_error *err)
+{
+    beck_event e = {.type = beck_str(type), .subject = beck_str("s")};
+    return bus_publish(bus, &e, 1, NULL, NULL, err);
+}
+
+/* ---- partitions ---- */
+
+static void partitions_are_chosen_as_by_kafkas_clients(void **state)
+{
+    (void)state;
+    /* Of Kafka's own test of murmur2 (clients UtilsTest.testMurmur2). */
+    const struct {
+        const char *key;
+        int32_t hash;
+    } known[] = {{"21", -973932308},
+                 {"foobar", -790332482},
+                 {"a-little-bit-long-string", -985981536},
+                 {"a-little-bit-longer-string", -1486304829},
+                 {"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971},
+                 {"abc", 479470107},
+                 {"", 275646681}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        uint32_t positive = (uint32_t)known[i].hash & 0x7fffffffu;
+        assert_int_equal(bus_partition_of(beck_str(known[i].key), 0x80000000u), positive);
+        for (uint32_t n = 1; n < 20; n++)
+            assert_int_equal(bus_partition_of(beck_str(known[i].key), n), positive % n);
+    }
+}
+
+/* ---- routes ---- */
+
+static void each_event_goes_once_to_every_route_that_matches(void **state)
+{
+    (void)state;
+    for (int memory = 0; memory < 2; memory++) {
+        struct world w;
+        world_open(
+            &w, &(beck_bus_options){.storage = memory ? BECK_STORAGE_MEMORY : BECK_STORAGE_DISK});
+        struct route *all = route_new(1000), *some = route_new(1000);
+        assert_int_equal(bus_add_route(w.bus, beck_str("#"), all, NULL, NULL, NULL), 0);
+        assert_int_equal(bus_add_route(w.bus, beck_str("a.*"), some, NULL, NULL, NULL), 0);
+        assert_int_equal(bus_add_route(w.bus, beck_str("*.b"), some, NULL, NULL, NULL), 0);
+        const char *const types[] = {"a.b", "a.c", "c.b", "c.c"};
+        for (int i = 0; i < 40; i++)
+            assert_int_equal(publish_one(w.bus, types[i % 4], NULL), 0);
+        for (int i = 0; i < 40; i++) {
+            assert_int_equal(all->got[i], 1);
+            assert_int_equal(some->got[i], i % 4 < 3);
+        }
+        assert_int_equal(all->returned + some->returned, 0);
+        bus_remove_route(w.bus, beck_str("#"), all);
+        bus_remove_route(w.bus, beck_str("a.*"), some);
+        assert_int_equal(publish_one(w.bus, "a.b", NULL), 0);
+        assert_int_equal(all->admitted, 40);
+        assert_int_equal(some->admitted, 31);
+        bus_remove_route(w.bus, beck_str("*.b"), some);
+        world_close(&w);
+        free(all);
+        free(some);
+    }
+}
+
+static void what_was_admitted_and_not_stored_comes_back(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &(beck_bus_options){.dedup_window_ms = 60000, .partitions = 2});
+    struct route *wide = route_new(1000), *narrow = route_new(3);
+    assert_int_equal(bus_add_route(w.bus, beck_str("#"), wide, NULL, NULL, NULL), 0);
+    assert_int_equal(bus_add_route(w.bus, beck_str("n.#"), narrow, NULL, NULL, NULL), 0);
+    /* Refused by the second route: what the first admitted comes back. */
+    beck_event e[5];
+    for (int i = 0; i < 5; i++)
+        e[i] = (beck_event){.type = beck_str(i ? "n.x" : "w.x")};
+    beck_error why;
+    assert_int_equal(
+        bus_publish(w.bus, e, 5, &(beck_publish_options){.partition_plus_1 = 1}, NULL, &why),
+        BECK_ELIMIT);
+    assert_int_equal(wide->admitted, wide->returned);
+    assert_int_equal(narrow->admitted, narrow->returned);
+    assert_int_equal(partition_next(w.bus->partitions[0]), 0);
+    /* Known by deduplication: comes back, alone or among others. */
+    int64_t returned = wide->returned;
+    beck_event named[3] = {{.type = beck_str("w.x"), .id = beck_str("1")},
+                           {.type = beck_str("w.x"), .id = beck_str("1")},
+                           {.type = beck_str("w.x"), .id = beck_str("2")}};
+    beck_publish_options first = {.partition_plus_1 = 1};
+    beck_published out;
+    assert_int_equal(bus_publish(w.bus, named, 3, &first, &out, NULL), 0);
+    assert_int_equal(out.duplicates, 1);
+    assert_int_equal(wide->returned, returned + 1);
+    assert_int_equal(bus_publish(w.bus, named, 1, &first, &out, NULL), 0);
+    assert_int_equal(wide->returned, returned + 2);
+    assert_int_equal(wide->got[0] + wide->got[1], 2);
+    /* The disk is full: comes back. */
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, false, BECK_EFULL);
+    returned = wide->returned;
+    assert_int_equal(publish_one(w.bus, "w.y", &why), BECK_EFULL);
+    assert_int_equal(wide->returned, returned + 1);
+    assert_int_equal(publish_one(w.bus, "w.y", &why), BECK_OK);
+    world_close(&w);
+    int64_t stored = 0;
+    for (int i = 0; i < OFFSETS; i++)
+        stored += wide->got[i];
+    assert_int_equal(wide->admitted, wide->returned + stored);
+    free(wide);
+    free(narrow);
+}
+
+/* ---- changes while others publish ---- */
+
+struct publishing {
+    struct world *w;
+    int count;
+};
+
+static void *publish_many(void *arg)
+{
+    const struct publishing *p = arg;
+    for (int i = 0; i < p->count; i++) {
+        beck_event e = {.type = beck_str("t.x")};
+        beck_publish_options o = {.level = (beck_level)(1 + i % 2)};
+        if (bus_publish(p->w->bus, &e, 1, &o, NULL, NULL))
+            abort();
+    }
+    return NULL;
+}
+
+struct mark {
+    struct world *w;
+    int64_t end;
+};
+
+static void note_end(void *ctx)
+{
+    struct mark *m = ctx;
+    m->end = partition_paused_end(m->w->bus->partitions[0]);
+}
+
+static void a_route_gets_exactly_what_is_published_while_it_stands(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &(beck_bus_options){.level = BECK_LEVEL_WRITTEN});
+    enum { THREADS = 3, EACH = 3000, CHANGES = 30 };
+    pthread_t threads[THREADS];
+    struct publishing p = {&w, EACH};
+    struct route *routes[CHANGES];
+    int64_t from[CHANGES], to[CHANGES];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, publish_many, &p), 0);
+    for (int i = 0; i < CHANGES; i++) {
+        struct mark m = {&w, -1};
+        routes[i] = route_new(OFFSETS);
+        assert_int_equal(bus_add_route(w.bus, beck_str("t.*"), routes[i], note_end, &m, NULL), 0);
+        from[i] = m.end;
+        sched_yield();
+        bus_remove_route(w.bus, beck_str("t.*"), routes[i]);
+        bus_pause(w.bus);
+        note_end(&m);
+        to[i] = m.end; /* at most */
+        bus_resume(w.bus);
+    }
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(partition_next(w.bus->partitions[0]), THREADS * EACH);
+    for (int i = 0; i < CHANGES; i++) {
+        int64_t count = routes[i]->admitted - routes[i]->returned;
+        assert_true(count <= to[i] - from[i]);
+        /* From its first on without a hole, each once. */
+        for (int64_t k = 0; k < OFFSETS; k++)
+            assert_int_equal(routes[i]->got[k], k >= from[i] && k < from[i] + count);
+    }
+    world_close(&w);
+    for (int i = 0; i < CHANGES; i++)
+        free(routes[i]);
+}
+
+/* ---- names ---- */
+
+static void options_are_filled_in_and_compared_by_what_they_mean(void **state)
+{
+    (void)state;
+    beck_bus_options o = {0}, same = {.partitions = 1, .event_bytes_max = 1048588}, memory = {0};
+    assert_int_equal(bus_options_check(&o, true, NULL), 0);
+    assert_int_equal(bus_options_check(&same, true, NULL), 0);
+    assert_true(bus_options_equal(&o, &same));
+    assert_int_equal(o.storage, BECK_STORAGE_DISK);
+    assert_int_equal(bus_options_check(&memory, false, NULL), 0);
+    assert_int_equal(memory.storage, BECK_STORAGE_MEMORY);
+    assert_int_equal(memory.level, BECK_LEVEL_WRITTEN);
+    assert_false(bus_options_equal(&o, &memory));
+    same.compact = true;
+    assert_false(bus_options_equal(&o, &same));
+    assert_int_equal(bus_name_check("bus", "__own", true, NULL), 0);
+    beck_error err;
+    assert_int_equal(bus_name_check("queue", "__own", false, &err), BECK_EINVAL);
+    assert_non_null(strstr(err.text, "queue name \"__own\""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(partitions_are_chosen_as_by_kafkas_clients),
+        cmocka_unit_test(each_event_goes_once_to_every_route_that_matches),
+        cmocka_unit_test(what_was_admitted_and_not_stored_comes_back),
+        cmocka_unit_test(a_route_gets_exactly_what_is_published_while_it_stands),
+        cmocka_unit_test(options_are_filled_in_and_compared_by_what_they_mean),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
