@@ -162,25 +162,25 @@ static beck_status reset_indexes(struct segment *s, int64_t position, beck_error
     return status;
 }
 
-/* Writes the same bytes again. They were read from the memory of the operating system, which after
- * a failed sync holds bytes that are not on the device and takes them for clean: a sync would not
- * write them. */
-static beck_status write_again(struct segment *s, struct window *w, int64_t position, int64_t end,
-                               beck_error *err)
+/* Whether the next batch is in memory already, so that reading it leaves the window where it is. */
+static bool window_stays(const struct window *w, int64_t position)
 {
-    beck_status status = BECK_OK;
-    while (position < end && !status) {
-        size_t len = end - position > WINDOW_BYTES ? WINDOW_BYTES : (size_t)(end - position);
-        bool ok;
-        status = window_have(w, position, len, &ok, err);
-        if (!status && !ok)
-            status = error_set(err, BECK_EIO, "\"%s/%020lld.log\" became shorter while it was read",
-                               s->dir, (long long)s->base_offset);
-        if (!status)
-            status = file_write(s->file, window_at(w, position), len, position, err);
-        position += (int64_t)len;
-    }
-    return status;
+    size_t left = (size_t)(w->at + (int64_t)w->bytes.len - position);
+    return left >= BATCH_HEADER &&
+           left - BATCH_LENGTH_PREFIX >= get_u32(window_at(w, position) + 8);
+}
+
+/* Writes the same bytes again, while the window has them. They were read from the memory of the
+ * operating system, which after a failed sync holds bytes that are not on the device and takes them
+ * for clean: a sync would not write them. */
+static beck_status write_again(struct segment *s, const struct window *w, int64_t *from,
+                               int64_t end, beck_error *err)
+{
+    if (*from < 0 || *from == end || s->env->read_only)
+        return BECK_OK;
+    int64_t begin = *from;
+    *from = end;
+    return file_write(s->file, window_at(w, begin), (size_t)(end - begin), begin, err);
 }
 
 beck_status segment_recover(struct segment *s, int64_t position, int64_t known_offset, bool last,
@@ -197,11 +197,20 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
     while (!status && position < w.size) {
         struct batch_header h;
         bool valid;
-        beck_error why = {0};
-        status = window_batch(&w, position, next, &h, &valid, &why, err);
+        beck_error why;
+        error_clear(&why);
+        if (unsure >= 0 && !window_stays(&w, position))
+            status = write_again(s, &w, &unsure, position, err);
+        if (!status)
+            status = window_batch(&w, position, next, &h, &valid, &why, err);
         if (status)
             break;
         if (!valid) {
+            /* Before anything else is read. */
+            if (last && next >= known_offset)
+                status = write_again(s, &w, &unsure, position, err);
+            if (status)
+                break;
             if (!last || next < known_offset)
                 status = refuse(s, position, &why, err);
             else
@@ -212,7 +221,8 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
             status = error_set(err, BECK_ENOMEM, "no memory while reading \"%s\"", s->dir);
             break;
         }
-        if (unsure < 0 && batch_last_offset(&h) >= known_offset)
+        /* A segment that has a successor was synced before that was made. */
+        if (last && unsure < 0 && batch_last_offset(&h) >= known_offset)
             unsure = position;
         if (s->env->read_only) {
             s->next_offset = batch_last_offset(&h) + 1;
@@ -229,9 +239,8 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
                   (long long)next, (long long)known_offset - 1);
         status = refuse(s, position, &why, err);
     }
-    /* A segment that has a successor was synced before that was made. */
-    if (!status && last && unsure >= 0 && !s->env->read_only)
-        status = write_again(s, &w, unsure, position, err);
+    if (!status && position == w.size)
+        status = write_again(s, &w, &unsure, position, err);
     if (!status) {
         atomic_store(&s->size, position);
         if (s->next_offset < next)

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "log/producers.h"
+#include "log/segment.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -113,6 +114,8 @@ static int note_name(void *ctx, const char *name, bool is_dir)
         e->epochs = true;
         return 0;
     }
+    if (!is_dir && strcmp(name, SEGMENT_PREPARED) == 0)
+        return 0;
     if (is_dir || !name_entry(name, &found)) {
         remark_name(e->v, name, is_dir);
         return 0;
