@@ -1,8 +1,8 @@
 /*
  * Nodes stand in one array in the order in which they begin. Children of one name are a list (same)
  * that hangs off the first of them; the firsts are the list (next) of what the parent's object has.
- * A hash table finds the first by parent and name, so that an element with many children costs no
- * more per child.
+ * Up to HEADS_SEARCHED of them are searched one by one; the others are found by parent and name in
+ * a hash table, so that an element with many children costs no more per child.
  */
 #include "cli/xml_tree.h"
 #include "base/error.h"
@@ -12,6 +12,7 @@
 
 #define NONE UINT32_MAX
 #define SLOTS_MIN 256
+#define HEADS_SEARCHED 8
 
 struct xml_node {
     uint32_t parent;
@@ -21,8 +22,8 @@ struct xml_node {
     uint32_t next;              /* the next first child of another name */
     uint32_t same, same_last;   /* the next child of this name; of a first one: the last */
     uint32_t text, text_last;   /* pieces */
-    bool attribute;
     bool has_children;
+    bool has_words; /* text that is not only white space */
 };
 
 struct xml_piece {
@@ -70,17 +71,17 @@ static uint32_t *find_slot(const struct xml_tree *t, uint32_t hash, uint32_t par
 /* Empties the slots of a record: one by one when they are few. */
 void xml_tree_clear(struct xml_tree *t)
 {
-    if (t->slots && t->node_count > t->slot_mask / 8) {
+    if (t->slotted > t->slot_mask / 8) {
         memset(t->slots, 0, ((size_t)t->slot_mask + 1) * sizeof *t->slots);
     } else {
-        for (uint32_t n = 0; n < t->node_count; n++) {
+        for (uint32_t n = 0; t->slotted > 0 && n < t->node_count; n++) {
             uint32_t i = t->nodes[n].hash & t->slot_mask;
             for (; t->slots[i]; i = (i + 1) & t->slot_mask) {
                 t->slots[i] = 0;
             }
         }
     }
-    t->node_count = t->piece_count = t->depth = 0;
+    t->node_count = t->piece_count = t->depth = t->slotted = 0;
     t->current = NONE;
     buf_clear(&t->bytes);
 }
@@ -111,6 +112,21 @@ static bool grow_slots(struct xml_tree *t)
 
 /* ---- collecting ---- */
 
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool is_blank(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (!is_space((uint8_t)text[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static beck_status too_long(beck_status status, beck_error *err)
 {
     return status == BECK_ELIMIT
@@ -118,14 +134,19 @@ static beck_status too_long(beck_status status, beck_error *err)
                : error_set(err, status, "no memory for the record");
 }
 
-/* Room for one more node and one more piece. */
-static beck_status reserve(struct xml_tree *t, beck_error *err)
+static beck_status too_many(beck_error *err)
 {
-    if (t->node_count == XML_TREE_NODES_MAX || t->piece_count == 4 * XML_TREE_NODES_MAX) {
-        return error_set(err, BECK_ELIMIT,
-                         "the record has more than %d elements and attributes: choose smaller "
-                         "records with --record",
-                         XML_TREE_NODES_MAX);
+    return error_set(err, BECK_ELIMIT,
+                     "the record has more than %d elements and attributes: choose smaller records "
+                     "with --record",
+                     XML_TREE_NODES_MAX);
+}
+
+/* Room for one more; pointers to nodes become invalid. */
+static beck_status reserve_node(struct xml_tree *t, beck_error *err)
+{
+    if (t->node_count == XML_TREE_NODES_MAX) {
+        return too_many(err);
     }
     if (t->node_count == t->node_cap) {
         uint32_t cap = t->node_cap ? t->node_cap * 2 : 64;
@@ -136,6 +157,15 @@ static beck_status reserve(struct xml_tree *t, beck_error *err)
         t->nodes = nodes;
         t->node_cap = cap;
     }
+    bool roomy = t->slots && t->slotted < t->slot_mask / 2;
+    return roomy || grow_slots(t) ? BECK_OK : too_long(BECK_ENOMEM, err);
+}
+
+static beck_status reserve_piece(struct xml_tree *t, beck_error *err)
+{
+    if (t->piece_count == 4 * XML_TREE_NODES_MAX) {
+        return too_many(err);
+    }
     if (t->piece_count == t->piece_cap) {
         uint32_t cap = t->piece_cap ? t->piece_cap * 2 : 64;
         struct xml_piece *pieces = realloc(t->pieces, cap * sizeof *pieces);
@@ -145,8 +175,13 @@ static beck_status reserve(struct xml_tree *t, beck_error *err)
         t->pieces = pieces;
         t->piece_cap = cap;
     }
-    bool roomy = t->slots && t->node_count < t->slot_mask / 2;
-    return roomy || grow_slots(t) ? BECK_OK : too_long(BECK_ENOMEM, err);
+    return BECK_OK;
+}
+
+static void append_same(struct xml_tree *t, uint32_t head, uint32_t n)
+{
+    t->nodes[t->nodes[head].same_last].same = n;
+    t->nodes[head].same_last = n;
 }
 
 /* Puts node n, whose name is set, among the children of its parent. */
@@ -154,14 +189,25 @@ static void link_child(struct xml_tree *t, uint32_t n)
 {
     struct xml_node *node = &t->nodes[n], *parent = &t->nodes[node->parent];
     beck_bytes name = bytes_of(t->bytes.data + node->name_at, node->name_len);
-    uint32_t *slot = find_slot(t, node->hash, node->parent, name);
-    if (*slot) {
-        struct xml_node *head = &t->nodes[*slot - 1];
-        t->nodes[head->same_last].same = n;
-        head->same_last = n;
-        return;
+    uint32_t at = 0;
+    for (uint32_t h = parent->first; h != NONE && at < HEADS_SEARCHED; h = t->nodes[h].next, at++) {
+        const struct xml_node *head = &t->nodes[h];
+        if (head->name_len == name.len &&
+            memcmp(t->bytes.data + head->name_at, name.data, name.len) == 0) {
+            append_same(t, h, n);
+            return;
+        }
     }
-    *slot = n + 1;
+    if (at == HEADS_SEARCHED) {
+        node->hash = (uint32_t)bytes_hash(name.data, name.len, node->parent);
+        uint32_t *slot = find_slot(t, node->hash, node->parent, name);
+        if (*slot) {
+            append_same(t, *slot - 1, n);
+            return;
+        }
+        *slot = n + 1;
+        t->slotted++;
+    }
     if (parent->last == NONE) {
         parent->first = n;
     } else {
@@ -170,34 +216,33 @@ static void link_child(struct xml_tree *t, uint32_t n)
     parent->last = n;
 }
 
-/* A node in `parent` (NONE: the topmost); its name is the text behind `prefix`. */
-static beck_status add_node(struct xml_tree *t, uint32_t parent, const char *prefix,
-                            const char *name, uint32_t *out, beck_error *err)
+/* A node in `parent` (NONE: the topmost). */
+static beck_status add_node(struct xml_tree *t, uint32_t parent, bool attribute, const char *name,
+                            uint32_t *out, beck_error *err)
 {
-    beck_status status = reserve(t, err);
+    beck_status status = reserve_node(t, err);
     if (status) {
         return status;
     }
-    size_t at = t->bytes.len;
-    status = buf_append_text(&t->bytes, prefix);
-    status = status ? status : buf_append_text(&t->bytes, name);
+    size_t at = t->bytes.len, name_len = strlen(name), len = name_len + attribute;
+    status = buf_reserve(&t->bytes, len);
     if (status) {
         return too_long(status, err);
     }
+    t->bytes.data[at] = '@';
+    memcpy(t->bytes.data + at + attribute, name, name_len);
+    t->bytes.len += len;
     uint32_t n = t->node_count++;
-    size_t len = t->bytes.len - at;
     t->nodes[n] = (struct xml_node){.parent = parent,
                                     .name_at = (uint32_t)at,
                                     .name_len = (uint32_t)len,
-                                    .hash = (uint32_t)bytes_hash(t->bytes.data + at, len, parent),
                                     .first = NONE,
                                     .last = NONE,
                                     .next = NONE,
                                     .same = NONE,
                                     .same_last = n,
                                     .text = NONE,
-                                    .text_last = NONE,
-                                    .attribute = *prefix != 0};
+                                    .text_last = NONE};
     if (parent != NONE) {
         link_child(t, n);
     }
@@ -219,7 +264,7 @@ static beck_status add_text(struct xml_tree *t, uint32_t n, const char *text, si
         last->len += (uint32_t)len;
         return BECK_OK;
     }
-    status = reserve(t, err);
+    status = reserve_piece(t, err);
     if (status) {
         return status;
     }
@@ -242,13 +287,17 @@ beck_status xml_tree_open(struct xml_tree *t, const char *name, const char *cons
         return error_set(err, BECK_ELIMIT, "the record has more than %d levels of elements",
                          XML_TREE_DEPTH_MAX);
     }
-    beck_status status = add_node(t, t->current, "", name, &n, err);
+    beck_status status = add_node(t, t->current, false, name, &n, err);
     if (!status && t->current != NONE) {
-        t->nodes[t->current].has_children = true;
+        struct xml_node *parent = &t->nodes[t->current];
+        parent->has_children = true;
+        if (!parent->has_words) {
+            parent->text = parent->text_last = NONE;
+        }
     }
     for (size_t i = 0; attributes[i] && !status; i += 2) {
         uint32_t a;
-        status = add_node(t, n, "@", attributes[i], &a, err);
+        status = add_node(t, n, true, attributes[i], &a, err);
         status =
             status ? status : add_text(t, a, attributes[i + 1], strlen(attributes[i + 1]), err);
     }
@@ -262,7 +311,12 @@ beck_status xml_tree_open(struct xml_tree *t, const char *name, const char *cons
 beck_status xml_tree_text(struct xml_tree *t, const char *text, size_t len, beck_error *err)
 {
     assert(t->current != NONE);
-    return add_text(t, t->current, text, len, err);
+    struct xml_node *n = &t->nodes[t->current];
+    if (!n->has_words && !is_blank(text, len)) {
+        n->has_words = true;
+    }
+    /* White space around children is left out when written: here most of it. */
+    return n->has_children && !n->has_words ? BECK_OK : add_text(t, t->current, text, len, err);
 }
 
 void xml_tree_close(struct xml_tree *t)
@@ -273,11 +327,6 @@ void xml_tree_close(struct xml_tree *t)
 }
 
 /* ---- writing ---- */
-
-static bool is_space(uint8_t c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
 
 /* All text of a node, in `joined` when it stands in several pieces. */
 static beck_status text_of(const struct xml_tree *t, const struct xml_node *n, struct buf *joined,
@@ -341,6 +390,21 @@ static void put_string(struct output *o, beck_bytes text)
     o->status = o->status ? o->status : json_write_string(o->out, text);
 }
 
+/* Names of XML need no escapes. */
+static void put_name(struct output *o, const struct xml_node *n, bool comma)
+{
+    o->status = o->status ? o->status : buf_reserve(o->out, n->name_len + 3);
+    if (!o->status) {
+        uint8_t *p = o->out->data + o->out->len;
+        *p = ',';
+        p += comma;
+        *p++ = '"';
+        memcpy(p, o->tree->bytes.data + n->name_at, n->name_len);
+        p[n->name_len] = '"';
+        o->out->len += n->name_len + 2 + comma;
+    }
+}
+
 /* "#text", and the end of the object. */
 static void end_object(struct output *o, const struct frame *f)
 {
@@ -396,11 +460,10 @@ static void step(struct output *o)
         return;
     }
     const struct xml_node *c = &nodes[f->child];
-    put(o, f->any ? "," : "");
-    put_string(o, bytes_of(o->tree->bytes.data + c->name_at, c->name_len));
-    f->any = true;
     f->several = c->same != NONE;
+    put_name(o, c, f->any);
     put(o, f->several ? ":[" : ":");
+    f->any = true;
     begin_value(o, f->child);
 }
 

@@ -25,7 +25,7 @@ struct xml_tree {
     struct xml_piece *pieces;
     uint32_t node_count, node_cap, piece_count, piece_cap;
     uint32_t *slots; /* (parent, name) -> the first child of that name, as its number + 1 */
-    uint32_t slot_mask;
+    uint32_t slot_mask, slotted;
     struct buf bytes; /* names and text */
     uint32_t current; /* the element that is open */
     uint32_t depth;

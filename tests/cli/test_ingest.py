@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import time
+from xml.etree import ElementTree
 
 from beck import BeckTest, DONE, EXISTS, FAILED, INTERRUPTED, NOT_FOUND, PROGRAM, USAGE, interrupt, main
 
@@ -162,6 +163,41 @@ class Xml(IngestTest):
         self.assertEqual(self.payloads(), [
             {"@id": "5", "@x": "<", "name": "Tea & co", "tag": ["a", "b"], "box": "", "t": {"a": ["", "2"]}, "i": "w",
              "#text": "hi  all"}, {}, {"#text": "just <text>"}, {"@id": "1", "#text": " padded "}])
+
+    def test_random_elements_are_what_a_second_implementation_makes_of_them(self):
+        seed = int(os.environ.get("BECK_TEST_SEED", "1"))
+        rng = random.Random(seed)
+
+        def element(depth):
+            e = ElementTree.Element(f"e{rng.randrange(30)}", {f"a{i}": rng.choice(["", "x", "<&\"'>"])
+                                                             for i in range(rng.choice([0, 0, 0, 1, 3]))})
+            texts = ["", "", "  ", "\n ", "word", " two words ", "é&<"]
+            e.text = rng.choice(texts)
+            for _ in range(rng.choice([0, 0, 1, 2, 5, 20, 60]) if depth < 4 else 0):
+                child = element(depth + 1 + rng.randrange(3))
+                child.tail = rng.choice(texts)
+                e.append(child)
+            return e
+
+        def expected(e, top=False):
+            text = (e.text or "") + "".join(child.tail or "" for child in e)
+            if not top and not e.attrib and not len(e):
+                return text
+            members = {f"@{name}": value for name, value in e.attrib.items()}
+            for child in e:
+                members.setdefault(child.tag, []).append(expected(child))
+            members = {name: value[0] if isinstance(value, list) and len(value) == 1 else value
+                       for name, value in members.items()}
+            if text.strip(" \n"):
+                members["#text"] = text.strip(" \n") if len(e) else text
+            return members
+
+        root = ElementTree.Element("root")
+        root.extend(element(0) for _ in range(60))
+        self.file("a.xml", ElementTree.tostring(root))
+        self.ingest("a.xml", "--type", "x.y")
+        for i, (made, e) in enumerate(zip(self.payloads(), root, strict=True)):
+            self.assertEqual(made, expected(e, top=True), f"record {i + 1}, seed {seed}")
 
     def test_the_path_chooses_the_records(self):
         self.file("a.xml", XML)

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-#define RECORD_MAX 512
+#define RECORD_MAX 4096
 #define TEXT_MAX (4 << 20)
 
 static void read_all(const uint8_t *data, size_t size, size_t piece, uint8_t choice,
