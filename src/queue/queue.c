@@ -107,7 +107,11 @@ static beck_status make_directory(struct queue *q, beck_error *err)
     if (status && status != BECK_EEXIST)
         return status;
     status = vfs_mkdir(v, path, err);
-    return status == BECK_EEXIST ? BECK_OK : status;
+    if (status && status != BECK_EEXIST)
+        return status;
+    /* Also when they were there: whoever made them may have ended before this. */
+    status = vfs_sync_dir(v, q->home->data_dir, err);
+    return status ? status : vfs_sync_dir(v, parent, err);
 }
 
 beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
@@ -491,7 +495,7 @@ static bool drop_one(struct queue *q)
 
 static void drop_oldest(struct queue *q)
 {
-    while (q->limbo_count < LIMBO_MAX && q->options.length_max &&
+    while (!q->recovering && q->limbo_count < LIMBO_MAX && q->options.length_max &&
            q->options.overflow == BECK_OVERFLOW_DROP_OLDEST &&
            queue_ready(q) > q->options.length_max && drop_one(q))
         continue;

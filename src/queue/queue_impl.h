@@ -99,6 +99,7 @@ struct queue {
     bool limbo_working; /* on the first */
     bool more;          /* time has brought more than was done at once */
     bool closing;
+    bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
     uint64_t *suspect; /* per level: entries with a number below may have been delivered before this
                           process began; NULL: none */
     struct histories histories;

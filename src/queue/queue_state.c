@@ -225,6 +225,7 @@ static beck_status add_lists(struct queue *q, struct buf *b, beck_error *err)
         add_u32(b, i);
         add_u64(b, f ? fifo_head(f) : 0);
         add_u64(b, f ? fifo_tail(f) : 0);
+        add_u64(b, q->suspect ? q->suspect[i] : 0);
     }
     add_taken(q, b);
     size_t at = b->len;
@@ -614,6 +615,14 @@ static void load_bindings(struct recovery *r, struct input *in)
     }
 }
 
+static beck_status make_suspect(struct queue *q, beck_error *err)
+{
+    if (!q->suspect)
+        q->suspect = calloc(q->options.priority_max + 1, sizeof *q->suspect);
+    return q->suspect ? BECK_OK
+                      : error_set(err, BECK_ENOMEM, "no memory to recover queue \"%s\"", q->name);
+}
+
 /* Files that are damaged or missing are made again: the entries are routed from where the fifo had
  * been taken to. */
 static beck_status load_levels(struct recovery *r, struct input *in, bool *lost, beck_error *err)
@@ -623,10 +632,16 @@ static beck_status load_levels(struct recovery *r, struct input *in, bool *lost,
     uint32_t count = take_u32(in);
     for (uint32_t i = 0; i < count && !in->bad; i++) {
         uint32_t level = take_u32(in);
-        uint64_t head = take_u64(in), tail = take_u64(in);
+        uint64_t head = take_u64(in), tail = take_u64(in), suspect = take_u64(in);
         beck_error why = {0};
         if (in->bad || level > q->options.priority_max || head > tail)
             continue;
+        if (suspect > head) {
+            beck_status made = make_suspect(q, err);
+            if (made)
+                return made;
+            q->suspect[level] = suspect;
+        }
         beck_status status =
             fifo_open(q->home->env->vfs, q->dir, level, head, tail, &q->levels[level], &why);
         if (status == BECK_ECORRUPT || status == BECK_ENOENT) {
@@ -749,6 +764,7 @@ static beck_status filter_fifo(struct recovery *r, struct fifo *f, beck_error *e
         if (!c || c->seen)
             continue;
         c->seen = true;
+        c->entry.seq = e.seq; /* routed again, it may stand elsewhere than when it failed */
         unseen--;
         behind_last = number + 1;
     }
@@ -924,9 +940,9 @@ static beck_status begin_sources(struct recovery *r, beck_error *err)
 /* The process ended without saying what it had delivered last. */
 static beck_status suspect_everything(struct queue *q, beck_error *err)
 {
-    q->suspect = calloc(q->options.priority_max + 1, sizeof *q->suspect);
-    if (!q->suspect)
-        return error_set(err, BECK_ENOMEM, "no memory to recover the queues");
+    beck_status status = make_suspect(q, err);
+    if (status)
+        return status;
     for (uint32_t i = 0; i <= q->options.priority_max; i++)
         q->suspect[i] = q->levels[i] ? fifo_tail(q->levels[i]) : 0;
     for (size_t i = 0; i < q->return_count; i++)
@@ -964,6 +980,7 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
             if (!status && !a->all[i].closed)
                 status = suspect_everything(a->all[i].q, err);
             a->all[i].q->dirty = true;
+            a->all[i].q->recovering = false;
             mutex_unlock(&a->all[i].q->lock);
         }
     }
@@ -985,6 +1002,7 @@ beck_status queues_recover(struct queue_home *home,
             continue;
         struct recovery *r = &a.all[a.count];
         r->q = queues[i];
+        r->q->recovering = true;
         r->snapshot_offset = -1;
         r->binding_known = calloc(queues[i]->binding_count + 1, sizeof *r->binding_known);
         if (!r->binding_known)
