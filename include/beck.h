@@ -619,7 +619,8 @@ BECK_API int beck_once(struct sqlite3 *db, const char *handler, const beck_event
 
 typedef enum beck_form {
     BECK_FORM_CLOUDEVENTS = 0, /* CloudEvents 1.0 JSON format */
-    BECK_FORM_ENVELOPE = 1 /* {"eventId","eventType","version","timestamp","source","data","metadata":{"correlationId","causationId"}}
+    BECK_FORM_ENVELOPE =
+        1 /* {"eventId","eventType","version","timestamp","source","data","metadata":{"correlationId","causationId"}}
                             */
 } beck_form;
 
@@ -648,9 +649,10 @@ BECK_API beck_status beck_pattern_match(const char *pattern, beck_bytes type, bo
  * ----------------------------------------------------------------------------------------------------
  */
 
-/* Reads every byte of a data directory that no process has open and reports each fault through
- * `each` (code, file, position, remedy). BECK_OK: clean. BECK_ECORRUPT: faults were reported.
- * Nothing is changed. */
+/* Reads every byte of the partitions in a data directory that no process has open, and reports each
+ * fault through `each` (code, file, position, remedy), and remarks with code BECK_OK: what the next
+ * opening will put right by itself, and files that are not beck's. BECK_OK: no fault. BECK_ECORRUPT:
+ * faults were reported. Nothing is changed. */
 typedef struct beck_verify_info {
     uint64_t partitions, segments, batches, records, bytes, queues, faults;
 } beck_verify_info;

@@ -214,11 +214,10 @@ static int64_t deadline_of(const struct handler_options *o)
 /* "exit 3: last words", "signal 9 (Killed)", "deadline of 5s passed: last words" */
 static void explain(const struct child *c, const char *cause, char *why)
 {
-    char words[HANDLER_WHY_MAX];
-    int used = snprintf(why, HANDLER_WHY_MAX, "%s", cause);
-    child_last_words(c, words, HANDLER_WHY_MAX - (size_t)used - 2);
-    if (*words) {
-        snprintf(why + used, (size_t)(HANDLER_WHY_MAX - used), ": %s", words);
+    int used = snprintf(why, HANDLER_WHY_MAX, "%s: ", cause);
+    child_last_words(c, why + used, HANDLER_WHY_MAX - (size_t)used);
+    if (why[used] == 0) {
+        why[used - 2] = 0;
     }
 }
 

@@ -9,13 +9,17 @@ static void print_fault(void *ctx, const beck_error *fault)
 {
     const struct call *call = ctx;
     if (!call->json) {
-        printf("%s%s%s\n", call->color_out ? "\033[31m" : "", fault->text,
-               call->color_out ? "\033[0m" : "");
+        bool red = call->color_out && fault->code != BECK_OK;
+        printf("%s%s%s%s\n", red ? "\033[31m" : "", fault->code ? "" : "remark: ", fault->text,
+               red ? "\033[0m" : "");
         return;
     }
     struct json_line j;
     json_line_begin(&j);
-    json_line_text(&j, "fault", beck_str(beck_status_name(fault->code)));
+    if (fault->code)
+        json_line_text(&j, "fault", beck_str(beck_status_name(fault->code)));
+    else
+        json_line_text(&j, "remark", beck_str("BECK_OK"));
     json_line_text(&j, "text", beck_str(fault->text));
     json_line_print(&j, call);
 }
