@@ -5,7 +5,7 @@
 
 size_t ingest_mark_write(char out[INGEST_MARK_MAX], const char *fingerprint, int64_t number)
 {
-    char digits[20];
+    char digits[20] = {0};
     size_t n = 0;
     assert(number >= 0);
     do {
