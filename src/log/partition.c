@@ -192,6 +192,23 @@ static beck_status admit(struct partition *p, uint64_t generation, beck_error *e
     return BECK_OK;
 }
 
+/* Returns with the lock, once nobody waits to pause. */
+static void begin_append(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    while (p->pausing > 0)
+        cond_wait(&p->changed, &p->lock);
+}
+
+/* Waits to take over from a writer that has written for others long enough. With the lock. */
+static void succeed(struct partition *p)
+{
+    p->heirs++;
+    while (p->writing)
+        cond_wait(&p->changed, &p->lock);
+    p->heirs--;
+}
+
 beck_status partition_append(struct partition *p, struct append *a, beck_error *err)
 {
     assert(a->count > 0);
@@ -206,7 +223,7 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
         if (!completion)
             return error_set(err, BECK_ENOMEM, "no memory for a completion");
     }
-    mutex_lock(&p->lock);
+    begin_append(p);
     /* With deduplication the first of two must be stored, or have failed, before the second is
      * answered. */
     beck_status status = p->dedup ? drain(p, err) : make_room(p, err);
@@ -235,13 +252,16 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
     }
     if (level == BECK_LEVEL_NONE) {
         g->orphan = true;
-        if (p->writing) {
+        if (p->writing && !p->long_turn) {
             mutex_unlock(&p->lock);
             return BECK_OK;
         }
     }
     g->refs++;
-    status = g->builder.count > 0 ? partition_write_until(p, g, err) : BECK_OK;
+    if (level == BECK_LEVEL_NONE && p->writing)
+        succeed(p);
+    if (g->done || g->builder.count > 0)
+        status = partition_write_until(p, g, err);
     if (g->done) {
         status = status ? status : result_of(p, g, err);
         gather_unref(p, g);
@@ -264,7 +284,7 @@ beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t s
     beck_status status = batch_header_read(batch, &h, err);
     if (status)
         return status;
-    mutex_lock(&p->lock);
+    begin_append(p);
     status = drain(p, err);
     if (!status)
         status = gather_reserve(p, err);

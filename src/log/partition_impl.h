@@ -59,6 +59,9 @@ struct partition {
     struct gather *free_gathers;
     uint32_t free_count;
     bool writing; /* somebody has the writer's part: segments, codec and scratch are theirs */
+    bool long_turn;   /* the writer has written enough for others: the next publisher takes over */
+    uint32_t heirs;   /* threads that wait to take over */
+    uint32_t pausing; /* threads in partition_pause: nobody gathers before they had their turn */
     struct codec codec;
     struct buf scratch;
     struct routed *held; /* read_synced: routed, waiting for the sync */

@@ -74,20 +74,16 @@ int64_t partition_synced(struct partition *p)
 bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
                     const _Atomic(bool) *stop)
 {
-    bool there = true;
+    bool in_time = true;
     mutex_lock(&p->lock);
     p->watchers++;
-    while (partition_visible(p) <= offset) {
-        if ((stop && atomic_load(stop)) || !there) {
-            there = false;
-            break;
-        }
+    while (partition_visible(p) <= offset && in_time && !(stop && atomic_load(stop))) {
         if (deadline_ns == INT64_MAX)
             cond_wait(&p->changed, &p->lock);
         else
-            there = cond_wait_until(&p->changed, &p->lock, p->env->clock, deadline_ns);
+            in_time = cond_wait_until(&p->changed, &p->lock, p->env->clock, deadline_ns);
     }
-    there = partition_visible(p) > offset;
+    bool there = partition_visible(p) > offset;
     p->watchers--;
     mutex_unlock(&p->lock);
     return there;
@@ -103,16 +99,19 @@ void partition_wake(struct partition *p)
 void partition_pause(struct partition *p)
 {
     mutex_lock(&p->lock);
+    p->pausing++;
     while (p->writing || p->gather->builder.count > 0) {
         /* Without memory the writer of the gather will try again. */
         if (p->writing || partition_write_until(p, NULL, NULL))
             cond_wait(&p->changed, &p->lock);
     }
+    p->pausing--;
     assert(p->next == p->written);
 }
 
 void partition_resume(struct partition *p)
 {
+    cond_broadcast(&p->changed);
     mutex_unlock(&p->lock);
 }
 

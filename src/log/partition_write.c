@@ -346,35 +346,48 @@ static void write_gather(struct partition *p)
     cond_broadcast(&p->changed);
 }
 
-/* Writes until `mine` is done and no orphans are left; NULL: whatever there is. With the lock. */
-beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err)
+/* Gathers that a thread writes for others at most, before one of them goes on. */
+#define TURNS 8
+
+/* Events of level none that were gathered while somebody had the writer's part are the writer's to
+ * write, until one of their publishers waits to go on. With the lock. */
+void partition_write_orphans(struct partition *p)
 {
-    for (;;) {
-        bool wanted = mine ? !mine->done : p->gather->builder.count > 0;
-        if (!wanted && !(p->gather->orphan && !p->writing))
-            return BECK_OK;
-        if (p->writing) {
-            if (!wanted)
-                return BECK_OK;
-            cond_wait(&p->changed, &p->lock);
-            continue;
-        }
-        if (p->gather->builder.count == 0)
-            return BECK_OK;
-        beck_status status = gather_reserve(p, err);
-        if (status)
-            return status;
+    for (int turn = 1; !p->writing && p->gather->orphan && p->gather->builder.count > 0 &&
+                       p->heirs == 0 && !gather_reserve(p, NULL);
+         turn++) {
+        p->long_turn = turn > TURNS;
         write_gather(p);
+        p->long_turn = false;
     }
 }
 
-/* Events of level none that were gathered while somebody had the writer's part are the writer's to
- * write. With the lock. */
-void partition_write_orphans(struct partition *p)
+/* Writes until `mine` is done (NULL: what is gathered now), and what is left of level none. With the
+ * lock. */
+beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err)
 {
-    while (!p->writing && p->gather->orphan && p->gather->builder.count > 0 &&
-           !gather_reserve(p, NULL))
-        write_gather(p);
+    struct gather *g = mine ? mine : p->gather;
+    beck_status status = BECK_OK;
+    g->refs++;
+    while (!g->done && !status) {
+        if (p->writing) {
+            cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        /* Nothing of it was new. */
+        if (p->gather->builder.count == 0)
+            break;
+        status = gather_reserve(p, err);
+        if (!status)
+            write_gather(p);
+    }
+    if (g->done)
+        gather_unref(p, g);
+    else
+        g->refs--;
+    if (!status)
+        partition_write_orphans(p);
+    return status;
 }
 
 beck_status partition_roll(struct partition *p, beck_error *err)

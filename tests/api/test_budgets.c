@@ -3,6 +3,7 @@
 
 #include "api/handle.h"
 #include "base/vfs_impl.h"
+#include "log/partition_impl.h"
 #include "support/failing_malloc.h"
 
 #include <sched.h>
@@ -108,11 +109,13 @@ struct gated {
     struct vfs vfs;
     struct vfs *sim;
     const struct file_ops *file_ops; /* of the simulated disk */
-    struct file_ops ops;
+    struct file_ops ops, shop_ops;   /* shop: of the log of that bus */
     pthread_mutex_t lock;
     pthread_cond_t moved;
     bool closed, waiting; /* syncs wait while it is closed */
     int syncs;
+    _Atomic(bool) hooked; /* on_write is called in the middle of writes */
+    void (*on_write)(void);
 };
 
 static struct gated gate;
@@ -130,6 +133,14 @@ static beck_status gated_sync(struct file *f, beck_error *err)
     return gate.file_ops->sync(f, err);
 }
 
+static beck_status gated_writev(struct file *f, const struct iovec *parts, int count,
+                                int64_t position, beck_error *err)
+{
+    if (atomic_load(&gate.hooked))
+        gate.on_write();
+    return gate.file_ops->writev(f, parts, count, position, err);
+}
+
 static beck_status gated_open(struct vfs *v, const char *path, unsigned flags, struct file **out,
                               beck_error *err)
 {
@@ -141,9 +152,12 @@ static beck_status gated_open(struct vfs *v, const char *path, unsigned flags, s
             gate.file_ops = (*out)->ops;
             gate.ops = *gate.file_ops;
             gate.ops.sync = gated_sync;
+            gate.shop_ops = gate.ops;
+            gate.shop_ops.writev = gated_writev;
         }
         pthread_mutex_unlock(&gate.lock);
-        (*out)->ops = &gate.ops;
+        bool shop = strstr(path, "/shop-0/") && strstr(path, ".log");
+        (*out)->ops = shop ? &gate.shop_ops : &gate.ops;
     }
     return status;
 }
@@ -344,6 +358,112 @@ static void settling_costs_no_sync(void **state)
     clock_virtual_free(clock);
 }
 
+/* ---- nobody is kept writing what others publish ---- */
+
+/* Publishes one event whenever the first thread is in the middle of a write: so there is always more
+ * to write when a write ends. */
+static struct {
+    beck_bus *bus;
+    beck_level level;
+    pthread_t first;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int wanted, writes;
+    bool over;
+} rush;
+
+#define WRITES_MAX 500
+
+static void *publish_when_asked(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&rush.lock);
+    for (;;) {
+        while (rush.wanted == 0 && !rush.over)
+            pthread_cond_wait(&rush.moved, &rush.lock);
+        if (rush.wanted == 0)
+            break;
+        rush.wanted--;
+        beck_publish_options o = {.level = rush.level};
+        pthread_mutex_unlock(&rush.lock);
+        beck_event e = event_of("t.x", "s", "1");
+        must(beck_publish_many(rush.bus, &e, 1, &o, NULL, &err));
+        pthread_mutex_lock(&rush.lock);
+    }
+    pthread_mutex_unlock(&rush.lock);
+    return NULL;
+}
+
+/* Returns once the event is gathered, or its publisher has to wait for a pause. */
+static void ask_for_one(void)
+{
+    struct partition *p = rush.bus->partitions[0];
+    if (!pthread_equal(pthread_self(), rush.first) || ++rush.writes > WRITES_MAX)
+        return;
+    int64_t before = partition_next(p);
+    pthread_mutex_lock(&rush.lock);
+    rush.wanted++;
+    pthread_cond_signal(&rush.moved);
+    pthread_mutex_unlock(&rush.lock);
+    for (bool come = false; !come; sched_yield()) {
+        mutex_lock(&p->lock);
+        come = p->next > before || p->pausing > 0;
+        mutex_unlock(&p->lock);
+    }
+}
+
+static void nobody_is_kept_writing_for_others(void **state)
+{
+    (void)state;
+    struct clock *clock = clock_virtual_new(1700000000000000000);
+    beck *b = open_gated(clock);
+    memset(&rush, 0, sizeof rush);
+    rush.bus = make_bus(b, "shop", NULL);
+    rush.first = pthread_self();
+    gate.on_write = ask_for_one;
+    pthread_mutex_init(&rush.lock, NULL);
+    pthread_cond_init(&rush.moved, NULL);
+    must(beck_queue_create(b, "work", NULL, &err));
+    must(beck_queue_bind(b, "work", &(beck_binding){.bus = "shop"}, &err));
+    pthread_t other[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&other[i], NULL, publish_when_asked, NULL), 0);
+    beck_event e = event_of("t.x", "s", "mine");
+    for (int level = BECK_LEVEL_NONE; level <= BECK_LEVEL_WRITTEN; level++) {
+        for (int what = 0; what < 4; what++) {
+            pthread_mutex_lock(&rush.lock);
+            rush.level = (beck_level)level;
+            rush.writes = 0;
+            pthread_mutex_unlock(&rush.lock);
+            atomic_store(&gate.hooked, true);
+            if (what < 2)
+                must(beck_publish_many(
+                    rush.bus, &e, 1,
+                    &(beck_publish_options){.level = what ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN},
+                    NULL, &err));
+            else if (what == 2)
+                must(beck_sync(b, &err));
+            else
+                must(upkeep_checkpoint(b, &err));
+            atomic_store(&gate.hooked, false);
+            assert_true(rush.writes < 40);
+        }
+    }
+    pthread_mutex_lock(&rush.lock);
+    rush.over = true;
+    pthread_cond_broadcast(&rush.moved);
+    pthread_mutex_unlock(&rush.lock);
+    for (int i = 0; i < 2; i++)
+        pthread_join(other[i], NULL);
+    /* Nothing was left lying. */
+    beck_partition_info info;
+    must(beck_partition_info_get(rush.bus, 0, &info, &err));
+    assert_int_equal(info.written_offset, info.next_offset);
+    beck_close(b);
+    vfs_sim_free(gate.sim);
+    clock_virtual_free(clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +473,7 @@ int main(void)
         cmocka_unit_test(whoever_comes_during_a_sync_shares_the_next),
         cmocka_unit_test(many_partitions_at_once_cost_one_sync_each),
         cmocka_unit_test(settling_costs_no_sync),
+        cmocka_unit_test(nobody_is_kept_writing_for_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
