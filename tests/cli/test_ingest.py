@@ -417,6 +417,22 @@ class Resume(IngestTest):
         self.assertEqual([r["line"] for r in rejects], sorted(set(r["line"] for r in rejects)), message)
         self.assertEqual(len(rejects), count - len(good), message)
 
+    def test_what_a_batch_over_several_partitions_left_out_is_filled_in(self):
+        seed = int(os.environ.get("BECK_TEST_SEED", "1"))
+        rng = random.Random(seed)
+        self.file("a.ndjson", "".join(f'{{"n":{i},"s":"s{i % 10}"}}\n' for i in range(5000)))
+        args = ["a.ndjson", "--type", "x.y", "--subject-from", "s"]
+        self.ingest(*args, "--bus", "whole")
+        lines = self.beck("log", "whole").lines[:3000]
+        for partitions in (2, 7):
+            bus = f"torn{partitions}"
+            self.beck("bus", "create", bus, "--partitions", str(partitions))
+            there = lines[:2000] + [line for line in lines[2000:] if rng.random() < 0.5]
+            self.beck("emit", "--json-lines", "--bus", bus, stdin="\n".join(there))
+            self.ingest(*args, "--bus", bus, "--resume", "--limit", "700")
+            self.ingest(*args, "--bus", bus, "--resume")
+            self.assertEqual(sorted(self.numbers(bus)), list(range(5000)), f"seed {seed}")
+
     def test_each_record_is_there_once_after_kills(self):
         for seed, (kind, partitions) in enumerate((k, p) for k in ("ndjson", "csv", "xml") for p in (1, 4)):
             with self.subTest(kind=kind, partitions=partitions):
