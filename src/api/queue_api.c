@@ -213,6 +213,10 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
         return error_set(err, BECK_ENOMEM, "no memory for a binding");
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
         status = partition_resolve(bus->partitions[i], &binding->from, &first[i], err);
+    /* The binding outlasts a loss of power: so must what it begins behind, or its offsets are given
+     * to events that it would miss. */
+    for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
+        status = partition_sync(bus->partitions[i], err);
     if (!status && disk)
         status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
                                       err);

@@ -454,7 +454,10 @@ static struct fifo_block *in_memory(const struct fifo *f, uint64_t index)
         return f->tail_block;
     if (f->head_block != NULL && f->head_block->index == index)
         return f->head_block;
-    return f->vfs == NULL ? *middle_at(f, index - f->head_block->index - 1) : NULL;
+    if (f->vfs != NULL)
+        return NULL;
+    assert(f->head_block != NULL); /* with blocks between head and tail they are two */
+    return *middle_at(f, index - f->head_block->index - 1);
 }
 
 static beck_status walk_load(struct fifo_walk *w, uint64_t index, beck_error *err)

@@ -904,6 +904,9 @@ static beck_status note_dead(struct recover_all *a, const struct record_view *v,
         char name[256] = "";
         if (parts->entry_bus.len < sizeof name)
             memcpy(name, parts->entry_bus.data, parts->entry_bus.len);
+        /* It had been put back: the earlier letter is no more, also where that was not written. */
+        if (strcmp(name, a->home->dead->name) == 0)
+            dead_remove(r->q, parts->entry.offset);
         for (uint32_t i = 0; i < r->q->source_count && !status; i++)
             if (!r->q->sources[i].gone && r->q->sources[i].number == parts->entry.partition &&
                 strcmp(r->q->sources[i].bus_name, name) == 0)

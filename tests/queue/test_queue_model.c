@@ -422,7 +422,7 @@ static void note_delivery(struct model *m, const beck_delivery *d, int consumer)
     check_order(m, c);
     c->where = HELD;
     c->delivered = true;
-    c->attempts_low = c->attempts = d->attempt - 1;
+    c->attempts = d->attempt - 1;
     c->unknown = false;
     c->tag = d->tag;
     c->consumer = consumer;
@@ -457,6 +457,7 @@ static beck_status do_take(struct model *m)
             if (c->where != HELD || c->consumer != k)
                 continue;
             uint32_t low = c->attempts_low;
+            c->touched = true;
             fail_copy(m, c, 0);
             if (c->where == READY)
                 c->attempts_low = low;
