@@ -11,7 +11,8 @@
 #include "api/handle.h"
 #include "base/vfs.h"
 
-#define EVENTS 70
+#define SHOP 70   /* events of the bus "shop", from 0 */
+#define EVENTS 90 /* the rest are of the bus "safe" */
 
 enum fate { NOT_TRIED, REFUSED, UNSURE, WRITTEN, SYNCED };
 
@@ -20,6 +21,7 @@ struct told {
     enum fate event[EVENTS];
     beck_position position[EVENTS];
     bool bus_made, queue_made, bound;
+    bool safe_made, late_made, late_bound;
     bool answered[EVENTS], settled[EVENTS]; /* by number; answered: it may have left the queue */
     bool lives;                             /* the bus "brief" */
     bool life_unsure;
@@ -74,15 +76,22 @@ static void fill(char data[400], int number)
     sprintf(data + 300, " %d", number);
 }
 
+/* Seen once synced, compressed, each id once. */
+static const beck_bus_options safe = {
+    .read_synced = true, .codec = BECK_CODEC_LZ4, .dedup_window_ms = 60000, .segment_bytes = 4096};
+
 static void publish_some(struct run *r, beck_bus *bus, int from, int count, beck_level level)
 {
     static char data[EVENTS][400];
     beck_event events[EVENTS];
-    char subjects[EVENTS][8];
+    char subjects[EVENTS][8], ids[EVENTS][8];
     for (int i = 0; i < count; i++) {
         fill(data[i], from + i);
         sprintf(subjects[i], "s%d", (from + i) % 5);
+        sprintf(ids[i], "id%d", from + i);
         events[i] = event_of("t.x", subjects[i], data[i]);
+        if (from >= SHOP)
+            events[i].id = beck_str(ids[i]);
     }
     beck_published out = {.position = {0, -1}};
     beck_error err = {0};
@@ -111,13 +120,13 @@ static int number_of(const beck_event *e)
     return number;
 }
 
-static void consume(struct run *r, size_t max)
+static void consume(struct run *r, const char *queue, size_t max, int64_t delay_ms)
 {
     beck_error err = {0};
     beck_consumer *c;
     beck_delivery d[16];
     size_t count = 0;
-    if (!step(r, beck_consumer_open(r->b, "work", 16, &c, &err), &err))
+    if (!step(r, beck_consumer_open(r->b, queue, 16, &c, &err), &err))
         return;
     beck_status status = beck_take(c, d, max, 0, &count, &err);
     if (status && status != BECK_ETIMEDOUT)
@@ -129,7 +138,7 @@ static void consume(struct run *r, size_t max)
         if (i % 8 < 4)
             answer = beck_settle(c, &d[i].tag, 1, &err);
         else if (i % 8 == 4)
-            answer = beck_retry(c, d[i].tag, 0, "later", &err);
+            answer = beck_retry(c, d[i].tag, delay_ms, "later", &err);
         else if (i % 8 == 5)
             answer = beck_reject(c, d[i].tag, "no use", &err);
         /* The others go back when the consumer is closed. */
@@ -164,6 +173,35 @@ static void live_briefly(struct run *r)
     r->told.lives = made;
 }
 
+/* Events of one partition come again as duplicates, so being unsure can be ended. */
+static void be_safe(struct run *r)
+{
+    beck_error err = {0};
+    beck_bus *bus;
+    r->told.safe_made = step(r, beck_bus_create(r->b, "safe", &safe, &bus, &err), &err);
+    if (!r->told.safe_made)
+        return;
+    const beck_queue_options o = {.attempts_max = 100, .priority_max = 3};
+    r->told.late_made = step(r, beck_queue_create(r->b, "late", &o, &err), &err);
+    const beck_binding binding = {
+        .bus = "safe", .pattern = "t.*", .from = {.kind = BECK_FROM_EARLIEST}};
+    if (r->told.late_made)
+        r->told.late_bound = step(r, beck_queue_bind(r->b, "late", &binding, &err), &err);
+    publish_some(r, bus, SHOP, 8, BECK_LEVEL_SYNCED);
+    if (r->told.late_bound && !r->over)
+        consume(r, "late", 6, 5000);
+    for (int i = SHOP + 8; i < EVENTS && !r->over; i++)
+        publish_some(r, bus, i, 1, i % 2 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN);
+    if (!r->over)
+        step(r, beck_sync(r->b, &err), &err);
+    if (r->told.late_bound && !r->over)
+        consume(r, "late", 6, 5000);
+    /* What was refused, or may not have come, is said again. */
+    for (int i = SHOP; i < EVENTS && !r->over; i++)
+        if (r->told.event[i] != SYNCED)
+            publish_some(r, bus, i, 1, BECK_LEVEL_SYNCED);
+}
+
 static void scenario(struct run *r)
 {
     beck_error err = {0};
@@ -184,7 +222,7 @@ static void scenario(struct run *r)
     for (int i = 0; i < 20 && bus && !r->over; i++)
         publish_some(r, bus, i, 1, i % 2 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN);
     if (r->told.bound && !r->over)
-        consume(r, 8);
+        consume(r, "work", 8, 0);
     if (bus && !r->over)
         publish_some(r, bus, 20, 20, BECK_LEVEL_SYNCED);
     if (!r->over)
@@ -192,7 +230,9 @@ static void scenario(struct run *r)
     for (int i = 40; i < 50 && bus && !r->over; i++)
         publish_some(r, bus, i, 1, BECK_LEVEL_WRITTEN);
     if (r->told.bound && !r->over)
-        consume(r, 16);
+        consume(r, "work", 16, 0);
+    if (!r->over)
+        be_safe(r);
     if (!r->over)
         live_briefly(r);
     if (!r->over)
@@ -202,12 +242,13 @@ static void scenario(struct run *r)
     if (bus && !r->over)
         publish_some(r, bus, 50, 20, BECK_LEVEL_WRITTEN);
     if (r->told.bound && !r->over)
-        consume(r, 8);
+        consume(r, "work", 8, 0);
 }
 
 /* ---- looking afterwards ---- */
 
-static void check_events(struct run *r, beck_bus *bus, bool power, bool present[EVENTS])
+static void check_events(struct run *r, beck_bus *bus, int from, int to, bool power,
+                         bool present[EVENTS])
 {
     beck_read_options o = {.from.kind = BECK_FROM_EARLIEST};
     beck_reader *reader;
@@ -217,6 +258,7 @@ static void check_events(struct run *r, beck_bus *bus, bool power, bool present[
     beck_status status;
     while ((status = beck_reader_next(reader, 0, &e, &why)) == BECK_OK) {
         int n = number_of(e);
+        assert_true(n >= from && n < to);
         if (present[n])
             fail_msg("event %d is there twice", n);
         present[n] = true;
@@ -232,7 +274,7 @@ static void check_events(struct run *r, beck_bus *bus, bool power, bool present[
     if (status != BECK_END)
         fail_msg("reading: %s", why.text);
     beck_reader_close(reader);
-    for (int n = 0; n < EVENTS; n++)
+    for (int n = from; n < to; n++)
         if (!present[n] && (r->told.event[n] == SYNCED || (r->told.event[n] == WRITTEN && !power)))
             fail_msg("event %d was confirmed as %s and is not there", n,
                      r->told.event[n] == SYNCED ? "synced" : "written");
@@ -248,7 +290,8 @@ static int note_dead(void *ctx, const beck_dead *d)
     return 0;
 }
 
-static void check_queue(struct run *r, bool power, const bool present[EVENTS])
+static void check_queue(struct run *r, const char *queue, int from, int to, bool power,
+                        const bool present[EVENTS])
 {
     int ready[EVENTS] = {0};
     struct dead dead = {0};
@@ -256,7 +299,7 @@ static void check_queue(struct run *r, bool power, const bool present[EVENTS])
     static beck_delivery d[256];
     beck_error why = {0};
     size_t held = 0, count;
-    must(beck_consumer_open(r->b, "work", 256, &c, &err));
+    must(beck_consumer_open(r->b, queue, 256, &c, &err));
     beck_status status;
     while ((status = beck_take(c, d + held, 64, 0, &count, &why)) == BECK_OK) {
         for (size_t i = 0; i < count; i++)
@@ -265,8 +308,12 @@ static void check_queue(struct run *r, bool power, const bool present[EVENTS])
     }
     if (status != BECK_ETIMEDOUT)
         fail_msg("taking: %s", why.text);
-    must(beck_dead_list(r->b, "work", 0, note_dead, &dead, &err));
+    must(beck_dead_list(r->b, queue, 0, note_dead, &dead, &err));
     for (int n = 0; n < EVENTS; n++) {
+        if (n < from || n >= to) {
+            assert_int_equal(ready[n] + dead.count[n], 0);
+            continue;
+        }
         int there = ready[n] + dead.count[n];
         if (there > 1)
             fail_msg("event %d is in the queue %d times, dead %d times", n, ready[n],
@@ -293,7 +340,14 @@ static void check(struct run *r, bool power)
     if (status)
         assert_false(r->told.bus_made);
     else
-        check_events(r, bus, power, present);
+        check_events(r, bus, 0, SHOP, power, present);
+    status = beck_bus_get(r->b, "safe", &bus, &why);
+    if (status)
+        assert_false(r->told.safe_made);
+    else
+        check_events(r, bus, SHOP, EVENTS, power, present);
+    /* What was delayed is due. */
+    clock_virtual_advance(r->clock, 10000000000);
     beck_queue_info info;
     status = beck_queue_info_get(r->b, "work", &info, &why);
     if (status)
@@ -301,7 +355,9 @@ static void check(struct run *r, bool power)
     else
         assert_true(info.bindings == 1 || !r->told.bound);
     if (!status && r->told.bound)
-        check_queue(r, power, present);
+        check_queue(r, "work", 0, SHOP, power, present);
+    if (r->told.late_bound)
+        check_queue(r, "late", SHOP, EVENTS, power, present);
     beck_bus *brief;
     beck_bus_info brief_info;
     if (!beck_bus_get(r->b, "brief", &brief, &why)) {
