@@ -355,6 +355,8 @@ static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t
                 break;
             continue;
         }
+        if (entry_offset(&s->entry) < q->sources[entry_source(&s->entry)].suspect)
+            s->entry.meta |= ENTRY_DELIVERED;
         c->free_count--;
         c->held++;
         s->state = SLOT_HELD;
@@ -474,11 +476,10 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                 drop_lost(c, s, status, &why);
                 continue;
             }
-            out[delivered++] =
-                (beck_delivery){.event = &s->event,
-                                .tag = tag_of(s),
-                                .attempt = entry_attempts(&s->entry) + 1,
-                                .redelivered = queue_was_delivered(c->queue, &s->entry)};
+            out[delivered++] = (beck_delivery){.event = &s->event,
+                                               .tag = tag_of(s),
+                                               .attempt = entry_attempts(&s->entry) + 1,
+                                               .redelivered = entry_delivered(&s->entry)};
         }
         if (delivered > 0) {
             if (c->queue->m_delivered)

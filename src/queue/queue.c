@@ -177,7 +177,6 @@ static void release_many(struct queue *q, uint32_t count)
     free(q->levels);
     free(q->returns);
     free(q->limbo);
-    free(q->suspect);
     free(q->dead);
     free(q->sources);
     free(q->bindings);
@@ -409,12 +408,6 @@ int64_t backoff_delay(struct queue *q, uint32_t attempts)
 }
 
 /* ---- routing ---- */
-
-bool queue_was_delivered(const struct queue *q, const struct entry *e)
-{
-    uint64_t number = e->seq & ((UINT64_C(1) << 56) - 1);
-    return entry_delivered(e) || (q->suspect && number < q->suspect[entry_level(e)]);
-}
 
 uint32_t queue_level(const struct queue *q, uint32_t priority)
 {

@@ -23,6 +23,7 @@ struct source {
     struct partition *partition;
     int64_t routed;    /* events below have been looked at */
     int64_t popped;    /* events below are in no fifo; exact while a fifo holds them in order */
+    int64_t suspect;   /* events below may have been delivered before this process began */
     bool live;         /* events come through the hook; else catch_up reads them from the log */
     bool gone;         /* its bus was deleted: another of that name is another source */
     bool mixed;        /* the fifos may hold its events out of order: history was added behind */
@@ -100,8 +101,6 @@ struct queue {
     bool more;          /* time has brought more than was done at once */
     bool closing;
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
-    uint64_t *suspect; /* per level: entries with a number below may have been delivered before this
-                          process began; NULL: none */
     struct histories histories;
     int64_t *dead; /* offsets of dead letters, ascending */
     size_t dead_count, dead_cap;
@@ -142,7 +141,6 @@ static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
     return &q->limbo[q->limbo_first + i];
 }
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
-bool queue_was_delivered(const struct queue *q, const struct entry *e);
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
                             const char *why, int64_t delay_ms);
 /* Both without the lock. The first leaves alone what another thread is working on; the second waits

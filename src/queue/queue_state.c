@@ -225,7 +225,6 @@ static beck_status add_lists(struct queue *q, struct buf *b, beck_error *err)
         add_u32(b, i);
         add_u64(b, f ? fifo_head(f) : 0);
         add_u64(b, f ? fifo_tail(f) : 0);
-        add_u64(b, q->suspect ? q->suspect[i] : 0);
     }
     add_taken(q, b);
     size_t at = b->len;
@@ -265,6 +264,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
                                      (q->sources[i].mixed ? SOURCE_MIXED : 0)));
         add_u64(b, (uint64_t)q->sources[i].routed);
         add_u64(b, (uint64_t)q->sources[i].popped);
+        add_u64(b, (uint64_t)q->sources[i].suspect);
     }
     add_u32(b, q->binding_count);
     for (uint32_t i = 0; i < q->binding_count; i++) {
@@ -574,6 +574,7 @@ static beck_status load_sources(struct recovery *r, struct input *in,
         uint32_t number = take_u32(in), index;
         uint8_t flags = *take(in, 1);
         int64_t routed = (int64_t)take_u64(in), popped = (int64_t)take_u64(in);
+        int64_t suspect = (int64_t)take_u64(in);
         beck_bus *b = bus(ctx, text);
         if (b && number >= b->partition_count)
             b = NULL;
@@ -588,6 +589,7 @@ static beck_status load_sources(struct recovery *r, struct input *in,
         q->sources[index] = q->sources[i];
         loaded.routed = routed;
         loaded.popped = popped;
+        loaded.suspect = suspect;
         loaded.gone = gone;
         loaded.mixed = flags & SOURCE_MIXED;
         q->sources[i] = loaded;
@@ -615,14 +617,6 @@ static void load_bindings(struct recovery *r, struct input *in)
     }
 }
 
-static beck_status make_suspect(struct queue *q, beck_error *err)
-{
-    if (!q->suspect)
-        q->suspect = calloc(q->options.priority_max + 1, sizeof *q->suspect);
-    return q->suspect ? BECK_OK
-                      : error_set(err, BECK_ENOMEM, "no memory to recover queue \"%s\"", q->name);
-}
-
 /* Files that are damaged or missing are made again: the entries are routed from where the fifo had
  * been taken to. */
 static beck_status load_levels(struct recovery *r, struct input *in, bool *lost, beck_error *err)
@@ -632,16 +626,10 @@ static beck_status load_levels(struct recovery *r, struct input *in, bool *lost,
     uint32_t count = take_u32(in);
     for (uint32_t i = 0; i < count && !in->bad; i++) {
         uint32_t level = take_u32(in);
-        uint64_t head = take_u64(in), tail = take_u64(in), suspect = take_u64(in);
+        uint64_t head = take_u64(in), tail = take_u64(in);
         beck_error why = {0};
         if (in->bad || level > q->options.priority_max || head > tail)
             continue;
-        if (suspect > head) {
-            beck_status made = make_suspect(q, err);
-            if (made)
-                return made;
-            q->suspect[level] = suspect;
-        }
         beck_status status =
             fifo_open(q->home->env->vfs, q->dir, level, head, tail, &q->levels[level], &why);
         if (status == BECK_ECORRUPT || status == BECK_ENOENT) {
@@ -941,16 +929,10 @@ static beck_status begin_sources(struct recovery *r, beck_error *err)
 }
 
 /* The process ended without saying what it had delivered last. */
-static beck_status suspect_everything(struct queue *q, beck_error *err)
+static void suspect_everything(struct queue *q)
 {
-    beck_status status = make_suspect(q, err);
-    if (status)
-        return status;
-    for (uint32_t i = 0; i <= q->options.priority_max; i++)
-        q->suspect[i] = q->levels[i] ? fifo_tail(q->levels[i]) : 0;
-    for (size_t i = 0; i < q->return_count; i++)
-        q->returns[i].meta |= ENTRY_DELIVERED;
-    return BECK_OK;
+    for (uint32_t i = 0; i < q->source_count; i++)
+        q->sources[i].suspect = q->sources[i].routed;
 }
 
 static beck_status recover_queues(struct recover_all *a, beck_error *err)
@@ -981,7 +963,7 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
             mutex_lock(&a->all[i].q->lock);
             status = apply_changes(&a->all[i], err);
             if (!status && !a->all[i].closed)
-                status = suspect_everything(a->all[i].q, err);
+                suspect_everything(a->all[i].q);
             a->all[i].q->dirty = true;
             a->all[i].q->recovering = false;
             mutex_unlock(&a->all[i].q->lock);

@@ -22,7 +22,8 @@ struct event {
     int bus;
     int64_t offset, time_ms, deliver_ms, expires_ms;
     uint32_t priority;
-    bool lost; /* with the power */
+    bool lost;         /* with the power */
+    uint32_t attempts; /* the most ever */
 };
 
 struct copy {
@@ -41,6 +42,7 @@ struct copy {
     bool fresh;   /* it is where it is by something later than the last checkpoint */
     bool rewound; /* it came, or went, by a rewind or purge later than the last checkpoint */
     bool touched; /* by the operation under way */
+    enum where before;
 };
 
 struct model {
@@ -423,6 +425,8 @@ static void note_delivery(struct model *m, const beck_delivery *d, int consumer)
     c->where = HELD;
     c->delivered = true;
     c->attempts = d->attempt - 1;
+    if (d->attempt > m->events[c->event].attempts)
+        m->events[c->event].attempts = d->attempt;
     c->unknown = false;
     c->tag = d->tag;
     c->consumer = consumer;
@@ -789,14 +793,12 @@ static struct bounds bounds_of(const struct model *m, int event, bool power)
 
 static void take_over(struct model *m, int event, int ready, const struct seen *s)
 {
-    uint32_t attempts = 0;
     bool simple = true;
     int copies = 0;
     for (int i = 0; i < m->copy_count; i++) {
         struct copy *c = &m->copies[i];
         if (c->event != event)
             continue;
-        attempts = c->attempts > attempts ? c->attempts : attempts;
         simple &= !c->put_back && c->where != DEAD;
         copies++;
         c->where = GONE;
@@ -806,7 +808,7 @@ static void take_over(struct model *m, int event, int ready, const struct seen *
         add_copy(m, event);
         struct copy *c = &m->copies[m->copy_count - 1];
         c->where = READY;
-        c->attempts = attempts;
+        c->attempts = m->events[event].attempts;
         c->put_back = !simple || copies != 1;
         c->expires_low = m->options.ttl_ms || m->events[event].expires_ms ? 1 : 0;
         c->expires_high = 0;
@@ -927,8 +929,15 @@ static void stop_in_the_middle(struct model *m)
     bool bound = m->bound[1], paused = m->paused;
     int64_t next[BUSES] = {m->next[0], m->next[1]};
     vfs_sim_stop_at(m->w.vfs, 1 + below(m, 12));
-    do_something(m);
+    for (int i = 0; i < m->copy_count; i++)
+        m->copies[i].before = m->copies[i].where;
+    int known = m->copy_count;
+    beck_status status = do_something(m);
     const char *what = m->doing;
+    bool confirmed = status == BECK_OK && strcmp(what, "settle") == 0;
+    for (int i = 0; i < known && i < m->copy_count; i++)
+        m->copies[i].touched =
+            !confirmed && (m->copies[i].touched || m->copies[i].where != m->copies[i].before);
     m->doing = "kill in the middle";
     vfs_sim_kill(m->w.vfs);
     vfs_sim_stop_at(m->w.vfs, 0);
