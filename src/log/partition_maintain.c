@@ -80,7 +80,7 @@ static beck_status seal_rolled(struct partition *p, beck_error *err)
 {
     for (size_t i = 0; i + 1 < p->segment_count; i++) {
         struct segment *s = p->segments[i];
-        if (!s->unsealed)
+        if (!s->unsealed && !s->unsure)
             continue;
         beck_status status = segment_use(s, err);
         if (status)
@@ -100,7 +100,16 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
     static const char *const suffixes[] = {".index", ".timeindex"};
     struct segment *s = p->segments[p->segment_count - 1];
     struct file *files[2] = {NULL, NULL};
-    beck_status status = index_flush(s->offsets, err);
+    if (s->unsure)
+        return segment_reindex(s, err);
+    beck_status status = BECK_OK;
+    /* As when it is sealed: should a crash come between its end and its sealing, nobody looks at it
+     * again. */
+    if (s->max_timestamp_ms >= 0)
+        status = index_append_time(s->times, s->max_timestamp_ms,
+                                   (int32_t)(s->max_timestamp_offset - s->base_offset), err);
+    if (!status)
+        status = index_flush(s->offsets, err);
     if (!status)
         status = index_flush(s->times, err);
     for (int i = 0; i < 2 && !status; i++) {
@@ -115,6 +124,7 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
         file_close(files[i]);
     }
     mutex_lock(&p->lock);
+    s->unsure |= status != BECK_OK;
     return status;
 }
 

@@ -264,6 +264,8 @@ beck_status segment_time_offset(struct segment *s, int64_t time_ms, int64_t *off
 beck_status segment_seal(struct segment *s, beck_error *err)
 {
     beck_status status = BECK_OK;
+    if (s->unsure)
+        return segment_reindex(s, err);
     if (!s->unsealed)
         return BECK_OK;
     if (s->max_timestamp_ms >= 0)
@@ -273,7 +275,7 @@ beck_status segment_seal(struct segment *s, beck_error *err)
         status = index_sync(s->offsets, err);
     if (!status)
         status = index_sync(s->times, err);
-    s->unsealed = status != BECK_OK;
+    s->unsealed = s->unsure = status != BECK_OK;
     return status;
 }
 
@@ -311,10 +313,12 @@ beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *er
             s->max_timestamp_offset = s->base_offset + relative;
         else
             status = scan_max_timestamp(s, err);
+        *ms = s->max_timestamp_ms;
         segment_unuse(s);
+        return status;
     }
     *ms = s->max_timestamp_ms;
-    return status;
+    return BECK_OK;
 }
 
 beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err)

@@ -37,6 +37,7 @@ struct segment {
     bool unsealed;       /* appended to since the last segment_seal */
     bool ragged;         /* the rest of a failed write stands behind size */
     bool checked;        /* the indexes have been looked at, or were made here */
+    bool unsure;         /* a sync of an index failed: both are made again */
 };
 
 /* Makes the file that the next segment of a directory will be, ahead of need. */

@@ -175,7 +175,9 @@ beck_status segment_reindex(struct segment *s, beck_error *err)
     shadow->offsets = shadow->times = NULL;
     s->max_timestamp_ms = shadow->max_timestamp_ms;
     s->max_timestamp_offset = shadow->max_timestamp_offset;
+    s->since_index = shadow->since_index;
     s->checked = true;
+    s->unsealed = s->unsure = false;
     segment_free(shadow);
     return BECK_OK;
 }

@@ -129,20 +129,23 @@ static beck_status refuse(const struct segment *s, int64_t position, const beck_
                      (long long)position);
 }
 
-/* Forgets the index entries at and behind `position`, and what the segment knows from them. */
-static beck_status reset_indexes(struct segment *s, int64_t position, beck_error *err)
+/* Forgets the index entries that are made again by reading from `position` on, and what the segment
+ * knows from them. Those of the batches below known_offset are on the device, and stay there. */
+static beck_status reset_indexes(struct segment *s, int64_t position, int64_t known_offset,
+                                 beck_error *err)
 {
     beck_status status = BECK_OK;
     int32_t relative, at;
-    if (position == 0 && !s->env->read_only) {
+    int64_t ms, limit = known_offset - s->base_offset;
+    if (!s->env->read_only && limit <= 0) {
         index_forget(s->offsets);
         index_forget(s->times);
     } else if (!s->env->read_only) {
+        segment_check(s);
         /* The entry of the batch at `position` stays: with it stands the largest timestamp of all
          * that lies before. */
         status = index_truncate(s->offsets, position + 1, err);
-        int64_t limit = 0;
-        if (!status && index_last_offset(s->offsets, &relative, &at))
+        if (!status && index_last_offset(s->offsets, &relative, &at) && relative >= limit)
             limit = (int64_t)relative + 1;
         if (!status)
             status = index_truncate(s->times, limit, err);
@@ -152,8 +155,7 @@ static beck_status reset_indexes(struct segment *s, int64_t position, beck_error
     s->max_timestamp_offset = s->base_offset;
     s->since_index = 0;
     s->created_ms = -1;
-    int64_t ms;
-    if (!status && position > 0 && index_last_time(s->times, &ms, &relative)) {
+    if (!status && index_last_time(s->times, &ms, &relative)) {
         s->max_timestamp_ms = ms;
         s->max_timestamp_offset = s->base_offset + relative;
     }
@@ -192,7 +194,7 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
     window_init(&w, s->file, 0);
     beck_status status = file_size(s->file, &w.size, err);
     if (!status)
-        status = reset_indexes(s, position, err);
+        status = reset_indexes(s, position, known_offset, err);
     int64_t next = s->base_offset, unsure = -1;
     while (!status && position < w.size) {
         struct batch_header h;

@@ -56,7 +56,7 @@ static bool is_last(const struct walk *k)
  * by the next opening. */
 static void wrong_entry(struct walk *k, struct finger *f, int64_t offset, const char *what)
 {
-    if (is_last(k) && offset >= k->v->recovery_point)
+    if (offset >= k->v->recovery_point)
         verify_remark(k->v,
                       "\"%s\": entry %lld, byte %lld: %s; it lies behind the recovery point, where "
                       "the next opening makes the index again",
@@ -136,7 +136,7 @@ static void finger_open(struct walk *k, struct finger *f, enum index_kind kind, 
     f->count = size / (int64_t)kind;
     if (size % (int64_t)kind != 0) {
         f->at = f->count;
-        wrong_entry(k, f, INT64_MAX, "the file ends inside of it");
+        wrong_entry(k, f, k->s->next_base - 1, "the file ends inside of it");
     }
 }
 
@@ -424,7 +424,7 @@ static void check_ends(struct walk *k)
     if (finger_load(k, f) && !k->damaged && !only_zeros_left(k, f))
         wrong_entry(k, f, k->s->base_offset + f->value, "it points behind the end of the log");
     if (f->file && !k->damaged && !is_last(k) && k->newest_ms > 0 && f->last_key < k->newest_ms)
-        wrong_entry(k, f, k->next, "the newest timestamp of the segment is missing");
+        wrong_entry(k, f, k->s->next_base - 1, "the newest timestamp of the segment is missing");
 }
 
 beck_status verify_segment(struct verify *v, const struct verified_segment *s, int64_t *end,

@@ -9,6 +9,7 @@
 #include "world.h"
 
 #include "log/partition_impl.h"
+#include "log/verify.h"
 #include "support/failing_malloc.h"
 
 #define EVENTS_MAX 8192
@@ -120,10 +121,32 @@ static void no_faults(struct run *r)
     r->faults = r->stopping = false;
 }
 
+static void show_fault(void *ctx, const beck_error *e)
+{
+    (void)ctx;
+    if (e->code)
+        print_error("verify: %s\n", e->text);
+}
+
+/* A stop leaves nothing that a check would call damage. */
+static void verify(struct run *r)
+{
+    struct env env = r->w.env;
+    struct log_verify_counts counts = {0};
+    beck_error err = {0};
+    env.read_only = true;
+    env.report = show_fault;
+    beck_status status =
+        log_verify_partition(&env, DIR_B, "b", 0, r->recovery_point, &counts, &err);
+    check(r, status == 0 || (status == BECK_ENOENT && r->recovery_point == 0), err.text, status, 0);
+}
+
 /* Opens, and compares all there is with the model. at_least: what must be there. */
 static void open_again(struct run *r, int64_t at_least)
 {
     beck_error err = {0};
+    if (!r->faults)
+        verify(r);
     beck_status status = partition_open(&r->w.env, DIR_B, "b", 0, &r->w.options, r->recovery_point,
                                         r->log_start, &r->p, &err);
     if (status && r->faults) {
