@@ -467,12 +467,23 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
 
 /* ---- closing ---- */
 
+/* Routes of events that were never synced: nobody will see those events before the next opening. */
+static void give_back_held(struct partition *p)
+{
+    for (size_t i = 0; i < p->held_count; i++)
+        p->held[i].offset = -1;
+    if (p->held_count > 0)
+        p->options.routed(p->options.routed_ctx, p, p->held, p->held_count);
+    p->held_count = 0;
+}
+
 void partition_abandon(struct partition *p)
 {
     if (!p)
         return;
     if (p->env->committer && !p->options.memory)
         committer_forget(p->env->committer, p);
+    give_back_held(p);
     partition_unref(p);
 }
 
