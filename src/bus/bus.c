@@ -271,6 +271,7 @@ static uint32_t murmur2(const uint8_t *p, size_t len)
 
 uint32_t bus_partition_of(beck_bytes key, uint32_t partitions)
 {
+    assert(partitions > 0);
     return (murmur2(key.data, key.len) & 0x7fffffffu) % partitions;
 }
 
@@ -352,6 +353,7 @@ static void add_context(const beck_bus *b, struct caller *self, beck_event *e)
 static void choose_partition(struct publish *u, size_t i, uint32_t turn)
 {
     beck_bus *b = u->bus;
+    assert(b->partition_count > 0);
     if (u->options->partition_plus_1 > 0)
         u->partition[i] = (uint32_t)u->options->partition_plus_1 - 1;
     else if (b->partition_count == 1)

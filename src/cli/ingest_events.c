@@ -43,7 +43,7 @@ beck_status ingest_events_init(struct ingest_events *s, const struct ingest_plan
 
 void ingest_events_release(struct ingest_events *s)
 {
-    for (size_t i = 0; i < s->document_count; i++) {
+    for (size_t i = 0; s->documents && i < s->document_count; i++) {
         beck_document_free(s->documents[i]);
     }
     free(s->events);

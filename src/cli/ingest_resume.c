@@ -128,7 +128,6 @@ static beck_status find_window(struct search *s, uint32_t partitions, beck_error
     struct ingest_resume *r = s->out;
     struct ingest_mark last = r->last;
     int64_t until = last.number;
-    s->fingerprint = last.fingerprint;
     r->settled = last.number;
     if (partitions > 1) {
         r->settled = last.number > INGEST_WINDOW ? last.number - INGEST_WINDOW : 0;
@@ -139,6 +138,7 @@ static beck_status find_window(struct search *s, uint32_t partitions, beck_error
             return error_set(err, BECK_ENOMEM, "no memory to resume");
         }
     }
+    s->fingerprint = last.fingerprint;
     beck_status status = BECK_OK;
     for (uint32_t p = 0; p < partitions && !status; p++) {
         status = read_backward(s, p, until, note_there, err);

@@ -52,7 +52,7 @@ static bool wait_readable(struct input *in)
 {
     struct pollfd fds[] = {{.fd = in->fd, .events = POLLIN}, {.fd = in->stop_fd, .events = POLLIN}};
     int ready = poll(fds, 2, in->pausing ? 0 : -1);
-    if (ready == 0) {
+    if (ready == 0 && in->pausing) {
         in->pausing(in->pausing_ctx);
         ready = poll(fds, 2, -1);
     }

@@ -259,6 +259,7 @@ static beck_status add_text(struct xml_tree *t, uint32_t n, const char *text, si
     if (status) {
         return too_long(status, err);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a node with text has a piece */
     struct xml_piece *last = node->text_last == NONE ? NULL : &t->pieces[node->text_last];
     if (last && last->at + last->len == at) {
         last->len += (uint32_t)len;
@@ -269,6 +270,7 @@ static beck_status add_text(struct xml_tree *t, uint32_t n, const char *text, si
         return status;
     }
     uint32_t p = t->piece_count++;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): likewise */
     t->pieces[p] = (struct xml_piece){.at = (uint32_t)at, .len = (uint32_t)len, .next = NONE};
     if (node->text == NONE) {
         node->text = p;

@@ -170,7 +170,8 @@ static beck_status cloudevent_read(beck_document *d, const struct members *m, si
 {
     const struct member *found[PLACES + 1] = {NULL};
     enum place place[MEMBERS_MAX];
-    for (size_t i = 0; i < m->count; i++) {
+    const size_t count = m->count;
+    for (size_t i = 0; i < count; i++) {
         place[i] = place_of(m->list[i].name);
         found[place[i]] = &m->list[i];
     }
@@ -178,11 +179,11 @@ static beck_status cloudevent_read(beck_document *d, const struct members *m, si
     if (status != BECK_OK) {
         return status;
     }
-    beck_attribute *extensions = document_alloc(d, m->count * sizeof *extensions);
+    beck_attribute *extensions = document_alloc(d, count * sizeof *extensions);
     if (extensions == NULL) {
         return error_set(err, BECK_ENOMEM, "no memory for the event at byte %zu", at);
     }
-    for (size_t i = 0; status == BECK_OK && i < m->count; i++) {
+    for (size_t i = 0; status == BECK_OK && i < count; i++) {
         if (place[i] == PLACES) {
             status = read_extension(d, &m->list[i], e, extensions, err);
         } else if (place[i] != DATA && place[i] != DATA_BASE64) {

@@ -74,6 +74,7 @@ static struct producer *slot_of(struct producer *slots, size_t cap, int64_t id)
 {
     size_t i = (size_t)(((uint64_t)id * 0x9e3779b97f4a7c15u) >> 32) & (cap - 1);
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): every slot has an id */
     while (slots[i].id != NONE && slots[i].id != id)
         i = (i + 1) & (cap - 1);
     return &slots[i];
