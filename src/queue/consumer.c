@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #define PREFETCH_DEFAULT 64
-#define SLOTS_AT_ONCE 64
+#define SLOTS_AT_ONCE 16
 #define TAKE_MAX 256 /* entries taken with the lock held once */
 
 struct beck_consumer {

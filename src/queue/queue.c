@@ -907,8 +907,16 @@ void queue_delete(struct queue *q)
     queue_forget_all(q);
     /* What consumers hold is theirs no more: an answer must not reach a later queue of this name.
      */
+    size_t count = 0;
+    struct entry *held = malloc(((size_t)q->in_flight + q->limbo_count + 1) * sizeof *held);
+    for (const struct slot *s = q->first_deadline; s && held; s = s->next)
+        held[count++] = s->entry;
+    for (size_t i = 0; i < q->limbo_count && held; i++)
+        held[count++] = queue_limbo(q, i)->entry;
     queue_take_away(q);
     mutex_unlock(&q->lock);
+    queue_disown(q, held, count);
+    free(held);
     if (!q->dir)
         return;
     fifo_remove_files(q->home->env->vfs, q->dir, NULL);
