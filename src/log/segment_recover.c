@@ -129,26 +129,64 @@ static beck_status refuse(const struct segment *s, int64_t position, const beck_
                      (long long)position);
 }
 
-/* Forgets the index entries that are made again by reading from `position` on, and what the segment
- * knows from them. Those of the batches below known_offset are on the device, and stay there. */
-static beck_status reset_indexes(struct segment *s, int64_t position, int64_t known_offset,
+/* The header of the batch that ends with an offset, found by the index; false: there is none, the
+ * index is wrong. */
+static bool batch_ending_at(struct segment *s, int32_t relative, struct batch_header *h)
+{
+    int32_t found;
+    if (index_lookup_offset(s->offsets, relative, &found, NULL))
+        return false;
+    for (int64_t position = found;; position += (int64_t)batch_size(h)) {
+        uint8_t head[BATCH_HEADER];
+        size_t got;
+        if (segment_read(s, head, sizeof head, position, &got, NULL) || got < sizeof head ||
+            batch_header_read(head, h, NULL) || batch_last_offset(h) > s->base_offset + relative)
+            return false;
+        if (batch_last_offset(h) == s->base_offset + relative)
+            return true;
+    }
+}
+
+/* Whether the last entries name batches as they are. The write of one may have been cut short, so
+ * that it is in order and wrong all the same. */
+static bool last_entries_fit(struct segment *s, int64_t position)
+{
+    struct batch_header h;
+    int32_t relative, at;
+    int64_t ms;
+    if (position > 0 && (!index_last_offset(s->offsets, &relative, &at) || at != position ||
+                         !batch_ending_at(s, relative, &h)))
+        return false;
+    return !index_last_time(s->times, &ms, &relative) ||
+           (batch_ending_at(s, relative, &h) && h.max_timestamp_ms == ms);
+}
+
+/* Forgets the index entries that are made again by reading from *position on, and what the segment
+ * knows from them. Those of the batches below known_offset are on the device, and stay there. When
+ * they are wrong, *position is 0. */
+static beck_status reset_indexes(struct segment *s, int64_t *position, int64_t known_offset,
                                  beck_error *err)
 {
     beck_status status = BECK_OK;
     int32_t relative, at;
     int64_t ms, limit = known_offset - s->base_offset;
-    if (!s->env->read_only && limit <= 0) {
-        index_forget(s->offsets);
-        index_forget(s->times);
-    } else if (!s->env->read_only) {
+    if (!s->env->read_only && limit > 0) {
         segment_check(s);
-        /* The entry of the batch at `position` stays: with it stands the largest timestamp of all
+        /* The entry of the batch at *position stays: with it stands the largest timestamp of all
          * that lies before. */
-        status = index_truncate(s->offsets, position + 1, err);
+        if (*position > 0)
+            status = index_truncate(s->offsets, *position + 1, err);
+        else
+            index_forget(s->offsets);
         if (!status && index_last_offset(s->offsets, &relative, &at) && relative >= limit)
             limit = (int64_t)relative + 1;
         if (!status)
             status = index_truncate(s->times, limit, err);
+    }
+    if (!s->env->read_only && !status && (limit <= 0 || !last_entries_fit(s, *position))) {
+        index_forget(s->offsets);
+        index_forget(s->times);
+        *position = 0;
     }
     s->checked = !s->env->read_only;
     s->max_timestamp_ms = -1;
@@ -159,7 +197,7 @@ static beck_status reset_indexes(struct segment *s, int64_t position, int64_t kn
         s->max_timestamp_ms = ms;
         s->max_timestamp_offset = s->base_offset + relative;
     }
-    if (!status && position > 0)
+    if (!status && *position > 0)
         segment_created(s, &ms, NULL);
     return status;
 }
@@ -194,7 +232,7 @@ beck_status segment_recover(struct segment *s, int64_t position, int64_t known_o
     window_init(&w, s->file, 0);
     beck_status status = file_size(s->file, &w.size, err);
     if (!status)
-        status = reset_indexes(s, position, known_offset, err);
+        status = reset_indexes(s, &position, known_offset, err);
     int64_t next = s->base_offset, unsure = -1;
     while (!status && position < w.size) {
         struct batch_header h;

@@ -28,7 +28,8 @@ struct finger {
     int64_t count, at; /* of entries; the next one to look at */
     int64_t key;       /* of that one: relative offset, or timestamp */
     int32_t value;     /* position, or relative offset */
-    int64_t last_key;
+    int64_t last_key;  /* of the last one that was right; -1: none yet */
+    int32_t last_value;
     uint8_t block[ENTRIES_READ * INDEX_TIME];
     int64_t block_at;
 };
@@ -52,15 +53,24 @@ static bool is_last(const struct walk *k)
     return k->s->next_base == INT64_MAX;
 }
 
-/* An index that is wrong is looked at no further. What lies behind the recovery point is made again
- * by the next opening. */
+/* Whether an opening makes the index again by itself: what lies behind the recovery point, and, in a
+ * segment that reaches there, an index that is out of order or ends with a wrong entry. */
+static bool is_made_again(const struct walk *k, const struct finger *f, int64_t offset)
+{
+    bool in_order = f->key > f->last_key && f->value >= f->last_value;
+    return offset >= k->v->recovery_point ||
+           (k->s->next_base > k->v->recovery_point && (!in_order || f->at + 1 >= f->count));
+}
+
+/* An index that is wrong is looked at no further. */
 static void wrong_entry(struct walk *k, struct finger *f, int64_t offset, const char *what)
 {
-    if (offset >= k->v->recovery_point)
-        verify_remark(k->v,
-                      "\"%s\": entry %lld, byte %lld: %s; it lies behind the recovery point, where "
-                      "the next opening makes the index again",
-                      f->path, (long long)f->at, (long long)f->at * (int)f->kind, what);
+    if (is_made_again(k, f, offset))
+        verify_remark(
+            k->v,
+            "\"%s\": entry %lld, byte %lld: %s; it was being written when the process or the "
+            "machine stopped: the next opening makes the index again",
+            f->path, (long long)f->at, (long long)f->at * (int)f->kind, what);
     else
         verify_fault(k->v,
                      "\"%s\" is wrong at byte %lld (entry %lld): %s; reads may not find events: "
@@ -147,6 +157,7 @@ static void fingers_skip(struct walk *k)
         k->offsets.at++;
     while (finger_load(k, &k->times) && k->s->base_offset + k->times.value < k->next) {
         k->times.last_key = k->times.key;
+        k->times.last_value = k->times.value;
         k->times.at++;
     }
 }
@@ -168,8 +179,11 @@ static void check_offset_entry(struct walk *k, const struct batch_header *h)
         wrong_entry(k, f, offset, "no batch begins at its position");
     else if (offset != batch_last_offset(h))
         wrong_entry(k, f, offset, "the batch at its position ends with another offset");
-    else
+    else {
+        f->last_key = f->key;
+        f->last_value = f->value;
         f->at++;
+    }
 }
 
 static void check_time_entry(struct walk *k, const struct batch_header *h)
@@ -192,6 +206,7 @@ static void check_time_entry(struct walk *k, const struct batch_header *h)
         wrong_entry(k, f, offset, "an earlier event is as new");
     else {
         f->last_key = f->key;
+        f->last_value = f->value;
         f->at++;
     }
 }

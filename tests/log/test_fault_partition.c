@@ -23,6 +23,7 @@ struct model {
     int number[EVENTS_MAX]; /* of the event at each offset below `may` */
     int64_t written;        /* confirmed: they survive the end of the process */
     int64_t may;            /* behind `written`: may be there, since a failed sync left them */
+    int64_t uncut;          /* below it a sync may have kept an event that failed */
     int64_t synced;         /* confirmed: they survive loss of power */
     int64_t seen;           /* readers of synced events saw everything below */
     int64_t first;          /* the highest that retention moved it to */
@@ -169,6 +170,7 @@ static void open_again(struct run *r, int64_t at_least)
     }
     /* What was found counts as synced. */
     r->m.written = r->m.may = r->m.synced = next;
+    r->m.uncut = 0;
     if (r->m.first > next)
         r->m.first = next;
 }
@@ -186,6 +188,8 @@ static void stop_power(struct run *r)
     int64_t at_least = r->m.synced;
     if (r->w.options.bus.read_synced && r->m.seen > at_least)
         at_least = r->m.seen;
+    for (int64_t i = at_least; i < r->m.uncut && i < r->m.may; i++)
+        r->m.number[i] = ANY;
     partition_abandon(r->p);
     no_faults(r);
     vfs_sim_crash(r->w.vfs);
@@ -256,6 +260,8 @@ static void append(struct run *r)
     check(r, !r->poisoned, "a poisoned partition took an event", a.first_offset, 0);
     check(r, a.first_offset == r->m.written, "an offset was left out or given twice",
           a.first_offset, r->m.written);
+    if (r->m.may > r->m.written)
+        r->m.uncut = r->m.may;
     for (size_t i = 0; i < count; i++)
         r->m.number[r->m.written++] = first + (int)i;
     r->m.may = r->m.written;
