@@ -50,9 +50,18 @@ static int handle(struct worker *w, const beck_delivery *d, char *why)
     return verdict;
 }
 
-static void work_on(struct worker *w, const beck_delivery *deliveries, size_t count)
+/* Whether deliveries that wait for their turn since then are better given back than kept. */
+static bool waited_too_long(const struct worker *w, int64_t taken_ns, int64_t now_ns)
+{
+    int64_t deadline_ms = w->pool->queue->options.deadline_ms;
+    return deadline_ms >= 0 && (now_ns - taken_ns) / 1000000 > deadline_ms / 4;
+}
+
+/* Returns how long it took. */
+static int64_t work_on(struct worker *w, const beck_delivery *deliveries, size_t count)
 {
     struct clock *clock = w->pool->queue->home->env->clock;
+    int64_t taken_ns = clock_mono_ns(clock), now_ns = taken_ns;
     uint64_t done[SETTLE_TOGETHER];
     size_t done_count = 0;
     int64_t first_done_ns = 0;
@@ -61,15 +70,17 @@ static void work_on(struct worker *w, const beck_delivery *deliveries, size_t co
         beck_error error;
         error_clear(&error);
         beck_status status = BECK_OK;
-        if (atomic_load_explicit(&w->pool->stopping, memory_order_relaxed)) {
+        bool late = i > 0 && waited_too_long(w, taken_ns, now_ns);
+        if (late || atomic_load_explicit(&w->pool->stopping, memory_order_relaxed)) {
             consumer_return(w->consumer, deliveries[i].tag, NULL);
             continue;
         }
         int verdict = handle(w, &deliveries[i], why);
         why[sizeof why - 1] = 0;
+        now_ns = clock_mono_ns(clock);
         if (verdict == BECK_SETTLE) {
-            if (done_count == 0 && i + 1 < count)
-                first_done_ns = clock_mono_ns(clock);
+            if (done_count == 0)
+                first_done_ns = now_ns;
             done[done_count++] = deliveries[i].tag;
         } else if (verdict == BECK_REJECT) {
             status = consumer_reject(w->consumer, deliveries[i].tag, why, &error);
@@ -80,25 +91,31 @@ static void work_on(struct worker *w, const beck_delivery *deliveries, size_t co
             env_report(w->pool->queue->home->env, status, "a worker of queue \"%s\": %s",
                        w->pool->queue->name, error.text);
         if (done_count == SETTLE_TOGETHER ||
-            (done_count > 0 && i + 1 < count &&
-             clock_mono_ns(clock) - first_done_ns > SETTLE_WITHIN_NS))
+            (done_count > 0 && now_ns - first_done_ns > SETTLE_WITHIN_NS))
             settle(w, done, &done_count);
     }
     settle(w, done, &done_count);
+    return now_ns - taken_ns;
 }
 
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     beck_delivery deliveries[SETTLE_TOGETHER];
+    /* Taken at once: as many as are handled within about a millisecond, so that none waits behind
+     * slow ones while another thread is idle, or its deadline passes. */
+    size_t at_once = 1;
     while (!atomic_load(&w->pool->stopping)) {
         size_t count;
         beck_error why;
         error_clear(&why);
-        beck_status status =
-            consumer_take(w->consumer, deliveries, SETTLE_TOGETHER, 1000, &count, &why);
+        beck_status status = consumer_take(w->consumer, deliveries, at_once, 1000, &count, &why);
         if (status == BECK_OK) {
-            work_on(w, deliveries, count);
+            int64_t took_ns = work_on(w, deliveries, count);
+            if (took_ns < SETTLE_WITHIN_NS && at_once < SETTLE_TOGETHER)
+                at_once *= 2;
+            else if (took_ns > 2 * SETTLE_WITHIN_NS)
+                at_once = 1;
         } else if (status == BECK_ECLOSED) {
             break;
         } else if (status != BECK_ETIMEDOUT) {
