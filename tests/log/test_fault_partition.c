@@ -398,6 +398,106 @@ static void what_was_confirmed_survives_its_kind_of_stop_on_a_failing_disk(void 
         run_seed(seed);
 }
 
+/* ---- many threads ---- */
+
+#define THREADS 4
+#define EACH 400
+
+struct publisher {
+    struct partition *p;
+    int id;
+    int64_t offsets[EACH]; /* confirmed as synced; -1: not */
+    _Atomic(int64_t) *recovery_point;
+    _Atomic(bool) *stop;
+};
+
+static void *publish_until_it_stops(void *arg)
+{
+    struct publisher *me = arg;
+    for (int i = 0; i < EACH; i++) {
+        char text[64];
+        bool synced = i % 3 != 0;
+        int64_t offset;
+        snprintf(text, sizeof text, "thread %d event %d", me->id, i);
+        me->offsets[i] = -1;
+        if (put_event(me->p, "s", text, synced ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN, &offset))
+            break;
+        if (synced)
+            me->offsets[i] = offset;
+    }
+    return NULL;
+}
+
+static void *look_after(void *arg)
+{
+    struct publisher *me = arg;
+    while (!atomic_load(me->stop)) {
+        int64_t recovery_point, log_start;
+        if (!partition_checkpoint(me->p, &recovery_point, &log_start, NULL))
+            atomic_store(me->recovery_point, recovery_point);
+        partition_maintain(me->p, NULL, NULL);
+    }
+    return NULL;
+}
+
+static void expect_confirmed(struct partition *p, const struct publisher *publishers, uint64_t seed)
+{
+    struct cursor *c;
+    const struct record_view *v;
+    assert_int_equal(cursor_open(p, &c, NULL), 0);
+    for (int t = 0; t < THREADS; t++) {
+        for (int i = 0; i < EACH; i++) {
+            char text[64];
+            int64_t offset = publishers[t].offsets[i];
+            if (offset < 0)
+                continue;
+            snprintf(text, sizeof text, "thread %d event %d", t, i);
+            beck_status status = cursor_read(c, offset, false, &v, NULL, NULL);
+            if (status || v->offset != offset || !bytes_equal_text(v->event.data, text))
+                print_error("seed %llu: %s at %lld is missing\n", (unsigned long long)seed, text,
+                            (long long)offset);
+            assert_int_equal(status, 0);
+            assert_int_equal(v->offset, offset);
+            assert_true(bytes_equal_text(v->event.data, text));
+        }
+    }
+    cursor_close(c);
+}
+
+/* The power goes at some write, while threads publish, sync, roll, and checkpoints are made. */
+static void what_threads_were_told_is_synced_survives_loss_of_power(void **state)
+{
+    (void)state;
+    static struct publisher publishers[THREADS];
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        pthread_t threads[THREADS], upkeep;
+        _Atomic(int64_t) recovery_point = 0;
+        _Atomic(bool) stop = false;
+        world_open(&w, seed);
+        struct partition *p = world_partition(&w, 0, 0);
+        vfs_sim_stop_at(w.vfs, seed * 13);
+        for (int i = 0; i < THREADS; i++) {
+            publishers[i] = (struct publisher){.p = p, .id = i};
+            memset(publishers[i].offsets, 0xff, sizeof publishers[i].offsets);
+            pthread_create(&threads[i], NULL, publish_until_it_stops, &publishers[i]);
+        }
+        struct publisher keeper = {.p = p, .recovery_point = &recovery_point, .stop = &stop};
+        pthread_create(&upkeep, NULL, look_after, &keeper);
+        for (int i = 0; i < THREADS; i++)
+            pthread_join(threads[i], NULL);
+        atomic_store(&stop, true);
+        pthread_join(upkeep, NULL);
+        partition_abandon(p);
+        vfs_sim_stop_at(w.vfs, 0);
+        vfs_sim_crash(w.vfs);
+        p = world_partition(&w, atomic_load(&recovery_point), 0);
+        expect_confirmed(p, publishers, seed);
+        assert_int_equal(partition_close(p, NULL), 0);
+        world_close(&w);
+    }
+}
+
 /* ---- memory ---- */
 
 /* Whatever fails for want of memory, fails cleanly: what was confirmed stays, and all works again. */
@@ -475,6 +575,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_confirmed_survives_its_kind_of_stop_on_a_failing_disk),
+        cmocka_unit_test(what_threads_were_told_is_synced_survives_loss_of_power),
         cmocka_unit_test(memory_that_runs_out_leaves_the_partition_usable),
         cmocka_unit_test(opening_without_memory_fails_and_works_later),
     };
