@@ -284,6 +284,8 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
     beck_status status = cursor_for(c, source, &cursor, err);
     if (!status)
         status = cursor_read(cursor, entry_offset(&s->entry), true, &view, NULL, err);
+    if (cursor && status == BECK_ENOENT) /* not the bus is gone, but a file of it */
+        return BECK_ECORRUPT;
     if (!status && view->offset != entry_offset(&s->entry))
         status = BECK_END;
     if (status)
@@ -466,7 +468,8 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
             beck_error why;
             error_clear(&why);
             status = read_event(c, s, &why);
-            if (status == BECK_ENOMEM || status == BECK_EIO) {
+            bool lost = status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT;
+            if (status && !lost) {
                 put_back(c, s);
                 if (i + 1 == n && delivered == 0)
                     return error_set(err, status, "%s", why.text);

@@ -248,9 +248,10 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
         status = cursor_read(c, entry_offset(&l->entry), true, &view, NULL, err);
     if (status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT ||
         (!status && view->offset != entry_offset(&l->entry))) {
-        if (status == BECK_ECORRUPT)
-            env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
-                       q->name, err ? err->text : "");
+        if (status == BECK_ECORRUPT || (status == BECK_ENOENT && c))
+            env_report(q->home->env, BECK_ECORRUPT,
+                       "queue \"%s\" drops an event that cannot be read: %s", q->name,
+                       err ? err->text : "");
         cursor_close(c);
         return vanish(q, l, err);
     }
