@@ -128,7 +128,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
     b->deleted[b->deleted_count++] = bus;
     for (uint32_t i = 0; i < bus->partition_count; i++)
-        partition_wake(bus->partitions[i]);
+        partition_condemn(bus->partitions[i]);
     if (!disk)
         return BECK_OK;
     /* The bus is gone; what cannot be removed now goes before another of its name is made. */

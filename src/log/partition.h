@@ -85,7 +85,7 @@ struct append {
     /* out: of the first event (of the first one stored, for a duplicate). -1 after an error: nothing
      * was gathered, the hook gets no route of this call. */
     int64_t first_offset;
-    uint32_t duplicates;   /* out: events found by dedup_window_ms */
+    uint32_t duplicates; /* out: events found by dedup_window_ms */
 };
 #define PARTITION_STALE                                                                            \
     1 /* the topology has changed since: route again and call again; nothing was appended */
@@ -117,15 +117,17 @@ beck_status partition_resolve(struct partition *p, const beck_from *from, int64_
                               beck_error *err);
 
 /* Waits until something at or after `offset` is visible; false: deadline (clock_mono_ns; INT64_MAX:
- * none) passed or *stop became true (partition_wake). */
+ * none) passed or *stop became true (partition_condemn). */
 bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
                     const _Atomic(bool) *stop);
-void partition_wake(struct partition *p);
 
 /* Locks out appends, and waits until everything gathered is written: next == written until
  * partition_resume. For changes of the topology. */
 void partition_pause(struct partition *p);
 void partition_resume(struct partition *p);
+/* Its bus is deleted: appends and syncs give BECK_ECLOSED from now on, readers are woken, and once
+ * this returns nobody touches its files but those who read them. */
+void partition_condemn(struct partition *p);
 int64_t partition_paused_end(const struct partition *p); /* the next offset, while paused */
 
 /* Memory: each routed event is kept until whoever got it says that it is no longer needed. Does

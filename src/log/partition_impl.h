@@ -70,6 +70,7 @@ struct partition {
     struct producers *producers;
     struct dedup *dedup;
     bool poisoned, dir_dirty, marked;
+    bool condemned; /* poisoned because its bus is deleted */
     bool
         syncing; /* somebody syncs the active segment or makes the next one: nobody rolls, nobody else syncs */
     bool upkeep;            /* somebody maintains: only they take out or replace segments */

@@ -89,13 +89,6 @@ bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
     return there;
 }
 
-void partition_wake(struct partition *p)
-{
-    mutex_lock(&p->lock);
-    cond_broadcast(&p->changed);
-    mutex_unlock(&p->lock);
-}
-
 void partition_pause(struct partition *p)
 {
     mutex_lock(&p->lock);
@@ -112,6 +105,16 @@ void partition_pause(struct partition *p)
 void partition_resume(struct partition *p)
 {
     cond_broadcast(&p->changed);
+    mutex_unlock(&p->lock);
+}
+
+void partition_condemn(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    p->poisoned = p->condemned = true;
+    cond_broadcast(&p->changed);
+    while (p->writing || p->syncing)
+        cond_wait(&p->changed, &p->lock);
     mutex_unlock(&p->lock);
 }
 

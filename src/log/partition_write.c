@@ -140,6 +140,8 @@ void partition_poison(struct partition *p, const beck_error *cause)
 
 beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
 {
+    if (p->condemned)
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", p->bus);
     return error_set(err, BECK_EPOISONED,
                      "an earlier sync of \"%s\" failed, so it takes no more events; check the disk "
                      "and restart",

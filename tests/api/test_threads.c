@@ -42,7 +42,7 @@ static void need(bool good, const char *what, const beck_error *err)
 static void on_report(void *ctx, const beck_error *error)
 {
     struct world *w = ctx;
-    (void)error;
+    fprintf(stderr, "reported: %s\n", error->text);
     atomic_fetch_add(&w->reports, 1);
 }
 
@@ -259,9 +259,8 @@ static void *look_after(void *arg)
     return NULL;
 }
 
-static void everything_at_once(void **state)
+static void run_everything(bool read_synced, uint32_t sync_interval_ms)
 {
-    (void)state;
     struct place p;
     place_make(&p);
     static struct world w;
@@ -269,14 +268,18 @@ static void everything_at_once(void **state)
     w.left = EVENTS;
     pthread_mutex_init(&w.lock, NULL);
     pthread_cond_init(&w.moved, NULL);
-    must(beck_open(
-        &w.b,
-        &(beck_options){
-            .data_dir = p.data, .checkpoint_ms = 10, .on_error = on_report, .on_error_ctx = &w},
-        &err));
-    w.shop = make_bus(
-        w.b, "shop",
-        &(beck_bus_options){.partitions = 2, .segment_bytes = 8192, .codec = BECK_CODEC_LZ4});
+    must(beck_open(&w.b,
+                   &(beck_options){.data_dir = p.data,
+                                   .checkpoint_ms = 10,
+                                   .sync_interval_ms = sync_interval_ms,
+                                   .on_error = on_report,
+                                   .on_error_ctx = &w},
+                   &err));
+    w.shop = make_bus(w.b, "shop",
+                      &(beck_bus_options){.partitions = 2,
+                                          .segment_bytes = 8192,
+                                          .codec = BECK_CODEC_LZ4,
+                                          .read_synced = read_synced});
     w.hub = make_bus(w.b, "hub", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY});
     const beck_queue_options quick = {.backoff = {.kind = BECK_BACKOFF_FIXED, .first_ms = 1}};
     must(beck_queue_create(w.b, "work", &quick, &err));
@@ -322,10 +325,30 @@ static void everything_at_once(void **state)
     place_remove(&p);
 }
 
+static void everything_at_once(void **state)
+{
+    (void)state;
+    run_everything(false, 0);
+}
+
+static void everything_at_once_seen_when_synced(void **state)
+{
+    (void)state;
+    run_everything(true, 0);
+}
+
+static void everything_at_once_synced_by_the_clock(void **state)
+{
+    (void)state;
+    run_everything(true, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_at_once),
+        cmocka_unit_test(everything_at_once_seen_when_synced),
+        cmocka_unit_test(everything_at_once_synced_by_the_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
