@@ -365,12 +365,18 @@ static beck_status clean_segment(struct cleaner *c, const struct sealed *sealed,
 
 /* ---- what is owed of a segment that retention took ---- */
 
+struct counting {
+    int64_t events, next_offset;
+};
+
 static beck_status count_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
                                beck_error *err)
 {
+    struct counting *counting = ctx;
     (void)batch;
     (void)err;
-    *(int64_t *)ctx += h->count;
+    counting->events += h->count;
+    counting->next_offset = batch_last_offset(h) + 1;
     return BECK_OK;
 }
 
@@ -379,10 +385,13 @@ beck_status partition_clean_owed(struct partition *p, const struct sealed *seale
 {
     struct segment *s = sealed->segment;
     int64_t count = 0;
+    /* Segments behind it may have gone: what was counted ends earlier. */
+    bool counted = s->events >= 0 && s->next_offset > s->base_offset;
+    int64_t end = counted ? s->next_offset : sealed->end;
     if (owed) {
         if (owed->begin)
-            owed->begin(owed->ctx, p, s->base_offset, sealed->end);
-        for (int64_t offset = s->base_offset; offset < sealed->end; offset++)
+            owed->begin(owed->ctx, p, s->base_offset, end);
+        for (int64_t offset = s->base_offset; offset < end; offset++)
             count += owed->owed(owed->ctx, offset);
     }
     beck_status status = use_segment(p, s, err);
@@ -391,10 +400,12 @@ beck_status partition_clean_owed(struct partition *p, const struct sealed *seale
     if (count == 0)
         return remove_segment(p, s, err);
     if (s->events < 0) {
-        int64_t events = 0;
-        status = each_batch(s, count_batch, &events, err);
-        if (!status)
-            s->events = events;
+        struct counting counting = {0, s->base_offset};
+        status = each_batch(s, count_batch, &counting, err);
+        if (!status) {
+            s->events = counting.events;
+            s->next_offset = counting.next_offset;
+        }
     }
     if (status || count * 2 > s->events) {
         unuse_segment(p, s);

@@ -319,15 +319,19 @@ static void drop_idle(struct partition *p, int64_t now_ms)
     p->maintained = p->written;
 }
 
-/* Deletes what lies below first, oldest first and up to the first error, and compacts. With the
- * upkeep, without the lock. */
+/* Deletes what lies below first, oldest first, and compacts. A damaged segment of which something is
+ * owed stays, another error ends it. With the upkeep, without the lock. */
 static beck_status clean(struct partition *p, const struct partition_owed *owed, beck_error *err)
 {
     struct sealed *list;
     size_t count;
     beck_status result = partition_list_sealed(p, -1, partition_first(p), &list, &count, err);
-    for (size_t i = 0; i < count && !result; i++)
-        result = partition_clean_owed(p, &list[i], owed, err);
+    for (size_t i = 0; i < count && (!result || result == BECK_ECORRUPT); i++) {
+        beck_error why = {0};
+        beck_status status = partition_clean_owed(p, &list[i], owed, &why);
+        if (status && !result)
+            result = error_set(err, status, "%s", why.text);
+    }
     free(list);
     if (p->options.bus.compact) {
         beck_error why = {0};

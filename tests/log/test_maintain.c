@@ -298,6 +298,33 @@ static void a_segment_of_which_most_is_owed_stays_as_it_is(void **state)
     world_close(&w);
 }
 
+static void a_damaged_segment_stays_while_something_is_owed_of_it_and_the_rest_goes(void **state)
+{
+    (void)state;
+    struct world w;
+    static struct ledger l;
+    struct partition_owed owed = {ledger_begin, ledger_owed, &l};
+    beck_error err = {0};
+    world_open(&w, 11);
+    memset(&l, 0, sizeof l);
+    struct partition *p = world_partition(&w, 0, 0);
+    fill(p, 0, 500);
+    uint32_t segments = segments_of(p);
+    l.owed[3] = l.owed[499] = true;
+    vfs_sim_flip(w.vfs, DIR_B "/00000000000000000000.log", 1000, 2);
+    assert_int_equal(partition_truncate_before(p, 500, NULL), 0);
+    assert_int_equal(partition_maintain(p, &owed, &err), BECK_ECORRUPT);
+    assert_non_null(strstr(err.text, "00000000000000000000.log"));
+    assert_true(segments > 5);
+    assert_int_equal(segments_of(p), 3);
+    l.owed[3] = false;
+    maintain(p, &owed);
+    assert_int_equal(segments_of(p), 2);
+    expect_owed(p, &l, 500);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 /* ---- checkpoints ---- */
 
 static void a_checkpoint_without_changes_touches_nothing(void **state)
@@ -856,6 +883,7 @@ int main(void)
         cmocka_unit_test(truncated_events_are_hidden_at_once_and_removed_by_maintenance),
         cmocka_unit_test(what_a_queue_owes_survives_retention_in_every_codec),
         cmocka_unit_test(a_segment_of_which_most_is_owed_stays_as_it_is),
+        cmocka_unit_test(a_damaged_segment_stays_while_something_is_owed_of_it_and_the_rest_goes),
         cmocka_unit_test(a_checkpoint_without_changes_touches_nothing),
         cmocka_unit_test(producers_are_known_after_loss_of_power_wherever_the_checkpoint_was),
         cmocka_unit_test(compaction_keeps_the_newest_event_of_each_subject),
