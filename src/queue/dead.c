@@ -78,16 +78,24 @@ bool dead_open(const beck_event *stored, struct dead_parts *out)
 
 /* ---- the queue's list of them ---- */
 
+/* Room for one more, and for those that may be put back on it. */
+static beck_status reserve_letter(struct queue *q)
+{
+    if (q->dead_count + q->dead_claimed < q->dead_cap)
+        return BECK_OK;
+    size_t cap = q->dead_cap ? q->dead_cap * 2 : 16;
+    int64_t *grown = realloc(q->dead, cap * sizeof *grown);
+    if (!grown)
+        return BECK_ENOMEM;
+    q->dead = grown;
+    q->dead_cap = cap;
+    return BECK_OK;
+}
+
 beck_status dead_add(struct queue *q, int64_t offset)
 {
-    if (q->dead_count == q->dead_cap) {
-        size_t cap = q->dead_cap ? q->dead_cap * 2 : 16;
-        int64_t *grown = realloc(q->dead, cap * sizeof *grown);
-        if (!grown)
-            return BECK_ENOMEM;
-        q->dead = grown;
-        q->dead_cap = cap;
-    }
+    if (q->dead_count == q->dead_cap && reserve_letter(q))
+        return BECK_ENOMEM;
     size_t i = q->dead_count++;
     for (; i > 0 && q->dead[i - 1] > offset; i--)
         q->dead[i] = q->dead[i - 1];
@@ -189,6 +197,12 @@ static beck_status compose(struct queue *q, const struct limbo *l, const beck_ev
 static beck_status append_letter(struct queue *q, const beck_event *letter, beck_error *err)
 {
     const beck_event *list[] = {letter};
+    /* Once it is appended the hook must not fail for want of memory. */
+    mutex_lock(&q->lock);
+    beck_status status = reserve_letter(q);
+    mutex_unlock(&q->lock);
+    if (status)
+        return error_set(err, status, "no memory for a dead letter");
     struct routed route = {.route = queue_retain(q), .offset = 0};
     struct append a = {.events = list,
                        .count = 1,
@@ -198,7 +212,7 @@ static beck_status append_letter(struct queue *q, const beck_event *letter, beck
                        .generation = atomic_load(&q->home->dead->topology)};
     /* The hook puts it on the queue's list and gives the reference back; also when it fails later
      * than here. */
-    beck_status status = partition_append(q->home->dead->partitions[0], &a, err);
+    status = partition_append(q->home->dead->partitions[0], &a, err);
     if (status && a.first_offset < 0)
         queue_release(q);
     return status;
@@ -376,12 +390,14 @@ static size_t claim(struct queue *q, int64_t *offsets, size_t count)
         if (dead_remove(q, offsets[i]))
             offsets[n++] = offsets[i];
     q->operations += n > 0;
+    q->dead_claimed += n;
     mutex_unlock(&q->lock);
     return n;
 }
 
-static void end_claim(struct queue *q)
+static void end_claim(struct queue *q, size_t count)
 {
+    q->dead_claimed -= count;
     if (--q->operations == 0)
         cond_broadcast(&q->quiet);
 }
@@ -446,7 +462,7 @@ static beck_status change_claimed(struct queue *q, enum operation op, const int6
         queue_push_return(q, &e);
     }
     queue_wake(q, count);
-    end_claim(q);
+    end_claim(q, count);
     mutex_unlock(&q->lock);
     if (!status && !back)
         partition_disown(q->home->dead->partitions[0], offsets, count);

@@ -104,6 +104,7 @@ struct queue {
     struct histories histories;
     int64_t *dead; /* offsets of dead letters, ascending */
     size_t dead_count, dead_cap;
+    size_t dead_claimed;   /* off the list while an operation on them is being written */
     int64_t dead_next;     /* dead letters below have been looked at */
     bool rebuild;          /* a fifo file is damaged: route again from the log */
     uint32_t operations;   /* being written: a snapshot waits for them */

@@ -37,26 +37,39 @@
 
 /* ---- writing numbers ---- */
 
+/* Once something could not be appended, nothing is any more: so the last byte is there only when
+ * all is. */
+static void add(struct buf *b, const void *data, size_t n)
+{
+    if (buf_append(b, data, n))
+        b->cap = b->max = b->len;
+}
+
 static void add_u64(struct buf *b, uint64_t v)
 {
     uint8_t p[8];
     put_u64(p, v);
-    buf_append(b, p, sizeof p);
+    add(b, p, sizeof p);
 }
 
 static void add_u32(struct buf *b, uint32_t v)
 {
     uint8_t p[4];
     put_u32(p, v);
-    buf_append(b, p, sizeof p);
+    add(b, p, sizeof p);
+}
+
+static void add_u8(struct buf *b, uint8_t v)
+{
+    add(b, &v, 1);
 }
 
 static void add_text(struct buf *b, const char *text)
 {
     uint8_t p[2];
     put_u16(p, (uint16_t)strlen(text));
-    buf_append(b, p, sizeof p);
-    buf_append_text(b, text);
+    add(b, p, sizeof p);
+    add(b, text, strlen(text));
 }
 
 /* Reading them: once something is missing, everything after reads as zero and `bad` stays set. */
@@ -203,7 +216,8 @@ static beck_status add_failure(void *ctx, uint64_t where, beck_bytes failure)
     struct buf *b = ctx;
     add_u64(b, where);
     add_u32(b, (uint32_t)failure.len);
-    return buf_append(b, failure.data, failure.len);
+    add(b, failure.data, failure.len);
+    return BECK_OK;
 }
 
 static beck_status count_failure(void *ctx, uint64_t where, beck_bytes failure)
@@ -230,7 +244,7 @@ static beck_status add_lists(struct queue *q, struct buf *b, beck_error *err)
     size_t at = b->len;
     add_u32(b, 0);
     beck_status status = schedule_save(q->delayed, b, err);
-    if (!status)
+    if (!status && b->len >= at + 4)
         put_u32(b->data + at, (uint32_t)(b->len - at - 4));
     return status;
 }
@@ -254,14 +268,14 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
 {
     uint64_t replay_from = (uint64_t)partition_visible(q->home->state->partitions[0]);
     tidy_sources(q);
-    buf_append_byte(b, SNAPSHOT_VERSION);
+    add_u8(b, SNAPSHOT_VERSION);
     add_u64(b, replay_from);
     add_u32(b, q->source_count);
     for (uint32_t i = 0; i < q->source_count; i++) {
         add_text(b, q->sources[i].bus_name);
         add_u32(b, q->sources[i].number);
-        buf_append_byte(b, (uint8_t)((q->sources[i].gone ? SOURCE_GONE : 0) |
-                                     (q->sources[i].mixed ? SOURCE_MIXED : 0)));
+        add_u8(b, (uint8_t)((q->sources[i].gone ? SOURCE_GONE : 0) |
+                            (q->sources[i].mixed ? SOURCE_MIXED : 0)));
         add_u64(b, (uint64_t)q->sources[i].routed);
         add_u64(b, (uint64_t)q->sources[i].popped);
         add_u64(b, (uint64_t)q->sources[i].suspect);
@@ -285,9 +299,9 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
     histories_each(&q->histories, count_failure, &failures);
     add_u32(b, failures);
     histories_each(&q->histories, add_failure, b);
-    /* A buffer at its ceiling leaves out what does not fit: the last byte says whether all is
-     * there. */
     status = buf_append_byte(b, q->closing ? SNAPSHOT_CLOSED : SNAPSHOT_OPEN);
+    if (status && b->len < SNAPSHOT_BYTES_MAX / 2)
+        return error_set(err, BECK_ENOMEM, "no memory for a snapshot of queue \"%s\"", q->name);
     if (status)
         return error_set(err, status,
                          "the state of queue \"%s\" is larger than %u bytes; settle or purge what "
