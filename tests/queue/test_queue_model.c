@@ -861,6 +861,7 @@ static void find_out(struct model *m, bool power)
             take_over(m, e, ready, &s);
     }
     forget_seen(&s);
+    check_ok(upkeep_checkpoint(m->w.b, err));
     all_is_safe(m);
     for (int i = 0; i < m->copy_count; i++)
         if (m->copies[i].where == READY && m->copies[i].attempts > 0) {
