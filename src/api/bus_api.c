@@ -291,6 +291,18 @@ beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t co
     return bus_publish(bus, events, count, options, out, err);
 }
 
+/* A bus that is deleted meanwhile has nothing left to sync. */
+static beck_status sync_bus(beck_bus *bus, beck_error *err)
+{
+    beck_error own;
+    for (uint32_t n = 0; n < bus->partition_count && !atomic_load(&bus->closed); n++) {
+        beck_status status = partition_sync(bus->partitions[n], &own);
+        if (status && status != BECK_ECLOSED)
+            return error_set(err, status, "%s", own.text);
+    }
+    return BECK_OK;
+}
+
 beck_status beck_sync(beck *b, beck_error *err)
 {
     beck_bus **buses;
@@ -299,9 +311,7 @@ beck_status beck_sync(beck *b, beck_error *err)
     if (status || b->read_only)
         count = 0;
     for (size_t i = 0; i < count && !status; i++)
-        for (uint32_t n = 0; n < buses[i]->partition_count && !status; n++)
-            if (!atomic_load(&buses[i]->closed))
-                status = partition_sync(buses[i]->partitions[n], err);
+        status = sync_bus(buses[i], err);
     free(buses);
     return status;
 }
