@@ -250,6 +250,37 @@ static beck_status bury_event(struct queue *q, const struct limbo *l, const beck
     return status;
 }
 
+/* Events mostly die in order: a cursor that stands behind the last one finds the next at once. Only
+ * for whoever is working on limbo. */
+static beck_status grave_cursor(struct queue *q, uint32_t source, struct cursor **out,
+                                beck_error *err)
+{
+    uint32_t deletions = atomic_load(&q->deletions);
+    if (q->grave && (q->grave_source != source || q->grave_deletions != deletions)) {
+        cursor_close(q->grave);
+        q->grave = NULL;
+    }
+    beck_status status = q->grave ? BECK_OK : queue_open_cursor(q, source, &q->grave, err);
+    if (status)
+        return status;
+    q->grave_source = source;
+    q->grave_deletions = deletions;
+    *out = q->grave;
+    return BECK_OK;
+}
+
+void dead_rest(struct queue *q)
+{
+    struct cursor *c = NULL;
+    mutex_lock(&q->lock);
+    if (!q->limbo_working && q->limbo_count == 0) {
+        c = q->grave;
+        q->grave = NULL;
+    }
+    mutex_unlock(&q->lock);
+    cursor_close(c);
+}
+
 beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
 {
     if (q->options.no_dead_letters)
@@ -257,7 +288,7 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
     struct cursor *c = NULL;
     const struct record_view *view = NULL;
     uint32_t source = entry_source(&l->entry);
-    beck_status status = queue_open_cursor(q, source, &c, err);
+    beck_status status = grave_cursor(q, source, &c, err);
     if (!status)
         status = cursor_read(c, entry_offset(&l->entry), true, &view, NULL, err);
     if (status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT ||
@@ -266,7 +297,6 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
             env_report(q->home->env, BECK_ECORRUPT,
                        "queue \"%s\" drops an event that cannot be read: %s", q->name,
                        err ? err->text : "");
-        cursor_close(c);
         return vanish(q, l, err);
     }
     struct dead_parts *earlier = NULL;
@@ -281,7 +311,6 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
     if (!status)
         status = bury_event(q, l, &view->event, earlier, err);
     free(earlier);
-    cursor_close(c);
     if (status)
         return status;
     mutex_lock(&q->lock);

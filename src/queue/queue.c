@@ -165,6 +165,7 @@ static void release_many(struct queue *q, uint32_t count)
     for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
         fifo_free(q->levels[i]);
     schedule_free(q->delayed);
+    cursor_close(q->grave);
     for (uint32_t i = 0; i < q->source_count; i++) {
         free(q->sources[i].bus_name);
         free(q->sources[i].held);
@@ -760,6 +761,7 @@ void queue_tick(struct queue *q)
     } while (more);
     if (lagging)
         queue_catch_up(q);
+    dead_rest(q);
 }
 
 /* ---- limbo ---- */

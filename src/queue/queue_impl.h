@@ -98,6 +98,8 @@ struct queue {
     struct limbo *limbo; /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
     bool limbo_working; /* on the first */
+    struct cursor *grave; /* of whoever works on limbo: reads what is to be buried; NULL: none */
+    uint32_t grave_source, grave_deletions; /* its source, and `deletions` when it was opened */
     bool more;          /* time has brought more than was done at once */
     bool closing;
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
@@ -192,6 +194,8 @@ beck_status state_dead(struct queue *q, enum operation op, const int64_t *offset
 /* ---- dead.c ---- */
 /* Appends the dead letter and takes the entry out of the queue; without the lock. */
 beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err);
+/* Lets go of the cursor that burying keeps, when nobody uses it; without the lock. */
+void dead_rest(struct queue *q);
 /* Of a letter that is put back: behind everything ready on its level. With the lock. */
 struct entry dead_entry(const struct queue *q, int64_t offset, uint32_t level);
 /* The levels of letters, to be freed. */
