@@ -279,6 +279,9 @@ static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
     if (!status && o->data_dir && !o->read_only)
         status = committer_new(o->sync_interval_ms, &b->env.committer, err);
     b->home.env = &b->env;
+    b->home.due = upkeep_due;
+    b->home.due_ctx = b;
+    atomic_init(&b->timer_due_ns, INT64_MAX);
     b->home.callers = b->callers;
     b->home.data_dir = b->data_dir;
     return status;

@@ -39,6 +39,7 @@ struct beck {
 
     pthread_t timer;
     bool timer_runs, stopping;
+    _Atomic(int64_t) timer_due_ns; /* when a queue is to be looked at, before the next tick */
     struct mutex timer_lock;
     struct cond timer_wake;
     struct mutex upkeep_lock; /* one checkpoint or maintenance at a time; before admin_lock */
@@ -87,6 +88,8 @@ beck_status leftovers_forget(beck *b, const char *bus, beck_error *err);
  * upkeep_lock. */
 beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
                                   beck_error *err);
+/* struct queue_home's `due`; ctx is the handle. */
+void upkeep_due(void *ctx, int64_t mono_ns);
 beck_status upkeep_start(beck *b, beck_error *err);
 void upkeep_stop(beck *b);
 beck_status upkeep_checkpoint(beck *b, beck_error *err);

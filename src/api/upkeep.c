@@ -286,6 +286,19 @@ static void tick(beck *b)
     view_release(&v);
 }
 
+void upkeep_due(void *ctx, int64_t mono_ns)
+{
+    beck *b = ctx;
+    if (mono_ns >= atomic_load_explicit(&b->timer_due_ns, memory_order_relaxed))
+        return;
+    mutex_lock(&b->timer_lock);
+    if (mono_ns < atomic_load(&b->timer_due_ns)) {
+        atomic_store(&b->timer_due_ns, mono_ns);
+        cond_signal(&b->timer_wake);
+    }
+    mutex_unlock(&b->timer_lock);
+}
+
 static void complain(beck *b, beck_status status, const beck_error *why, beck_status *said)
 {
     /* The same trouble is told once, not with every tick. */
@@ -303,10 +316,18 @@ static void *timer_main(void *arg)
     int64_t next_maintain = start + MAINTAIN_MS * 1000000LL;
     mutex_lock(&b->timer_lock);
     while (!b->stopping) {
-        int64_t now = clock_mono_ns(b->env.clock);
-        cond_wait_until(&b->timer_wake, &b->timer_lock, b->env.clock, now + TICK_MS * 1000000LL);
+        int64_t now = clock_mono_ns(b->env.clock), tick_ns = now + TICK_MS * 1000000LL;
+        for (bool in_time = true; in_time && !b->stopping;) {
+            int64_t due_ns = atomic_load(&b->timer_due_ns);
+            /* What is due and cannot be done now must not keep a processor busy. */
+            if (due_ns < now + 1000000)
+                due_ns = now + 1000000;
+            in_time = cond_wait_until(&b->timer_wake, &b->timer_lock, b->env.clock,
+                                      due_ns < tick_ns ? due_ns : tick_ns);
+        }
         if (b->stopping)
             break;
+        atomic_store(&b->timer_due_ns, INT64_MAX);
         mutex_unlock(&b->timer_lock);
         beck_error why = {0};
         now = clock_mono_ns(b->env.clock);

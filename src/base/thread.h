@@ -10,7 +10,7 @@
  *   queue.lock             everything of one queue
  *   bus.lock               listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
- *   callers.lock, metrics.lock, clock.lock, vfs locks: leaves, nothing is taken inside
+ *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.

@@ -121,6 +121,21 @@ beck_status partition_resolve(struct partition *p, const beck_from *from, int64_
 bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
                     const _Atomic(bool) *stop);
 
+/* Waiting without a thread: `fn` is called once, when something at or after `offset` is visible or
+ * the bus was deleted. It is called with partition.lock held, from the thread that made it so: it
+ * must only take a note. Belongs to whoever waits; used until it is called or removed. */
+struct partition_watch {
+    void (*fn)(void *ctx);
+    void *ctx;
+    int64_t offset;
+    struct partition_watch *previous, *next; /* the rest is the partition's */
+    bool on;
+};
+/* False: it is so already, and fn will not be called. */
+bool partition_watch(struct partition *p, struct partition_watch *w);
+/* fn is not called any more once this returns. One that was called or never added is no mistake. */
+void partition_unwatch(struct partition *p, struct partition_watch *w);
+
 /* Locks out appends, and waits until everything gathered is written: next == written until
  * partition_resume. For changes of the topology. */
 void partition_pause(struct partition *p);

@@ -76,6 +76,7 @@ struct partition {
     bool upkeep;            /* somebody maintains: only they take out or replace segments */
     bool has_snapshots;     /* there may be files of producers' snapshots */
     uint32_t watchers;      /* threads in partition_wait */
+    struct partition_watch *watches;
     int64_t checkpointed;   /* recovery point last given out */
     int64_t unsynced_bytes; /* written since the last sync began */
     struct file *prepared;  /* the next segment's, made ahead of need; NULL: not yet */
@@ -98,6 +99,8 @@ struct block *partition_find_memory(struct partition *p, int64_t offset);
 ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
 beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);
 void partition_move_visible(struct partition *p);
+/* Calls the watches whose offset is visible, or `all`. With the lock. */
+void partition_call_watches(struct partition *p, bool all);
 void partition_check(const struct partition *p);
 /* Begins a new segment, unless the active one is empty. The lock is held on entry and exit. */
 beck_status partition_roll(struct partition *p, beck_error *err);

@@ -89,6 +89,54 @@ bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
     return there;
 }
 
+static void unlink_watch(struct partition *p, struct partition_watch *w)
+{
+    if (w->previous)
+        w->previous->next = w->next;
+    else
+        p->watches = w->next;
+    if (w->next)
+        w->next->previous = w->previous;
+    w->on = false;
+}
+
+bool partition_watch(struct partition *p, struct partition_watch *w)
+{
+    mutex_lock(&p->lock);
+    assert(!w->on);
+    bool wait = !p->condemned && partition_visible(p) <= w->offset;
+    if (wait) {
+        w->previous = NULL;
+        w->next = p->watches;
+        if (w->next)
+            w->next->previous = w;
+        p->watches = w;
+        w->on = true;
+    }
+    mutex_unlock(&p->lock);
+    return wait;
+}
+
+void partition_unwatch(struct partition *p, struct partition_watch *w)
+{
+    mutex_lock(&p->lock);
+    if (w->on)
+        unlink_watch(p, w);
+    mutex_unlock(&p->lock);
+}
+
+void partition_call_watches(struct partition *p, bool all)
+{
+    assert(mutex_held(&p->lock));
+    for (struct partition_watch *w = p->watches, *next; w; w = next) {
+        next = w->next;
+        if (all || partition_visible(p) > w->offset) {
+            unlink_watch(p, w);
+            w->fn(w->ctx);
+        }
+    }
+}
+
 void partition_pause(struct partition *p)
 {
     mutex_lock(&p->lock);
@@ -113,6 +161,7 @@ void partition_condemn(struct partition *p)
     mutex_lock(&p->lock);
     p->poisoned = p->condemned = true;
     cond_broadcast(&p->changed);
+    partition_call_watches(p, true);
     while (p->writing || p->syncing)
         cond_wait(&p->changed, &p->lock);
     mutex_unlock(&p->lock);

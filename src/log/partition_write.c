@@ -101,6 +101,8 @@ void partition_move_visible(struct partition *p)
     atomic_store_explicit(&p->visible, visible, memory_order_release);
     if (p->watchers)
         cond_broadcast(&p->changed);
+    if (p->watches)
+        partition_call_watches(p, false);
 }
 
 /* Room for one more. */

@@ -439,6 +439,8 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
     bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
     if (q->takers > 0 && ((*count > 0 && queue_ready(q) > 0) || unwatched))
         cond_signal(&q->ready);
+    if (*count > 0 && q->first_watch && queue_ready(q) > 0)
+        queue_call_watches(q, 1);
     bool limbo = q->limbo_count > 0;
     mutex_unlock(&q->lock);
     if (limbo)

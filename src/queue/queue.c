@@ -316,8 +316,10 @@ beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t d
 {
     struct scheduled item = {due_ms, *e};
     beck_status status = schedule_push(q->delayed, &item, NULL);
-    if (!status && due_ms < q->next_due_ms)
+    if (!status && due_ms < q->next_due_ms) {
         q->next_due_ms = due_ms;
+        queue_announce_due(q);
+    }
     return status;
 }
 
@@ -335,6 +337,7 @@ static void look_at_schedule(struct queue *q)
 
 void queue_wake(struct queue *q, size_t count)
 {
+    queue_call_watches(q, count);
     if (q->takers == 0 || count == 0)
         return;
     if (count == 1 || q->takers == 1)
@@ -591,6 +594,8 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
             }
         }
         uint32_t takers = dead || kept == 0 ? 0 : q->takers;
+        if (!dead)
+            queue_call_watches(q, kept);
         bool limbo = q->limbo_count > 0;
         mutex_unlock(&q->lock);
         /* Without the lock: who wakes up wants it first of all. */
@@ -757,6 +762,8 @@ void queue_tick(struct queue *q)
             queue_finish_limbo(q);
         mutex_lock(&q->lock);
         more &= q->limbo_count == 0; /* else it could not be put away now */
+        if (!more)
+            queue_announce_due(q);
         mutex_unlock(&q->lock);
     } while (more);
     if (lagging)
@@ -906,6 +913,7 @@ void queue_delete(struct queue *q)
     while (q->operations > 0 || q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
     cond_broadcast(&q->ready);
+    queue_call_watches(q, SIZE_MAX);
     queue_forget_all(q);
     /* What consumers hold is theirs no more: an answer must not reach a later queue of this name.
      */
@@ -962,6 +970,7 @@ void queue_pause(struct queue *q, bool paused)
     mutex_lock(&q->lock);
     q->paused = paused;
     cond_broadcast(&q->ready);
+    queue_call_watches(q, SIZE_MAX);
     mutex_unlock(&q->lock);
 }
 

@@ -41,6 +41,10 @@ struct queue_home {
     struct mutex lock;    /* of the list of consumers; nothing is locked with it held */
     beck_consumer *consumers;
     uint64_t consumers_made;
+    /* Tells whoever looks after queues that one of them must be looked at (queue_tick) by then, on
+     * the monotonic clock. Called with queue.lock held; may be NULL. */
+    void (*due)(void *ctx, int64_t mono_ns);
+    void *due_ctx;
 };
 
 beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err);
@@ -135,6 +139,24 @@ beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, con
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
 beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err);
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err);
+
+/* Waiting without a thread: `fn` is called once, when consumer_take may give something or the
+ * queue is gone; one watch is called per event that comes, the one that waits longest first. It is
+ * called with queue.lock held, from the thread that made it so: it must only take a note. Whoever
+ * was called and takes nothing calls queue_pass_on, so that another is told. Belongs to whoever
+ * waits; used until it is called or removed. */
+struct queue_watch {
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct queue_watch *previous, *next; /* the rest is the queue's */
+    bool on;
+};
+/* False: something may be there already, and fn will not be called. */
+bool queue_watch(struct queue *q, struct queue_watch *w);
+/* fn is not called any more once this returns. One that was called or never added is no mistake. */
+void queue_unwatch(struct queue *q, struct queue_watch *w);
+/* Calls the next watch, if something may be there. */
+void queue_pass_on(struct queue *q);
 
 /* ---- dead letters ---- */
 

@@ -78,6 +78,7 @@ struct queue {
     struct cond quiet; /* operations came to an end */
     uint32_t takers;   /* threads waiting in take */
     uint32_t watchers; /* those of them that look again when the next thing is due */
+    struct queue_watch *first_watch, *last_watch; /* who waits without a thread */
     bool deleted, paused;
 
 #define DEAD_SOURCE 0
@@ -174,6 +175,11 @@ bool queue_source_is_dead(struct queue *q,
                           uint32_t source); /* entries that were put back; without the lock */
 uint32_t queue_level(const struct queue *q, uint32_t priority);
 int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
+
+/* ---- queue_watch.c; with the lock ---- */
+void queue_call_watches(struct queue *q, size_t count);
+/* Has the queue looked at in time when somebody watches it. */
+void queue_announce_due(struct queue *q);
 
 /* ---- queue_bind.c ---- */
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,

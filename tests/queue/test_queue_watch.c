@@ -1,0 +1,191 @@
+/* Waiting for queues and partitions without a thread. */
+#include "queue/world.h"
+
+#include "queue/queue_impl.h"
+
+struct note {
+    struct mutex lock;
+    struct cond changed;
+    int calls;
+};
+
+static void take_note(void *ctx)
+{
+    struct note *n = ctx;
+    mutex_lock(&n->lock);
+    n->calls++;
+    cond_signal(&n->changed);
+    mutex_unlock(&n->lock);
+}
+
+static void note_init(struct note *n)
+{
+    *n = (struct note){0};
+    mutex_init(&n->lock);
+    cond_init(&n->changed);
+}
+
+static void note_release(struct note *n)
+{
+    mutex_release(&n->lock);
+    cond_release(&n->changed);
+}
+
+static int calls_of(struct note *n)
+{
+    mutex_lock(&n->lock);
+    int calls = n->calls;
+    mutex_unlock(&n->lock);
+    return calls;
+}
+
+static void a_watch_is_called_once_when_something_may_be_taken(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start_in_memory(&w);
+    beck_bus *bus = world_pair(&w, NULL);
+    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct note first, second;
+    note_init(&first);
+    note_init(&second);
+    struct queue_watch a = {.fn = take_note, .ctx = &first}, b = {.fn = take_note, .ctx = &second};
+    assert_true(queue_watch(q, &a));
+    assert_true(queue_watch(q, &b));
+    put(bus, "t", "0");
+    assert_int_equal(calls_of(&first), 1);
+    assert_int_equal(calls_of(&second), 0);
+    assert_false(queue_watch(q, &a)); /* it is still there */
+    queue_pass_on(q);
+    assert_int_equal(calls_of(&second), 1);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "0");
+    queue_pass_on(q);
+    assert_true(queue_watch(q, &a));
+    queue_unwatch(q, &a);
+    queue_unwatch(q, &a);
+    put(bus, "t", "1");
+    assert_int_equal(calls_of(&first), 1);
+
+    drain(c, "1");
+    check_ok(beck_queue_pause(w.b, "q", true, err));
+    put(bus, "t", "2");
+    assert_true(queue_watch(q, &a));
+    put(bus, "t", "3");
+    assert_int_equal(calls_of(&first), 1);
+    check_ok(beck_queue_pause(w.b, "q", false, err));
+    assert_int_equal(calls_of(&first), 2);
+    beck_delivery d = take(c, "2");
+    drain(c, "3");
+    assert_true(queue_watch(q, &a));
+    check_ok(beck_return(c, d.tag, err));
+    assert_int_equal(calls_of(&first), 3);
+    drain(c, "2");
+    beck_consumer_close(c);
+    assert_true(queue_watch(q, &a));
+    check_ok(beck_queue_delete(w.b, "q", err));
+    assert_int_equal(calls_of(&first), 4);
+    assert_false(queue_watch(q, &a));
+    queue_release(q);
+    note_release(&first);
+    note_release(&second);
+    world_end(&w);
+}
+
+/* More comes at once than one takes: the next is told. */
+static void what_one_leaves_another_is_told_of(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start_in_memory(&w);
+    beck_bus *bus = world_pair(&w, NULL);
+    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    struct note n;
+    note_init(&n);
+    struct queue_watch a = {.fn = take_note, .ctx = &n}, b = {.fn = take_note, .ctx = &n};
+    assert_true(queue_watch(q, &a));
+    put(bus, "t", "0");
+    put(bus, "t", "1");
+    assert_int_equal(calls_of(&n), 1);
+    assert_false(queue_watch(q, &b));
+    settle(c, take(c, "0"));
+    assert_false(queue_watch(q, &b));
+    settle(c, take(c, "1"));
+    assert_true(queue_watch(q, &b));
+    queue_unwatch(q, &b);
+    beck_consumer_close(c);
+    queue_release(q);
+    note_release(&n);
+    world_end(&w);
+}
+
+/* The timer looks every 250 ms by itself; a watch has it look when something is due. */
+static void a_watch_is_called_when_a_delay_is_over(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct note n;
+    note_init(&n);
+    struct queue_watch a = {.fn = take_note, .ctx = &n};
+    assert_true(queue_watch(q, &a));
+    beck_event later = {
+        .type = beck_str("t"), .data = beck_str("later"), .deliver_at_ms = START_MS + 20};
+    check_ok(beck_publish(bus, &later, err));
+    world_advance(&w, 20);
+    mutex_lock(&n.lock);
+    while (n.calls == 0)
+        cond_wait(&n.changed, &n.lock);
+    mutex_unlock(&n.lock);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "later");
+    beck_consumer_close(c);
+    queue_release(q);
+    note_release(&n);
+    world_end(&w);
+}
+
+static void a_watch_of_a_partition_is_called_once_when_its_offset_is_there(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    struct partition *p = bus->partitions[0];
+    struct note n;
+    note_init(&n);
+    struct partition_watch a = {.fn = take_note, .ctx = &n, .offset = 1};
+    assert_true(partition_watch(p, &a));
+    put(bus, "t", "0");
+    assert_int_equal(calls_of(&n), 0);
+    put(bus, "t", "1");
+    assert_int_equal(calls_of(&n), 1);
+    assert_false(partition_watch(p, &a));
+    a.offset = 2;
+    assert_true(partition_watch(p, &a));
+    partition_unwatch(p, &a);
+    partition_unwatch(p, &a);
+    put(bus, "t", "2");
+    assert_int_equal(calls_of(&n), 1);
+    a.offset = 3;
+    assert_true(partition_watch(p, &a));
+    check_ok(beck_queue_delete(w.b, "q", err));
+    check_ok(beck_bus_delete(w.b, beck_bus_name(bus), err));
+    assert_int_equal(calls_of(&n), 2);
+    note_release(&n);
+    world_end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_watch_is_called_once_when_something_may_be_taken),
+        cmocka_unit_test(what_one_leaves_another_is_told_of),
+        cmocka_unit_test(a_watch_is_called_when_a_delay_is_over),
+        cmocka_unit_test(a_watch_of_a_partition_is_called_once_when_its_offset_is_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
