@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-LAYERS = ["base", "event", "log", "bus", "queue", "link", "api", "cli"]
+LAYERS = ["base", "event", "log", "bus", "queue", "trace", "link", "remote", "api", "process", "hook", "net", "access", "wire",
+          "server", "cli"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([a-z]+)/')
 
 

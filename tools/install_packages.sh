@@ -3,9 +3,10 @@
 # usage: install_packages.sh build|demo|test|check|bench ...
 set -eu
 
-build='build-essential meson ninja-build pkg-config python3 zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libsqlite3-dev libexpat1-dev libcmocka-dev'
+build='build-essential meson ninja-build pkg-config python3 zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libsqlite3-dev libexpat1-dev libcmocka-dev liblmdb-dev
+ libssl-dev libevent-dev libmicrohttpd-dev libjansson-dev libyaml-dev'
 check='clang clang-tidy clang-format cppcheck'
-bench='libglib2.0-dev libboost-dev liblmdb-dev redis-server'
+bench='libglib2.0-dev libboost-dev redis-server nginx wrk'
 
 installed() {
     dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed

@@ -1,0 +1,109 @@
+/*
+ * Who may do what: users with passwords and tokens, and their permissions on buses and queues.
+ *
+ * Users are records of the bus `__users` (compacted by key, the last record of a name counts), so
+ * they last as everything else does. Passwords are kept as scrypt hashes, tokens as SHA-256 of their
+ * 256 random bits. What a caller may do is decided from an identity: a snapshot of the user that is
+ * borrowed for one request or one connection, and that notices when the user is changed.
+ *
+ * Threads: any. Checking a password takes tens of milliseconds of one processor: never on a thread
+ * that serves connections. Checking a token is a look-up.
+ */
+#ifndef BECK_ACCESS_ACCESS_H
+#define BECK_ACCESS_ACCESS_H
+
+#include "base/bytes.h"
+
+/* Rights on one bus or queue, as a set. */
+enum access_right {
+    ACCESS_PUBLISH = 1, /* to a bus */
+    ACCESS_READ = 2,    /* events of a bus; peek, dead letters and counts of a queue */
+    ACCESS_WORK = 4,    /* take, settle, retry, reject, return */
+    ACCESS_ADMIN = 8 /* make, change, delete, purge, rewind; on "everything": users, the server */
+};
+
+enum access_kind { ACCESS_SERVER, ACCESS_BUS, ACCESS_QUEUE };
+
+struct access;   /* all users of a handle */
+struct identity; /* one caller */
+
+struct access_settings {
+    bool anonymous_loopback; /* who comes from this machine needs no name while no user exists, and
+                                may do everything */
+    uint32_t failures_max;   /* failed logins of one address within the window, then it waits */
+    uint32_t failures_window_ms;
+    uint32_t scrypt_log_n; /* cost: 2^n blocks; default 15 (32 MiB, about 60 ms) */
+};
+
+/* Reads the users; the handle outlives it. */
+beck_status access_open(beck *b, const struct access_settings *settings, struct access **out,
+                        beck_error *err);
+void access_close(struct access *a);
+
+/* ---- callers ---- */
+
+/* A peer, as access rules see it. `address` as text, without the port; loopback: this machine,
+ * a Unix socket included. */
+struct access_peer {
+    const char *address;
+    bool loopback;
+    bool trusted; /* came through the data directory's socket, whose file mode is the permission */
+};
+
+/* All three: *out is to be given back with identity_release. BECK_EDENIED: unknown, wrong, or not
+ * allowed without a name; the text never says which. BECK_ELIMIT: too many failures from there,
+ * *retry_ms says how long to wait. Failures are counted per address. */
+beck_status access_anonymous(struct access *a, const struct access_peer *peer,
+                             struct identity **out, beck_error *err);
+beck_status access_password(struct access *a, const struct access_peer *peer, beck_bytes user,
+                            beck_bytes password, struct identity **out, int64_t *retry_ms,
+                            beck_error *err); /* slow */
+beck_status access_token(struct access *a, const struct access_peer *peer, beck_bytes token,
+                         struct identity **out, int64_t *retry_ms, beck_error *err);
+/* A password that was right a moment ago (same user, same password, less than a minute) is found
+ * again without hashing it anew: true, and *out is set. For clients that send it with each request. */
+bool access_password_known(struct access *a, beck_bytes user, beck_bytes password,
+                           struct identity **out);
+
+void identity_release(struct identity *i);
+const char *identity_name(const struct identity *i); /* "" for an anonymous one */
+bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
+                  const char *name);
+/* The user was changed or deleted since: long-lived connections ask now and then. */
+bool identity_is_stale(const struct identity *i);
+
+/* ---- users: any right is held by ACCESS_ADMIN on the server ---- */
+
+struct access_rule {
+    enum access_kind kind; /* ACCESS_SERVER: all buses, all queues, and for ACCESS_ADMIN users and
+                              the server itself; name is not used */
+    const char *pattern;   /* of names, with * for any characters: "orders.*" */
+    uint32_t rights;
+};
+
+struct access_user {
+    const char *name;
+    bool has_password;
+    const struct access_rule *rules;
+    size_t rule_count;
+    const char *const *tokens; /* their names, never themselves */
+    size_t token_count;
+};
+
+/* Made when missing. password absent: none (then only tokens), or as it was. rules NULL: as they were. */
+beck_status access_put_user(struct access *a, const char *name, beck_bytes password,
+                            const struct access_rule *rules, size_t rule_count, beck_error *err);
+beck_status access_delete_user(struct access *a, const char *name, beck_error *err);
+beck_status access_list_users(struct access *a,
+                              int (*each)(void *ctx, const struct access_user *user), void *ctx,
+                              beck_error *err);
+size_t access_user_count(struct access *a);
+
+/* A token's text is shown once, here, and is nowhere else afterwards. */
+#define ACCESS_TOKEN_SIZE 52
+beck_status access_make_token(struct access *a, const char *user, const char *token_name,
+                              char out[ACCESS_TOKEN_SIZE], beck_error *err);
+beck_status access_revoke_token(struct access *a, const char *user, const char *token_name,
+                                beck_error *err);
+
+#endif
