@@ -5,7 +5,7 @@
  */
 #include "cli/commands.h"
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* beck bus: making, showing and removing buses. */
 #include "cli/commands.h"
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/time.h"
 #include <stdio.h>
 

@@ -4,7 +4,7 @@
 #define BECK_CLI_CREW_H
 
 #include "cli/command.h"
-#include "cli/handler.h"
+#include "process/handler.h"
 
 #define CREW_MAX 256
 

@@ -2,7 +2,7 @@
 #include "cli/commands.h"
 #include "cli/names.h"
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/json.h"
 #include "event/time.h"
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* Events as lines. Columns grow with what they have met, so that a stream stays readable. */
 #include "cli/event_printer.h"
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/event.h"
 #include <stdio.h>
 #include <unistd.h>

@@ -10,7 +10,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/rejects.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "event/cloudevents.h"

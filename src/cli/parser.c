@@ -9,7 +9,7 @@
  */
 #include "cli/parser.h"
 #include "base/error.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include <assert.h>
 #include <ctype.h>
 #include <stdio.h>

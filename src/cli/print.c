@@ -1,6 +1,6 @@
 /* Printing: every line is put together in a buffer and written at once. */
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/json.h"
 #include <assert.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * known. */
 #include "cli/progress.h"
 #include "base/clock.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include <stdio.h>
 #include <unistd.h>
 

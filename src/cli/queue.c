@@ -3,7 +3,7 @@
 #include "cli/event_printer.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/pattern.h"
 #include "event/time.h"
 #include <stdio.h>

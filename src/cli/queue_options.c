@@ -1,6 +1,6 @@
 /* Options of a queue, read from a call and printed. */
 #include "cli/queue_options.h"
-#include "cli/value.h"
+#include "event/value.h"
 
 const char *const queue_overflows[] = {"drop-oldest", "refuse", NULL};
 

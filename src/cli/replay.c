@@ -5,7 +5,7 @@
  * bound to, so that nobody else sees them and any choice of events can be replayed into any queue.
  */
 #include "cli/commands.h"
-#include "cli/handler.h"
+#include "process/handler.h"
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/reading.h"

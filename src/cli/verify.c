@@ -1,7 +1,7 @@
 /* beck verify: reads every byte of a data directory and explains what is wrong. */
 #include "cli/commands.h"
 #include "cli/print.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include <stdio.h>
 #include <sys/stat.h>
 

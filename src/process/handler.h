@@ -12,10 +12,10 @@
  *
  * Threads: a handler belongs to one thread.
  */
-#ifndef BECK_CLI_HANDLER_H
-#define BECK_CLI_HANDLER_H
+#ifndef BECK_PROCESS_HANDLER_H
+#define BECK_PROCESS_HANDLER_H
 
-#include "cli/child.h"
+#include "process/child.h"
 
 #define HANDLER_WHY_MAX 256 /* as a worker's why in beck.h */
 

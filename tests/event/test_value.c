@@ -1,5 +1,5 @@
 /* Values of the command line: what is read, what is refused, and that printing reads back. */
-#include "cli/value.h"
+#include "event/value.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * error away from it, and its end (a pid descriptor, or a look every 20 ms where the kernel has
  * none). The leader is looked at with WNOWAIT and reaped only in child_end, after the last signal.
  */
-#include "cli/child.h"
+#include "process/child.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include <assert.h>

@@ -8,8 +8,8 @@
  *
  * Threads: one at a time per child; many children on many threads.
  */
-#ifndef BECK_CLI_CHILD_H
-#define BECK_CLI_CHILD_H
+#ifndef BECK_PROCESS_CHILD_H
+#define BECK_PROCESS_CHILD_H
 
 #include "base/bytes.h"
 #include <sys/types.h>

@@ -1,6 +1,6 @@
 /* Values as people write them. Every reader takes the whole text or refuses it; numbers that would
  * overflow are refused. */
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/time.h"
 #include <ctype.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Handlers: an event goes in, a verdict comes out, whatever the program does. */
-#include "cli/handler.h"
+#include "process/handler.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "cli/value.h"
+#include "event/value.h"
 #include "event/json.h"
 #include "event/time.h"
 #include <ctype.h>

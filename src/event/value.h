@@ -1,6 +1,6 @@
 /* Values as people write them on the command line, read and printed. */
-#ifndef BECK_CLI_VALUE_H
-#define BECK_CLI_VALUE_H
+#ifndef BECK_EVENT_VALUE_H
+#define BECK_EVENT_VALUE_H
 
 #include "base/bytes.h"
 
