@@ -82,6 +82,29 @@ beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *o
     return status;
 }
 
+beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
+                           beck_bus **out, beck_error *err)
+{
+    beck_bus_options o = *options;
+    assert(strncmp(name, "__", 2) == 0);
+    o.storage = BECK_STORAGE_DISK;
+    beck_status status = refuse_read_only(b, err);
+    if (!status)
+        status = bus_options_check(&o, b->data_dir != NULL, err);
+    if (status)
+        return status;
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    beck_bus *bus = handle_find_bus(b, name);
+    if (!bus)
+        status = make_bus(b, name, &o, &bus, err);
+    mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
+    if (!status)
+        *out = bus;
+    return status;
+}
+
 beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err)
 {
     mutex_lock(&b->admin_lock);

@@ -58,6 +58,11 @@ struct queue *handle_find_queue(const beck *b, const char *name);
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
+/* A bus on disk of the library's or the program's own, whose name begins with "__": made with these
+ * options, or found with those that it has. Only bus_publish publishes to it. Takes upkeep_lock and
+ * admin_lock. */
+beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
+                           beck_bus **out, beck_error *err);
 /* Undoes handle_add_bus, before anybody has seen the bus. */
 void handle_drop_bus(beck *b, beck_bus *bus);
 beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,

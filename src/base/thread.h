@@ -4,13 +4,15 @@
  * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
  * never two of one line:
  *
+ *   access.change_lock     one change of users at a time
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
  *   partition.lock         offsets, pending appends, segment list
  *   queue.lock             everything of one queue
  *   bus.lock               listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
- *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks: leaves, nothing is taken inside
+ *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, access.lock,
+ *   limiter.lock, known.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.
