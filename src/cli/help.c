@@ -1,5 +1,6 @@
 /* Help: every text is put together from the tables, so that it cannot disagree with the parser. */
 #include "cli/help.h"
+#include "base/nearest.h"
 #include "cli/parser.h"
 #include <string.h>
 

@@ -22,7 +22,5 @@ void parser_release(struct call *call);
 
 /* The command of that name among NULL-terminated ones, or NULL. */
 const struct command *command_find(const struct command *const *among, const char *name);
-/* The name in the list that is most like `name`, or NULL when none is near. */
-const char *nearest(const char *name, const char *best, unsigned *distance, const char *candidate);
 
 #endif
