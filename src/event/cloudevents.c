@@ -11,6 +11,8 @@
 #include "event/envelope.h"
 #include "event/writer.h"
 
+#include <stdio.h>
+
 #define TEXT_MAX ((size_t)64 << 20)
 
 /* ---- reading ---- */
@@ -31,6 +33,10 @@ enum place {
     PRIORITY,
     DATA,
     DATA_BASE64,
+    PUBLIC_PLACES,
+    BECKBUS = PUBLIC_PLACES, /* these only in the exact form */
+    BECKPARTITION,
+    BECKOFFSET,
     PLACES
 };
 
@@ -53,11 +59,14 @@ static const struct {
     [PRIORITY] = {"priority", 8},
     [DATA] = {"data", 4},
     [DATA_BASE64] = {"data_base64", 11},
+    [BECKBUS] = {"beckbus", 7},
+    [BECKPARTITION] = {"beckpartition", 13},
+    [BECKOFFSET] = {"beckoffset", 10},
 };
 
-static enum place place_of(beck_bytes name)
+static enum place place_of(beck_bytes name, bool exact)
 {
-    for (int i = 0; i < PLACES; i++) {
+    for (int i = 0; i < (exact ? PLACES : PUBLIC_PLACES); i++) {
         if (name.len == places[i].len && memcmp(name.data, places[i].name, name.len) == 0) {
             return (enum place)i;
         }
@@ -105,6 +114,19 @@ static beck_status read_priority(const beck_document *d, const struct member *m,
     return BECK_OK;
 }
 
+static beck_status read_position(const beck_document *d, const struct member *m, uint64_t max,
+                                 uint64_t *out, beck_error *err)
+{
+    char quoted[EVENT_QUOTE_MAX];
+    beck_bytes text;
+    beck_status status = attribute_extension(d, m, EVENT_ATTRIBUTE_MAX, &text, err);
+    if (status == BECK_OK && (!bytes_to_u64(text, out) || *out > max)) {
+        return member_refuse(m, BECK_EINVAL, err, "is %s; expected a whole number",
+                             member_quote(m, quoted));
+    }
+    return status;
+}
+
 static beck_status read_specversion(const beck_document *d, const struct member *m, beck_error *err)
 {
     char quoted[EVENT_QUOTE_MAX];
@@ -121,6 +143,8 @@ static beck_status read_specversion(const beck_document *d, const struct member 
 static beck_status read_attribute(const beck_document *d, enum place place, const struct member *m,
                                   beck_event *e, beck_error *err)
 {
+    uint64_t number = 0;
+    beck_status status = BECK_OK;
     switch (place) {
     case ID:
         return attribute_text(d, m, &e->id, err);
@@ -146,16 +170,28 @@ static beck_status read_attribute(const beck_document *d, enum place place, cons
         return attribute_ms(d, m, &e->deliver_at_ms, err);
     case EXPIRYTIME:
         return attribute_ms(d, m, &e->expires_at_ms, err);
+    case BECKBUS:
+        return attribute_text(d, m, &e->bus, err);
+    case BECKPARTITION:
+        status = read_position(d, m, UINT32_MAX, &number, err);
+        e->position.partition = (uint32_t)number;
+        return status;
+    case BECKOFFSET:
+        status = read_position(d, m, INT64_MAX, &number, err);
+        e->position.offset = (int64_t)number;
+        return status;
     default:
         return read_priority(d, m, &e->priority, err);
     }
 }
 
-static beck_status check_required(const struct member *const *found, size_t at, beck_error *err)
+static beck_status check_required(const struct member *const *found, size_t at, bool exact,
+                                  beck_error *err)
 {
     static const enum place required[] = {SPECVERSION, ID, SOURCE, TYPE};
     for (size_t i = 0; i < sizeof required / sizeof required[0]; i++) {
-        if (found[required[i]] == NULL) {
+        bool derived = required[i] == ID || required[i] == SOURCE;
+        if (found[required[i]] == NULL && !(exact && derived)) {
             return error_set(err, BECK_EINVAL,
                              "member \"%s\" is missing in the event at byte %zu; CloudEvents 1.0 "
                              "requires \"specversion\", \"id\", \"source\" and \"type\"",
@@ -165,17 +201,17 @@ static beck_status check_required(const struct member *const *found, size_t at, 
     return BECK_OK;
 }
 
-static beck_status cloudevent_read(beck_document *d, const struct members *m, size_t at,
+static beck_status cloudevent_read(beck_document *d, const struct members *m, size_t at, bool exact,
                                    beck_event *e, beck_error *err)
 {
     const struct member *found[PLACES + 1] = {NULL};
     enum place place[MEMBERS_MAX];
     const size_t count = m->count;
     for (size_t i = 0; i < count; i++) {
-        place[i] = place_of(m->list[i].name);
+        place[i] = place_of(m->list[i].name, exact);
         found[place[i]] = &m->list[i];
     }
-    beck_status status = check_required(found, at, err);
+    beck_status status = check_required(found, at, exact, err);
     if (status != BECK_OK) {
         return status;
     }
@@ -195,7 +231,8 @@ static beck_status cloudevent_read(beck_document *d, const struct members *m, si
 }
 
 /* The reader has just given the beginning of the object. */
-static beck_status event_read(beck_document *d, struct json_reader *r, size_t at, beck_error *err)
+static beck_status event_read(beck_document *d, struct json_reader *r, size_t at, bool exact,
+                              beck_error *err)
 {
     struct members m;
     beck_status status = members_read(&m, r, d->copy, "the event", err);
@@ -210,15 +247,15 @@ static beck_status event_read(beck_document *d, struct json_reader *r, size_t at
     bool envelope = false;
     for (size_t i = 0; i < m.count; i++) {
         if (bytes_equal(m.list[i].name, bytes_of("specversion", 11))) {
-            return cloudevent_read(d, &m, at, e, err);
+            return cloudevent_read(d, &m, at, exact, e, err);
         }
         envelope |= bytes_equal(m.list[i].name, bytes_of("eventType", 9)) ||
                     bytes_equal(m.list[i].name, bytes_of("eventId", 7));
     }
-    return envelope ? envelope_read(d, &m, at, e, err) : cloudevent_read(d, &m, at, e, err);
+    return envelope ? envelope_read(d, &m, at, e, err) : cloudevent_read(d, &m, at, exact, e, err);
 }
 
-static beck_status batch_read(beck_document *d, struct json_reader *r, beck_error *err)
+static beck_status batch_read(beck_document *d, struct json_reader *r, bool exact, beck_error *err)
 {
     for (;;) {
         struct json_token token;
@@ -232,14 +269,14 @@ static beck_status batch_read(beck_document *d, struct json_reader *r, beck_erro
                              "object",
                              d->count, token.at);
         }
-        status = event_read(d, r, token.at, err);
+        status = event_read(d, r, token.at, exact, err);
         if (status != BECK_OK) {
             return status;
         }
     }
 }
 
-beck_status cloudevents_parse(beck_bytes json, beck_document **out, beck_error *err)
+static beck_status parse(beck_bytes json, bool exact, beck_document **out, beck_error *err)
 {
     if (json.len > TEXT_MAX) {
         return error_set(err, BECK_ELIMIT,
@@ -256,9 +293,9 @@ beck_status cloudevents_parse(beck_bytes json, beck_document **out, beck_error *
     }
     beck_status status = json_next(&r, &token, err);
     if (status == BECK_OK && token.kind == JSON_OBJECT) {
-        status = event_read(d, &r, token.at, err);
+        status = event_read(d, &r, token.at, exact, err);
     } else if (status == BECK_OK && token.kind == JSON_ARRAY) {
-        status = batch_read(d, &r, err);
+        status = batch_read(d, &r, exact, err);
     } else if (status == BECK_OK) {
         status = error_set(err, BECK_EINVAL,
                            "the value at byte %zu is no event; expected an object, or an array of "
@@ -277,9 +314,33 @@ beck_status cloudevents_parse(beck_bytes json, beck_document **out, beck_error *
     return BECK_OK;
 }
 
+beck_status cloudevents_parse(beck_bytes json, beck_document **out, beck_error *err)
+{
+    return parse(json, false, out, err);
+}
+
+beck_status cloudevents_parse_exact(beck_bytes json, beck_document **out, beck_error *err)
+{
+    return parse(json, true, out, err);
+}
+
 /* ---- writing ---- */
 
-static beck_status cloudevent_write(const beck_event *e, struct buf *out, beck_error *err)
+static void write_position(struct writer *w, const beck_event *e)
+{
+    char text[24];
+    writer_attribute(w, "beckbus", e->bus);
+    if (e->bus.len == 0 || e->position.offset < 0) {
+        return;
+    }
+    /* Text, because the integers of CloudEvents end at 2^31. */
+    snprintf(text, sizeof text, "%lld", (long long)e->position.offset);
+    writer_number(w, "beckpartition", e->position.partition);
+    writer_text(w, "beckoffset", beck_str(text));
+}
+
+static beck_status cloudevent_write(const beck_event *e, bool exact, struct buf *out,
+                                    beck_error *err)
 {
     struct writer w;
     writer_begin(&w, out);
@@ -301,7 +362,10 @@ static beck_status cloudevent_write(const beck_event *e, struct buf *out, beck_e
     for (size_t i = 0; i < e->extension_count; i++) {
         writer_member_text(&w, e->extensions[i].name, e->extensions[i].value);
     }
-    writer_data(&w, e);
+    if (exact) {
+        write_position(&w, e);
+    }
+    writer_data(&w, e, exact);
     writer_end(&w);
     return writer_result(&w, err);
 }
@@ -310,10 +374,15 @@ beck_status cloudevents_write(const beck_event *e, beck_form form, struct buf *o
 {
     switch (form) {
     case BECK_FORM_CLOUDEVENTS:
-        return cloudevent_write(e, out, err);
+        return cloudevent_write(e, false, out, err);
     case BECK_FORM_ENVELOPE:
         return envelope_write(e, out, err);
     }
     return error_set(err, BECK_EINVAL,
                      "form %d is none; use BECK_FORM_CLOUDEVENTS or BECK_FORM_ENVELOPE", (int)form);
+}
+
+beck_status cloudevents_write_exact(const beck_event *e, struct buf *out, beck_error *err)
+{
+    return cloudevent_write(e, true, out, err);
 }

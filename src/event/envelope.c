@@ -522,7 +522,7 @@ beck_status envelope_write(const beck_event *e, struct buf *out, beck_error *err
     if (e->data.data == NULL) {
         writer_raw(&w, bytes_of("data", 4), bytes_of("null", 4));
     }
-    writer_data(&w, e);
+    writer_data(&w, e, false);
     write_metadata(&w, e, &kept_metadata, &kept_members);
     writer_end(&w);
     buf_release(&kept_metadata.copy);

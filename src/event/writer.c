@@ -117,13 +117,21 @@ void writer_number(struct writer *w, const char *name, int64_t number)
     }
 }
 
-void writer_data(struct writer *w, const beck_event *e)
+/* Whether writer_raw, and whoever reads that, leaves these bytes of JSON as they are. */
+static bool is_kept(beck_bytes json)
+{
+    const uint8_t *p = json.data;
+    return p[0] > ' ' && p[json.len - 1] > ' ' && !memchr(p, '\n', json.len) &&
+           !memchr(p, '\r', json.len);
+}
+
+void writer_data(struct writer *w, const beck_event *e, bool exact)
 {
     if (e->data.data == NULL) {
         return;
     }
     bool json = event_data_is_json(e);
-    if (json && json_check(e->data, NULL) == BECK_OK) {
+    if (json && json_check(e->data, NULL) == BECK_OK && (!exact || is_kept(e->data))) {
         beck_bytes data = e->data;
         const uint8_t *p = data.data;
         /* White space around the value is no part of it. */

@@ -31,8 +31,8 @@ void writer_ms(struct writer *w, const char *name, int64_t ms);
 void writer_number(struct writer *w, const char *name, int64_t number);
 /* `data` or `data_base64`: JSON as it is when the content type says JSON and it is; text as a
  * string when the content type says otherwise and it is UTF-8; else base64. Nothing when data is
- * absent. */
-void writer_data(struct writer *w, const beck_event *e);
+ * absent. exact: JSON that would lose white space is base64, too. */
+void writer_data(struct writer *w, const beck_event *e, bool exact);
 
 /* Success, or the failure explained, with `out` as it was before. */
 beck_status writer_result(struct writer *w, beck_error *err);

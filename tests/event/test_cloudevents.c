@@ -2,6 +2,7 @@
 #include "common.h"
 
 #include "event/cloudevents.h"
+#include "event/event.h"
 #include "event/json.h"
 
 #define NEEDED "\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"a.b\""
@@ -436,6 +437,82 @@ static void writing_refuses_what_has_no_text(void **state)
     buf_release(&small);
 }
 
+static void through_the_exact_form(const beck_event *e)
+{
+    beck_error err;
+    buf_clear(&out);
+    if (cloudevents_write_exact(e, &out, &err) != BECK_OK ||
+        cloudevents_parse_exact(buf_bytes(&out), &document, &err) != BECK_OK) {
+        fail_msg("%s: %.200s", err.text, (const char *)out.data);
+    }
+    const beck_event *read = beck_document_event(document, 0);
+    assert_true(bytes_equal(read->data, e->data));
+    assert_int_equal(read->data.data == NULL, e->data.data == NULL);
+    assert_true(bytes_equal(read->id, e->id) && bytes_equal(read->source, e->source));
+    assert_true(bytes_equal(read->type, e->type) && bytes_equal(read->bus, e->bus));
+    assert_int_equal(read->position.offset, e->position.offset);
+    assert_int_equal(read->position.partition, e->position.partition);
+    assert_int_equal(read->time_ns, e->time_ns);
+    assert_int_equal(read->extension_count, e->extension_count);
+    for (size_t i = 0; i < e->extension_count; i++) {
+        assert_true(bytes_equal(read->extensions[i].name, e->extensions[i].name));
+        assert_true(bytes_equal(read->extensions[i].value, e->extensions[i].value));
+    }
+    drop();
+}
+
+static void the_exact_form_loses_nothing(void **state)
+{
+    (void)state;
+    static const char *const data[] = {
+        "{\"a\":1}",   " {\"a\":1}", "{\"a\":1}\n",     "{\n\"a\": 1}",
+        "{\r\"a\":1}", "\"a\\nb\"",  "not JSON at all", ""};
+    beck_event e = {.type = beck_str("a.b"), .position.offset = -1};
+    through_the_exact_form(&e);
+    for (size_t i = 0; i < COUNT(data); i++) {
+        e.data = beck_str(data[i]);
+        e.datacontenttype = beck_str(NULL);
+        through_the_exact_form(&e);
+        e.datacontenttype = beck_str("text/plain");
+        through_the_exact_form(&e);
+    }
+    char names[EVENT_EXTENSIONS_MAX][8];
+    beck_attribute list[EVENT_EXTENSIONS_MAX];
+    for (size_t i = 0; i < EVENT_EXTENSIONS_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "x%zu", i);
+        list[i] = (beck_attribute){beck_str(names[i]), beck_str(names[i])};
+    }
+    e.extensions = list;
+    e.extension_count = EVENT_EXTENSIONS_MAX;
+    e.id = beck_str("events/2/4294967296");
+    e.source = beck_str("/events");
+    e.subject = beck_str("s");
+    e.time_ns = 1700000000123456789;
+    e.correlationid = beck_str("c");
+    e.causationid = beck_str("d");
+    e.priority = 3;
+    e.deliver_at_ms = e.expires_at_ms = 1700000000123;
+    e.dataschema = beck_str("/schema");
+    e.bus = beck_str("events");
+    e.position = (beck_position){9999, 4294967296};
+    through_the_exact_form(&e);
+}
+
+static void positions_are_extensions_in_any_other_form(void **state)
+{
+    (void)state;
+    beck_error err;
+    const beck_event *e = parsed("{" NEEDED ",\"beckbus\":\"b\",\"beckoffset\":\"7\"}");
+    assert_int_equal(e->extension_count, 2);
+    assert_int_equal(e->position.offset, -1);
+    drop();
+    assert_error(
+        cloudevents_parse_exact(beck_str("{" NEEDED ",\"beckoffset\":\"x\"}"), &document, &err),
+        &err, BECK_EINVAL, "beckoffset", "whole number", NULL);
+    assert_error(cloudevents_parse_exact(beck_str("{\"specversion\":\"1.0\"}"), &document, &err),
+                 &err, BECK_EINVAL, "\"type\" is missing", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -451,6 +528,8 @@ int main(void)
         cmocka_unit_test(a_batch_is_read_in_order),
         cmocka_unit_test(escapes_in_names_and_values_are_understood),
         cmocka_unit_test(writing_refuses_what_has_no_text),
+        cmocka_unit_test(the_exact_form_loses_nothing),
+        cmocka_unit_test(positions_are_extensions_in_any_other_form),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
