@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills a program that publishes and settles (crash_writer), again and again, and checks what is left.
 
-  crash_loop.py CRASH_WRITER [BECK]
+  crash_loop.py CRASH_WRITER [BECK [CYCLES]]
 
-Environment: CYCLES (default 200), SEED (default 1), KEEP=1 to keep the directory of a failure, SHOW=1 to see each cycle.
+Environment: CYCLES (default: the argument, or 200), SEED (default 1), KEEP=1 to keep the directory of a failure, SHOW=1 to see each cycle.
 What must hold after every kill is in the functions named check_*.
 """
 import os
@@ -220,7 +220,7 @@ def one_life(writer, beck, directory, seed, cycles, show):
 
 def main():
     writer, beck = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
-    cycles, seed = int(os.environ.get("CYCLES", "200")), int(os.environ.get("SEED", "1"))
+    cycles, seed = int(os.environ.get("CYCLES", sys.argv[3] if len(sys.argv) > 3 else "200")), int(os.environ.get("SEED", "1"))
     confirmed = settled = 0
     for life in range((cycles + GENERATION_CYCLES - 1) // GENERATION_CYCLES):
         top = tempfile.mkdtemp(prefix="beck-crash-")

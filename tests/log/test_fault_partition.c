@@ -10,13 +10,14 @@
 
 #include "log/partition_impl.h"
 #include "log/verify.h"
+#include "support/effort.h"
 #include "support/failing_malloc.h"
 
 #define EVENTS_MAX 8192
 #define STEPS 160
 #define ANY (-2) /* one of several events that failed one after the other */
 #ifndef SEEDS
-#define SEEDS 250
+#define SEEDS effort(250, 60)
 #endif
 
 struct model {
@@ -469,7 +470,7 @@ static void what_threads_were_told_is_synced_survives_loss_of_power(void **state
 {
     (void)state;
     static struct publisher publishers[THREADS];
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= effort(60, 30); seed++) {
         struct world w;
         pthread_t threads[THREADS], upkeep;
         _Atomic(int64_t) recovery_point = 0;

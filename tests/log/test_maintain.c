@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include "log/partition_impl.h"
+#include "support/effort.h"
 
 static void maintain(struct partition *p, const struct partition_owed *owed)
 {
@@ -372,7 +373,7 @@ static beck_status produce(struct partition *p, int64_t id, int32_t sequence, in
 static void producers_are_known_after_loss_of_power_wherever_the_checkpoint_was(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= effort(60, 15); seed++) {
         struct world w;
         struct rng rng;
         int64_t recovery_point = 0, log_start = 0, offset, first_offset[3] = {0};
@@ -551,7 +552,7 @@ static void compaction_keeps_the_newest_event_of_each_subject(void **state)
     (void)state;
     static struct model m;
     static struct ledger l;
-    for (uint64_t seed = 1; seed <= 60; seed++) {
+    for (uint64_t seed = 1; seed <= effort(60, 15); seed++) {
         struct world w;
         struct rng rng;
         struct partition_owed owed = {ledger_begin, ledger_owed, &l};
@@ -631,7 +632,7 @@ static void a_stop_at_any_write_of_a_compaction_loses_nothing(void **state)
     static struct ledger l;
     bool finished = false;
     for (uint64_t stop = 1; !finished; stop++) {
-        for (uint64_t turn = 0; turn < 6; turn++) {
+        for (uint64_t turn = 0; turn < effort(6, 2); turn++) {
             struct world w;
             struct rng rng;
             struct partition_owed owed = {ledger_begin, ledger_owed, &l};

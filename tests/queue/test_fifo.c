@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "queue/fifo_block.h"
+#include "support/effort.h"
 #include "support/failing_malloc.h"
 
 #include <stdio.h>
@@ -755,14 +756,14 @@ static void run_model(uint64_t seed, bool faults)
 static void behaves_as_the_model(void **state)
 {
     (void)state;
-    for (uint64_t seed = first_seed(); seed <= last_seed(25); seed++)
+    for (uint64_t seed = first_seed(); seed <= last_seed(effort(25, 6)); seed++)
         run_model(seed, false);
 }
 
 static void behaves_as_the_model_when_things_fail(void **state)
 {
     (void)state;
-    for (uint64_t seed = first_seed(); seed <= last_seed(60); seed++)
+    for (uint64_t seed = first_seed(); seed <= last_seed(effort(60, 12)); seed++)
         run_model(seed, true);
 }
 

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "queue/heap.h"
 #include "queue/run.h"
+#include "support/effort.h"
 #include "support/failing_malloc.h"
 
 #include <stdio.h>
@@ -464,7 +465,7 @@ static void a_description_of_any_bytes_does_no_harm(void **state)
     buf_init(&good, SAVED_MAX);
     make_run(v, 3000, &good);
     int loaded = 0;
-    for (uint64_t seed = first_seed(); seed <= last_seed(3000); seed++) {
+    for (uint64_t seed = first_seed(); seed <= last_seed(effort(3000, 500)); seed++) {
         struct rng r;
         rng_seed(&r, seed);
         uint8_t bytes[200];
@@ -772,14 +773,14 @@ static void run_model(uint64_t seed, bool faults)
 static void behaves_as_the_model(void **state)
 {
     (void)state;
-    for (uint64_t seed = first_seed(); seed <= last_seed(12); seed++)
+    for (uint64_t seed = first_seed(); seed <= last_seed(effort(12, 2)); seed++)
         run_model(seed, false);
 }
 
 static void behaves_as_the_model_when_things_fail(void **state)
 {
     (void)state;
-    for (uint64_t seed = first_seed(); seed <= last_seed(25); seed++)
+    for (uint64_t seed = first_seed(); seed <= last_seed(effort(25, 3)); seed++)
         run_model(seed, true);
 }
 
