@@ -6,21 +6,21 @@
  *
  * Rules that hold for every function unless its own text says otherwise:
  *  - Threads: any function may be called from any thread. Functions named *_close and *_stop, and
- * beck_close, end the life of their object: the caller makes sure that no other thread is using
- * that object.
+ *    beck_close, end the life of their object: the caller makes sure that no other thread is using
+ *    that object.
  *  - Errors: functions that can fail return beck_status, 0 (BECK_OK) or a negative code. The last
- * parameter `err` may be NULL; when given it is filled on failure (cause first, then the remedy)
- * and untouched on success. A failed call leaves its objects as they were and its out parameters
- * untouched.
+ *    parameter `err` may be NULL; when given it is filled on failure (cause first, then the remedy)
+ *    and untouched on success. A failed call leaves its objects as they were and its out parameters
+ *    untouched.
  *  - Ownership: arguments are borrowed for the length of the call and copied when kept. Pointers
- * handed out are borrowed; the text says until when. Nothing returned is to be passed to free()
- * unless the text says so.
+ *    handed out are borrowed; the text says until when. Nothing returned is to be passed to free()
+ *    unless the text says so.
  *  - Options: a structure of options that is all zero, or a NULL pointer to it, means the
- * documented defaults.
+ *    documented defaults.
  *  - Time: `_ns` and `_ms` are nanoseconds and milliseconds; points in time count from
- * 1970-01-01T00:00:00Z.
+ *    1970-01-01T00:00:00Z.
  *  - The library never calls exit() or abort() for bad input, installs no signal handler and writes
- * to no standard stream.
+ *    to no standard stream.
  */
 #ifndef BECK_H
 #define BECK_H
@@ -41,25 +41,23 @@ extern "C" {
 
 #define BECK_VERSION "0.1.0"
 
-/* ---- status and errors
- * ------------------------------------------------------------------------------------------ */
+/* ---- status and errors ---------------------------------------------------------------------- */
 
 typedef int beck_status;
 
 enum {
     BECK_OK = 0,
-    BECK_EINVAL = -1,   /* an argument or an input is wrong */
-    BECK_ENOMEM = -2,   /* memory could not be had */
-    BECK_EIO = -3,      /* the disk or the operating system failed */
-    BECK_EFULL = -4,    /* no space left on the disk; publishing works again once there is */
-    BECK_ELIMIT = -5,   /* a limit was met; the text names it and how to change it */
-    BECK_ENOENT = -6,   /* no such bus, queue, event ... */
-    BECK_EEXIST = -7,   /* exists already, with other options */
-    BECK_EBUSY = -8,    /* another process or user holds it */
-    BECK_ECORRUPT = -9, /* stored bytes are damaged */
-    BECK_EPOISONED =
-        -10,           /* a sync failed earlier: the partition refuses writes until the next open */
-    BECK_ERANGE = -11, /* the position is before the first or after the last one stored */
+    BECK_EINVAL = -1,        /* an argument or an input is wrong */
+    BECK_ENOMEM = -2,        /* memory could not be had */
+    BECK_EIO = -3,           /* the disk or the operating system failed */
+    BECK_EFULL = -4,         /* no space left on the disk; publishing works again once there is */
+    BECK_ELIMIT = -5,        /* a limit was met; the text names it and how to change it */
+    BECK_ENOENT = -6,        /* no such bus, queue, event ... */
+    BECK_EEXIST = -7,        /* exists already, with other options */
+    BECK_EBUSY = -8,         /* another process or user holds it */
+    BECK_ECORRUPT = -9,      /* stored bytes are damaged */
+    BECK_EPOISONED = -10,    /* a sync failed: the partition refuses writes until the next open */
+    BECK_ERANGE = -11,       /* the position is before the first or after the last one stored */
     BECK_ETIMEDOUT = -12,    /* nothing came in the time given */
     BECK_ECLOSED = -13,      /* the object is closed, paused or deleted */
     BECK_ESTALE = -14,       /* the delivery is no longer held: settled, expired or rewound */
@@ -80,9 +78,7 @@ typedef struct beck_error {
 /* The name of a code ("BECK_EINVAL"), or "BECK_?" for a number that is none. Never fails. */
 BECK_API const char *beck_status_name(beck_status status);
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- values --------------------------------------------------------------------------------- */
 
 /* Bytes that somebody else owns. `data` may be NULL when len is 0; that means "absent" where absent
  * and empty differ. */
@@ -110,17 +106,23 @@ typedef struct beck_position {
  * An event: the attributes are those of CloudEvents 1.0 section 3. Only `type` is needed to
  * publish.
  *
- * type            dot-separated words, 1-255 bytes, no empty word, no `*` or `#`: "order.created"
- * subject         what the event is about: chooses the partition, names the stream. At most 1,024
- * bytes source          URI-reference. Absent: the reader sees "/<bus>" id              unique
- * together with source. Absent: the reader sees "<bus>/<partition>/<offset>" time_ns         when
- * it happened; 0: the time of publishing datacontenttype absent means application/json
- * correlationid   absent: taken from the event being handled on this thread, if any (its own or
- * else its id) causationid     absent: the id of the event being handled on this thread, if any
- * deliver_at_ms   queues hand it out no earlier (extension "deliverytime"); 0: at once
- * expires_at_ms   queues drop it to their dead letters from then on (extension "expirytime"); 0:
- * never priority        0-255, higher first, in queues that have priorities (extension "priority")
- * usually absent bus, position   filled on delivery, ignored when publishing
+ * type             dot-separated words, 1-255 bytes, no empty word, no `*` or `#`: "order.created"
+ * subject          what the event is about: chooses the partition, names the stream. At most 1,024
+ *                  bytes
+ * source           URI-reference. Absent: the reader sees "/<bus>"
+ * id               unique together with source. Absent: the reader sees
+ *                  "<bus>/<partition>/<offset>"
+ * time_ns          when it happened; 0: the time of publishing
+ * datacontenttype  absent means application/json
+ * correlationid    absent: taken from the event being handled on this thread, if any (its own or
+ *                  else its id)
+ * causationid      absent: the id of the event being handled on this thread, if any
+ * deliver_at_ms    queues hand it out no earlier (extension "deliverytime"); 0: at once
+ * expires_at_ms    queues drop it to their dead letters from then on (extension "expirytime");
+ *                  0: never
+ * priority         0-255, higher first, in queues that have priorities (extension "priority")
+ * extensions       usually absent
+ * bus, position    filled on delivery, ignored when publishing
  */
 typedef struct beck_event {
     beck_bytes type;
@@ -142,9 +144,7 @@ typedef struct beck_event {
     beck_position position;
 } beck_event;
 
-/* ---- handle
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- handle --------------------------------------------------------------------------------- */
 
 typedef struct beck beck;
 
@@ -153,12 +153,12 @@ typedef struct beck beck;
 typedef void (*beck_error_fn)(void *ctx, const beck_error *error);
 
 typedef struct beck_options {
-    const char
-        *data_dir; /* NULL: memory only, no thread is started. Created (one level) when missing */
-    uint32_t sync_interval_ms; /* 0: a publish at level `synced` waits for its own sync; else that
-                                  level waits only for `written`, and a sync runs this often (what
-                                  Kafka calls flush.ms) */
-    uint32_t checkpoint_ms;    /* how often recovery points are written; default 5000 */
+    /* NULL: memory only, no thread is started. Created (one level) when missing. */
+    const char *data_dir;
+    /* 0: a publish at level `synced` waits for its own sync; else that level waits only for
+     * `written`, and a sync runs this often (what Kafka calls flush.ms). */
+    uint32_t sync_interval_ms;
+    uint32_t checkpoint_ms; /* how often recovery points are written; default 5000 */
     bool read_only;         /* open without the lock and without changing a byte: for inspection */
     beck_error_fn on_error; /* default: nothing */
     void *on_error_ctx;
@@ -178,12 +178,11 @@ BECK_API void beck_close(beck *b);
 BECK_API beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len),
                                   void *ctx, beck_error *err);
 
-/* ---- buses
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- buses ---------------------------------------------------------------------------------- */
 
-typedef struct beck_bus beck_bus; /* borrowed from the handle; valid until beck_close, also after
-                                     deletion (calls then give BECK_ECLOSED) */
+/* Borrowed from the handle; valid until beck_close, also after deletion (calls then give
+ * BECK_ECLOSED). */
+typedef struct beck_bus beck_bus;
 
 typedef enum beck_storage {
     BECK_STORAGE_DEFAULT = 0, /* disk when the handle has a data directory, else memory */
@@ -195,8 +194,7 @@ typedef enum beck_storage {
 typedef enum beck_level {
     BECK_LEVEL_DEFAULT = 0, /* the bus's own; `synced` for a disk bus unless set otherwise */
     BECK_LEVEL_NONE,        /* accepted: lost if the process ends before it is written */
-    BECK_LEVEL_WRITTEN,     /* in the operating system: survives the end of the process, kill -9
-                               included */
+    BECK_LEVEL_WRITTEN,     /* in the operating system: survives the end of the process, kill -9 */
     BECK_LEVEL_SYNCED       /* on the device: survives loss of power */
 } beck_level;
 
@@ -210,19 +208,16 @@ typedef enum beck_codec {
 
 typedef struct beck_bus_options {
     beck_storage storage;
-    uint32_t partitions;  /* 1 by default, at most 10,000; an event's partition follows from its
-                             subject */
-    beck_level level;     /* default level of publishes; default synced */
-    bool read_synced;     /* readers and queues see events only once they are synced; default: once
-                             written */
-    beck_codec codec;     /* compression of batches; default none */
-    int64_t retention_ms; /* 0: keep for ever (Kafka: retention.ms) */
-    int64_t retention_bytes; /* per partition; 0: no limit (Kafka: retention.bytes) */
-    bool compact; /* keep only the newest event of each subject (Kafka: cleanup.policy=compact) */
-    int64_t segment_bytes;   /* default 1 GiB, 4 KiB - 2 GiB (Kafka: segment.bytes) */
-    int64_t segment_ms;      /* default 7 days (Kafka: segment.ms) */
-    int64_t dedup_window_ms; /* > 0: an event whose source and id were published within this time is
-                                not stored again */
+    uint32_t partitions;      /* default 1, at most 10,000; an event's follows from its subject */
+    beck_level level;         /* default level of publishes; default synced */
+    bool read_synced;         /* readers and queues see what is synced; default: what is written */
+    beck_codec codec;         /* compression of batches; default none */
+    int64_t retention_ms;     /* 0: keep for ever (Kafka: retention.ms) */
+    int64_t retention_bytes;  /* per partition; 0: no limit (Kafka: retention.bytes) */
+    bool compact;             /* keep only the newest of each subject (Kafka: cleanup.policy) */
+    int64_t segment_bytes;    /* default 1 GiB, 4 KiB - 2 GiB (Kafka: segment.bytes) */
+    int64_t segment_ms;       /* default 7 days (Kafka: segment.ms) */
+    int64_t dedup_window_ms;  /* > 0: source and id published within it are not stored again */
     uint32_t event_bytes_max; /* default 1,048,588, as Kafka's max.message.bytes */
 } beck_bus_options;
 
@@ -272,16 +267,14 @@ BECK_API const char *beck_bus_name(const beck_bus *bus);
  * out. */
 BECK_API beck_status beck_bus_purge(beck_bus *bus, beck_error *err);
 
-/* ---- publishing
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- publishing ----------------------------------------------------------------------------- */
 
 /* What happened to a publish. */
 typedef struct beck_published {
     beck_position position;    /* of the first event of the call; offset -1 on a memory bus that no
                                   queue is bound to */
     uint32_t listeners_failed; /* listeners that returned non-zero, over all events of the call */
-    uint32_t duplicates; /* events not stored because dedup_window_ms found them already there */
+    uint32_t duplicates;       /* events that dedup_window_ms found there already: not stored */
 } beck_published;
 
 /* Told once when the level asked for is reached, or failed: from the committing thread, so it must
@@ -291,8 +284,7 @@ typedef void (*beck_done_fn)(void *ctx, beck_status status, const beck_published
 typedef struct beck_publish_options {
     beck_level level;
     int32_t partition_plus_1; /* 0: by subject (and without one, in turn); n: partition n-1 */
-    beck_done_fn
-        done; /* given: the call returns when the events are accepted, `done` is called later */
+    beck_done_fn done;        /* given: the call returns once they are accepted, and it is told */
     void *done_ctx;
     bool no_context; /* do not take correlation and causation ids from the event being handled */
 } beck_publish_options;
@@ -314,9 +306,7 @@ BECK_API beck_status beck_publish_many(beck_bus *bus, const beck_event *events, 
 /* Waits until everything published before this call is synced. */
 BECK_API beck_status beck_sync(beck *b, beck_error *err);
 
-/* ---- listeners
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- listeners ------------------------------------------------------------------------------ */
 
 typedef struct beck_listener beck_listener;
 
@@ -346,9 +336,7 @@ BECK_API void beck_unsubscribe(beck_listener *listener);
  * handled. */
 BECK_API const beck_event *beck_current(beck *b);
 
-/* ---- reading
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 typedef enum beck_from_kind {
     BECK_FROM_NOW = 0,  /* after the last event at this moment */
@@ -387,9 +375,7 @@ BECK_API beck_status beck_reader_next(beck_reader *reader, int64_t timeout_ms,
                                       const beck_event **out, beck_error *err);
 BECK_API void beck_reader_close(beck_reader *reader);
 
-/* ---- queues
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- queues --------------------------------------------------------------------------------- */
 
 typedef enum beck_backoff_kind {
     BECK_BACKOFF_DEFAULT = 0, /* exponential */
@@ -410,24 +396,20 @@ typedef struct beck_backoff {
 } beck_backoff;
 
 typedef enum beck_overflow {
-    BECK_OVERFLOW_DROP_OLDEST =
-        0,               /* the oldest ready events become dead letters with reason "maxlen" */
-    BECK_OVERFLOW_REFUSE /* the publisher gets BECK_ELIMIT */
+    BECK_OVERFLOW_DROP_OLDEST = 0, /* the oldest ready ones become dead letters, reason "maxlen" */
+    BECK_OVERFLOW_REFUSE           /* the publisher gets BECK_ELIMIT */
 } beck_overflow;
 
 typedef struct beck_queue_options {
-    beck_storage storage;  /* memory queues may be bound to memory and disk buses, disk queues to
-                              disk buses */
-    uint32_t attempts_max; /* deliveries before an event becomes a dead letter; default 10 */
-    beck_backoff backoff;  /* wait before a retried event is delivered again */
-    int64_t deadline_ms;   /* a delivery not settled by then counts as failed; default 30,000; -1:
-                              never */
-    int64_t ttl_ms; /* an event not delivered by then becomes a dead letter with reason "expired";
-                       0: never */
-    int64_t length_max; /* ready events; 0: no limit */
-    beck_overflow overflow;
-    uint32_t priority_max; /* levels above 0, at most 255; 0: no priorities */
-    bool no_dead_letters;  /* drop instead of keeping dead letters */
+    beck_storage storage;   /* memory: bound to memory and disk buses; disk: to disk buses */
+    uint32_t attempts_max;  /* deliveries before an event becomes a dead letter; default 10 */
+    beck_backoff backoff;   /* wait before a retried event is delivered again */
+    int64_t deadline_ms;    /* not settled by then is a failure; default 30,000; -1: never */
+    int64_t ttl_ms;         /* not delivered by then: a dead letter, reason "expired"; 0: never */
+    int64_t length_max;     /* ready events; 0: no limit */
+    beck_overflow overflow; /* what happens beyond length_max */
+    uint32_t priority_max;  /* levels above 0, at most 255; 0: no priorities */
+    bool no_dead_letters;   /* drop instead of keeping dead letters */
 } beck_queue_options;
 
 /* Queue names: as bus names. */
@@ -487,19 +469,17 @@ BECK_API beck_status beck_queue_peek(beck *b, const char *name, size_t max,
                                      int (*each)(void *ctx, const beck_event *event), void *ctx,
                                      beck_error *err);
 
-/* ---- consuming
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- consuming ------------------------------------------------------------------------------ */
 
-typedef struct beck_consumer
-    beck_consumer; /* one thread at a time, except that beck_consumer_wake is for any */
+/* One thread at a time, except that beck_consumer_wake is for any. */
+typedef struct beck_consumer beck_consumer;
 
 typedef struct beck_delivery {
     const beck_event *event; /* valid until this delivery is settled, retried or rejected, or the
                                 consumer closed */
     uint64_t tag;            /* names the delivery for the calls below; unique within the handle */
     uint32_t attempt;        /* 1 for the first */
-    bool redelivered; /* may have been delivered before, also when attempt is 1 (after a crash) */
+    bool redelivered;        /* it may have been delivered before, also when attempt is 1 */
 } beck_delivery;
 
 /* prefetch: deliveries held at once, 1-65,536; 0: 64. */
@@ -541,9 +521,7 @@ BECK_API beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const ch
 /* Starts the delivery's deadline anew. */
 BECK_API beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err);
 
-/* ---- workers
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- workers -------------------------------------------------------------------------------- */
 
 typedef struct beck_workers beck_workers;
 
@@ -571,9 +549,7 @@ BECK_API beck_status beck_workers_start(beck *b, const char *queue, beck_worker_
  * begin, and frees. NULL is allowed. Not from a worker's own thread. */
 BECK_API void beck_workers_stop(beck_workers *workers);
 
-/* ---- dead letters
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- dead letters --------------------------------------------------------------------------- */
 
 typedef struct beck_dead {
     const beck_event *event; /* as it was published; position is that of the dead letter: its name
@@ -598,8 +574,7 @@ BECK_API beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offse
 BECK_API beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
                                      beck_error *err);
 
-/* ---- handlers that run once
- * -------------------------------------------------------------------------------------- */
+/* ---- handlers that run once ----------------------------------------------------------------- */
 
 struct sqlite3;
 
@@ -615,14 +590,12 @@ BECK_API int beck_once(struct sqlite3 *db, const char *handler, const beck_event
                        int (*effect)(void *ctx, struct sqlite3 *db, const beck_event *event),
                        void *ctx, bool *ran, beck_error *err);
 
-/* ---- events as text
- * ---------------------------------------------------------------------------------------------- */
+/* ---- events as text ------------------------------------------------------------------------- */
 
 typedef enum beck_form {
     BECK_FORM_CLOUDEVENTS = 0, /* CloudEvents 1.0 JSON format */
-    BECK_FORM_ENVELOPE =
-        1 /* {"eventId","eventType","version","timestamp","source","data","metadata":{"correlationId","causationId"}}
-                            */
+    BECK_FORM_ENVELOPE = 1     /* {"eventId","eventType","version","timestamp","source","data",
+                                  "metadata":{"correlationId","causationId"}} */
 } beck_form;
 
 /* An event read from text, with the memory that it refers to. */
@@ -646,9 +619,7 @@ BECK_API void beck_text_free(char *text);
 BECK_API beck_status beck_pattern_match(const char *pattern, beck_bytes type, bool *out,
                                         beck_error *err);
 
-/* ---- checking
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- checking ------------------------------------------------------------------------------- */
 
 /* Reads every byte of the partitions in a data directory that no process has open, and reports each
  * fault through `each` (code, file, position, remedy), and remarks with code BECK_OK: what the next

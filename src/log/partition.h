@@ -2,9 +2,12 @@
  * A partition: one append-only log, on disk (segments in a directory `<bus>-<n>`) or in memory
  * (blocks that queues still need).
  *
- * Offsets, in the order that is asserted whenever one moves:  first <= synced <= written <= next.
- * (In memory: synced = written.) next     the one that the next event gets     written  below: in
- * the operating system, seen by cursors (unless read_synced)     synced  below: on the device
+ * Offsets, of which first <= next and synced <= written <= next is asserted whenever one moves:
+ *
+ *   first     the oldest that is kept
+ *   synced    below it: on the device (in memory: synced = written)
+ *   written   below it: in the operating system, seen by cursors (unless read_synced)
+ *   next      the one that the next event gets
  *
  * Appending. Events are encoded into the gather, the batch that is being put together, with
  * partition.lock held. The first thread to find nobody writing becomes the writer: it takes the
@@ -74,8 +77,8 @@ struct append {
     const struct routed *routes;
     size_t route_count;
     uint64_t generation; /* that the routes were made under */
-    const struct batch_header
-        *producer;    /* NULL, or an idempotent producer's id, epoch and sequence */
+    /* NULL, or an idempotent producer's id, epoch and sequence */
+    const struct batch_header *producer;
     beck_level level; /* none, written or synced */
     /* With level synced: the call returns once the events are accepted, done is called once they
      * are synced or have failed. */
@@ -87,8 +90,8 @@ struct append {
     int64_t first_offset;
     uint32_t duplicates; /* out: events found by dedup_window_ms */
 };
-#define PARTITION_STALE                                                                            \
-    1 /* the topology has changed since: route again and call again; nothing was appended */
+/* The topology has changed since: route again and call again; nothing was appended. */
+#define PARTITION_STALE 1
 beck_status partition_append(struct partition *p, struct append *a, beck_error *err);
 
 /* Appends one batch as a producer sent it, after batch_check_produced; base offset and epoch are

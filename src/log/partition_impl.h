@@ -58,7 +58,7 @@ struct partition {
     struct gather *gather;
     struct gather *free_gathers;
     uint32_t free_count;
-    bool writing; /* somebody has the writer's part: segments, codec and scratch are theirs */
+    bool writing;     /* somebody has the writer's part: segments, codec and scratch are theirs */
     bool long_turn;   /* the writer has written enough for others: the next publisher takes over */
     uint32_t heirs;   /* threads that wait to take over */
     uint32_t pausing; /* threads in partition_pause: nobody gathers before they had their turn */
@@ -71,9 +71,9 @@ struct partition {
     struct dedup *dedup;
     bool poisoned, dir_dirty, marked;
     bool condemned; /* poisoned because its bus is deleted */
-    bool
-        syncing; /* somebody syncs the active segment or makes the next one: nobody rolls, nobody else syncs */
-    bool upkeep;            /* somebody maintains: only they take out or replace segments */
+    bool syncing;   /* somebody syncs the active segment or makes the next one: nobody rolls, nobody
+                     else syncs */
+    bool upkeep;    /* somebody maintains: only they take out or replace segments */
     bool has_snapshots;     /* there may be files of producers' snapshots */
     uint32_t watchers;      /* threads in partition_wait */
     struct partition_watch *watches;

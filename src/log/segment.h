@@ -15,8 +15,8 @@
 #include "log/index.h"
 #include "base/thread.h"
 
-#define SEGMENT_INDEX_INTERVAL                                                                     \
-    4096 /* bytes of batches between two entries (Kafka: index.interval.bytes) */
+/* Bytes of batches between two entries (Kafka: index.interval.bytes). */
+#define SEGMENT_INDEX_INTERVAL 4096
 
 struct segment {
     const struct env *env;
@@ -55,8 +55,8 @@ void segment_path(const struct segment *s, const char *suffix, char *out, size_t
 
 /* Opens file and indexes when they are not, and keeps them open. */
 beck_status segment_use(struct segment *s, beck_error *err);
-void segment_unuse(
-    struct segment *s); /* the last use of a sealed segment closes it, of a deleted one frees it */
+/* The last use of a sealed segment closes it, of a deleted one frees it. */
+void segment_unuse(struct segment *s);
 
 /* Writes one whole batch behind the last; with or without the lock, one writer at a time. It counts
  * once segment_note is called, with the lock: that moves the size and indexes the batch. After an

@@ -6,12 +6,14 @@
 #include <beck.h>
 
 struct entry {
-    uint64_t where; /* source (16 bits: index of a partition in the queue's table) and offset (48
-                       bits) */
-    uint64_t meta;  /* expires_at_ms (47 bits, 0: never), whether it may have been delivered before
-                       (1 bit) and failed attempts so far (16 bits) */
-    uint64_t seq;   /* place in the queue: priority level (8 bits, complemented: higher first) and
-                       number (56 bits); orders deliveries */
+    /* Source (16 bits: index of a partition in the queue's table) and offset (48 bits). */
+    uint64_t where;
+    /* expires_at_ms (47 bits, 0: never), whether it may have been delivered before (1 bit), and
+     * failed attempts so far (16 bits). */
+    uint64_t meta;
+    /* Its place in the queue, which orders deliveries: priority level (8 bits, complemented: higher
+     * first) and number (56 bits). */
+    uint64_t seq;
 };
 
 #define ENTRY_EXPIRES_MAX ((INT64_C(1) << 47) - 1)

@@ -5,8 +5,9 @@
  * A queue holds entries (where an event is), never events. An entry is in exactly one place:
  *
  *     routed -> fifo (ready, in order) -> in flight (a consumer's slot) -> gone (settled)
- *         \-> schedule (delayed) -> returns (ready)  \-> returns (retry at once, returned)   \->
- * limbo -> dead letters
+ *         \-> schedule (delayed)           \-> returns (ready again, at the old place)
+ *                                          \-> schedule (retried later)
+ *                                          \-> limbo -> dead letters
  *
  * fifo and schedule may be huge and lie on disk; returns, slots and limbo are bounded by what
  * consumers hold. The next delivery is the least seq of the fifo's head and the returns' top: so a

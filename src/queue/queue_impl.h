@@ -39,8 +39,7 @@ struct binding {
 /* Why an entry is leaving for the dead letters, or for another try. */
 struct limbo {
     struct entry entry;
-    const char
-        *reason; /* static; NULL: a failed delivery, which is tried again unless it was the last */
+    const char *reason; /* static; NULL: a failed delivery, tried again unless it was the last */
     char why[256];
     int64_t delay_ms; /* -1: by the back-off */
 };
@@ -48,7 +47,7 @@ struct limbo {
 enum slot_state {
     SLOT_FREE,
     SLOT_HELD,
-    SLOT_BUSY /* an operation on it is being written */,
+    SLOT_BUSY, /* an operation on it is being written */
     SLOT_STALE /* taken away; memory kept for the consumer */
 };
 
@@ -98,10 +97,10 @@ struct queue {
     int64_t admitted;    /* promised room, not yet routed */
     struct limbo *limbo; /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
-    bool limbo_working; /* on the first */
+    bool limbo_working;   /* on the first */
     struct cursor *grave; /* of whoever works on limbo: reads what is to be buried; NULL: none */
     uint32_t grave_source, grave_deletions; /* its source, and `deletions` when it was opened */
-    bool more;          /* time has brought more than was done at once */
+    bool more;                              /* time has brought more than was done at once */
     bool closing;
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
     struct histories histories;
@@ -124,13 +123,11 @@ struct queue {
 
 /* ---- queue.c; all with the lock unless said ---- */
 int64_t queue_ready(const struct queue *q);
-beck_status queue_push_return(
-    struct queue *q,
-    const struct entry *e); /* memory was reserved when it was taken: cannot fail once reserved */
+/* Memory was reserved when it was taken: cannot fail once reserved. */
+beck_status queue_push_return(struct queue *q, const struct entry *e);
 beck_status queue_reserve_returns(struct queue *q, size_t more);
-bool queue_pop_next(
-    struct queue *q, struct entry *out,
-    beck_error *err); /* the next to deliver; false: nothing (err.code != 0: a file failed) */
+/* The next to deliver; false: nothing (err.code != 0: a file failed). */
+bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err);
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
 void queue_wake(struct queue *q, size_t count);
 /* What consumers hold and what is in limbo is the queue's no more. */
@@ -167,12 +164,12 @@ void queue_note_popped(struct queue *q, const struct entry *e);
  * twice; what was settled out of order may come again. */
 void queue_rebuild(struct queue *q);
 void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
-void queue_disown(struct queue *q, const struct entry *entries,
-                  size_t count); /* memory partitions; without the lock */
+/* These three without the lock. Lets go of events of memory partitions. */
+void queue_disown(struct queue *q, const struct entry *entries, size_t count);
 beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
-                              beck_error *err); /* without the lock */
-bool queue_source_is_dead(struct queue *q,
-                          uint32_t source); /* entries that were put back; without the lock */
+                              beck_error *err);
+/* Whether its entries are dead letters that were put back. */
+bool queue_source_is_dead(struct queue *q, uint32_t source);
 uint32_t queue_level(const struct queue *q, uint32_t priority);
 int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
 

@@ -7,16 +7,26 @@
  *
  *   'S' settled      count u32, where u64 each
  *   'R' retried      where u64, meta u64, seq u64, due_ms u64 (0: at once), the failure as JSON
- * text to the end 'D' redriven     count u32, offset u64 of each dead letter 'P' dead purged  the
- * same
+ *                    text to the end
+ *   'D' redriven     count u32, offset u64 of each dead letter
+ *   'P' dead purged  the same
  *
- *   snapshot: version u8 = 2, replay_from u64 (operations from that offset of this log on are newer
- * than the snapshot, also where they stand before it), sources u32: name length u16, name, number
- * u32, routed u64, popped u64 bindings u32: bus length u16, bus, pattern length u16, pattern (those
- * whose history has been read) levels u32: level u32, head u64, tail u64 (what is between is in the
- * fifo's files) taken u32: where u64, meta u64, seq u64                              (ready again,
- * in flight or in limbo) schedule: length u32, its description dead u32: offset u64; then next u64
- * (dead letters below have been looked at) failures u32: where u64, length u32, JSON text
+ *   snapshot:
+ *     version     u8 = 2
+ *     replay_from u64: operations from that offset of this log on are newer than the snapshot, also
+ *                 where they stand before it
+ *     sources     count u32; each: name length u16, name, number u32, flags u8 (1 its bus is gone,
+ *                 2 the lists may hold its events out of order), routed u64, popped u64, suspect u64
+ *     bindings    count u32; each: bus length u16, bus, pattern length u16, pattern, partitions u32,
+ *                 first u64 of each (those bindings whose history has been read)
+ *     levels      count u32; each: level u32, head u64, tail u64 (what is between is in the fifo's
+ *                 files)
+ *     taken       count u32; each: where u64, meta u64, seq u64 (ready again, in flight or in limbo)
+ *     schedule    length u32, its description
+ *     dead        count u32; each: offset u64; then next u64 (dead letters below have been looked
+ *                 at)
+ *     failures    count u32; each: where u64, length u32, JSON text
+ *     end         u8: 255, or 254 when nothing has been delivered since
  *
  * Everything that a snapshot refers to is synced before it is written, so it never speaks of events
  * that a loss of power took away.

@@ -2,8 +2,10 @@
  * Runs: files of scheduled entries in order, written once.
  *
  * <dir>/<id, 20 digits>.run: blocks of RUN_BLOCK_BYTES, of which the last may be shorter,
- * big-endian: 0  crc    u32  CRC-32C of the rest of the block 4  count  u32  RUN_BLOCK_ENTRIES, but
- * less in the last block 8  entries of 32 bytes: due_ms u64, where u64, meta u64, seq u64
+ * big-endian:
+ *      0  crc    u32  CRC-32C of the rest of the block
+ *      4  count  u32  RUN_BLOCK_ENTRIES, but less in the last block
+ *      8  entries of 32 bytes: due_ms u64, where u64, meta u64, seq u64
  *
  * How many entries a run has is not in the file: who uses it knows. A block is valid when its
  * checksum and count fit.
