@@ -82,6 +82,9 @@ beck_status topology_delete_queue(beck *b, const char *name, char *const *bindin
 beck_status topology_put_binding(beck *b, const char *queue, const char *bus, const char *pattern,
                                  const int64_t *first, uint32_t count, beck_error *err);
 
+/* workers.c. As beck_workers_stop, of workers that the handle does not know any more. */
+void workers_stop(beck_workers *w);
+
 /* leftovers.c. Removes the directories of partitions whose bus is gone. */
 beck_status leftovers_remove(beck *b, bool (*gone)(void *ctx, const char *bus), void *ctx,
                              beck_error *err);

@@ -1,5 +1,5 @@
-/* The public functions of queues, consumers, workers and dead letters: checks, admin_lock, and the
- * layers below. */
+/* The public functions of queues, consumers and dead letters: checks, admin_lock, and the layers
+ * below. */
 #include "api/handle.h"
 
 #include "event/pattern.h"
@@ -443,52 +443,6 @@ beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, 
 beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err)
 {
     return consumer_extend(consumer, tag, err);
-}
-
-/* ---- workers: the handle knows them, so that closing it stops them ---- */
-
-beck_status beck_workers_start(beck *b, const char *queue, beck_worker_fn fn, void *ctx,
-                               const beck_worker_options *options, beck_workers **out,
-                               beck_error *err)
-{
-    if (!fn)
-        return error_set(err, BECK_EINVAL, "workers need a function");
-    struct queue *q = handle_get_queue(b, queue, err);
-    if (!q)
-        return no_queue(b);
-    beck_workers *w = NULL;
-    beck_status status = BECK_OK;
-    mutex_lock(&b->admin_lock);
-    beck_workers **grown = realloc(b->workers, (b->worker_count + 1) * sizeof(beck_workers *));
-    if (grown)
-        b->workers = grown;
-    else
-        status = error_set(err, BECK_ENOMEM, "no memory for workers");
-    if (!status)
-        status = workers_start(b, q, fn, ctx, options, &w, err);
-    if (!status)
-        b->workers[b->worker_count++] = w;
-    mutex_unlock(&b->admin_lock);
-    queue_release(q);
-    if (!status)
-        *out = w;
-    return status;
-}
-
-void beck_workers_stop(beck_workers *workers)
-{
-    if (!workers)
-        return;
-    beck *b = workers_owner(workers);
-    mutex_lock(&b->admin_lock);
-    for (size_t i = 0; i < b->worker_count; i++) {
-        if (b->workers[i] != workers)
-            continue;
-        b->workers[i] = b->workers[--b->worker_count];
-        break;
-    }
-    mutex_unlock(&b->admin_lock);
-    workers_stop(workers);
 }
 
 /* ---- dead letters ---- */

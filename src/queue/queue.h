@@ -166,12 +166,4 @@ beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const 
 beck_status dead_redrive(struct queue *q, int64_t offset, int64_t *redriven, beck_error *err);
 beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_error *err);
 
-/* ---- workers ---- */
-
-/* owner: given back by workers_owner. */
-beck_status workers_start(beck *owner, struct queue *q, beck_worker_fn fn, void *ctx,
-                          const beck_worker_options *options, beck_workers **out, beck_error *err);
-void workers_stop(beck_workers *w);
-beck *workers_owner(const beck_workers *w);
-
 #endif
