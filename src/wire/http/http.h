@@ -33,7 +33,7 @@ struct http_listener {
     bool trusted; /* the data directory's own socket */
 };
 
-struct http_settings {
+struct http_settings { /* zero means the default, unless said otherwise */
     uint32_t threads;                     /* network threads; default 2 */
     uint32_t pool_threads;                /* default 4 */
     uint32_t connections_max;             /* default 20,000 */
@@ -44,6 +44,7 @@ struct http_settings {
     uint32_t idle_timeout_ms;    /* default 75,000 */
     uint32_t request_timeout_ms; /* from the first byte to the last of a request; default 30,000 */
     uint32_t wait_max_ms;        /* longest long poll; default 60,000 */
+    uint64_t stream_buffer_max;  /* of what followers of one bus share; default 1 MiB */
     const char *tls_certificate, *tls_key; /* paths, PEM; read again by http_reload */
 };
 
@@ -80,6 +81,9 @@ uint32_t http_connections(const struct http *h);
 /* ---- requests ---- */
 
 const struct http_context *http_of(const struct http_request *r);
+const struct http_settings *http_settings_of(const struct http_request *r); /* as in force */
+const char *http_method(const struct http_request *r);
+const char *http_target(const struct http_request *r); /* path and query as they came */
 /* The value of {name} in the route's path, percent-decoded, NUL-terminated; never NULL. */
 const char *http_path(const struct http_request *r, size_t index);
 beck_bytes http_body(const struct http_request *r);
@@ -100,7 +104,7 @@ bool http_query_flag(struct http_request *r, const char *name,
                      bool *out); /* "", true, false, 1, 0 */
 /* "now", "earliest", an offset, or RFC 3339. Missing gives `otherwise`. */
 bool http_query_from(struct http_request *r, const char *name, beck_from otherwise, beck_from *out);
-const struct identity *http_identity(const struct http_request *r);
+const struct identity *http_identity(const struct http_request *r); /* NULL: a route of right 0 */
 const struct access_peer *http_peer(const struct http_request *r);
 /* Answers 403 and returns false when the caller has not that right. For objects that the path does
  * not name. */
@@ -120,14 +124,19 @@ beck_status http_connection_put(struct http_request *r, const void *key, void *t
 
 /* From now on the request is answered later, from whichever thread. */
 void http_later(struct http_request *r);
-/* Runs `fn` on a thread of the pool; the request must have been put off (http_later). */
+/* Runs `fn` on a thread of the pool; the request must have been put off (http_later). May be called
+ * with any lock held, but not again before fn has begun. The request lives until fn has returned,
+ * also when it is answered meanwhile from elsewhere. */
 void http_to_pool(struct http_request *r, void (*fn)(struct http_request *r, void *ctx), void *ctx);
 /* For something that happens at a time: runs fn on the pool at mono_ns or soon after, unless
- * cancelled before. One timer per request. */
+ * cancelled before, and at once when the request begins to end (http_is_ending): so whoever waits
+ * needs to look at nothing else. One timer per request; the request must have been put off. It lives
+ * until fn has returned, when that was to run; an answer cancels a timer that is not due. */
 void http_at(struct http_request *r, int64_t mono_ns, void (*fn)(struct http_request *r, void *ctx),
              void *ctx);
-bool http_at_cancel(struct http_request *r); /* false: it runs, or has run */
-/* Whether the client went away, or the server drains: a wait should end. */
+bool http_at_cancel(struct http_request *r); /* false: it will run, runs, or has run */
+/* Whether the client went away (as far as that can be seen: it will send nothing more), or the server
+ * drains: a wait should end, with an answer. */
 bool http_is_ending(const struct http_request *r);
 
 /* Before the answer; both copied. */
@@ -165,14 +174,18 @@ void http_stream_wake(struct http_request *r);
 enum http_run { HTTP_INLINE, HTTP_POOL };
 
 struct http_param {
-    const char *name, *schema, *help; /* schema: "string", "integer", "boolean", "duration" */
+    const char *name, *schema, *help; /* schema: "string", "integer", "boolean", "duration"; the
+                                         name "*" lets any parameter through */
 };
+
+#define HTTP_NAMED (1u << 31) /* as a right: whoever is known, or needs no name */
 
 struct http_route {
     const char *method;
     const char *path; /* "/v1/queues/{queue}/take": {name} stands for one segment */
     enum http_run run;
-    uint32_t right;        /* access_right that is needed; 0: none, nor a name */
+    uint32_t right;        /* access_right that is needed; 0: none, nor a name (then there is no
+                              identity); HTTP_NAMED */
     enum access_kind kind; /* of what; the first {} of the path names it */
     void (*handle)(struct http_request *r);
     /* For the OpenAPI document. */
@@ -182,7 +195,8 @@ struct http_route {
     const char *answers;             /* of the successful answer; NULL: no content */
 };
 
-/* Tables end with a NULL method. One per file of handlers. */
+/* Tables end with a NULL method. One per file of handlers, named in routes.c. A GET serves HEAD as
+ * well, and OPTIONS is answered with what there is, unless a table has its own. */
 extern const struct http_route http_routes_events[];  /* events.c: publish, read, follow */
 extern const struct http_route http_routes_buses[];   /* buses.c */
 extern const struct http_route http_routes_queues[];  /* queues.c: making and changing them */
