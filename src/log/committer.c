@@ -1,55 +1,81 @@
 /* Group commit: see committer.h. */
 #include "log/committer.h"
 #include "log/partition.h"
+#include "log/patience.h"
 
 #include "base/clock.h"
 #include "base/thread.h"
 
 #include <assert.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 
 struct round {
     struct partition **marked;
     size_t count, cap;
     struct completion *completions, **completions_end;
+    _Atomic(uint32_t) joined; /* threads that wait for it; moved with the lock */
 };
 
 struct committer {
     struct mutex lock;
     struct cond work;       /* the thread waits for completions */
     struct round rounds[2]; /* by parity: one is gathered while the other runs */
-    struct gate gates[2];   /* waiters, by parity of their round */
-    uint32_t waiters[2];
+    struct gate gates[2];   /* those who joined, by parity of their round */
+    struct patience patience;
     uint64_t gathering;          /* number of the round being gathered */
     _Atomic(uint64_t) completed; /* number of the last round that is over */
-    bool running, stopping;
+    bool led;                    /* somebody leads: holds the gathered round, or runs one */
+    bool running;                /* a round runs */
+    bool stopping;
     uint32_t interval_ms;
     pthread_t thread;
 };
 
-/* Runs the gathered round. Called and returns with the lock; the lock is free in between. */
+/* With the lock, which is free while the round is held. */
+static void hold(struct committer *c, const struct round *r)
+{
+    struct patience *p = &c->patience;
+    if (!patience_asks(p, r->joined, clock_mono_ns(clock_system())))
+        return;
+    mutex_unlock(&c->lock);
+    while (atomic_load_explicit(&r->joined, memory_order_relaxed) < p->expected &&
+           clock_mono_ns(clock_system()) < p->until_ns)
+        sched_yield();
+    mutex_lock(&c->lock);
+    patience_held(p, r->joined);
+}
+
+/* Holds the gathered round for those that are expected, then runs it. Called and returns with the
+ * lock; the lock is free in between. */
 static void lead(struct committer *c)
 {
-    assert(!c->running && mutex_held(&c->lock));
+    assert(!c->led && !c->running && mutex_held(&c->lock));
+    unsigned side = c->gathering & 1;
+    struct round *r = &c->rounds[side], *following = &c->rounds[side ^ 1];
+    c->led = true;
+    hold(c, r);
     uint64_t number = c->gathering++;
-    unsigned side = number & 1;
-    struct round *r = &c->rounds[side];
     c->running = true;
     for (size_t i = 0; i < r->count; i++)
         partition_unmark(r->marked[i]);
     mutex_unlock(&c->lock);
+    int64_t began_ns = clock_mono_ns(clock_system());
     for (size_t i = 0; i < r->count; i++)
         partition_sync(r->marked[i], NULL);
     mutex_lock(&c->lock);
+    patience_round(&c->patience, r->joined, following->joined, began_ns,
+                   clock_mono_ns(clock_system()));
     struct completion *done = r->completions;
     r->count = 0;
     r->completions = NULL;
     r->completions_end = &r->completions;
-    c->running = false;
+    c->running = c->led = false;
+    bool thread_needed = following->completions != NULL;
+    bool wake_next = following->joined > 0, wake_these = r->joined > 0;
+    r->joined = 0;
     atomic_store_explicit(&c->completed, number, memory_order_release);
-    bool thread_needed = c->rounds[side ^ 1].completions != NULL;
-    bool wake_next = c->waiters[side ^ 1] > 0, wake_these = c->waiters[side] > 0;
     if (thread_needed)
         cond_broadcast(&c->work);
     mutex_unlock(&c->lock);
@@ -73,7 +99,7 @@ static void *committer_main(void *arg)
     for (;;) {
         struct round *r = &c->rounds[c->gathering & 1];
         bool work = r->completions || (r->count > 0 && (c->interval_ms || c->stopping));
-        if (work && !c->running) {
+        if (work && !c->led) {
             lead(c);
             int64_t again = clock_mono_ns(clock_system()) + c->interval_ms * 1000000LL;
             while (c->interval_ms && !c->stopping &&
@@ -81,7 +107,7 @@ static void *committer_main(void *arg)
                 ;
             continue;
         }
-        if (c->stopping && !work && !c->running)
+        if (c->stopping && !work && !c->led)
             break;
         cond_wait(&c->work, &c->lock);
     }
@@ -150,11 +176,10 @@ beck_status committer_reserve(struct committer *c, size_t partitions, beck_error
         /* The array of a running round is being read: it may only grow between rounds. */
         while (c->running && i == (int)((c->gathering - 1) & 1)) {
             uint32_t seen = gate_seen(&c->gates[i]);
-            c->waiters[i]++;
+            r->joined++;
             mutex_unlock(&c->lock);
             gate_wait(&c->gates[i], seen);
             mutex_lock(&c->lock);
-            c->waiters[i]--;
         }
         size_t cap = partitions < 16 ? 16 : partitions * 2;
         struct partition **grown = realloc(r->marked, cap * sizeof *grown);
@@ -178,24 +203,35 @@ void committer_mark(struct committer *c, struct partition *p)
     mutex_unlock(&c->lock);
 }
 
-void committer_wait(struct committer *c)
+/* Joins the gathered round and returns once it is over. Called with the lock, which is free on
+ * return: who is woken by the end of the round has nothing to ask for. */
+static void join(struct committer *c)
 {
-    mutex_lock(&c->lock);
     uint64_t mine = c->gathering;
-    unsigned side = mine & 1;
-    while (atomic_load_explicit(&c->completed, memory_order_acquire) < mine) {
-        if (!c->running) {
+    struct gate *gate = &c->gates[mine & 1];
+    c->rounds[mine & 1].joined++;
+    for (;;) {
+        if (atomic_load_explicit(&c->completed, memory_order_acquire) >= mine)
+            break;
+        if (!c->led) {
             lead(c);
             continue;
         }
-        uint32_t seen = gate_seen(&c->gates[side]);
-        c->waiters[side]++;
+        uint32_t seen = gate_seen(gate);
         mutex_unlock(&c->lock);
-        gate_wait(&c->gates[side], seen);
+        gate_wait(gate, seen);
+        if (atomic_load_explicit(&c->completed, memory_order_acquire) >= mine)
+            return;
         mutex_lock(&c->lock);
-        c->waiters[side]--;
     }
     mutex_unlock(&c->lock);
+}
+
+void committer_sync(struct committer *c, struct partition *p)
+{
+    mutex_lock(&c->lock);
+    mark(c, p);
+    join(c);
 }
 
 void committer_queue(struct committer *c, struct partition *p, struct completion *completion)
@@ -206,7 +242,7 @@ void committer_queue(struct committer *c, struct partition *p, struct completion
     struct round *r = &c->rounds[c->gathering & 1];
     *r->completions_end = completion;
     r->completions_end = &completion->next;
-    if (!c->running)
+    if (!c->led)
         cond_signal(&c->work);
     mutex_unlock(&c->lock);
 }
@@ -232,9 +268,9 @@ void committer_forget(struct committer *c, struct partition *p)
         partition_unmark(p);
         break;
     }
-    bool running = c->running;
-    mutex_unlock(&c->lock);
     /* A round that runs may hold the partition: one more round after it has certainly let go. */
-    if (running)
-        committer_wait(c);
+    if (c->running)
+        join(c);
+    else
+        mutex_unlock(&c->lock);
 }

@@ -4,9 +4,10 @@
  * Work comes in rounds. Whoever needs durability marks its partition and waits for the round that
  * is being gathered. One thread leads a round: it takes the marked partitions and syncs each
  * (partition_sync, which first writes what is gathered there), without a lock; then everybody of
- * that round goes on. While a round runs, the next one gathers. A waiter leads when nobody does, so
- * a lone publisher pays for its own sync and nothing else; completions are led by the committer's
- * thread. How it went is the partition's to say: a failed sync poisons it.
+ * that round goes on. While a round runs, the next one gathers; it is held for a moment when others
+ * are expected back (patience.h). A waiter leads when nobody does, so a lone publisher pays for its
+ * own sync and nothing else; completions are led by the committer's thread. How it went is the
+ * partition's to say: a failed sync poisons it.
  */
 #ifndef BECK_LOG_COMMITTER_H
 #define BECK_LOG_COMMITTER_H
@@ -31,8 +32,8 @@ beck_status committer_reserve(struct committer *c, size_t partitions, beck_error
 
 /* The next round syncs this partition. Cheap when it is marked already. */
 void committer_mark(struct committer *c, struct partition *p);
-/* Returns once a round that began after this call is over. No lock held. */
-void committer_wait(struct committer *c);
+/* Marks, and returns once the round that takes the mark is over. No lock held. */
+void committer_sync(struct committer *c, struct partition *p);
 /* Marks, and queues the completion for the round that takes it. */
 void committer_queue(struct committer *c, struct partition *p, struct completion *completion);
 

@@ -161,8 +161,7 @@ static beck_status wait_synced(struct partition *p, struct gather *g, beck_error
     bool all_known = g->builder.count == 0; /* stored earlier, by deduplication */
     g->refs += !all_known;
     mutex_unlock(&p->lock);
-    committer_mark(p->env->committer, p);
-    committer_wait(p->env->committer);
+    committer_sync(p->env->committer, p);
     mutex_lock(&p->lock);
     beck_status status = BECK_OK;
     /* The round could not write it when memory was short. */
@@ -314,9 +313,10 @@ beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t s
     mutex_unlock(&p->lock);
     if ((status && status != BECK_EDUPLICATE) || level != BECK_LEVEL_SYNCED || p->options.memory)
         return status;
-    committer_mark(p->env->committer, p);
-    if (!committer_by_interval(p->env->committer))
-        committer_wait(p->env->committer);
+    if (committer_by_interval(p->env->committer))
+        committer_mark(p->env->committer, p);
+    else
+        committer_sync(p->env->committer, p);
     mutex_lock(&p->lock);
     poisoned = p->poisoned;
     mutex_unlock(&p->lock);
