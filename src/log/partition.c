@@ -239,6 +239,7 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
         return status;
     }
     struct gather *g = p->gather;
+    p->awaited += level == BECK_LEVEL_SYNCED;
     if (level == BECK_LEVEL_SYNCED && !completion)
         return wait_synced(p, g, err);
     if (completion) {

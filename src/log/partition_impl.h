@@ -13,6 +13,7 @@
 #define GATHERS_KEPT 3
 #define TAIL_BLOCK_BYTES (64u << 10)
 #define TAIL_BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
+#define PAD_AFTER 16   /* waits for a sync: who publishes once or twice has nothing of zeros */
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
 
 /* A batch that is put together, and those that wait for it. Kept while anybody refers to it. */
@@ -66,6 +67,7 @@ struct partition {
     struct buf scratch;
     struct routed *held; /* read_synced: routed, waiting for the sync */
     size_t held_count, held_cap;
+    uint32_t awaited; /* publishes that asked for a sync, since zeros were written */
 
     struct producers *producers;
     struct dedup *dedup;

@@ -502,6 +502,9 @@ beck_status partition_close(struct partition *p, beck_error *err)
         status = partition_sync(p, err);
         mutex_lock(&p->lock);
         struct segment *active = p->segments[p->segment_count - 1];
+        /* Whoever else reads the files finds batches only. An opening would cut the rest as well. */
+        if (!status && segment_trim(active, NULL) == BECK_OK)
+            segment_sync(active, NULL);
         if (!status)
             status = segment_seal(active, err);
         if (!status && producers_count(p->producers) > 0)

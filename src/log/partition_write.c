@@ -210,6 +210,13 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     return BECK_OK;
 }
 
+/* Zeros are worth their writing where small batches are synced one by one. */
+static bool worth_padding(const struct partition *p, beck_bytes batch)
+{
+    return p->awaited >= PAD_AFTER &&
+           p->unsynced_bytes + (int64_t)batch.len <= SEGMENT_PAD_BYTES / 16;
+}
+
 /* Writes one sealed batch whose base offset is p->written. The lock is held on entry and exit, and
  * free during I/O. */
 beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_error *err)
@@ -230,9 +237,14 @@ beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_er
         return status;
     struct segment *s = p->segments[p->segment_count - 1];
     int64_t position = atomic_load(&s->size);
+    bool pad = worth_padding(p, batch);
     mutex_unlock(&p->lock);
     status = segment_write(s, batch, err);
+    bool padded = !status && pad &&
+                  segment_pad(s, position + (int64_t)batch.len, p->options.bus.segment_bytes);
     mutex_lock(&p->lock);
+    if (padded)
+        p->awaited = 0;
     if (status)
         return status;
     segment_note(s, &h);

@@ -170,11 +170,12 @@ void segment_note(struct segment *s, const struct batch_header *h)
 
 beck_status segment_trim(struct segment *s, beck_error *err)
 {
-    if (!s->ragged)
+    int64_t size = atomic_load_explicit(&s->size, memory_order_relaxed);
+    if (!s->ragged && s->padded_to <= size)
         return BECK_OK;
-    beck_status status =
-        file_truncate(s->file, atomic_load_explicit(&s->size, memory_order_relaxed), err);
+    beck_status status = file_truncate(s->file, size, err);
     s->ragged = status != BECK_OK;
+    s->padded_to = 0;
     atomic_store_explicit(&s->dirty, true, memory_order_release);
     return status;
 }
@@ -183,15 +184,37 @@ beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err)
 {
     int64_t position = atomic_load_explicit(&s->size, memory_order_relaxed);
     /* A shorter batch would leave the rest of a failed one behind it. */
-    beck_status status = segment_trim(s, err);
+    beck_status status = s->ragged ? segment_trim(s, err) : BECK_OK;
     if (status)
         return status;
     status = file_write(s->file, batch.data, batch.len, position, err);
-    if (status)
+    if (status) {
         s->ragged = file_truncate(s->file, position, NULL) != BECK_OK;
+        s->padded_to = 0;
+    }
     /* Also after a failure: what was cut must not come back. */
     atomic_store_explicit(&s->dirty, true, memory_order_release);
     return status;
+}
+
+bool segment_pad(struct segment *s, int64_t end, int64_t segment_bytes)
+{
+    static const uint8_t zeros[16384];
+    struct iovec parts[SEGMENT_PAD_BYTES / sizeof zeros];
+    int64_t room = segment_bytes - end, left = room < SEGMENT_PAD_BYTES ? room : SEGMENT_PAD_BYTES;
+    int count = 0;
+    if (end <= s->padded_to || left <= 0)
+        return false;
+    s->padded_to = end + left;
+    for (; left > 0; left -= (int64_t)parts[count++].iov_len)
+        parts[count] = (struct iovec){(void *)(uintptr_t)zeros,
+                                      left < (int64_t)sizeof zeros ? (size_t)left : sizeof zeros};
+    if (file_writev(s->file, parts, count, end, NULL) == BECK_OK)
+        return true;
+    /* Gives back what it took of a disk that is nearly full. */
+    s->ragged = file_truncate(s->file, end, NULL) != BECK_OK;
+    s->padded_to = 0;
+    return false;
 }
 
 beck_status segment_sync(struct segment *s, beck_error *err)

@@ -18,6 +18,8 @@
 /* Bytes of batches between two entries (Kafka: index.interval.bytes). */
 #define SEGMENT_INDEX_INTERVAL 4096
 
+#define SEGMENT_PAD_BYTES (1 << 20)
+
 struct segment {
     const struct env *env;
     char *dir; /* of the partition; borrowed */
@@ -36,6 +38,7 @@ struct segment {
     _Atomic(bool) dirty; /* written since the last sync */
     bool unsealed;       /* appended to since the last segment_seal */
     bool ragged;         /* the rest of a failed write stands behind size */
+    int64_t padded_to;   /* zeros stand behind size up to here (segment_pad); 0: none */
     bool checked;        /* the indexes have been looked at, or were made here */
     bool unsure;         /* a sync of an index failed: both are made again */
 };
@@ -63,7 +66,13 @@ void segment_unuse(struct segment *s);
  * error the segment ends where it ended before. */
 beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err);
 void segment_note(struct segment *s, const struct batch_header *h);
-/* Cuts off the rest of a write that failed, if it could not be cut then. As segment_write. */
+/* Writes zeros behind the batch just written, which ends at `end`, unless there are some left. A sync of
+ * what is then written over them has the bytes alone to write, not the file's new size and where its
+ * blocks lie, which costs as much again. As segment_write; false: nothing was written, or it failed,
+ * which costs nothing else. */
+bool segment_pad(struct segment *s, int64_t end, int64_t segment_bytes);
+/* Cuts off zeros, and the rest of a write that failed if it could not be cut then. As segment_write.
+ */
 beck_status segment_trim(struct segment *s, beck_error *err);
 /* Makes the batches durable; without the lock, with a use. */
 beck_status segment_sync(struct segment *s, beck_error *err);

@@ -375,16 +375,35 @@ static beck_status search(struct walk *k, beck_error *err)
     return BECK_OK;
 }
 
+/* Zeros are what a partition writes ahead of its batches. */
+static beck_status only_zeros(struct walk *k, bool *zeros, beck_error *err)
+{
+    *zeros = true;
+    for (int64_t at = k->position; at < k->w.size && *zeros; at++) {
+        bool ok;
+        beck_status status = window_have(&k->w, at, 1, &ok, err);
+        if (status)
+            return status;
+        *zeros = ok && *window_at(&k->w, at) == 0;
+    }
+    return BECK_OK;
+}
+
 static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error *err)
 {
     int64_t from = k->position;
     bool unfinished = is_last(k) && k->next >= k->v->recovery_point;
     if (unfinished) {
-        verify_remark(k->v,
-                      "\"%s\" at byte %lld: %s; this was being written when the process or the "
-                      "machine stopped: the next opening cuts the %lld bytes from there on, of "
-                      "which nothing had been confirmed as synced before the last checkpoint",
-                      k->path, (long long)from, why->text, (long long)(k->w.size - from));
+        bool zeros;
+        beck_status status = only_zeros(k, &zeros, err);
+        if (status)
+            return status;
+        if (!zeros)
+            verify_remark(k->v,
+                          "\"%s\" at byte %lld: %s; this was being written when the process or the "
+                          "machine stopped: the next opening cuts the %lld bytes from there on, of "
+                          "which nothing had been confirmed as synced before the last checkpoint",
+                          k->path, (long long)from, why->text, (long long)(k->w.size - from));
         k->position = k->w.size;
         k->damaged = true;
         return BECK_OK;
