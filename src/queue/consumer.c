@@ -10,6 +10,7 @@
  * log without the lock, then the entry leaves (or goes back). So what has been answered survives
  * the end of the process, and an answer that could not be written leaves the delivery held.
  */
+#include "queue/consumer.h"
 #include "queue/queue_impl.h"
 
 #include <assert.h>
@@ -547,7 +548,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     mutex_lock(&q->lock);
     for (size_t i = 0; i < count; i++) {
         struct slot *s = begin(c, tags[i]);
-        *stale |= s == NULL;
+        stale[i] = s == NULL;
         if (!s)
             continue;
         slots[n] = s;
@@ -581,16 +582,43 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     return status;
 }
 
+beck_status consumer_settle_each(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
+                                 beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t at = 0; at < count && !status; at += SETTLE_AT_ONCE) {
+        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        status = settle_some(c, tags + at, n, stale + at, err);
+    }
+    return status;
+}
+
 beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count, beck_error *err)
 {
-    bool stale = false;
+    bool any = false;
     for (size_t at = 0; at < count; at += SETTLE_AT_ONCE) {
+        bool stale[SETTLE_AT_ONCE];
         size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
-        beck_status status = settle_some(c, tags + at, n, &stale, err);
+        beck_status status = settle_some(c, tags + at, n, stale, err);
         if (status)
             return status;
+        for (size_t i = 0; i < n; i++)
+            any |= stale[i];
     }
-    return stale ? say_stale(err) : BECK_OK;
+    return any ? say_stale(err) : BECK_OK;
+}
+
+uint32_t consumer_forget_stale(beck_consumer *c)
+{
+    mutex_lock(&c->queue->lock);
+    for (uint32_t i = 0; i < c->slot_count; i++) {
+        struct slot *s = slot_at(c, i);
+        if (s->state == SLOT_STALE)
+            free_slot(c, s);
+    }
+    uint32_t held = c->held;
+    mutex_unlock(&c->queue->lock);
+    return held;
 }
 
 /* Moves a delivery into limbo, and works on it at once. */

@@ -1,6 +1,8 @@
 /* Deliveries: who gets what and in which order, and how each ends. */
 #include "queue/world.h"
 
+#include "queue/consumer.h"
+
 static void consumers_compete_and_hold_no_more_than_their_prefetch(void **state)
 {
     struct world w;
@@ -231,6 +233,35 @@ static void a_delivery_that_passes_its_deadline_is_tried_again(void **state)
     settle(c, e);
     settle(c, d);
     check_counts(&w, "q", 0, 0, 0, 0);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+/* A consumer that stands for many never hears of those that went away. */
+static void what_is_late_can_be_forgotten_by_its_consumer(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.deadline_ms = 100, .attempts_max = 9});
+    beck_consumer *c = world_consumer(&w, "q", 3);
+    for (int i = 0; i < 3; i++)
+        put(bus, "t", (char[]){(char)('0' + i), 0});
+    beck_delivery d[3];
+    size_t count;
+    check_ok(beck_take(c, d, 3, 0, &count, err));
+    assert_int_equal(count, 3);
+    uint64_t tags[4] = {d[2].tag, d[0].tag, 77, d[0].tag};
+    bool stale[4];
+    check_ok(consumer_settle_each(c, tags, 4, stale, err));
+    assert_false(stale[0] || stale[1]);
+    assert_true(stale[2] && stale[3]);
+    assert_int_equal(consumer_forget_stale(c), 1);
+    world_advance(&w, 100);
+    check_counts(&w, "q", 0, 0, 1, 0);
+    assert_int_equal(consumer_forget_stale(c), 0);
+    check_ok(consumer_settle_each(c, &d[1].tag, 1, stale, err));
+    assert_true(stale[0]);
     beck_consumer_close(c);
     world_end(&w);
 }
@@ -527,6 +558,7 @@ int main(void)
         cmocka_unit_test(a_tag_is_good_once),
         cmocka_unit_test(tags_are_unique_within_the_handle),
         cmocka_unit_test(a_delivery_that_passes_its_deadline_is_tried_again),
+        cmocka_unit_test(what_is_late_can_be_forgotten_by_its_consumer),
         cmocka_unit_test(a_queue_without_a_deadline_waits_for_ever),
         cmocka_unit_test(back_off_is_as_each_kind_says),
         cmocka_unit_test(jitter_stays_within_its_percentage_and_spreads),
