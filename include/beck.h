@@ -160,6 +160,8 @@ typedef struct beck_options {
     uint32_t sync_interval_ms;
     uint32_t checkpoint_ms; /* how often recovery points are written; default 5000 */
     bool read_only;         /* open without the lock and without changing a byte: for inspection */
+    int64_t trace_bytes;    /* how much of what happened to deliveries is kept for beck_trace;
+                               default 64 MiB, -1: only what is needed anyway */
     beck_error_fn on_error; /* default: nothing */
     void *on_error_ctx;
 } beck_options;
@@ -573,6 +575,42 @@ BECK_API beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offse
                                        int64_t *redriven, beck_error *err);
 BECK_API beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
                                      beck_error *err);
+
+/* ---- traces ----------------------------------------------------------------------------------- */
+
+/* What became of an event in one queue. */
+typedef struct beck_trace_delivery {
+    const char *queue;
+    const char *state;  /* "ready", "delayed", "in_flight", "settled", "dead"; "finished": it left the
+                           queue, and how is not recorded any more (beck_options.trace_bytes) */
+    uint32_t attempts;  /* begun so far, as far as recorded */
+    int64_t at_ms;      /* when it came to that state; delayed: when it is due; 0: not known */
+    const char *reason; /* of a dead letter, else "" */
+    const char *history; /* JSON array of {"attempt","time","why"}, of the failures recorded */
+} beck_trace_delivery;
+
+/* One event of a trace. */
+typedef struct beck_trace_step {
+    const beck_event *event;
+    uint32_t depth; /* 0: nothing that is stored caused it */
+    const beck_trace_delivery *deliveries;
+    size_t delivery_count;
+} beck_trace_step;
+
+/* Calls `each` for the events that belong together with one: those of its correlation, as a tree:
+ * what caused comes before what it caused (causationid), siblings in order of time. `id`: of an event,
+ * given or derived ("<bus>/<partition>/<offset>"), or a correlation id. At most `max` events (0:
+ * 10,000). Non-zero ends the walk; what is passed is valid during the call.
+ *
+ * Uses an index beside the logs, which is made or brought up to date first: the first call after much
+ * was published takes a while (about a second for a million events). It has events that carry an id of
+ * their own, a correlationid or a causationid. What happened to deliveries is known as long as the log
+ * of queues keeps it (beck_options.trace_bytes). One call at a time; others wait.
+ * Errors: BECK_ENOENT, BECK_EUNSUPPORTED (handle in memory only, or read only), BECK_EIO, BECK_EFULL,
+ * BECK_ENOMEM. */
+BECK_API beck_status beck_trace(beck *b, const char *id, size_t max,
+                                int (*each)(void *ctx, const beck_trace_step *step), void *ctx,
+                                beck_error *err);
 
 /* ---- handlers that run once ----------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 
 #define CHECKPOINT_MS 5000
 #define SYSTEM_SEGMENT_BYTES (32 << 20)
+#define TRACE_BYTES (64 << 20)
 
 static void report(void *ctx, const beck_error *error)
 {
@@ -220,6 +221,10 @@ static beck_status open_disk(beck *b, beck_error *err)
         status = open_system_bus(b, "__dead_letters", false, BECK_STORAGE_DISK, &b->home.dead, err);
     if (!status && !b->read_only)
         status = open_system_bus(b, "__queue_state", false, BECK_STORAGE_DISK, &b->home.state, err);
+    if (!status && !b->read_only) {
+        partition_keep_hidden(b->home.state->partitions[0], b->trace_bytes);
+        partition_keep_hidden(b->home.dead->partitions[0], b->trace_bytes);
+    }
     if (!status)
         status = topology_load(b, err);
     if (status || b->read_only)
@@ -250,6 +255,7 @@ static void free_handle(beck *b)
     file_close(b->lock_file);
     mutex_release(&b->admin_lock);
     mutex_release(&b->timer_lock);
+    mutex_release(&b->trace_lock);
     mutex_release(&b->upkeep_lock);
     mutex_release(&b->home.lock);
     cond_release(&b->timer_wake);
@@ -301,8 +307,10 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     b->on_error_ctx = o->on_error_ctx;
     b->read_only = o->read_only;
     b->checkpoint_ms = o->checkpoint_ms ? o->checkpoint_ms : CHECKPOINT_MS;
+    b->trace_bytes = o->trace_bytes ? o->trace_bytes : TRACE_BYTES;
     mutex_init(&b->admin_lock);
     mutex_init(&b->timer_lock);
+    mutex_init(&b->trace_lock);
     mutex_init(&b->upkeep_lock);
     mutex_init(&b->home.lock);
     cond_init(&b->timer_wake);

@@ -21,6 +21,7 @@ struct beck {
     char *data_dir; /* NULL: memory only */
     bool read_only;
     uint32_t checkpoint_ms;
+    int64_t trace_bytes;
     struct file *lock_file;
     struct callers *callers;
     struct queue_home home;
@@ -42,6 +43,7 @@ struct beck {
     _Atomic(int64_t) timer_due_ns; /* when a queue is to be looked at, before the next tick */
     struct mutex timer_lock;
     struct cond timer_wake;
+    struct mutex trace_lock;  /* of the index of traces; before all others */
     struct mutex upkeep_lock; /* one checkpoint or maintenance at a time; before admin_lock */
 };
 
@@ -69,6 +71,18 @@ beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options
                              struct queue **out, beck_error *err);
 void handle_drop_queue(beck *b, struct queue *q);
 
+/* The buses and queues that there were at one moment. Buses stay valid until beck_close, deleted ones
+ * are closed; a reference is held on queues. */
+struct handle_view {
+    beck_bus **buses;
+    size_t bus_count;
+    struct queue **queues;
+    size_t queue_count;
+};
+beck_status handle_view_take(beck *b, struct handle_view *v, beck_error *err);
+void handle_view_release(struct handle_view *v);
+struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /* borrowed */
+
 /* topology.c: what exists, in the log __topology: the last record of a subject counts, one without
  * data means that it is gone. */
 beck_status topology_load(beck *b, beck_error *err);
@@ -84,6 +98,10 @@ beck_status topology_put_binding(beck *b, const char *queue, const char *bus, co
 
 /* workers.c. As beck_workers_stop, of workers that the handle does not know any more. */
 void workers_stop(beck_workers *w);
+
+/* trace.c. Takes in what was published since, for beck_trace, at most events_max of each partition;
+ * *more: there is more. */
+beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
 /* leftovers.c. Removes the directories of partitions whose bus is gone. */
 beck_status leftovers_remove(beck *b, bool (*gone)(void *ctx, const char *bus), void *ctx,

@@ -17,44 +17,7 @@
 
 /* ---- checkpoints ---- */
 
-/* The names are stable: buses are freed at the end, and a reference is held on queues. */
-struct view {
-    beck_bus **buses;
-    size_t bus_count;
-    struct queue **queues;
-    size_t queue_count;
-};
-
-static beck_status view_take(beck *b, struct view *v, beck_error *err)
-{
-    mutex_lock(&b->admin_lock);
-    *v = (struct view){.buses = malloc((b->bus_count + 1) * sizeof(beck_bus *)),
-                       .queues = malloc((b->queue_count + 1) * sizeof(struct queue *))};
-    bool good = v->buses && v->queues;
-    if (good) {
-        v->bus_count = b->bus_count;
-        v->queue_count = b->queue_count;
-        memcpy(v->buses, b->buses, v->bus_count * sizeof(beck_bus *));
-        for (size_t i = 0; i < v->queue_count; i++)
-            v->queues[i] = queue_retain(b->queues[i]);
-    }
-    mutex_unlock(&b->admin_lock);
-    if (good)
-        return BECK_OK;
-    free(v->buses);
-    free(v->queues);
-    return error_set(err, BECK_ENOMEM, "no memory to look after the handle");
-}
-
-static void view_release(struct view *v)
-{
-    for (size_t i = 0; i < v->queue_count; i++)
-        queue_release(v->queues[i]);
-    free(v->buses);
-    free(v->queues);
-}
-
-static void note_routed(const struct view *v)
+static void note_routed(const struct handle_view *v)
 {
     for (size_t i = 0; i < v->bus_count; i++) {
         beck_bus *bus = v->buses[i];
@@ -73,7 +36,7 @@ static void note_routed(const struct view *v)
     }
 }
 
-static beck_status snapshot_queues(beck *b, const struct view *v, beck_error *err)
+static beck_status snapshot_queues(beck *b, const struct handle_view *v, beck_error *err)
 {
     beck_status status = BECK_OK;
     bool *taken = calloc(v->queue_count + 1, sizeof *taken), any = false;
@@ -154,7 +117,7 @@ static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct ch
 }
 
 /* Goes on after a partition that fails: one that is poisoned must not hold up the others. */
-static beck_status write_recovery_points(beck *b, const struct view *v, beck_error *err)
+static beck_status write_recovery_points(beck *b, const struct handle_view *v, beck_error *err)
 {
     struct checkpoint recovery, log_start;
     beck_status status = BECK_OK;
@@ -188,9 +151,9 @@ static beck_status write_recovery_points(beck *b, const struct view *v, beck_err
 
 beck_status upkeep_checkpoint(beck *b, beck_error *err)
 {
-    struct view v;
+    struct handle_view v;
     mutex_lock(&b->upkeep_lock);
-    beck_status status = view_take(b, &v, err);
+    beck_status status = handle_view_take(b, &v, err);
     if (!status) {
         note_routed(&v);
         status = snapshot_queues(b, &v, err);
@@ -198,7 +161,7 @@ beck_status upkeep_checkpoint(beck *b, beck_error *err)
         beck_status points = write_recovery_points(b, &v, &why);
         if (points && !status)
             status = error_set(err, points, "%s", why.text);
-        view_release(&v);
+        handle_view_release(&v);
     }
     mutex_unlock(&b->upkeep_lock);
     return status;
@@ -220,7 +183,7 @@ beck_status upkeep_snapshot(beck *b, struct queue *q, beck_error *err)
 /* ---- retention ---- */
 
 struct owed_view {
-    const struct view *view;
+    const struct handle_view *view;
     uint8_t *bits;
     int64_t first, next;
 };
@@ -247,9 +210,9 @@ static bool owed_offset(void *ctx, int64_t offset)
 
 beck_status upkeep_maintain(beck *b, beck_error *err)
 {
-    struct view v;
+    struct handle_view v;
     mutex_lock(&b->upkeep_lock);
-    beck_status status = view_take(b, &v, err);
+    beck_status status = handle_view_take(b, &v, err);
     if (!status) {
         struct owed_view o = {.view = &v};
         struct partition_owed owed = {owed_begin, owed_offset, &o};
@@ -264,7 +227,7 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
                     status = error_set(err, why.code, "%s", why.text);
             }
         free(o.bits);
-        view_release(&v);
+        handle_view_release(&v);
     }
     mutex_unlock(&b->upkeep_lock);
     return status;
@@ -274,8 +237,8 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
 
 static void tick(beck *b)
 {
-    struct view v;
-    if (view_take(b, &v, NULL))
+    struct handle_view v;
+    if (handle_view_take(b, &v, NULL))
         return;
     for (size_t i = 0; i < v.queue_count; i++)
         queue_tick(v.queues[i]);
@@ -283,7 +246,7 @@ static void tick(beck *b)
         for (uint32_t n = 0; n < v.buses[i]->partition_count; n++)
             if (!atomic_load(&v.buses[i]->closed))
                 partition_tick(v.buses[i]->partitions[n]);
-    view_release(&v);
+    handle_view_release(&v);
 }
 
 void upkeep_due(void *ctx, int64_t mono_ns)

@@ -5,6 +5,7 @@
  * never two of one line:
  *
  *   access.change_lock     one change of users at a time
+ *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
  *   partition.lock         offsets, pending appends, segment list

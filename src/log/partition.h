@@ -114,6 +114,8 @@ void partition_info(struct partition *p, beck_partition_info *out);
 int64_t partition_next(struct partition *p);
 int64_t partition_visible(struct partition *p); /* readers see offsets below it; without a lock */
 int64_t partition_first(struct partition *p);
+/* The first offset that a cursor can still find below partition_first. */
+int64_t partition_kept(struct partition *p);
 int64_t partition_synced(struct partition *p);
 /* The position a start resolves to, per partition. BECK_ERANGE: an offset after the end. */
 beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
@@ -171,6 +173,9 @@ struct partition_owed {
  * owed is kept (in a segment rewritten without the rest). */
 beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,
                                beck_error *err);
+/* From now on so much of what lies below the first offset stays on disk for cursors that read there,
+ * newest first, whole segments. */
+void partition_keep_hidden(struct partition *p, int64_t bytes);
 /* Everything below `offset` is no longer readable, and removed by the next maintenance unless owed.
  */
 beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_error *err);

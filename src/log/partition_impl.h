@@ -83,6 +83,7 @@ struct partition {
     int64_t unsynced_bytes; /* written since the last sync began */
     struct file *prepared;  /* the next segment's, made ahead of need; NULL: not yet */
     int64_t maintained;     /* written, when it was maintained last */
+    int64_t hidden_bytes;   /* see partition_keep_hidden */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;          /* it has seen everything below */
     int64_t tombstone_due_ms; /* when it finds one whose time has come */

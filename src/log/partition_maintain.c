@@ -265,7 +265,7 @@ static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error
     struct segment *active = p->segments[p->segment_count - 1];
     if (atomic_load(&active->size) == 0)
         return BECK_OK;
-    if (p->first < p->written && !is_old(p, active, now_ms))
+    if ((p->first < p->written || p->hidden_bytes > 0) && !is_old(p, active, now_ms))
         return BECK_OK;
     return partition_roll(p, err);
 }
@@ -319,13 +319,44 @@ static void drop_idle(struct partition *p, int64_t now_ms)
     p->maintained = p->written;
 }
 
+void partition_keep_hidden(struct partition *p, int64_t bytes)
+{
+    mutex_lock(&p->lock);
+    p->hidden_bytes = bytes;
+    mutex_unlock(&p->lock);
+}
+
+/* Segments that end at or below it may go. With the upkeep, without the lock. */
+static beck_status cleaned_limit(struct partition *p, int64_t *limit, beck_error *err)
+{
+    mutex_lock(&p->lock);
+    *limit = p->first;
+    beck_status status = p->hidden_bytes > 0 ? learn_sizes(p, err) : BECK_OK;
+    int64_t kept = 0;
+    for (size_t i = p->segment_count; i-- > 1 && p->hidden_bytes > 0 && !status;) {
+        if (p->segments[i]->base_offset > p->first)
+            continue;
+        kept += atomic_load(&p->segments[i - 1]->size);
+        if (kept > p->hidden_bytes)
+            break;
+        *limit = p->segments[i - 1]->base_offset;
+    }
+    mutex_unlock(&p->lock);
+    return status;
+}
+
 /* Deletes what lies below first, oldest first, and compacts. A damaged segment of which something is
  * owed stays, another error ends it. With the upkeep, without the lock. */
 static beck_status clean(struct partition *p, const struct partition_owed *owed, beck_error *err)
 {
     struct sealed *list;
     size_t count;
-    beck_status result = partition_list_sealed(p, -1, partition_first(p), &list, &count, err);
+    int64_t limit;
+    beck_status result = cleaned_limit(p, &limit, err);
+    if (!result)
+        result = partition_list_sealed(p, -1, limit, &list, &count, err);
+    if (result)
+        return result;
     for (size_t i = 0; i < count && (!result || result == BECK_ECORRUPT); i++) {
         beck_error why = {0};
         beck_status status = partition_clean_owed(p, &list[i], owed, &why);

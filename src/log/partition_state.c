@@ -63,6 +63,14 @@ int64_t partition_first(struct partition *p)
     return atomic_load_explicit(&p->first_seen, memory_order_acquire);
 }
 
+int64_t partition_kept(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    int64_t kept = p->segment_count > 0 ? p->segments[0]->base_offset : p->first;
+    mutex_unlock(&p->lock);
+    return kept;
+}
+
 int64_t partition_synced(struct partition *p)
 {
     mutex_lock(&p->lock);

@@ -351,8 +351,8 @@ static beck_status copy_offsets(struct queue *q, int64_t offset, size_t max, int
     return BECK_OK;
 }
 
-static int show_letter(struct queue *q, const struct record_view *view, struct dead_parts *parts,
-                       int (*each)(void *ctx, const beck_dead *dead), void *ctx)
+int dead_show(const struct record_view *view, struct dead_parts *parts,
+              int (*each)(void *ctx, const beck_dead *dead), void *ctx)
 {
     if (!dead_open(&view->event, parts))
         return 0;
@@ -375,7 +375,6 @@ static int show_letter(struct queue *q, const struct record_view *view, struct d
         stop = each(ctx, &d);
     }
     buf_release(&text);
-    (void)q;
     return stop;
 }
 
@@ -400,7 +399,7 @@ beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const 
             status = BECK_OK;
             continue;
         }
-        if (!status && view->offset == offsets[i] && show_letter(q, view, parts, each, ctx))
+        if (!status && view->offset == offsets[i] && dead_show(view, parts, each, ctx))
             break;
     }
     cursor_close(c);

@@ -166,4 +166,41 @@ beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const 
 beck_status dead_redrive(struct queue *q, int64_t offset, int64_t *redriven, beck_error *err);
 beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_error *err);
 
+/* ---- what happened to events (queue_trace.c) ---- */
+
+/* How one event stands in a queue now. */
+struct queue_standing {
+    bool known;  /* its partition feeds the queue, or did */
+    bool bound;  /* a binding matches it */
+    bool owed;   /* listed, delayed, in flight, or about to become a dead letter */
+    bool in_flight;
+    uint32_t attempts; /* failed so far; known of what consumers hold */
+};
+void queue_stand(struct queue *q, const beck_event *event, struct queue_standing *out);
+
+/* Something that was written down about an event: it was settled, or failed and is tried again. */
+struct queue_happening {
+    struct queue *queue;
+    const char *bus; /* of the event; __dead_letters for one that was put back */
+    uint32_t partition;
+    int64_t offset;
+    int64_t at_ms;
+    bool settled;
+    uint32_t attempts;  /* failed so far; 0 for settled */
+    int64_t due_ms;     /* tried again then; 0: at once */
+    beck_bytes failure; /* JSON object */
+};
+/* Calls each for everything of that kind that is kept, in order. Non-zero ends the walk. What is
+ * passed is valid during the call. find: a queue by its name, or NULL. */
+beck_status queues_each_happening(struct queue_home *home,
+                                  struct queue *(*find)(void *ctx, beck_bytes name),
+                                  int (*each)(void *ctx, const struct queue_happening *h),
+                                  void *ctx, beck_error *err);
+
+/* Calls each for every dead letter that is kept, of all queues, also those that were put back or
+ * purged. */
+beck_status dead_each_kept(struct queue_home *home,
+                           int (*each)(void *ctx, beck_bytes queue, const beck_dead *dead),
+                           void *ctx, beck_error *err);
+
 #endif

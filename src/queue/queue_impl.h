@@ -219,5 +219,8 @@ struct dead_parts {
     beck_attribute extensions[RECORD_EXTENSIONS_MAX];
 };
 bool dead_open(const beck_event *stored, struct dead_parts *out);
+/* Gives a stored letter to `each`, whose result is returned; 0 when it is none. */
+int dead_show(const struct record_view *view, struct dead_parts *parts,
+              int (*each)(void *ctx, const beck_dead *dead), void *ctx);
 
 #endif
