@@ -30,15 +30,19 @@ struct identity; /* one caller */
 struct access_settings {
     bool anonymous_loopback; /* who comes from this machine needs no name while no user exists, and
                                 may do everything */
-    uint32_t failures_max;   /* failed logins of one address within the window, then it waits */
-    uint32_t failures_window_ms;
-    uint32_t scrypt_log_n; /* cost: 2^n blocks; default 15 (32 MiB, about 60 ms) */
+    bool anonymous_remote;   /* the same for everybody else */
+    uint32_t failures_max;   /* failed logins of one address (IPv6: of one /64) within the window,
+                                then it waits for the window's end; default 10 */
+    uint32_t failures_window_ms; /* default 60,000 */
+    uint32_t scrypt_log_n; /* cost: 2^n blocks of 1 KiB, 10-20; default 15 (32 MiB, about 60 ms). Of
+                              passwords set from now on */
 };
 
-/* Reads the users; the handle outlives it. */
+/* Reads the users; the handle outlives it. In a handle without a data directory users last as long as
+ * this. BECK_ECORRUPT: a record of `__users` is none. */
 beck_status access_open(beck *b, const struct access_settings *settings, struct access **out,
                         beck_error *err);
-void access_close(struct access *a);
+void access_close(struct access *a); /* every identity was given back; NULL allowed */
 
 /* ---- callers ---- */
 
@@ -52,7 +56,9 @@ struct access_peer {
 
 /* All three: *out is to be given back with identity_release. BECK_EDENIED: unknown, wrong, or not
  * allowed without a name; the text never says which. BECK_ELIMIT: too many failures from there,
- * *retry_ms says how long to wait. Failures are counted per address. */
+ * *retry_ms (may be NULL) says how long to wait. Failures are counted per address, of those with
+ * most failures when there are too many; an address that waits may use a token, as nobody can guess
+ * one. At most two passwords are hashed at a time, others wait for their turn. */
 beck_status access_anonymous(struct access *a, const struct access_peer *peer,
                              struct identity **out, beck_error *err);
 beck_status access_password(struct access *a, const struct access_peer *peer, beck_bytes user,
@@ -67,6 +73,8 @@ bool access_password_known(struct access *a, beck_bytes user, beck_bytes passwor
 
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
+/* Names that begin with "__" (what beck keeps for itself, the users too) are for ACCESS_ADMIN on the
+ * server alone. */
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
                   const char *name);
 /* The user was changed or deleted since: long-lived connections ask now and then. */
@@ -74,11 +82,17 @@ bool identity_is_stale(const struct identity *i);
 
 /* ---- users: any right is held by ACCESS_ADMIN on the server ---- */
 
+#define ACCESS_USERS_MAX 10000
+#define ACCESS_RULES_MAX 100  /* of a user */
+#define ACCESS_TOKENS_MAX 100 /* of a user */
+#define ACCESS_NAME_MAX 128   /* of a user or token: 1-128 of [A-Za-z0-9._@+-] */
+#define ACCESS_PASSWORD_MAX 1024
+
 struct access_rule {
     enum access_kind kind; /* ACCESS_SERVER: all buses, all queues, and for ACCESS_ADMIN users and
                               the server itself; name is not used */
     const char *pattern;   /* of names, with * for any characters: "orders.*" */
-    uint32_t rights;
+    uint32_t rights;       /* of a bus: publish, read, admin; of a queue: read, work, admin */
 };
 
 struct access_user {
@@ -90,10 +104,16 @@ struct access_user {
     size_t token_count;
 };
 
-/* Made when missing. password absent: none (then only tokens), or as it was. rules NULL: as they were. */
+/* Changes are durable once they return, and identities taken before are stale then. Errors:
+ * BECK_EINVAL (a name, a rule, a password), BECK_ELIMIT, BECK_ENOENT, BECK_EEXIST (a token of that
+ * name), and those of a publish; after any of them nothing changed. */
+
+/* Made when missing. password absent: none (then only tokens), or as it was. rules NULL: as they
+ * were. Slow when a password is given. */
 beck_status access_put_user(struct access *a, const char *name, beck_bytes password,
                             const struct access_rule *rules, size_t rule_count, beck_error *err);
 beck_status access_delete_user(struct access *a, const char *name, beck_error *err);
+/* In order of name; what `each` is given is valid during the call. Non-zero ends the walk. */
 beck_status access_list_users(struct access *a,
                               int (*each)(void *ctx, const struct access_user *user), void *ctx,
                               beck_error *err);

@@ -1,0 +1,131 @@
+/*
+ * Passwords and tokens: see secret.h.
+ *
+ * A password is a thing that people choose, so trying one must be slow: scrypt. A token is 256 random
+ * bits, so there is nothing to try: SHA-256 is enough, and it takes a microsecond.
+ */
+#include "access/secret.h"
+
+#include "event/json.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/sha.h>
+
+#include <assert.h>
+
+#define BLOCK_SIZE 8 /* r */
+#define PARALLEL 1   /* p */
+#define TOKEN_PREFIX "beck_tk_"
+#define TOKEN_BYTES 32
+
+static beck_status derive(const struct password *p, beck_bytes text, uint8_t out[SECRET_DIGEST],
+                          beck_error *err)
+{
+    uint64_t n = UINT64_C(1) << p->log_n;
+    uint64_t memory = 128 * BLOCK_SIZE * (n + PARALLEL + 2) + (1 << 20);
+    if (EVP_PBE_scrypt(text.data ? text.data : "", text.len, p->salt, sizeof p->salt, n, BLOCK_SIZE,
+                       PARALLEL, memory, out, SECRET_DIGEST) != 1)
+        return error_set(err, BECK_ENOMEM, "no memory to hash a password; it takes %llu MiB",
+                         (unsigned long long)(memory >> 20));
+    return BECK_OK;
+}
+
+beck_status secret_random(void *out, size_t size, beck_error *err)
+{
+    if (RAND_bytes(out, (int)size) != 1)
+        return error_set(err, BECK_EIO, "the system gives no random numbers");
+    return BECK_OK;
+}
+
+bool secret_equal(const uint8_t a[SECRET_DIGEST], const uint8_t b[SECRET_DIGEST])
+{
+    return CRYPTO_memcmp(a, b, SECRET_DIGEST) == 0;
+}
+
+beck_status password_make(beck_bytes text, uint32_t log_n, struct password *out, beck_error *err)
+{
+    assert(log_n >= SECRET_LOG_N_MIN && log_n <= SECRET_LOG_N_MAX);
+    out->log_n = log_n;
+    beck_status status = secret_random(out->salt, sizeof out->salt, err);
+    return status ? status : derive(out, text, out->hash, err);
+}
+
+beck_status password_check(const struct password *p, beck_bytes text, bool *right, beck_error *err)
+{
+    uint8_t hash[SECRET_DIGEST];
+    beck_status status = derive(p, text, hash, err);
+    if (!status)
+        *right = secret_equal(hash, p->hash);
+    OPENSSL_cleanse(hash, sizeof hash);
+    return status;
+}
+
+beck_status password_write(const struct password *p, struct buf *out)
+{
+    beck_status status = buf_printf(out, "scrypt:%u:", p->log_n);
+    if (!status)
+        status = base64_write(out, bytes_of(p->salt, sizeof p->salt));
+    if (!status)
+        status = buf_append_byte(out, ':');
+    return status ? status : base64_write(out, bytes_of(p->hash, sizeof p->hash));
+}
+
+/* What stands before the next colon, or all that is left. */
+static beck_bytes next_field(beck_bytes *text)
+{
+    const uint8_t *colon = text->len ? memchr(text->data, ':', text->len) : NULL;
+    beck_bytes field = {text->data,
+                        colon ? (size_t)(colon - (const uint8_t *)text->data) : text->len};
+    size_t step = field.len + (colon ? 1 : 0);
+    *text = bytes_of((const uint8_t *)text->data + step, text->len - step);
+    return field;
+}
+
+static bool read_base64(beck_bytes text, uint8_t *out, size_t size)
+{
+    uint8_t decoded[64];
+    size_t len;
+    if (text.len > sizeof decoded || !base64_read_to(text, decoded, &len) || len != size)
+        return false;
+    memcpy(out, decoded, size);
+    return true;
+}
+
+bool password_read(beck_bytes text, struct password *out)
+{
+    uint64_t log_n;
+    if (!bytes_equal_text(next_field(&text), "scrypt") ||
+        !bytes_to_u64(next_field(&text), &log_n) || log_n < SECRET_LOG_N_MIN ||
+        log_n > SECRET_LOG_N_MAX)
+        return false;
+    out->log_n = (uint32_t)log_n;
+    return read_base64(next_field(&text), out->salt, sizeof out->salt) &&
+           read_base64(text, out->hash, sizeof out->hash);
+}
+
+beck_status token_make(char out[ACCESS_TOKEN_SIZE], uint8_t digest[SECRET_DIGEST], beck_error *err)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static_assert(ACCESS_TOKEN_SIZE == sizeof TOKEN_PREFIX + (TOKEN_BYTES * 8 + 5) / 6, "its text");
+    uint8_t random[TOKEN_BYTES + 1] = {0}; /* the last letter takes bits from behind the end */
+    beck_status status = secret_random(random, TOKEN_BYTES, err);
+    if (status)
+        return status;
+    size_t at = sizeof TOKEN_PREFIX - 1;
+    memcpy(out, TOKEN_PREFIX, at);
+    for (size_t bit = 0; bit < (size_t)TOKEN_BYTES * 8; bit += 6)
+        out[at++] = letters[(get_u16(random + bit / 8) >> (10 - bit % 8)) & 63];
+    out[at] = 0;
+    assert(at == ACCESS_TOKEN_SIZE - 1);
+    OPENSSL_cleanse(random, sizeof random);
+    token_digest(beck_str(out), digest);
+    return BECK_OK;
+}
+
+void token_digest(beck_bytes text, uint8_t digest[SECRET_DIGEST])
+{
+    SHA256(text.len ? text.data : (const void *)"", text.len, digest);
+}

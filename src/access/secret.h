@@ -1,0 +1,36 @@
+/*
+ * Passwords and tokens, as what is kept of them. Threads: any, nothing is shared.
+ */
+#ifndef BECK_ACCESS_SECRET_H
+#define BECK_ACCESS_SECRET_H
+
+#include "access/access.h"
+#include "base/error.h"
+
+#define SECRET_LOG_N_MIN 10
+#define SECRET_LOG_N_MAX 20
+#define SECRET_DIGEST 32
+
+/* scrypt (RFC 7914) with r = 8 and p = 1. */
+struct password {
+    uint32_t log_n;
+    uint8_t salt[16];
+    uint8_t hash[SECRET_DIGEST];
+};
+
+/* BECK_ENOMEM, BECK_EIO (no random numbers). */
+beck_status password_make(beck_bytes text, uint32_t log_n, struct password *out, beck_error *err);
+beck_status password_check(const struct password *p, beck_bytes text, bool *right, beck_error *err);
+/* "scrypt:<log_n>:<salt>:<hash>", the last two in base64. */
+beck_status password_write(const struct password *p, struct buf *out);
+bool password_read(beck_bytes text, struct password *out);
+
+/* A new token and what is kept of it. */
+beck_status token_make(char out[ACCESS_TOKEN_SIZE], uint8_t digest[SECRET_DIGEST], beck_error *err);
+void token_digest(beck_bytes text, uint8_t digest[SECRET_DIGEST]);
+
+/* In time that does not depend on where they differ. */
+bool secret_equal(const uint8_t a[SECRET_DIGEST], const uint8_t b[SECRET_DIGEST]);
+beck_status secret_random(void *out, size_t size, beck_error *err);
+
+#endif
