@@ -509,14 +509,15 @@ BECK_API beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, 
 
 /* Failed for now: delivered again after delay_ms, or -1 for the queue's back-off. The last attempt
  * makes it a dead letter with reason "attempts". `why` is kept in the history of the event; may be
- * NULL. */
+ * NULL. Lasts as beck_settle does, with the same errors. */
 BECK_API beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms,
                                 const char *why, beck_error *err);
 
 /* Ready again at once at its original place, and the attempt does not count. */
 BECK_API beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err);
 
-/* Failed for good: a dead letter with reason "rejected". */
+/* Failed for good: a dead letter with reason "rejected". Lasts as beck_settle does, with the same
+ * errors. */
 BECK_API beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why,
                                  beck_error *err);
 

@@ -621,29 +621,29 @@ uint32_t consumer_forget_stale(beck_consumer *c)
     return held;
 }
 
-/* Moves a delivery into limbo, and works on it at once. */
+/* Another try, or a dead letter: written before the delivery is let go of. */
 static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, const char *why,
                         int64_t delay_ms, beck_error *err)
 {
     struct queue *q = c->queue;
+    struct limbo l;
     mutex_lock(&q->lock);
     struct slot *s = begin(c, tag);
-    if (!s) {
-        mutex_unlock(&q->lock);
+    if (s)
+        limbo_init(&l, &s->entry, reason, why, delay_ms);
+    mutex_unlock(&q->lock);
+    if (!s)
         return say_stale(err);
-    }
+    beck_status status = queue_put_away(q, &l, err);
+    mutex_lock(&q->lock);
     end_operation(q);
-    beck_status status = queue_add_limbo(q, &s->entry, reason, why, delay_ms);
     if (status) {
         s->state = SLOT_HELD;
-        status = error_set(err, status, "no memory to put the event away; it is still held");
     } else {
         leave(q, c, s);
         q->rejected += reason != NULL;
     }
     mutex_unlock(&q->lock);
-    if (!status)
-        queue_finish_limbo(q);
     return status;
 }
 

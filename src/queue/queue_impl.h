@@ -97,7 +97,8 @@ struct queue {
     int64_t admitted;    /* promised room, not yet routed */
     struct limbo *limbo; /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
-    bool limbo_working;   /* on the first */
+    bool limbo_working;   /* somebody puts one away */
+    uint32_t limbo_heirs; /* answers that wait for their turn to be put away */
     struct cursor *grave; /* of whoever works on limbo: reads what is to be buried; NULL: none */
     uint32_t grave_source, grave_deletions; /* its source, and `deletions` when it was opened */
     bool more;                              /* time has brought more than was done at once */
@@ -136,18 +137,7 @@ void queue_take_away(struct queue *q);
 bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
 /* When the next thing of that kind happens, as mono time. */
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
-#define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
-static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
-{
-    return &q->limbo[q->limbo_first + i];
-}
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
-beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
-                            const char *why, int64_t delay_ms);
-/* Both without the lock. The first leaves alone what another thread is working on; the second waits
- * for it, which the hook must not. */
-void queue_work_limbo(struct queue *q);
-void queue_finish_limbo(struct queue *q);
 void slot_unlink(struct queue *q, struct slot *s);
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
@@ -177,6 +167,24 @@ int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
 void queue_call_watches(struct queue *q, size_t count);
 /* Has the queue looked at in time when somebody watches it. */
 void queue_announce_due(struct queue *q);
+
+/* ---- limbo.c ---- */
+#define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
+static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
+{
+    return &q->limbo[q->limbo_first + i];
+}
+void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
+                int64_t delay_ms);
+beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
+                            const char *why, int64_t delay_ms); /* with the lock */
+/* Both without the lock. The first leaves alone what another thread is working on; the second waits
+ * for it, which the hook must not. */
+void queue_work_limbo(struct queue *q);
+void queue_finish_limbo(struct queue *q);
+/* Puts away one that is not in limbo, in its turn; without the lock. After an error nothing of it
+ * has happened. */
+beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err);
 
 /* ---- queue_bind.c ---- */
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,

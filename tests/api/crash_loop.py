@@ -133,10 +133,9 @@ def check_queue(facts, world, queue, consumed):
     for place in dead:
         if place in settled:
             raise Failure(f"settled event {place} is dead in queue {queue}")
-    # Only settling promises to survive the end of the process: a rejected one may be ready again.
     for place in rejected:
-        if place not in dead and place not in ready and place not in intents:
-            raise Failure(f"rejected event {place} of queue {queue} is lost")
+        if place not in dead:
+            raise Failure(f"rejected event {place} of queue {queue} is {'ready again' if place in ready else 'lost'}")
     there = set()
     for bus, partition, offset, run, publisher, seq in world.events:
         if bus not in consumed or (queue in ODD_ONLY and seq % 2 == 0):

@@ -261,6 +261,36 @@ static int remember_name(void *ctx, const char *name, bool is_dir)
     return 0;
 }
 
+static void an_answer_that_cannot_be_written_leaves_the_delivery_held(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.attempts_max = 2});
+    put(bus, "t", "0");
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    beck_delivery d = take(c, "0");
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, true, BECK_EFULL);
+    assert_int_equal(beck_settle(c, &d.tag, 1, NULL), BECK_EFULL);
+    assert_int_equal(beck_retry(c, d.tag, 0, "because", NULL), BECK_EFULL);
+    assert_int_equal(beck_reject(c, d.tag, "no", NULL), BECK_EFULL);
+    check_counts(&w, "q", 0, 1, 0, 0);
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 0, false, 0);
+    check_ok(beck_retry(c, d.tag, 0, "because", err));
+    d = take(c, "0");
+    assert_int_equal(d.attempt, 2);
+    check_ok(beck_reject(c, d.tag, "no", err));
+    assert_int_equal(beck_reject(c, d.tag, "no", NULL), BECK_ESTALE);
+    beck_queue_info info = info_of(&w, "q");
+    assert_int_equal(info.retried, 1);
+    assert_int_equal(info.rejected, 1);
+    beck_consumer_close(c);
+    world_kill(&w);
+    check_counts(&w, "q", 0, 0, 0, 1);
+    assert_int_equal(w.reports, 0);
+    world_end(&w);
+}
+
 static void damage(struct world *w, int how)
 {
     char name[256] = "", path[512];
@@ -457,6 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_call_of_the_disk_may_fail_once_or_for_ever),
         cmocka_unit_test(a_full_disk_refuses_publishers_and_the_queue_goes_on),
+        cmocka_unit_test(an_answer_that_cannot_be_written_leaves_the_delivery_held),
         cmocka_unit_test(damaged_lists_are_made_again_from_the_log),
         cmocka_unit_test(a_list_of_many_blocks_that_breaks_while_it_is_read_is_made_again),
         cmocka_unit_test(a_damaged_schedule_is_refused_with_the_name_of_its_file),

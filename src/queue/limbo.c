@@ -1,0 +1,144 @@
+/*
+ * Events on their way out: failed deliveries, and what expired or was too much. Each is written down
+ * as another try or as a dead letter before it leaves the queue.
+ *
+ * One thread at a time does that (`limbo_working`), without the lock. What nobody waits for (late
+ * deliveries, expiry, dropping) is put into limbo with the lock, and put away by whoever comes to
+ * it; a disk that fails leaves it there. An answer of a consumer does not go through limbo: it takes
+ * its turn, and is written or refused when the call returns.
+ */
+#include "queue/queue_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
+                int64_t delay_ms)
+{
+    l->entry = *e;
+    l->reason = reason;
+    l->delay_ms = delay_ms;
+    snprintf(l->why, sizeof l->why, "%s", why ? why : "");
+}
+
+beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
+                            const char *why, int64_t delay_ms)
+{
+    if (q->limbo_first > 0 && q->limbo_first >= (q->limbo_cap + 1) / 2) {
+        memmove(q->limbo, queue_limbo(q, 0), q->limbo_count * sizeof *q->limbo);
+        q->limbo_first = 0;
+    }
+    if (q->limbo_first + q->limbo_count == q->limbo_cap) {
+        size_t cap = q->limbo_cap ? q->limbo_cap * 2 : 4;
+        struct limbo *grown = realloc(q->limbo, cap * sizeof *grown);
+        if (!grown)
+            return BECK_ENOMEM;
+        q->limbo = grown;
+        q->limbo_cap = cap;
+    }
+    limbo_init(queue_limbo(q, q->limbo_count++), e, reason, why, delay_ms);
+    return BECK_OK;
+}
+
+/* Another try for a failed delivery: remembered in the log, then ready or delayed. */
+static beck_status try_again(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    struct entry e = l->entry;
+    uint32_t attempts = entry_attempts(&e) + 1;
+    int64_t now_ms = clock_wall_ms(q->home->env->clock), due_ms = 0;
+    e.meta = entry_meta(entry_expires_ms(&e), attempts);
+    struct buf failure;
+    buf_init(&failure, 4096);
+    history_format(&failure, attempts, now_ms, l->why);
+    mutex_lock(&q->lock);
+    int64_t delay = l->delay_ms >= 0 ? l->delay_ms : backoff_delay(q, attempts);
+    mutex_unlock(&q->lock);
+    if (delay > 0)
+        due_ms = delay > INT64_MAX / 2 - now_ms ? INT64_MAX / 2 : now_ms + delay;
+    beck_status status = state_retried(q, &e, due_ms, buf_bytes(&failure), err);
+    if (!status) {
+        mutex_lock(&q->lock);
+        histories_add(&q->histories, e.where, buf_bytes(&failure));
+        /* Where delaying is impossible (no memory, no disk) it is tried sooner instead of lost. */
+        if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
+            queue_push_return(q, &e);
+        q->retried++;
+        q->dirty = true;
+        queue_wake(q, 1);
+        mutex_unlock(&q->lock);
+        if (q->m_retried)
+            counter_add(q->m_retried, 1);
+    }
+    buf_release(&failure);
+    return status;
+}
+
+static beck_status resolve(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    bool last = !l->reason && entry_attempts(&l->entry) + 1 >= q->options.attempts_max;
+    if (!l->reason && !last)
+        return try_again(q, l, err);
+    struct limbo dying = *l;
+    if (last)
+        dying.reason = "attempts";
+    /* A delivery that failed counts; an event that was never delivered has none. */
+    if (last || strcmp(l->reason, "rejected") == 0)
+        dying.entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
+    return dead_bury(q, &dying, err);
+}
+
+void queue_work_limbo(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    while (q->limbo_count > 0 && !q->limbo_working) {
+        q->limbo_working = true;
+        struct limbo l = *queue_limbo(q, 0);
+        beck_error why;
+        error_clear(&why);
+        mutex_unlock(&q->lock);
+        beck_status status = resolve(q, &l, &why);
+        mutex_lock(&q->lock);
+        q->limbo_working = false;
+        cond_broadcast(&q->quiet);
+        if (status) {
+            env_report(q->home->env, status,
+                       "queue \"%s\" cannot put away a failed event now (%s); it tries again",
+                       q->name, why.text);
+            break;
+        }
+        q->limbo_count--;
+        q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
+        if (q->limbo_heirs > 0)
+            break; /* they go on with the rest */
+    }
+    mutex_unlock(&q->lock);
+}
+
+void queue_finish_limbo(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    while (q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    mutex_unlock(&q->lock);
+    queue_work_limbo(q);
+}
+
+beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    mutex_lock(&q->lock);
+    q->limbo_heirs++;
+    while (q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    q->limbo_heirs--;
+    q->limbo_working = true;
+    mutex_unlock(&q->lock);
+    beck_status status = resolve(q, l, err);
+    mutex_lock(&q->lock);
+    q->limbo_working = false;
+    cond_broadcast(&q->quiet);
+    bool more = q->limbo_count > 0;
+    mutex_unlock(&q->lock);
+    if (more)
+        queue_work_limbo(q);
+    return status;
+}
