@@ -249,13 +249,6 @@ const char *beck_bus_name(const beck_bus *bus)
     return bus->name;
 }
 
-/* The handle that a bus was made with. */
-static beck *handle_of(const beck_bus *bus)
-{
-    char *home = bus->routing.ctx;
-    return (beck *)(void *)(home - offsetof(struct beck, home));
-}
-
 /* With upkeep_lock and admin_lock. */
 static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
 {

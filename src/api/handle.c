@@ -20,6 +20,12 @@ static void report(void *ctx, const beck_error *error)
 
 /* ---- buses and queues by name ---- */
 
+beck *handle_of(const beck_bus *bus)
+{
+    char *home = bus->routing.ctx;
+    return (beck *)(void *)(home - offsetof(struct beck, home));
+}
+
 static int compare_names(const char *a, const char *b)
 {
     bool own_a = strncmp(a, "__", 2) == 0, own_b = strncmp(b, "__", 2) == 0;
@@ -368,6 +374,7 @@ static void close_buses(beck *b, bool write)
 void beck_abandon(beck *b)
 {
     upkeep_stop(b);
+    readers_close(b);
     consumers_close(&b->home, false);
     close_buses(b, false);
     free_handle(b);
@@ -379,6 +386,7 @@ void beck_close(beck *b)
         return;
     stop_workers(b);
     upkeep_stop(b);
+    readers_close(b);
     consumers_close(&b->home, true);
     bool write = b->data_dir && !b->read_only;
     for (size_t i = 0; write && i < b->queue_count; i++)

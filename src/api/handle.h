@@ -37,6 +37,7 @@ struct beck {
     struct checkpoint recovery, log_start; /* as on disk; with upkeep_lock */
     beck_workers **workers;
     size_t worker_count;
+    beck_reader *readers; /* open ones, a list */
 
     pthread_t timer;
     bool timer_runs, stopping;
@@ -108,6 +109,12 @@ beck_status leftovers_remove(beck *b, bool (*gone)(void *ctx, const char *bus), 
                              beck_error *err);
 /* Takes a bus out of the checkpoints on disk. With upkeep_lock. */
 beck_status leftovers_forget(beck *b, const char *bus, beck_error *err);
+
+/* reader.c. Those that are left, when the handle ends; before the buses are closed. */
+void readers_close(beck *b);
+
+/* The handle that a bus was made with. */
+beck *handle_of(const beck_bus *bus);
 
 /* upkeep.c */
 /* Writes `fresh` in the place of recovery or log_start; on success the two are swapped. With

@@ -23,6 +23,7 @@ struct feed {
 
 struct beck_reader {
     beck_bus *bus;
+    beck_reader *previous, *next; /* of the handle's, with admin_lock */
     struct clock *clock;
     bool follow;
     int64_t until_ms;
@@ -58,6 +59,38 @@ static beck_status open_feeds(beck_reader *r, const beck_read_options *o, beck_e
         r->count += !status;
     }
     return status;
+}
+
+static void free_reader(beck_reader *r)
+{
+    for (uint32_t i = 0; r->feeds && i < r->count; i++)
+        cursor_close(r->feeds[i].cursor);
+    free(r->feeds);
+    free(r->pattern);
+    free(r->subject);
+    free(r);
+}
+
+static void join_handle(beck_reader *r, beck *b)
+{
+    mutex_lock(&b->admin_lock);
+    r->next = b->readers;
+    if (r->next)
+        r->next->previous = r;
+    b->readers = r;
+    mutex_unlock(&b->admin_lock);
+}
+
+static void leave_handle(beck_reader *r, beck *b)
+{
+    mutex_lock(&b->admin_lock);
+    if (r->previous)
+        r->previous->next = r->next;
+    else
+        b->readers = r->next;
+    if (r->next)
+        r->next->previous = r->previous;
+    mutex_unlock(&b->admin_lock);
 }
 
 beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, beck_reader **out,
@@ -98,9 +131,10 @@ beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, be
     if (!status)
         status = open_feeds(r, o, err);
     if (status) {
-        beck_reader_close(r);
+        free_reader(r);
         return status;
     }
+    join_handle(r, handle_of(bus));
     *out = r;
     return BECK_OK;
 }
@@ -109,12 +143,14 @@ void beck_reader_close(beck_reader *r)
 {
     if (!r)
         return;
-    for (uint32_t i = 0; r->feeds && i < r->count; i++)
-        cursor_close(r->feeds[i].cursor);
-    free(r->feeds);
-    free(r->pattern);
-    free(r->subject);
-    free(r);
+    leave_handle(r, handle_of(r->bus));
+    free_reader(r);
+}
+
+void readers_close(beck *b)
+{
+    while (b->readers)
+        beck_reader_close(b->readers);
 }
 
 static bool wanted(const beck_reader *r, const struct record_view *v)

@@ -341,6 +341,46 @@ static void damage_is_named_once_and_passed_over(void **state)
     vfs_sim_free(v);
 }
 
+static int open_files(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = 0;
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+static void what_is_still_open_is_freed_with_the_handle(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    int before = open_files();
+    beck *b = open_place(&p);
+    beck_bus *bus = make_bus(b, "shop", NULL);
+    must(beck_queue_create(b, "q", NULL, &err));
+    must(beck_queue_bind(b, "q", &(beck_binding){.bus = "shop"}, &err));
+    publish(bus, "t.x", "s", "1");
+    beck_read_options o = {.from.kind = BECK_FROM_EARLIEST, .pattern = "t.*"};
+    beck_reader *readers[3];
+    const beck_event *e;
+    for (int i = 0; i < 3; i++)
+        must(beck_reader_open(bus, &o, &readers[i], &err));
+    must(beck_reader_next(readers[0], 0, &e, &err));
+    must(beck_reader_next(readers[2], 0, &e, &err));
+    beck_reader_close(readers[1]);
+    beck_consumer *consumer;
+    beck_delivery d;
+    size_t count;
+    must(beck_consumer_open(b, "q", 0, &consumer, &err));
+    must(beck_take(consumer, &d, 1, 0, &count, &err));
+    beck_close(b);
+    assert_int_equal(open_files(), before);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +392,7 @@ int main(void)
         cmocka_unit_test(a_follower_ends_when_the_bus_is_deleted),
         cmocka_unit_test(a_follower_with_a_last_time_ends_when_it_has_come),
         cmocka_unit_test(damage_is_named_once_and_passed_over),
+        cmocka_unit_test(what_is_still_open_is_freed_with_the_handle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
