@@ -12,6 +12,7 @@ extern const struct command command_ingest;
 extern const struct command command_bus;
 extern const struct command command_queue;
 extern const struct command command_dead;
+extern const struct command command_trace;
 extern const struct command command_verify;
 extern const struct command command_metrics;
 extern const struct command command_bench;

@@ -1,7 +1,10 @@
 /* The tables behind api_shape.h. */
 #include "event/api_shape.h"
+#include "base/error.h"
+#include "event/cloudevents.h"
 #include "event/event.h"
 #include <stddef.h>
+#include <stdlib.h>
 
 #define NAME_MAX_BYTES 249
 #define LIST_MAX 1000000
@@ -430,6 +433,79 @@ const struct shape shape_dead_letters = {"DeadLetters", "Dead letters of a queue
                                          dead_letters_fields, sizeof(struct api_dead_letters),
                                          NULL};
 
+/* ---- traces ---- */
+
+static const struct shape_field trace_delivery_fields[] = {
+    ALWAYS(struct api_trace_delivery, queue, SHAPE_TEXT, .min = 1, .max = NAME_MAX_BYTES),
+    ALWAYS(struct api_trace_delivery, state, SHAPE_TEXT, .min = 1, .max = 16,
+           .help = "ready, delayed, in_flight, settled, dead, or finished: it left the queue, and "
+                   "how is not recorded any more"),
+    ALWAYS(struct api_trace_delivery, reason, SHAPE_TEXT, .max = 64, .help = "of a dead letter"),
+    ALWAYS(struct api_trace_delivery, attempts, SHAPE_U32, .max = UINT32_MAX),
+    ALWAYS(struct api_trace_delivery, at_ms, SHAPE_I64, .max = INT64_MAX,
+           .help = "since when; delayed: until when; 0: not known"),
+    ALWAYS(struct api_trace_delivery, history, SHAPE_RAW, .of = &shape_history),
+    END};
+static const struct shape shape_trace_delivery = {
+    "TraceDelivery", "What became of an event in a queue.", trace_delivery_fields,
+    sizeof(struct api_trace_delivery), NULL};
+static const struct shape_field trace_delivery_item = {.kind = SHAPE_OBJECT,
+                                                       .of = &shape_trace_delivery};
+
+static const struct shape_field trace_step_fields[] = {
+    ALWAYS(struct api_trace_step, depth, SHAPE_U32, .max = UINT32_MAX,
+           .help = "0: nothing that is stored caused it; each event stands behind its cause"),
+    ALWAYS(struct api_trace_step, event, SHAPE_RAW, .of = &shape_event),
+    {.name = "deliveries",
+     .kind = SHAPE_LIST,
+     .required = true,
+     .at = offsetof(struct api_trace_step, deliveries),
+     .count_at = offsetof(struct api_trace_step, delivery_count),
+     .item = &trace_delivery_item,
+     .item_size = sizeof(struct api_trace_delivery),
+     .max = LIST_MAX},
+    END};
+const struct shape shape_trace_step = {"TraceStep", "An event of a trace.", trace_step_fields,
+                                       sizeof(struct api_trace_step), NULL};
+static const struct shape_field trace_item = {.kind = SHAPE_OBJECT, .of = &shape_trace_step};
+static const struct shape_field trace_fields[] = {{.name = "events",
+                                                   .kind = SHAPE_LIST,
+                                                   .required = true,
+                                                   .at = offsetof(struct api_trace, list),
+                                                   .count_at = offsetof(struct api_trace, count),
+                                                   .item = &trace_item,
+                                                   .item_size = sizeof(struct api_trace_step),
+                                                   .max = LIST_MAX},
+                                                  END};
+const struct shape shape_trace = {"Trace", "Events that belong together, as a tree.", trace_fields,
+                                  sizeof(struct api_trace), NULL};
+
+beck_status api_trace_step_write(const beck_trace_step *step, struct buf *out, beck_error *err)
+{
+    struct buf event;
+    buf_init(&event, out->max);
+    size_t count = step->delivery_count, start = out->len;
+    struct api_trace_delivery *list = malloc((count + 1) * sizeof *list);
+    beck_status status = list ? cloudevents_write_exact(step->event, &event, err)
+                              : error_set(err, BECK_ENOMEM, "no memory for a trace");
+    for (size_t i = 0; i < count && !status; i++) {
+        const beck_trace_delivery *d = &step->deliveries[i];
+        list[i] = (struct api_trace_delivery){d->queue,    d->state, d->reason,
+                                              d->attempts, d->at_ms, beck_str(d->history)};
+    }
+    if (!status) {
+        const struct api_trace_step s = {step->depth, buf_bytes(&event), list, count};
+        status = shape_write(&shape_trace_step, &s, out);
+        if (status) {
+            out->len = start;
+            error_set(err, status, "a trace does not fit in memory");
+        }
+    }
+    buf_release(&event);
+    free(list);
+    return status;
+}
+
 /* ---- users ---- */
 
 static const struct shape_field rule_fields[] = {
@@ -486,44 +562,15 @@ static const struct shape_field caller_fields[] = {
 const struct shape shape_caller = {"Caller", "Who asks.", caller_fields, sizeof(struct api_caller),
                                    NULL};
 
-const struct shape *const api_shapes[] = {&shape_problem,
-                                          &shape_event,
-                                          &shape_events,
-                                          &shape_bus_options,
-                                          &shape_bus,
-                                          &shape_buses,
-                                          &shape_partition,
-                                          &shape_partitions,
-                                          &shape_published,
-                                          &shape_backoff,
-                                          &shape_queue_options,
-                                          &shape_binding,
-                                          &shape_bindings,
-                                          &shape_queue_spec,
-                                          &shape_queue,
-                                          &shape_queues,
-                                          &shape_rewind,
-                                          &shape_purged,
-                                          &shape_redriven,
-                                          &shape_delivery,
-                                          &shape_deliveries,
-                                          &shape_tags,
-                                          &shape_tags_retry,
-                                          &shape_tags_reject,
-                                          &shape_settled,
-                                          &shape_retried,
-                                          &shape_rejected,
-                                          &shape_returned,
-                                          &shape_extended,
-                                          &shape_origin,
-                                          &shape_history,
-                                          &shape_dead,
-                                          &shape_dead_letters,
-                                          &shape_rule,
-                                          &shape_user,
-                                          &shape_users,
-                                          &shape_user_spec,
-                                          &shape_token_spec,
-                                          &shape_token,
-                                          &shape_caller,
-                                          NULL};
+const struct shape *const api_shapes[] = {
+    &shape_problem,      &shape_event,          &shape_events,        &shape_bus_options,
+    &shape_bus,          &shape_buses,          &shape_partition,     &shape_partitions,
+    &shape_published,    &shape_backoff,        &shape_queue_options, &shape_binding,
+    &shape_bindings,     &shape_queue_spec,     &shape_queue,         &shape_queues,
+    &shape_rewind,       &shape_purged,         &shape_redriven,      &shape_delivery,
+    &shape_deliveries,   &shape_tags,           &shape_tags_retry,    &shape_tags_reject,
+    &shape_settled,      &shape_retried,        &shape_rejected,      &shape_returned,
+    &shape_extended,     &shape_origin,         &shape_history,       &shape_dead,
+    &shape_dead_letters, &shape_trace_delivery, &shape_trace_step,    &shape_trace,
+    &shape_rule,         &shape_user,           &shape_users,         &shape_user_spec,
+    &shape_token_spec,   &shape_token,          &shape_caller,        NULL};

@@ -153,6 +153,34 @@ struct api_dead_letters {
 };
 extern const struct shape shape_dead_letters;
 
+/* ---- traces ---- */
+
+/* The fields of beck_trace_delivery. */
+struct api_trace_delivery {
+    const char *queue, *state, *reason;
+    uint32_t attempts;
+    int64_t at_ms;
+    beck_bytes history;
+};
+
+/* beck_trace_step; also the form in which the command line prints one. */
+struct api_trace_step {
+    uint32_t depth;
+    beck_bytes event;
+    struct api_trace_delivery *deliveries;
+    size_t delivery_count;
+};
+extern const struct shape shape_trace_step;
+
+struct api_trace {
+    struct api_trace_step *list;
+    size_t count;
+};
+extern const struct shape shape_trace;
+
+/* Appends the step as an object of shape_trace_step. */
+beck_status api_trace_step_write(const beck_trace_step *step, struct buf *out, beck_error *err);
+
 /* ---- users ---- */
 
 #define API_RULES_MAX 1000
