@@ -73,8 +73,9 @@ beck_status http_start(const struct http_settings *settings, const struct http_c
 /* Reads certificate and key again; what was served before goes on being served on an error. */
 beck_status http_reload(struct http *h, beck_error *err);
 /* Accepts nothing more, answers waiting polls at once with what they have, ends event streams, and
- * waits until the requests that run are answered or the monotonic time has come. */
-void http_drain(struct http *h, int64_t until_ns);
+ * waits until the requests that run are answered (true) or the monotonic time has come. May be called
+ * again, to go on waiting. */
+bool http_drain(struct http *h, int64_t until_ns);
 void http_stop(struct http *h);
 uint32_t http_connections(const struct http *h);
 
