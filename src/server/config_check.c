@@ -1,0 +1,206 @@
+/*
+ * What no row can see of a configuration: settings that need one another, names, and options that
+ * the engine would refuse. Also puts values into the form that the other layers expect: -1 for
+ * "never" where 0 means the default there, NULL for texts that are empty.
+ */
+#include "base/error.h"
+#include "bus/bus.h"
+#include "event/pattern.h"
+#include "queue/queue.h"
+#include "server/config.h"
+#include "server/listen.h"
+#include <unistd.h>
+
+static const char *source_of(const struct config *c, const char *row)
+{
+    return settings_source(c->settings, row)->name;
+}
+
+static bool given(const struct record *record, const struct setting_table *table, const char *name)
+{
+    const struct setting *row = setting_find(table->rows, name);
+    return record->given >> (row - table->rows) & 1;
+}
+
+static const struct setting_table *table_of(const char *group)
+{
+    const struct setting_group *g = setting_groups;
+    while (strcmp(g->name, group) != 0) {
+        g++;
+    }
+    return g->table;
+}
+
+/* ---- http ---- */
+
+static void check_addresses(struct config *c, const char *row, const struct texts *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        beck_error err;
+        if (listen_check(list->at[i], &err)) {
+            config_fault(c, source_of(c, row), "%s: %s", row, err.text);
+        }
+    }
+}
+
+static void check_readable(struct config *c, const char *row, const char *path)
+{
+    if (path && access(path, R_OK) != 0) {
+        config_fault(c, source_of(c, row), "%s: the file '%.300s' cannot be read", row, path);
+    }
+}
+
+static void check_http(struct config *c)
+{
+    struct settings *s = c->settings;
+    struct http_settings *h = &s->http;
+    h->tls_certificate = h->tls_certificate[0] ? h->tls_certificate : NULL;
+    h->tls_key = h->tls_key[0] ? h->tls_key : NULL;
+    check_addresses(c, "http.listen", &s->http_listen);
+    check_addresses(c, "http.tls_listen", &s->http_tls_listen);
+    if (s->http_tls_listen.count > 0 && (!h->tls_certificate || !h->tls_key)) {
+        config_fault(c, source_of(c, "http.tls_listen"),
+                     "http.tls_listen needs http.tls_certificate and http.tls_key");
+    }
+    if (!h->tls_certificate != !h->tls_key) {
+        config_fault(c, source_of(c, h->tls_key ? "http.tls_key" : "http.tls_certificate"),
+                     "http.tls_certificate and http.tls_key need each other: give both");
+    }
+    check_readable(c, "http.tls_certificate", h->tls_certificate);
+    check_readable(c, "http.tls_key", h->tls_key);
+    if (h->bodies_max < h->body_max) {
+        config_fault(
+            c, source_of(c, "http.bodies_max"),
+            "http.bodies_max is less than http.body_max: the largest body would never fit");
+    }
+}
+
+/* ---- buses and queues ---- */
+
+static void check_bus(struct config *c, const struct bus_setting *bus)
+{
+    beck_error err;
+    beck_bus_options o = bus->options;
+    if (bus_name_check("bus", bus->record.name, false, &err) || bus_options_check(&o, true, &err)) {
+        config_fault(c, bus->record.source, "buses.%.250s: %s", bus->record.name, err.text);
+    }
+}
+
+static void check_queue(struct config *c, struct queue_setting *queue)
+{
+    beck_error err;
+    const char *name = queue->record.name;
+    if (given(&queue->record, table_of("queues"), "deadline") && queue->options.deadline_ms == 0) {
+        queue->options.deadline_ms = -1;
+    }
+    beck_queue_options o = queue->options;
+    if (bus_name_check("queue", name, false, &err) || queue_options_check(&o, true, &err)) {
+        config_fault(c, queue->record.source, "queues.%.250s: %s", name, err.text);
+    }
+    const struct binding_setting *bindings = queue->bindings.at;
+    for (size_t i = 0; i < queue->bindings.count; i++) {
+        if (bus_name_check("bus", bindings[i].bus, false, &err) ||
+            pattern_check(beck_str(bindings[i].pattern), &err)) {
+            config_fault(c, bindings[i].record.source, "queues.%.200s.bindings[%zu]: %s", name, i,
+                         err.text);
+        }
+    }
+}
+
+/* ---- webhooks ---- */
+
+static void check_hook(struct config *c, struct hook_setting *hook)
+{
+    struct hook_source *s = &hook->source;
+    s->name = hook->record.name;
+    s->secrets = hook->secrets.at;
+    s->secret_count = hook->secrets.count;
+    s->allow_origins = hook->allow_origins.at;
+    s->allow_origin_count = hook->allow_origins.count;
+    s->topics = hook->topics.at;
+    s->topic_count = hook->topics.count;
+    s->tolerance_ms = s->tolerance_ms ? s->tolerance_ms : -1;
+    s->dedup_window_ms = s->dedup_window_ms ? s->dedup_window_ms : -1;
+    beck_error err;
+    if (bus_name_check("bus", s->bus, false, &err)) {
+        config_fault(c, hook->record.source, "hooks.%.100s: %s", s->name, err.text);
+    }
+}
+
+/* ---- users ---- */
+
+static const struct right_name {
+    const char *name;
+    uint32_t right;
+} right_names[] = {{"publish", ACCESS_PUBLISH},
+                   {"read", ACCESS_READ},
+                   {"work", ACCESS_WORK},
+                   {"admin", ACCESS_ADMIN},
+                   {NULL, 0}};
+
+uint32_t config_right(const char *name)
+{
+    const struct right_name *r = right_names;
+    while (r->name && strcmp(r->name, name) != 0) {
+        r++;
+    }
+    return r->right;
+}
+
+static void check_rule(struct config *c, const struct user_setting *user, size_t i)
+{
+    const struct rule_setting *rule = (const struct rule_setting *)user->rules.at + i;
+    const char *name = user->record.name;
+    if ((rule->bus != NULL) + (rule->queue != NULL) + rule->server != 1) {
+        config_fault(c, rule->record.source,
+                     "users.%.200s.rules[%zu]: give one of bus, queue and server", name, i);
+    }
+    for (size_t n = 0; n < rule->rights.count; n++) {
+        if (config_right(rule->rights.at[n]) == 0) {
+            config_fault(
+                c, rule->record.source,
+                "users.%.200s.rules[%zu]: there is no right '%.60s': give some of publish, "
+                "read, work and admin",
+                name, i, rule->rights.at[n]);
+        }
+    }
+}
+
+static void check_user(struct config *c, const struct user_setting *user)
+{
+    if (!user->password[0]) {
+        config_fault(c, user->record.source, "users.%.200s: the password is empty",
+                     user->record.name);
+    }
+    for (size_t i = 0; i < user->rules.count; i++) {
+        check_rule(c, user, i);
+    }
+}
+
+/* ---- all ---- */
+
+void config_check(struct config *c)
+{
+    struct settings *s = c->settings;
+    if (!s->data[0]) {
+        config_fault(c, source_of(c, "data"),
+                     "data is empty: give the path of the data directory, \".\" for this one");
+    }
+    check_http(c);
+    struct bus_setting *buses = s->buses.at;
+    for (size_t i = 0; i < s->buses.count; i++) {
+        check_bus(c, &buses[i]);
+    }
+    struct queue_setting *queues = s->queues.at;
+    for (size_t i = 0; i < s->queues.count; i++) {
+        check_queue(c, &queues[i]);
+    }
+    struct hook_setting *hooks = s->hooks.at;
+    for (size_t i = 0; i < s->hooks.count; i++) {
+        check_hook(c, &hooks[i]);
+    }
+    struct user_setting *users = s->users.at;
+    for (size_t i = 0; i < s->users.count; i++) {
+        check_user(c, &users[i]);
+    }
+}

@@ -1,0 +1,455 @@
+/*
+ * The composition: what is opened in which order, what a reload changes, and how it ends. Whatever
+ * was opened is closed in the opposite order, from wherever it came to.
+ */
+#include "server/server.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/thread.h"
+#include "server/declared.h"
+#include "server/listen.h"
+#include "server/log.h"
+#include "server/notify.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define SOCKET_NAME "beck.sock"
+#define BUSY_STEP_MS 50
+#define DRAIN_STEP_MS 100 /* how soon a second signal is seen */
+#define FILES_OF_ENGINE 1024
+
+enum state { STARTING, READY, STOPPING };
+
+struct server {
+    const struct config_sources *sources;
+    struct settings *started; /* what was in force at the start */
+    struct log *log;
+    beck *b;
+    struct access *access;
+    struct listen_sockets sockets;
+    bool has_socket; /* in the data directory */
+    struct http *http;
+    int signal_fd;
+    int stop_fd; /* an eventfd: a request asked for the end */
+    _Atomic(int) state;
+    _Atomic(bool) access_log;
+    _Atomic(uint32_t) drain_timeout_ms;
+    struct mutex reload_lock; /* one reload at a time; before every lock of the library */
+};
+
+/* ---- what other layers call ---- */
+
+static void report(void *ctx, const beck_error *error)
+{
+    struct server *s = ctx;
+    bool grave = error->code == BECK_ECORRUPT || error->code == BECK_EIO ||
+                 error->code == BECK_EPOISONED || error->code == BECK_ENOMEM;
+    LOG(s->log, grave ? LEVEL_ERROR : LEVEL_WARN, "engine",
+        LOG_TEXT("code", beck_status_name(error->code)), LOG_TEXT("error", error->text));
+}
+
+static void log_request(void *ctx, const struct http_request *r, int status, size_t bytes,
+                        int64_t ns)
+{
+    struct server *s = ctx;
+    enum log_level level =
+        atomic_load_explicit(&s->access_log, memory_order_relaxed) ? LEVEL_INFO : LEVEL_DEBUG;
+    if (!log_wants(s->log, level)) {
+        return;
+    }
+    const struct identity *who = http_identity(r);
+    LOG(s->log, level, "request", LOG_TEXT("method", http_method(r)),
+        LOG_TEXT("target", http_target(r)), LOG_NUMBER("status", status),
+        LOG_NUMBER("bytes", (int64_t)bytes), LOG_NUMBER("us", ns / 1000),
+        LOG_TEXT("peer", http_peer(r)->address), LOG_TEXT("user", who ? identity_name(who) : ""));
+}
+
+static bool is_ready(void *ctx, char *why, size_t size)
+{
+    struct server *s = ctx;
+    int state = atomic_load(&s->state);
+    snprintf(why, size, "%s", state == STARTING ? "starting" : state == STOPPING ? "stopping" : "");
+    return state == READY;
+}
+
+static beck_status reload(struct server *s, beck_error *err);
+
+static beck_status control(void *ctx, const char *what, beck_error *err)
+{
+    struct server *s = ctx;
+    uint64_t one = 1;
+    if (strcmp(what, "reload") == 0) {
+        return reload(s, err);
+    }
+    if (strcmp(what, "stop") != 0) {
+        return error_set(err, BECK_EINVAL, "'%.60s' is nothing that a server does", what);
+    }
+    (void)!write(s->stop_fd, &one, sizeof one); /* full: asked often enough */
+    return BECK_OK;
+}
+
+/* ---- the parts, in order ---- */
+
+static beck_status open_signals(struct server *s, beck_error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    s->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return s->signal_fd < 0 || s->stop_fd < 0
+               ? error_errno(err, errno, "signals cannot be received")
+               : BECK_OK;
+}
+
+/* As many files as are allowed at all: each connection and each segment is one. */
+static void raise_file_limit(const struct server *s)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max < s->started->http.connections_max + FILES_OF_ENGINE) {
+        LOG(s->log, LEVEL_WARN,
+            "fewer files may be open than http.connections_max needs: raise the limit "
+            "(LimitNOFILE=, ulimit -n)",
+            LOG_NUMBER("limit", (int64_t)limit.rlim_max),
+            LOG_NUMBER("connections_max", s->started->http.connections_max));
+    }
+}
+
+/* A signal that came while something else was waited for; 0: none. */
+static int next_signal(const struct server *s)
+{
+    struct signalfd_siginfo info;
+    return read(s->signal_fd, &info, sizeof info) == (ssize_t)sizeof info ? (int)info.ssi_signo : 0;
+}
+
+static beck_status open_data(struct server *s, int64_t wait_ms, beck_error *err)
+{
+    beck_options options = {.data_dir = s->started->data,
+                            .sync_interval_ms = s->started->sync_interval_ms,
+                            .checkpoint_ms = s->started->checkpoint_ms,
+                            .on_error = report,
+                            .on_error_ctx = s};
+    int64_t until = clock_mono_ns(clock_system()) + wait_ms * 1000000;
+    for (;;) {
+        beck_status status = beck_open(&s->b, &options, err);
+        if (status != BECK_EBUSY || clock_mono_ns(clock_system()) >= until) {
+            return status;
+        }
+        struct pollfd fd = {.fd = s->signal_fd, .events = POLLIN};
+        if (poll(&fd, 1, BUSY_STEP_MS) > 0 && next_signal(s) != SIGHUP) {
+            return status;
+        }
+    }
+}
+
+static beck_status listen_all(struct server *s, const char *row, const struct texts *addresses,
+                              bool tls, beck_error *err)
+{
+    /* A machine without IPv6 has no [::1]: that is no fault of who configured nothing. */
+    bool lenient = settings_source(s->started, row)->origin == ORIGIN_DEFAULT;
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < addresses->count && !status; i++) {
+        status = listen_tcp(&s->sockets, addresses->at[i], tls, lenient, err);
+    }
+    return status;
+}
+
+/* Sockets of who started the process are instead of those that the settings name. */
+static beck_status open_sockets(struct server *s, beck_error *err)
+{
+    const struct settings *settings = s->started;
+    beck_status status = listen_inherited(&s->sockets, err);
+    if (!status && s->sockets.count == 0) {
+        status = listen_all(s, "http.listen", &settings->http_listen, false, err);
+        if (!status) {
+            status = listen_all(s, "http.tls_listen", &settings->http_tls_listen, true, err);
+        }
+    }
+    for (size_t i = 0; i < s->sockets.count && !status; i++) {
+        if (s->sockets.at[i].tls && !settings->http.tls_certificate) {
+            status = error_set(err, BECK_EINVAL,
+                               "socket '%s' is for HTTPS: give http.tls_certificate and "
+                               "http.tls_key",
+                               s->sockets.at[i].text);
+        }
+    }
+    if (!status && settings->http_socket) {
+        status = listen_unix(&s->sockets, settings->data, SOCKET_NAME, err);
+        s->has_socket = !status;
+    }
+    return status;
+}
+
+/* Whoever listens for the world and lets everybody do everything must have said so. */
+static beck_status check_exposure(const struct server *s, beck_error *err)
+{
+    const struct listen_socket *which;
+    if (s->started->access.anonymous_remote || access_user_count(s->access) > 0 ||
+        !listen_is_remote(&s->sockets, &which)) {
+        return BECK_OK;
+    }
+    return error_set(err, BECK_EDENIED,
+                     "%s can be reached from other machines, and there is no user: make one (beck "
+                     "user add, or users in the configuration), listen on 127.0.0.1 only, or set "
+                     "access.anonymous_remote to true if everybody may do everything",
+                     which->text);
+}
+
+static beck_status open_http(struct server *s, beck_error *err)
+{
+    struct http_listener listeners[LISTEN_ADDRESSES_MAX];
+    for (size_t i = 0; i < s->sockets.count; i++) {
+        const struct listen_socket *at = &s->sockets.at[i];
+        listeners[i] = (struct http_listener){
+            .fd = at->fd, .tls = at->tls, .unix_socket = at->unix_socket, .trusted = at->trusted};
+    }
+    struct http_context context = {.b = s->b,
+                                   .access = s->access,
+                                   .server_version = BECK_VERSION,
+                                   .control = control,
+                                   .control_ctx = s,
+                                   .ready = is_ready,
+                                   .ready_ctx = s,
+                                   .log = log_request,
+                                   .log_ctx = s};
+    return http_start(&s->started->http, &context, listeners, s->sockets.count, &s->http, err);
+}
+
+static void announce(struct server *s, int64_t began_ns)
+{
+    char status[LISTEN_TEXT_MAX + 64] = "READY=1\nSTATUS=serving";
+    for (size_t i = 0; i < s->sockets.count; i++) {
+        const struct listen_socket *at = &s->sockets.at[i];
+        LOG(s->log, LEVEL_INFO, "listening",
+            LOG_TEXT(at->unix_socket ? "socket" : "address", at->text),
+            LOG_TEXT("protocol", at->tls ? "https" : "http"));
+    }
+    if (s->sockets.count == 0) {
+        LOG(s->log, LEVEL_WARN, "listening nowhere: http.listen is empty and http.socket is false");
+    } else {
+        snprintf(status, sizeof status, "READY=1\nSTATUS=serving on %s", s->sockets.at[0].text);
+    }
+    atomic_store(&s->state, READY);
+    LOG(s->log, LEVEL_INFO, "ready", LOG_TEXT("version", BECK_VERSION),
+        LOG_TEXT("data", s->started->data), LOG_NUMBER("pid", getpid()),
+        LOG_NUMBER("us", (clock_mono_ns(clock_system()) - began_ns) / 1000));
+    notify_send(status);
+}
+
+static void warn(void *ctx, const char *text)
+{
+    struct server *s = ctx;
+    LOG(s->log, LEVEL_WARN, text);
+}
+
+static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
+{
+    const struct settings *settings = s->started;
+    int64_t began_ns = clock_mono_ns(clock_system());
+    beck_status status = open_signals(s, err);
+    if (!status) {
+        status = log_open(settings->log_file, (enum log_level)settings->log_level,
+                          (enum log_format)settings->log_format, &s->log, err);
+    }
+    if (status) {
+        return status;
+    }
+    config_warn(s->sources, warn, s);
+    raise_file_limit(s);
+    status = open_data(s, wait_ms, err);
+    if (!status) {
+        status = access_open(s->b, &settings->access, &s->access, err);
+    }
+    if (!status) {
+        status = declared_apply(settings, s->b, s->access, s->log, err);
+    }
+    if (!status) {
+        status = open_sockets(s, err);
+    }
+    if (!status) {
+        status = check_exposure(s, err);
+    }
+    if (!status) {
+        status = open_http(s, err);
+    }
+    if (!status) {
+        announce(s, began_ns);
+    }
+    return status;
+}
+
+/* ---- reloading ---- */
+
+static void tell_fault(void *ctx, const char *text)
+{
+    struct server *s = ctx;
+    LOG(s->log, LEVEL_ERROR, "configuration", LOG_TEXT("error", text));
+}
+
+/* What changed and stays as it was until the next start. */
+static void tell_kept(struct server *s, const struct settings *fresh)
+{
+    for (const struct setting *row = settings_rows; row->name; row++) {
+        if (row->reloadable || setting_same(row, s->started, fresh)) {
+            continue;
+        }
+        struct buf is, wanted;
+        buf_init(&is, 4096);
+        buf_init(&wanted, 4096);
+        if (!setting_print(row, s->started, &is) && !buf_terminate(&is) &&
+            !setting_print(row, fresh, &wanted) && !buf_terminate(&wanted)) {
+            LOG(s->log, LEVEL_WARN, "a changed setting needs a restart",
+                LOG_TEXT("setting", row->name), LOG_TEXT("in_force", (char *)is.data),
+                LOG_TEXT("configured", (char *)wanted.data));
+        }
+        buf_release(&is);
+        buf_release(&wanted);
+    }
+}
+
+/* Each part is put in force by itself; the first failure is told, the others are in the log. */
+static beck_status put_in_force(struct server *s, const struct settings *fresh, beck_error *err)
+{
+    beck_error why;
+    beck_status status = log_reopen(s->log, fresh->log_file, (enum log_level)fresh->log_level,
+                                    (enum log_format)fresh->log_format, err);
+    if (status) {
+        LOG(s->log, LEVEL_ERROR, "the log goes on as before", LOG_TEXT("error", err->text));
+    }
+    tell_kept(s, fresh);
+    atomic_store(&s->access_log, fresh->http_access_log);
+    atomic_store(&s->drain_timeout_ms, fresh->drain_timeout_ms);
+    beck_status failed = http_reload(s->http, &why);
+    if (failed) {
+        LOG(s->log, LEVEL_ERROR, "the certificate goes on as before", LOG_TEXT("error", why.text));
+        status = status ? status : error_set(err, failed, "%s", why.text);
+    }
+    failed = declared_apply(fresh, s->b, s->access, s->log, &why);
+    return status ? status : failed ? error_set(err, failed, "%s", why.text) : BECK_OK;
+}
+
+static beck_status reload(struct server *s, beck_error *err)
+{
+    struct settings *fresh;
+    beck_error why = {0};
+    mutex_lock(&s->reload_lock);
+    notify_reloading();
+    beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
+    if (!status) {
+        status = put_in_force(s, fresh, &why);
+        settings_free(fresh);
+    }
+    if (status) {
+        LOG(s->log, LEVEL_ERROR, "reloaded with errors: what is wrong stays as it was",
+            LOG_TEXT("error", why.text));
+        error_set(err, status, "%s", why.text);
+    } else {
+        LOG(s->log, LEVEL_INFO, "reloaded");
+    }
+    notify_send("READY=1");
+    mutex_unlock(&s->reload_lock);
+    return status;
+}
+
+/* ---- running and ending ---- */
+
+static const char *wait_for_end(struct server *s)
+{
+    for (;;) {
+        struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+                               {.fd = s->stop_fd, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0) {
+            continue;
+        }
+        if (fds[1].revents) {
+            return "request";
+        }
+        for (int number = next_signal(s); number; number = next_signal(s)) {
+            if (number != SIGHUP) {
+                return number == SIGINT ? "SIGINT" : "SIGTERM";
+            }
+            (void)reload(s, NULL);
+        }
+    }
+}
+
+/* Waits in small steps, so that a second signal is noticed. */
+static void drain(struct server *s)
+{
+    int64_t now = clock_mono_ns(clock_system());
+    int64_t until = now + (int64_t)atomic_load(&s->drain_timeout_ms) * 1000000;
+    int number = 0;
+    while (number == 0 || number == SIGHUP) {
+        int64_t step = now + DRAIN_STEP_MS * 1000000;
+        if (http_drain(s->http, step < until ? step : until)) {
+            return;
+        }
+        now = clock_mono_ns(clock_system());
+        if (now >= until) {
+            break;
+        }
+        number = next_signal(s);
+    }
+    LOG(s->log, LEVEL_WARN, "requests were cut off",
+        LOG_TEXT("cause", now >= until ? "server.drain_timeout" : "a second signal"));
+}
+
+static void close_all(struct server *s)
+{
+    char path[4096];
+    if (s->http) {
+        http_stop(s->http);
+    }
+    if (s->has_socket &&
+        (size_t)snprintf(path, sizeof path, "%s/" SOCKET_NAME, s->started->data) < sizeof path) {
+        unlink(path); /* while the directory is still locked: nobody else's */
+    }
+    listen_close(&s->sockets);
+    access_close(s->access);
+    beck_close(s->b);
+    LOG(s->log, LEVEL_INFO, "stopped");
+    log_close(s->log);
+    if (s->signal_fd >= 0) {
+        close(s->signal_fd);
+    }
+    if (s->stop_fd >= 0) {
+        close(s->stop_fd);
+    }
+    mutex_release(&s->reload_lock);
+    settings_free(s->started);
+}
+
+beck_status server_run(const struct config_sources *sources, struct settings *settings,
+                       int64_t wait_ms, beck_error *err)
+{
+    struct server s = {.sources = sources, .started = settings, .signal_fd = -1, .stop_fd = -1};
+    mutex_init(&s.reload_lock);
+    atomic_init(&s.state, STARTING);
+    atomic_init(&s.access_log, settings->http_access_log);
+    atomic_init(&s.drain_timeout_ms, settings->drain_timeout_ms);
+    beck_status status = start(&s, wait_ms, err);
+    if (!status) {
+        const char *cause = wait_for_end(&s);
+        atomic_store(&s.state, STOPPING);
+        notify_send("STOPPING=1\nSTATUS=stopping");
+        LOG(s.log, LEVEL_INFO, "stopping", LOG_TEXT("cause", cause));
+        drain(&s);
+    }
+    close_all(&s);
+    return status;
+}

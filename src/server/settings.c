@@ -1,0 +1,395 @@
+/* The tables of settings: see settings.h. */
+#include "server/settings.h"
+#include <assert.h>
+
+const char *const setting_log_levels[] = {"debug", "info", "warn", "error", NULL};
+const char *const setting_log_formats[] = {"text", "json", NULL};
+const char *const setting_booleans[] = {"true", "false", NULL};
+
+#define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
+
+#define ROW(row_name, row_kind, member, row_min, row_max, row_preset, row_value, row_choices,      \
+            row_reloadable, row_help)                                                              \
+    {.name = (row_name),                                                                           \
+     .kind = SETTING_##row_kind,                                                                   \
+     FIELD(struct settings, member),                                                               \
+     .min = (row_min),                                                                             \
+     .max = (row_max),                                                                             \
+     .preset = (row_preset),                                                                       \
+     .value = (row_value),                                                                         \
+     .choices = (row_choices),                                                                     \
+     .reloadable = (row_reloadable),                                                               \
+     .help = (row_help)},
+
+const struct setting settings_rows[] = {
+    ROW("data", TEXT, data, 0, 0, "beck-data", "DIR", NULL, false, "the data directory") /**/
+    SERVER_SETTINGS(ROW)                                                                 /**/
+    {0}};
+
+const size_t settings_row_count = sizeof settings_rows / sizeof *settings_rows - 1;
+
+struct setting_source *settings_source(const struct settings *s, const char *name)
+{
+    const struct setting *row = setting_find(settings_rows, name);
+    assert(row);
+    return &s->sources[row - settings_rows];
+}
+
+/* ---- buses ---- */
+
+static const char *const storages[] = {"memory", "disk", NULL};
+static const char *const levels[] = {"none", "written", "synced", NULL};
+static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
+static const char *const overflows[] = {"drop-oldest", "refuse", NULL};
+
+#define BUS(member) FIELD(struct bus_setting, options.member)
+
+static const struct setting bus_rows[] = {
+    {.name = "storage",
+     .kind = SETTING_CHOICE,
+     BUS(storage),
+     .choices = storages,
+     .first = BECK_STORAGE_MEMORY,
+     .preset = "disk",
+     .help = "where events are: memory ends with the server"},
+    {.name = "partitions",
+     .kind = SETTING_NUMBER,
+     BUS(partitions),
+     .min = 1,
+     .max = 10000,
+     .preset = "1",
+     .help = "logs side by side; events of one subject share one"},
+    {.name = "level",
+     .kind = SETTING_CHOICE,
+     BUS(level),
+     .choices = levels,
+     .first = BECK_LEVEL_NONE,
+     .help = "what a publish waits for; synced for a bus on disk, else written"},
+    {.name = "read_synced",
+     .kind = SETTING_BOOL,
+     BUS(read_synced),
+     .preset = "false",
+     .help = "readers see events only once they are on the device"},
+    {.name = "codec",
+     .kind = SETTING_CHOICE,
+     BUS(codec),
+     .choices = codecs,
+     .preset = "none",
+     .help = "compression of batches"},
+    {.name = "retention",
+     .kind = SETTING_DURATION,
+     BUS(retention_ms),
+     .preset = "0",
+     .help = "older events are removed; 0: never"},
+    {.name = "retention_size",
+     .kind = SETTING_SIZE,
+     BUS(retention_bytes),
+     .preset = "0",
+     .help = "the oldest events of a partition are removed beyond this; 0: no limit"},
+    {.name = "compact",
+     .kind = SETTING_BOOL,
+     BUS(compact),
+     .preset = "false",
+     .help = "keep only the newest event of each subject"},
+    {.name = "segment_size",
+     .kind = SETTING_SIZE,
+     BUS(segment_bytes),
+     .min = 4096,
+     .max = INT32_MAX,
+     .preset = "1g",
+     .help = "of the files"},
+    {.name = "segment_time",
+     .kind = SETTING_DURATION,
+     BUS(segment_ms),
+     .min = 1,
+     .preset = "7d",
+     .help = "a new file begins after this"},
+    {.name = "dedup",
+     .kind = SETTING_DURATION,
+     BUS(dedup_window_ms),
+     .preset = "0",
+     .help = "what had the same source and id within this time is not stored again; 0: off"},
+    {.name = "event_size_max",
+     .kind = SETTING_SIZE,
+     BUS(event_bytes_max),
+     .min = 1,
+     .max = 64 << 20,
+     .preset = "1048588",
+     .help = "larger events are refused"},
+    {0}};
+
+static const struct setting_table bus_table = {bus_rows, sizeof(struct bus_setting)};
+
+/* ---- queues ---- */
+
+#define BINDING(member) FIELD(struct binding_setting, member)
+
+static const struct setting binding_rows[] = {{.name = "bus",
+                                               .kind = SETTING_TEXT,
+                                               BINDING(bus),
+                                               .value = "BUS",
+                                               .needed = true,
+                                               .help = "the bus that feeds the queue"},
+                                              {.name = "pattern",
+                                               .kind = SETTING_TEXT,
+                                               BINDING(pattern),
+                                               .value = "PATTERN",
+                                               .preset = "#",
+                                               .help = "of types: order.*, order.#"},
+                                              {.name = "from",
+                                               .kind = SETTING_FROM,
+                                               BINDING(from),
+                                               .preset = "now",
+                                               .help = "the first event, when the binding is made"},
+                                              {0}};
+
+static const struct setting_table binding_table = {binding_rows, sizeof(struct binding_setting)};
+
+#define QUEUE(member) FIELD(struct queue_setting, options.member)
+
+static const struct setting queue_rows[] = {
+    {.name = "bindings",
+     .kind = SETTING_RECORDS,
+     FIELD(struct queue_setting, bindings),
+     .table = &binding_table,
+     .help = "what feeds the queue: mappings with bus, pattern and from"},
+    {.name = "storage",
+     .kind = SETTING_CHOICE,
+     QUEUE(storage),
+     .choices = storages,
+     .first = BECK_STORAGE_MEMORY,
+     .preset = "disk",
+     .help = "where the queue is: memory ends with the server"},
+    {.name = "attempts",
+     .kind = SETTING_NUMBER,
+     QUEUE(attempts_max),
+     .min = 1,
+     .max = 65535,
+     .preset = "10",
+     .help = "deliveries before an event becomes a dead letter"},
+    {.name = "backoff",
+     .kind = SETTING_BACKOFF,
+     QUEUE(backoff),
+     .preset = "exponential:1s..1h",
+     .help = "wait before another attempt"},
+    {.name = "deadline",
+     .kind = SETTING_DURATION,
+     QUEUE(deadline_ms),
+     .preset = "30s",
+     .help = "an event not handled by then counts as failed; 0: never"},
+    {.name = "ttl",
+     .kind = SETTING_DURATION,
+     QUEUE(ttl_ms),
+     .preset = "0",
+     .help = "an event not delivered by then becomes a dead letter; 0: never"},
+    {.name = "length_max",
+     .kind = SETTING_NUMBER,
+     QUEUE(length_max),
+     .preset = "0",
+     .help = "ready events at most; 0: no limit"},
+    {.name = "overflow",
+     .kind = SETTING_CHOICE,
+     QUEUE(overflow),
+     .choices = overflows,
+     .preset = "drop-oldest",
+     .help = "what a full queue does: dead letters of the oldest, or an error for the publisher"},
+    {.name = "priorities",
+     .kind = SETTING_NUMBER,
+     QUEUE(priority_max),
+     .max = 255,
+     .preset = "0",
+     .help = "highest priority that counts; 0: none"},
+    {.name = "no_dead_letters",
+     .kind = SETTING_BOOL,
+     QUEUE(no_dead_letters),
+     .preset = "false",
+     .help = "drop instead of keeping dead letters"},
+    {0}};
+
+static const struct setting_table queue_table = {queue_rows, sizeof(struct queue_setting)};
+
+/* ---- webhooks ---- */
+
+/* In the order of their enumerations (hook/hook.h). */
+static const char *const providers[] = {"github",      "stripe",  "paypal",   "liqpay",
+                                        "slack",       "shopify", "standard", "hmac",
+                                        "cloudevents", "websub",  "none",     NULL};
+static const char *const digests[] = {"sha1", "sha256", "sha384", "sha512", "sha3-256", NULL};
+static const char *const encodings[] = {"hex", "base64", NULL};
+
+#define HOOK(member) FIELD(struct hook_setting, source.member)
+
+static const struct setting hook_rows[] = {
+    {.name = "provider",
+     .kind = SETTING_CHOICE,
+     HOOK(provider),
+     .choices = providers,
+     .needed = true,
+     .help = "who sends, and so how requests are verified"},
+    {.name = "secrets",
+     .kind = SETTING_LIST,
+     FIELD(struct hook_setting, secrets),
+     .value = "SECRET",
+     .secret = true,
+     .help = "any of them may have signed: the new and the old one while it is changed"},
+    {.name = "bus",
+     .kind = SETTING_TEXT,
+     HOOK(bus),
+     .value = "BUS",
+     .needed = true,
+     .help = "where the events go; made when missing"},
+    {.name = "level",
+     .kind = SETTING_CHOICE,
+     HOOK(level),
+     .choices = levels,
+     .first = BECK_LEVEL_NONE,
+     .preset = "synced",
+     .help = "what the answer to the provider waits for"},
+    {.name = "type_prefix",
+     .kind = SETTING_TEXT,
+     HOOK(type_prefix),
+     .help = "what types begin with; else after the provider: com.github ..."},
+    {.name = "source",
+     .kind = SETTING_TEXT,
+     HOOK(source),
+     .value = "URI",
+     .help = "of the events, instead of what the provider's fields say"},
+    {.name = "tolerance",
+     .kind = SETTING_DURATION,
+     HOOK(tolerance_ms),
+     .preset = "5m",
+     .help = "age that a time stamp may have; 0: any"},
+    {.name = "body_max",
+     .kind = SETTING_SIZE,
+     HOOK(body_max),
+     .min = 1,
+     .max = 1 << 30,
+     .help = "largest body; 25m for github, else 1m"},
+    {.name = "dedup",
+     .kind = SETTING_DURATION,
+     HOOK(dedup_window_ms),
+     .preset = "1d",
+     .help = "a delivery that comes again within it makes no second event; 0: off"},
+    {.name = "header",
+     .kind = SETTING_TEXT,
+     HOOK(header),
+     .help = "hmac: the header that holds the signature"},
+    {.name = "prefix",
+     .kind = SETTING_TEXT,
+     HOOK(prefix),
+     .help = "hmac: what stands in the header before the signature"},
+    {.name = "digest",
+     .kind = SETTING_CHOICE,
+     HOOK(digest),
+     .choices = digests,
+     .first = HOOK_SHA1,
+     .help = "hmac, liqpay: sha256 for hmac, sha1 for liqpay"},
+    {.name = "encoding",
+     .kind = SETTING_CHOICE,
+     HOOK(encoding),
+     .choices = encodings,
+     .preset = "hex",
+     .help = "hmac: of the signature"},
+    {.name = "type_from",
+     .kind = SETTING_TEXT,
+     HOOK(type_from),
+     .help = "hmac, standard, none: the type: a JSON pointer or header:NAME"},
+    {.name = "id_from", .kind = SETTING_TEXT, HOOK(id_from), .help = "the same of the id"},
+    {.name = "subject_from",
+     .kind = SETTING_TEXT,
+     HOOK(subject_from),
+     .help = "the same of the subject"},
+    {.name = "time_from", .kind = SETTING_TEXT, HOOK(time_from), .help = "the same of the time"},
+    {.name = "svix",
+     .kind = SETTING_BOOL,
+     HOOK(svix),
+     .preset = "false",
+     .help = "standard: headers named svix-... are good too"},
+    {.name = "webhook_id",
+     .kind = SETTING_TEXT,
+     HOOK(webhook_id),
+     .help = "paypal: as PayPal's dashboard shows it"},
+    {.name = "certificate",
+     .kind = SETTING_TEXT,
+     HOOK(certificate),
+     .value = "FILE",
+     .help = "paypal: the certificate that signs, in PEM; else it is fetched"},
+    {.name = "allow_origins",
+     .kind = SETTING_LIST,
+     FIELD(struct hook_setting, allow_origins),
+     .value = "ORIGIN",
+     .help = "cloudevents, none: who may send, \"*\" for everybody"},
+    {.name = "rate_per_minute",
+     .kind = SETTING_NUMBER,
+     HOOK(rate_per_minute),
+     .preset = "0",
+     .help = "cloudevents, none: what the handshake allows; 0: no limit"},
+    {.name = "topics",
+     .kind = SETTING_LIST,
+     FIELD(struct hook_setting, topics),
+     .value = "URI",
+     .help = "websub: what was subscribed to"},
+    {0}};
+
+static const struct setting_table hook_table = {hook_rows, sizeof(struct hook_setting)};
+
+/* ---- users ---- */
+
+#define RULE(member) FIELD(struct rule_setting, member)
+
+static const struct setting rule_rows[] = {
+    {.name = "bus",
+     .kind = SETTING_TEXT,
+     RULE(bus),
+     .value = "NAMES",
+     .help = "buses, with * for any characters"},
+    {.name = "queue",
+     .kind = SETTING_TEXT,
+     RULE(queue),
+     .value = "NAMES",
+     .help = "queues, with * for any characters"},
+    {.name = "server",
+     .kind = SETTING_BOOL,
+     RULE(server),
+     .help = "all buses and queues, and with admin the users and the server"},
+    {.name = "rights",
+     .kind = SETTING_LIST,
+     RULE(rights),
+     .value = "RIGHT",
+     .needed = true,
+     .help = "some of publish, read, work and admin"},
+    {0}};
+
+static const struct setting_table rule_table = {rule_rows, sizeof(struct rule_setting)};
+
+static const struct setting user_rows[] = {
+    {.name = "password",
+     .kind = SETTING_TEXT,
+     FIELD(struct user_setting, password),
+     .secret = true,
+     .needed = true,
+     .help = "best as file:PATH"},
+    {.name = "rules",
+     .kind = SETTING_RECORDS,
+     FIELD(struct user_setting, rules),
+     .table = &rule_table,
+     .help = "what the user may do: mappings of bus, queue or server, and rights"},
+    {0}};
+
+static const struct setting_table user_table = {user_rows, sizeof(struct user_setting)};
+
+/* ---- groups ---- */
+
+const struct setting_group setting_groups[] = {
+    {"buses", offsetof(struct settings, buses), &bus_table,
+     "Buses that are made at the start when they are missing. One that exists must have the values "
+     "that the file names; else the server does not start."},
+    {"queues", offsetof(struct settings, queues), &queue_table,
+     "Queues that are made at the start when they are missing, and bindings that are added to "
+     "them. What exists must have the values that the file names; else the server does not start."},
+    {"hooks", offsetof(struct settings, hooks), &hook_table,
+     "Webhooks: requests to /hooks/NAME become events. docs/webhooks.md explains each provider."},
+    {"users", offsetof(struct settings, users), &user_table,
+     "Users that are made at the start when they are missing; those that exist stay as they are. "
+     "`beck user` makes and changes them too."},
+    {0}};

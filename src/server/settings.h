@@ -1,0 +1,157 @@
+/*
+ * The server's settings: what they are, and the one table of them.
+ *
+ * SERVER_SETTINGS is that table. From its rows come the reader of the configuration file, the names
+ * of environment variables (http.listen: BECK_HTTP_LISTEN), the flags of `beck serve`, its help and
+ * the manual. The named sections (buses.NAME ...) have tables of their own and are for the file.
+ */
+#ifndef BECK_SERVER_SETTINGS_H
+#define BECK_SERVER_SETTINGS_H
+
+#include "hook/hook.h"
+#include "server/setting.h"
+#include "wire/http/http.h"
+
+/* ---- named sections ---- */
+
+struct bus_setting {
+    struct record record;
+    beck_bus_options options;
+};
+
+struct binding_setting {
+    struct record record;
+    const char *bus, *pattern;
+    beck_from from;
+};
+
+struct queue_setting {
+    struct record record;
+    beck_queue_options options;
+    struct records bindings; /* struct binding_setting */
+};
+
+struct hook_setting {
+    struct record record;
+    struct hook_source source;
+    struct texts secrets, allow_origins, topics;
+};
+
+struct rule_setting {
+    struct record record;
+    const char *bus, *queue;
+    bool server;
+    struct texts rights;
+};
+
+struct user_setting {
+    struct record record;
+    const char *password;
+    struct records rules; /* struct rule_setting */
+};
+
+/* A kind of named section. The table of them ends with a NULL name. */
+struct setting_group {
+    const char *name;
+    uint32_t offset; /* of a struct records in struct settings */
+    const struct setting_table *table;
+    const char *help; /* a sentence or two, for the manual */
+};
+
+extern const struct setting_group setting_groups[];
+
+/* ---- everything ---- */
+
+struct settings {
+    const char *data;
+    uint32_t sync_interval_ms, checkpoint_ms;
+    uint32_t drain_timeout_ms;
+    struct texts http_listen, http_tls_listen;
+    bool http_socket, http_access_log;
+    struct http_settings http;
+    int log_level, log_format; /* enum log_level, enum log_format */
+    const char *log_file;      /* "": standard error */
+    struct access_settings access;
+    struct records buses, queues, hooks, users;
+
+    struct setting_source *sources; /* one a row of settings_rows */
+    struct arena arena;             /* holds the above */
+};
+
+/* Where the value of a row of settings_rows came from. */
+struct setting_source {
+    enum setting_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_FLAG } origin;
+    const char *name; /* "beck.yaml:3:9", "BECK_HTTP_LISTEN", "--http.listen"; NULL: default */
+};
+
+/* The fixed rows, `data` first; the table ends with a NULL name. */
+extern const struct setting settings_rows[];
+extern const size_t settings_row_count;
+struct setting_source *settings_source(const struct settings *s, const char *name);
+
+extern const char *const setting_log_levels[], *const setting_log_formats[],
+                                                   *const setting_booleans[];
+
+/* ROW(name, KIND, member, min, max, default, value's name, choices, reloadable, help). `data` stands
+ * in settings.c: the command line has it for every command. */
+/* clang-format off */
+#define SERVER_SETTINGS(ROW) \
+    ROW("sync_interval", DURATION, sync_interval_ms, 0, 3600000, "0", NULL, NULL, false, \
+        "0: a publish at level synced waits for its sync; else syncs run this often and nobody waits") \
+    ROW("checkpoint", DURATION, checkpoint_ms, 100, 3600000, "5s", NULL, NULL, false, \
+        "how often recovery points are written") \
+    ROW("http.listen", LIST, http_listen, 0, 0, "127.0.0.1:2325,[::1]:2325", "ADDRESS:PORT", NULL, false, \
+        "where HTTP is served; empty: nowhere") \
+    ROW("http.tls_listen", LIST, http_tls_listen, 0, 0, "", "ADDRESS:PORT", NULL, false, \
+        "where HTTPS is served") \
+    ROW("http.tls_certificate", TEXT, http.tls_certificate, 0, 0, "", "FILE", NULL, false, \
+        "certificate chain in PEM; its content is read again on SIGHUP") \
+    ROW("http.tls_key", TEXT, http.tls_key, 0, 0, "", "FILE", NULL, false, \
+        "private key in PEM; its content is read again on SIGHUP") \
+    ROW("http.socket", BOOL, http_socket, 0, 0, "true", NULL, setting_booleans, false, \
+        "serve HTTP on the Unix socket beck.sock in the data directory, for its owner") \
+    ROW("http.threads", NUMBER, http.threads, 1, 256, "2", NULL, NULL, false, \
+        "threads that serve connections") \
+    ROW("http.pool_threads", NUMBER, http.pool_threads, 1, 256, "4", NULL, NULL, false, \
+        "threads for requests that read the disk, wait or hash a password") \
+    ROW("http.connections_max", NUMBER, http.connections_max, 1, 1000000, "20000", NULL, NULL, false, \
+        "connections at a time") \
+    ROW("http.connections_per_address_max", NUMBER, http.connections_per_address_max, 0, 1000000, "0", NULL, NULL, false, \
+        "connections of one address at a time; 0: no limit") \
+    ROW("http.body_max", SIZE, http.body_max, 1024, 1073741824, "25m", NULL, NULL, false, \
+        "largest body of a request") \
+    ROW("http.bodies_max", SIZE, http.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
+        "memory of all bodies that are being received") \
+    ROW("http.header_max", SIZE, http.header_max, 4096, 1048576, "32k", NULL, NULL, false, \
+        "largest head of a request") \
+    ROW("http.idle_timeout", DURATION, http.idle_timeout_ms, 1000, 86400000, "75s", NULL, NULL, false, \
+        "a connection without a request is closed after this") \
+    ROW("http.request_timeout", DURATION, http.request_timeout_ms, 1000, 86400000, "30s", NULL, NULL, false, \
+        "a request must have arrived within this") \
+    ROW("http.wait_max", DURATION, http.wait_max_ms, 1000, 86400000, "1m", NULL, NULL, false, \
+        "longest time that a request may wait for events") \
+    ROW("http.stream_buffer_max", SIZE, http.stream_buffer_max, 65536, 1073741824, "1m", NULL, NULL, false, \
+        "memory that followers of one bus share") \
+    ROW("http.access_log", BOOL, http_access_log, 0, 0, "false", NULL, setting_booleans, true, \
+        "log every request at level info; else they are logged at level debug") \
+    ROW("access.anonymous_loopback", BOOL, access.anonymous_loopback, 0, 0, "true", NULL, setting_booleans, false, \
+        "while there is no user, everybody on this machine may do everything") \
+    ROW("access.anonymous_remote", BOOL, access.anonymous_remote, 0, 0, "false", NULL, setting_booleans, false, \
+        "while there is no user, everybody who reaches the server may do everything") \
+    ROW("access.failures_max", NUMBER, access.failures_max, 1, 1000000, "10", NULL, NULL, false, \
+        "failed logins of one address within failures_window, then it has to wait") \
+    ROW("access.failures_window", DURATION, access.failures_window_ms, 1000, 86400000, "1m", NULL, NULL, false, \
+        "the time in which failed logins are counted") \
+    ROW("access.scrypt_log_n", NUMBER, access.scrypt_log_n, 10, 20, "15", NULL, NULL, false, \
+        "what a password costs to check: 2^n KiB; of passwords set from now on") \
+    ROW("server.drain_timeout", DURATION, drain_timeout_ms, 0, 3600000, "10s", NULL, NULL, true, \
+        "how long requests may go on when the server stops") \
+    ROW("log.level", CHOICE, log_level, 0, 0, "info", NULL, setting_log_levels, true, \
+        "what is logged: this and what is graver") \
+    ROW("log.format", CHOICE, log_format, 0, 0, "text", NULL, setting_log_formats, true, \
+        "lines for people, or JSON objects") \
+    ROW("log.file", TEXT, log_file, 0, 0, "", "FILE", NULL, true, \
+        "where the log goes instead of standard error; opened anew on SIGHUP")
+/* clang-format on */
+
+#endif
