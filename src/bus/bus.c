@@ -408,18 +408,25 @@ static bool same_slice(beck_bytes a, beck_bytes b)
     return a.data == b.data && a.len == b.len;
 }
 
-/* Routes events [first, end), which have one type: each route admits them together. */
+/* Routes events [first, end), which have one type: each route admits them together. Those that are
+ * known (NULL: none) are left out. */
 static beck_status route_run(struct publish *u, const struct match *m, size_t first, size_t end,
-                             beck_error *err)
+                             const struct stored *known, beck_error *err)
 {
-    size_t admitted = 0;
-    beck_status status = reserve_routes(u, m->route_count * (end - first), err);
+    size_t admitted = 0, count = end - first;
+    for (size_t i = first; i < end && known; i++)
+        count -= known[i].known;
+    if (count == 0)
+        return BECK_OK;
+    beck_status status = reserve_routes(u, m->route_count * count, err);
     while (!status && admitted < m->route_count) {
-        status = u->bus->routing.admit(m->routes[admitted], end - first, err);
+        status = u->bus->routing.admit(m->routes[admitted], count, err);
         admitted += !status;
     }
     for (size_t i = first; i < end; i++) {
         const beck_event *e = u->list[i];
+        if (known && known[i].known)
+            continue;
         for (size_t r = 0; r < admitted; r++)
             u->routes[u->route_count++] = (struct routed){.route = m->routes[r],
                                                           .offset = (int64_t)i,
@@ -430,7 +437,8 @@ static beck_status route_run(struct publish *u, const struct match *m, size_t fi
     return status;
 }
 
-static beck_status route_events(struct publish *u, size_t count, beck_error *err)
+static beck_status route_events(struct publish *u, size_t count, const struct stored *known,
+                                beck_error *err)
 {
     beck_status status = BECK_OK;
     caller_enter(u->self);
@@ -443,10 +451,26 @@ static beck_status route_events(struct publish *u, size_t count, beck_error *err
         if (!m)
             status = error_set(err, BECK_ENOMEM, "no memory to route an event");
         else if (m->route_count > 0)
-            status = route_run(u, m, first, end, err);
+            status = route_run(u, m, first, end, known, err);
     }
     caller_leave(u->self);
     return status;
+}
+
+/* What is stored already needs no room in a queue: it gets its answer also when one is full. */
+static beck_status route_unknown(struct publish *u, struct partition *p, size_t count,
+                                 struct stored *stored, beck_error *err)
+{
+    beck_error why = {0};
+    for (size_t i = 0; i < count; i++)
+        stored[i].known = false;
+    beck_status status = route_events(u, count, NULL, &why);
+    if (status == BECK_ELIMIT) {
+        drop_routes(u, p);
+        partition_find_known(p, u->list, count, stored);
+        return route_events(u, count, stored, err);
+    }
+    return status ? error_set(err, status, "%s", why.text) : BECK_OK;
 }
 
 /* Appends the first `count` of u->list to a partition. */
@@ -458,8 +482,10 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
     for (;;) {
         beck_status status = BECK_OK;
         a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
-        if (atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
-            status = route_events(u, count, err);
+        if (b->options.dedup_window_ms > 0)
+            status = route_unknown(u, p, count, a->stored, err);
+        else if (atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
+            status = route_events(u, count, NULL, err);
         if (status) {
             drop_routes(u, p);
             return status;

@@ -44,15 +44,20 @@ static beck_status make_room(struct partition *p, beck_error *err)
         if (status)
             return status;
     }
+    return BECK_OK;
+}
+
+/* Of something new: what is known already gets its answer however full it is. */
+static beck_status check_memory(const struct partition *p, beck_error *err)
+{
     int64_t max =
         p->options.bus.retention_bytes ? p->options.bus.retention_bytes : MEMORY_BYTES_DEFAULT;
-    if (p->options.memory && p->memory_bytes >= max)
-        return error_set(
-            err, BECK_ELIMIT,
-            "the queues of memory bus \"%s\" hold %lld bytes of events; settle them, or "
-            "raise retention_bytes",
-            p->bus, (long long)p->memory_bytes);
-    return BECK_OK;
+    if (!p->options.memory || p->memory_bytes < max)
+        return BECK_OK;
+    return error_set(err, BECK_ELIMIT,
+                     "the queues of memory bus \"%s\" hold %lld bytes of events; settle them, or "
+                     "raise retention_bytes",
+                     p->bus, (long long)p->memory_bytes);
 }
 
 static beck_status gather_event(struct partition *p, const beck_event *e, int64_t timestamp_ms,
@@ -62,7 +67,10 @@ static beck_status gather_event(struct partition *p, const beck_event *e, int64_
     size_t limit = p->options.bus.event_bytes_max, before = b->bytes.len;
     if (e->data.len > limit)
         return refuse_size(p, e->data.len, err);
-    beck_status status = batch_builder_add(b, e, p->context.bus, timestamp_ms);
+    beck_status status = check_memory(p, err);
+    if (status)
+        return status;
+    status = batch_builder_add(b, e, p->context.bus, timestamp_ms);
     if (status == BECK_ELIMIT)
         return error_set(err, status,
                          "more than %u bytes of events in one publish; publish fewer at once",
@@ -90,9 +98,11 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         int64_t offset = p->next, timestamp_ms = e->time_ns ? e->time_ns / 1000000 : now_ms;
         bool known =
             p->dedup && e->id.len && dedup_find(p->dedup, e->source, e->id, now_ms, &offset);
+        if (p->dedup && a->stored && a->stored[i].known && !known)
+            status = PARTITION_STALE; /* it has no routes */
         if (a->first_offset < 0)
             a->first_offset = offset;
-        if (!known) {
+        if (!known && !status) {
             status = gather_event(p, e, timestamp_ms, err);
             if (!status && p->dedup && e->id.len)
                 status = dedup_add(p->dedup, e->source, e->id, now_ms, offset);
@@ -117,6 +127,19 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         a->first_offset = -1;
     }
     return status;
+}
+
+void partition_find_known(struct partition *p, const beck_event *const *events, size_t count,
+                          struct stored *stored)
+{
+    int64_t now_ms = clock_wall_ms(p->env->clock), offset;
+    mutex_lock(&p->lock);
+    for (size_t i = 0; i < count; i++) {
+        const beck_event *e = events[i];
+        stored[i].known =
+            p->dedup && e->id.len && dedup_find(p->dedup, e->source, e->id, now_ms, &offset);
+    }
+    mutex_unlock(&p->lock);
 }
 
 struct synced_completion {

@@ -84,15 +84,21 @@ struct append {
      * are synced or have failed. */
     void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *done_ctx;
-    struct stored *stored; /* out, one per event; NULL: not wanted */
+    /* One per event, in and out; NULL: not wanted. In, where the bus deduplicates: known, if
+     * partition_find_known said so and no routes were made therefore. */
+    struct stored *stored;
     /* out: of the first event (of the first one stored, for a duplicate). -1 after an error: nothing
      * was gathered, the hook gets no route of this call. */
     int64_t first_offset;
     uint32_t duplicates; /* out: events found by dedup_window_ms */
 };
-/* The topology has changed since: route again and call again; nothing was appended. */
+/* The topology has changed since, or what was known is not any more: route again and call again;
+ * nothing was appended. */
 #define PARTITION_STALE 1
 beck_status partition_append(struct partition *p, struct append *a, beck_error *err);
+/* Sets `known` of each event that deduplication finds now. */
+void partition_find_known(struct partition *p, const beck_event *const *events, size_t count,
+                          struct stored *stored);
 
 /* Appends one batch as a producer sent it, after batch_check_produced; base offset and epoch are
  * set in `batch`. Producer rules apply: BECK_EDUPLICATE sets first_offset. */

@@ -439,6 +439,23 @@ static void the_same_source_and_id_are_stored_once_within_the_window(void **stat
     }
     beck_event more = named("/a", "more", "x");
     refused(beck_publish(bus, &more, &err), BECK_ELIMIT, "work");
+    /* Also a full queue lets duplicates have their answer, and only them. */
+    must(beck_publish_many(bus, &e[1], 1, NULL, &out, &err));
+    assert_int_equal(out.duplicates, 1);
+    assert_int_equal(out.position.offset, 1);
+    e[3] = more;
+    refused(beck_publish_many(bus, e, 4, NULL, &out, &err), BECK_ELIMIT, "work");
+    beck_consumer *c;
+    beck_delivery d;
+    size_t count;
+    must(beck_consumer_open(b, "work", 0, &c, &err));
+    must(beck_take(c, &d, 1, 0, &count, &err));
+    must(beck_settle(c, &d.tag, 1, &err));
+    beck_consumer_close(c);
+    must(beck_publish_many(bus, e, 4, NULL, &out, &err));
+    assert_int_equal(out.duplicates, 3);
+    must(beck_queue_info_get(b, "work", &info, &err));
+    assert_int_equal(info.ready, 4);
     must(beck_queue_purge(b, "work", NULL, &err));
     /* Remembered over an opening, forgotten in time. */
     beck_close(b);
@@ -450,10 +467,39 @@ static void the_same_source_and_id_are_stored_once_within_the_window(void **stat
     clock_virtual_advance(clock, 1001 * 1000000LL);
     must(beck_publish_many(bus, &e[0], 1, NULL, &out, &err));
     assert_int_equal(out.duplicates, 0);
-    assert_int_equal(out.position.offset, 7);
+    assert_int_equal(out.position.offset, 8);
     beck_close(b);
     clock_virtual_free(clock);
     vfs_sim_free(v);
+}
+
+static void a_full_memory_bus_answers_duplicates_and_refuses_the_rest(void **state)
+{
+    (void)state;
+    beck *b = open_memory();
+    beck_bus *bus = make_bus(
+        b, "shop", &(beck_bus_options){.dedup_window_ms = 3600000, .retention_bytes = 100000});
+    must(beck_queue_create(b, "work", NULL, &err));
+    must(beck_queue_bind(b, "work", &(beck_binding){.bus = "shop"}, &err));
+    char data[1000] = "";
+    memset(data, 'x', sizeof data - 1);
+    beck_status status = BECK_OK;
+    beck_error why = {0};
+    int stored = 0;
+    for (; !status && stored < 1000; stored += !status) {
+        char id[8];
+        snprintf(id, sizeof id, "%d", stored);
+        beck_event e = named("/a", id, data);
+        status = beck_publish(bus, &e, &why);
+    }
+    assert_int_equal(status, BECK_ELIMIT);
+    assert_non_null(strstr(why.text, "retention_bytes"));
+    assert_in_range(stored, 10, 300);
+    beck_event first = named("/a", "0", data);
+    beck_published out;
+    must(beck_publish_many(bus, &first, 1, NULL, &out, &err));
+    assert_int_equal(out.duplicates, 1);
+    beck_close(b);
 }
 
 /* ---- listeners ---- */
@@ -646,6 +692,7 @@ int main(void)
         cmocka_unit_test(syncs_by_the_clock_are_not_waited_for),
         cmocka_unit_test(readers_of_synced_events_see_no_others),
         cmocka_unit_test(the_same_source_and_id_are_stored_once_within_the_window),
+        cmocka_unit_test(a_full_memory_bus_answers_duplicates_and_refuses_the_rest),
         cmocka_unit_test(listeners_of_a_disk_bus_see_position_id_source_and_time),
         cmocka_unit_test(effects_carry_the_ids_of_their_cause),
         cmocka_unit_test(effects_of_an_event_without_id_share_one_made_for_it),
