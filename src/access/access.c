@@ -1,15 +1,15 @@
 /*
  * Who may do what: see access.h.
  *
- * The log `__users` is the truth, the table in memory a view of it. A change is made as a new user,
- * written and synced, and put into the table then; so what was refused by the disk never was. Two
- * locks: change_lock is held over all of a change, lock only over a look into the table.
+ * The log `__users` is the truth, the roster in memory a view of it. A change is made as a new user,
+ * written and synced, and put into the roster then; so what was refused by the disk never was. Two
+ * locks: change_lock is held over all of a change, lock only over a look into the roster.
  */
 #include "access/access.h"
 
 #include "access/known.h"
 #include "access/limiter.h"
-#include "access/table.h"
+#include "access/roster.h"
 #include "api/handle.h"
 
 #include <assert.h>
@@ -32,8 +32,8 @@ struct access {
     beck_bus *bus; /* NULL: not made yet; with change_lock */
     struct mutex lock;
     struct cond hashed;
-    uint32_t hashing;   /* with lock */
-    struct table table; /* with lock; changed with change_lock as well */
+    uint32_t hashing;     /* with lock */
+    struct roster roster; /* with lock; changed with change_lock as well */
     struct identity *anonymous, *trusted;
     struct limiter *limiter;
     struct known *known;
@@ -70,12 +70,12 @@ static beck_status apply(struct access *a, const beck_event *e, beck_error *err)
         beck_status status = user_read(name, e->data, &user, err);
         if (status)
             return status;
-        if (!table_reserve(&a->table, user->token_count)) {
+        if (!roster_reserve(&a->roster, user->token_count)) {
             identity_release(user);
             return error_set(err, BECK_ENOMEM, "no memory for the users");
         }
     }
-    identity_release(table_put(&a->table, name, user));
+    identity_release(roster_put(&a->roster, name, user));
     return BECK_OK;
 }
 
@@ -132,7 +132,7 @@ static beck_status begin(struct access *a, beck_error *err)
 
 static void note_users(struct access *a)
 {
-    atomic_store_explicit(&a->anonymous->stale, a->table.user_count > 0, memory_order_release);
+    atomic_store_explicit(&a->anonymous->stale, a->roster.user_count > 0, memory_order_release);
 }
 
 beck_status access_open(beck *b, const struct access_settings *settings, struct access **out,
@@ -150,7 +150,7 @@ beck_status access_open(beck *b, const struct access_settings *settings, struct 
     mutex_init(&a->change_lock);
     mutex_init(&a->lock);
     cond_init(&a->hashed);
-    table_init(&a->table);
+    roster_init(&a->roster);
     status = begin(a, err);
     if (status) {
         access_close(a);
@@ -167,7 +167,7 @@ void access_close(struct access *a)
         return;
     known_free(a->known);
     limiter_free(a->limiter);
-    table_release(&a->table);
+    roster_release(&a->roster);
     identity_release(a->anonymous);
     identity_release(a->trusted);
     cond_release(&a->hashed);
@@ -186,7 +186,7 @@ static int64_t now(const struct access *a)
 size_t access_user_count(struct access *a)
 {
     mutex_lock(&a->lock);
-    size_t count = a->table.user_count;
+    size_t count = a->roster.user_count;
     mutex_unlock(&a->lock);
     return count;
 }
@@ -231,7 +231,7 @@ static beck_status refuse(struct access *a, const struct access_peer *peer, beck
 static struct identity *find_user(struct access *a, beck_bytes name)
 {
     mutex_lock(&a->lock);
-    struct identity *user = table_find(&a->table, name);
+    struct identity *user = roster_find(&a->roster, name);
     if (user)
         identity_retain(user);
     mutex_unlock(&a->lock);
@@ -331,7 +331,7 @@ beck_status access_token(struct access *a, const struct access_peer *peer, beck_
         uint8_t digest[SECRET_DIGEST];
         token_digest(token, digest);
         mutex_lock(&a->lock);
-        user = table_find_token(&a->table, digest);
+        user = roster_find_token(&a->roster, digest);
         if (user)
             identity_retain(user);
         mutex_unlock(&a->lock);
@@ -372,12 +372,12 @@ static beck_status write_record(struct access *a, const char *name, const struct
     return status;
 }
 
-/* `user` NULL: gone. The caller's reference goes into the table, or is given up. */
+/* `user` NULL: gone. The caller's reference goes into the roster, or is given up. */
 static beck_status put(struct access *a, const char *name, struct identity *user, beck_error *err)
 {
     assert(mutex_held(&a->change_lock));
     mutex_lock(&a->lock);
-    bool room = !user || table_reserve(&a->table, user->token_count);
+    bool room = !user || roster_reserve(&a->roster, user->token_count);
     mutex_unlock(&a->lock);
     beck_status status = room ? write_record(a, name, user, err)
                               : error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", name);
@@ -386,7 +386,7 @@ static beck_status put(struct access *a, const char *name, struct identity *user
         return status;
     }
     mutex_lock(&a->lock);
-    struct identity *old = table_put(&a->table, name, user);
+    struct identity *old = roster_put(&a->roster, name, user);
     note_users(a);
     mutex_unlock(&a->lock);
     identity_release(old);
@@ -483,8 +483,8 @@ beck_status access_list_users(struct access *a,
                               beck_error *err)
 {
     mutex_lock(&a->lock);
-    size_t count = a->table.user_count;
-    struct identity **list = table_list(&a->table);
+    size_t count = a->roster.user_count;
+    struct identity **list = roster_list(&a->roster);
     mutex_unlock(&a->lock);
     if (!list)
         return error_set(err, BECK_ENOMEM, "no memory for the list of users");

@@ -1,6 +1,6 @@
 /*
  * A user as of one record of `__users`: what never changes once it is made, shared by reference
- * count between the table of users, requests and connections. A change makes a new one and marks the
+ * count between the roster, requests and connections. A change makes a new one and marks the
  * old one stale.
  *
  * The record: subject is the name, data is (a missing member means none)
@@ -20,7 +20,7 @@ struct token {
     char *name;
     uint8_t digest[SECRET_DIGEST];
     struct identity *user;
-    struct token *next; /* the table of tokens' */
+    struct token *next; /* the roster's */
 };
 
 struct identity {
@@ -34,7 +34,7 @@ struct identity {
     size_t rule_count;
     struct token *tokens;
     size_t token_count;
-    struct identity *next; /* the table of users' */
+    struct identity *next; /* the roster's */
 };
 
 /* Everything is copied; one reference. NULL: no memory. */

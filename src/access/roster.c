@@ -1,5 +1,5 @@
-/* Users by name and by token: see table.h. */
-#include "access/table.h"
+/* Users by name and by token: see roster.h. */
+#include "access/roster.h"
 
 #include "base/rng.h"
 
@@ -8,14 +8,14 @@
 
 #define BUCKETS_MIN 16
 
-void table_init(struct table *t)
+void roster_init(struct roster *t)
 {
     struct rng rng;
     rng_seed_system(&rng);
-    *t = (struct table){.seed = rng_next(&rng)};
+    *t = (struct roster){.seed = rng_next(&rng)};
 }
 
-void table_release(struct table *t)
+void roster_release(struct roster *t)
 {
     for (size_t i = 0; i < t->user_buckets; i++) {
         while (t->users[i]) {
@@ -26,21 +26,21 @@ void table_release(struct table *t)
     }
     free(t->users);
     free(t->tokens);
-    *t = (struct table){0};
+    *t = (struct roster){0};
 }
 
-static struct identity **user_bucket(const struct table *t, beck_bytes name)
+static struct identity **user_bucket(const struct roster *t, beck_bytes name)
 {
     return &t->users[bytes_hash(name.data, name.len, t->seed) & (t->user_buckets - 1)];
 }
 
 /* A digest is a hash already. */
-static struct token **token_bucket(const struct table *t, const uint8_t digest[SECRET_DIGEST])
+static struct token **token_bucket(const struct roster *t, const uint8_t digest[SECRET_DIGEST])
 {
     return &t->tokens[get_u64(digest) & (t->token_buckets - 1)];
 }
 
-struct identity *table_find(const struct table *t, beck_bytes name)
+struct identity *roster_find(const struct roster *t, beck_bytes name)
 {
     struct identity *user = t->user_buckets > 0 ? *user_bucket(t, name) : NULL;
     while (user && !bytes_equal_text(name, user->name))
@@ -48,7 +48,7 @@ struct identity *table_find(const struct table *t, beck_bytes name)
     return user;
 }
 
-struct identity *table_find_token(const struct table *t, const uint8_t digest[SECRET_DIGEST])
+struct identity *roster_find_token(const struct roster *t, const uint8_t digest[SECRET_DIGEST])
 {
     struct token *token = t->token_buckets > 0 ? *token_bucket(t, digest) : NULL;
     while (token && !secret_equal(token->digest, digest))
@@ -66,7 +66,7 @@ static size_t buckets_for(size_t count)
     return buckets;
 }
 
-static bool grow_users(struct table *t, size_t buckets)
+static bool grow_users(struct roster *t, size_t buckets)
 {
     struct identity **old = t->users;
     size_t old_buckets = t->user_buckets;
@@ -87,7 +87,7 @@ static bool grow_users(struct table *t, size_t buckets)
     return true;
 }
 
-static bool grow_tokens(struct table *t, size_t buckets)
+static bool grow_tokens(struct roster *t, size_t buckets)
 {
     struct token **old = t->tokens;
     size_t old_buckets = t->token_buckets;
@@ -108,7 +108,7 @@ static bool grow_tokens(struct table *t, size_t buckets)
     return true;
 }
 
-bool table_reserve(struct table *t, size_t tokens)
+bool roster_reserve(struct roster *t, size_t tokens)
 {
     size_t users = buckets_for(t->user_count + 1);
     size_t digests = buckets_for(t->token_count + tokens);
@@ -118,7 +118,7 @@ bool table_reserve(struct table *t, size_t tokens)
 
 /* ---- changes ---- */
 
-static void link_tokens(struct table *t, struct identity *user)
+static void link_tokens(struct roster *t, struct identity *user)
 {
     for (size_t i = 0; i < user->token_count; i++) {
         struct token **bucket = token_bucket(t, user->tokens[i].digest);
@@ -128,7 +128,7 @@ static void link_tokens(struct table *t, struct identity *user)
     t->token_count += user->token_count;
 }
 
-static void unlink_tokens(struct table *t, struct identity *user)
+static void unlink_tokens(struct roster *t, struct identity *user)
 {
     for (size_t i = 0; i < user->token_count; i++) {
         struct token **at = token_bucket(t, user->tokens[i].digest);
@@ -139,9 +139,9 @@ static void unlink_tokens(struct table *t, struct identity *user)
     t->token_count -= user->token_count;
 }
 
-struct identity *table_put(struct table *t, const char *name, struct identity *user)
+struct identity *roster_put(struct roster *t, const char *name, struct identity *user)
 {
-    struct identity *old = table_find(t, beck_str(name));
+    struct identity *old = roster_find(t, beck_str(name));
     if (old) {
         struct identity **at = user_bucket(t, beck_str(name));
         while (*at != old)
@@ -168,7 +168,7 @@ static int by_name(const void *a, const void *b)
     return strcmp((*x)->name, (*y)->name);
 }
 
-struct identity **table_list(const struct table *t)
+struct identity **roster_list(const struct roster *t)
 {
     struct identity **list = malloc((t->user_count + 1) * sizeof(struct identity *));
     size_t count = 0;
