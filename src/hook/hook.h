@@ -13,13 +13,12 @@
 #ifndef BECK_HOOK_HOOK_H
 #define BECK_HOOK_HOOK_H
 
-#include "base/bytes.h"
+#include "event/event.h"
 
 #define HOOK_NAME_MAX 64
 #define HOOK_SECRETS_MAX 8
-#define HOOK_LIST_MAX 32      /* allow_origins, topics */
-#define HOOK_EXTENSIONS_MAX 8 /* that a provider's headers become */
-#define HOOK_HEADERS_MAX 6    /* of an answer */
+#define HOOK_LIST_MAX 32   /* allow_origins, topics */
+#define HOOK_HEADERS_MAX 6 /* of an answer */
 
 enum hook_provider {
     HOOK_GITHUB,
@@ -144,7 +143,8 @@ enum hook_reason {
     HOOK_TOO_OLD,
     HOOK_TOO_NEW,
     HOOK_BAD_CERT_URL,
-    HOOK_BAD_CERT, /* could not be fetched, or is not the provider's */
+    HOOK_BAD_CERT, /* is not the provider's */
+    HOOK_NO_CERT,  /* could not be had: 503, so that the provider tries again */
     HOOK_BAD_ALGORITHM,
     HOOK_BAD_TOKEN,
     HOOK_BAD_BODY,   /* verified, but no event can be made of it (400) */
@@ -169,7 +169,7 @@ struct hook_result {
 
     /* What the events refer to, beside the request. */
     beck_event event;
-    beck_attribute extensions[HOOK_EXTENSIONS_MAX];
+    beck_attribute extensions[EVENT_EXTENSIONS_MAX];
     beck_document *document;
     uint8_t *decoded; /* the JSON that was inside of a form */
     size_t used;
