@@ -1,6 +1,6 @@
 /* beck on: runs a program for every event of a queue. */
 #include "cli/commands.h"
-#include "cli/crew.h"
+#include "cli/crew_watch.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
 #include "base/rng.h"
@@ -204,13 +204,13 @@ static int work(struct on *on)
         .queue = on->queue,
         .workers = (uint32_t)option_number(call, "workers", 1),
         .events_max = option_number(call, "max", -1),
-        .exit_when_idle = option_flag(call, "exit-when-idle"),
         .handler = {.program = call->program,
                     .persistent = option_flag(call, "persistent"),
                     .retry_exit = (int)option_number(call, "retry-exit", 75),
                     .failure = option_choice(call, "on-failure") == 1 ? BECK_REJECT : BECK_RETRY}};
     struct crew_counts counts = {0};
-    int code = crew_run(call, &o, &counts);
+    bool exit_when_idle = option_flag(call, "exit-when-idle");
+    int code = crew_watch(call, &o, exit_when_idle, &counts);
     if (on->temporary) {
         (void)beck_queue_delete(call->handle, on->queue, NULL);
     }
@@ -218,7 +218,7 @@ static int work(struct on *on)
     if (code) {
         return code;
     }
-    bool bounded = o.exit_when_idle || o.events_max >= 0;
+    bool bounded = exit_when_idle || o.events_max >= 0;
     if (call_stopping(call) && bounded) {
         return EXIT_INTERRUPTED;
     }
