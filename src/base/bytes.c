@@ -28,8 +28,7 @@ int bytes_compare(beck_bytes a, beck_bytes b)
     return a.len < b.len ? -1 : a.len > b.len;
 }
 
-/* ---- hash: 16 bytes at a time through a 64x64 -> 128 bit multiplication, its halves folded ----
- */
+/* ---- hash: 16 bytes at a time through a 64x64 -> 128 bit multiplication, its halves folded ---- */
 
 #define MIX_A UINT64_C(0x9e3779b97f4a7c15)
 #define MIX_B UINT64_C(0xd1b54a32d192ed03)
@@ -59,11 +58,13 @@ static inline uint64_t load32(const uint8_t *p)
 uint64_t bytes_hash(const void *data, size_t len, uint64_t seed)
 {
     const uint8_t *p = data;
-    uint64_t h = seed ^ MIX_A;
+    /* A block that makes a factor zero takes the other away, and the seed with it: both factors
+     * depend on the seed, so that nobody knows one. */
+    uint64_t h = seed ^ MIX_A, key = fold(h, MIX_B);
     uint64_t a = 0, b = 0;
     if (len > 16) {
         for (size_t left = len; left > 16; left -= 16, p += 16)
-            h = fold(load64(p) ^ MIX_B, load64(p + 8) ^ h);
+            h = fold(load64(p) ^ key, load64(p + 8) ^ h);
         /* The last 16 bytes, which may overlap those just read. */
         const uint8_t *tail = (const uint8_t *)data + len - 16;
         a = load64(tail);
@@ -77,7 +78,7 @@ uint64_t bytes_hash(const void *data, size_t len, uint64_t seed)
     } else if (len > 0) {
         a = (uint64_t)p[0] << 16 | (uint64_t)p[len / 2] << 8 | p[len - 1];
     }
-    return fold(fold(a ^ MIX_B, b ^ h) ^ MIX_A, len ^ MIX_C);
+    return fold(fold(a ^ key, b ^ h) ^ MIX_A, len ^ MIX_C);
 }
 
 /* ---- text ---- */

@@ -25,7 +25,8 @@ static inline bool bytes_equal(beck_bytes a, beck_bytes b)
 bool bytes_equal_text(beck_bytes a, const char *text);
 /* < 0, 0, > 0; a prefix comes first. */
 int bytes_compare(beck_bytes a, beck_bytes b);
-/* 64-bit hash, seeded; for tables only: never stored. Short keys take a few nanoseconds. */
+/* 64-bit hash, for tables only: never stored. Short keys take a few nanoseconds. With a seed that is
+ * not known outside, keys that meet cannot be chosen from there. */
 uint64_t bytes_hash(const void *data, size_t len, uint64_t seed);
 bool bytes_is_utf8(beck_bytes b);
 /* Decimal without sign, space or overflow; false otherwise. */

@@ -12,6 +12,8 @@
  * at most the number of nodes, whatever the patterns.
  */
 #include "event/pattern.h"
+
+#include "base/rng.h"
 #include "base/error.h"
 #include "event/event.h"
 #include "event/slots.h"
@@ -76,6 +78,7 @@ struct trie {
     struct pool node_pool, word_pool, exact_pool;
     struct slots edge_slots, word_slots, exact_slots;
     size_t count;
+    uint64_t seed; /* of hashes: texts come from outside */
 };
 
 /* ---- pools ---- */
@@ -174,9 +177,9 @@ static void values_release(struct values *v)
 
 /* ---- words ---- */
 
-static uint32_t hash_of(beck_bytes text)
+static uint32_t hash_of(const struct trie *t, beck_bytes text)
 {
-    return (uint32_t)bytes_hash(text.data, text.len, 0);
+    return (uint32_t)bytes_hash(text.data, text.len, t->seed);
 }
 
 /* memcmp for short texts: the call costs more than the work. */
@@ -231,7 +234,7 @@ static inline uint32_t word_find(const struct trie *t, beck_bytes text, uint32_t
  * reference. WORD_NONE: no memory. */
 static uint32_t word_intern(struct trie *t, beck_bytes text)
 {
-    uint32_t hash = hash_of(text);
+    uint32_t hash = hash_of(t, text);
     uint32_t number = word_find(t, text, hash, NULL);
     if (number != WORD_NONE) {
         return number;
@@ -406,7 +409,7 @@ static inline uint32_t exact_find(const struct trie *t, beck_bytes text, uint32_
 
 static beck_status exact_add(struct trie *t, beck_bytes pattern, void *value)
 {
-    uint32_t hash = hash_of(pattern);
+    uint32_t hash = hash_of(t, pattern);
     uint32_t number = exact_find(t, pattern, hash, NULL);
     if (number != 0) {
         return values_add(&t->exacts[number].values, value);
@@ -440,7 +443,7 @@ static beck_status exact_add(struct trie *t, beck_bytes pattern, void *value)
 static bool exact_remove(struct trie *t, beck_bytes pattern, void *value)
 {
     uint32_t slot = 0;
-    uint32_t number = exact_find(t, pattern, hash_of(pattern), &slot);
+    uint32_t number = exact_find(t, pattern, hash_of(t, pattern), &slot);
     if (number == 0 || !values_take(&t->exacts[number].values, value)) {
         return false;
     }
@@ -491,7 +494,7 @@ static uint32_t word_or_wildcard(const struct trie *t, beck_bytes text)
     if (text.len == 1 && *(const char *)text.data == '#') {
         return WORD_HASH;
     }
-    return word_find(t, text, hash_of(text), NULL);
+    return word_find(t, text, hash_of(t, text), NULL);
 }
 
 static beck_status wild_add(struct trie *t, beck_bytes pattern, void *value)
@@ -546,6 +549,9 @@ struct trie *trie_new(void)
     }
     t->nodes[ROOT] = (struct node){0};
     t->node_pool.used = ROOT + 1;
+    struct rng rng;
+    rng_seed_system(&rng);
+    t->seed = rng_next(&rng);
     return t;
 }
 
@@ -730,7 +736,7 @@ static bool walk(const struct trie *t, struct trie_matches *m, beck_bytes type)
         beck_bytes text = bytes_of(start, (size_t)(p - start));
         last = p == end;
         p++;
-        uint32_t word = word_find(t, text, hash_of(text), NULL);
+        uint32_t word = word_find(t, text, hash_of(t, text), NULL);
         m->next.count = 0;
         /* Those that become live in this step have had their word. */
         size_t live = m->live.count;
@@ -773,7 +779,7 @@ beck_status trie_match(const struct trie *t, beck_bytes type, struct trie_matche
     if (type.len == 0) {
         type.data = "";
     }
-    uint32_t number = exact_find(t, type, hash_of(type), NULL);
+    uint32_t number = exact_find(t, type, hash_of(t, type), NULL);
     if (number != 0 && !emit(m, &t->exacts[number].values)) {
         return BECK_ENOMEM;
     }

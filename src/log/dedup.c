@@ -5,6 +5,7 @@
  */
 #include "log/dedup.h"
 #include "base/rng.h"
+#include "base/siphash.h"
 
 #include <stdlib.h>
 
@@ -75,8 +76,9 @@ static struct entry *at(const struct dedup *d, uint64_t number)
 
 static void make_key(const struct dedup *d, beck_bytes source, beck_bytes id, uint64_t key[2])
 {
-    for (int i = 0; i < 2; i++)
-        key[i] = bytes_hash(id.data, id.len, bytes_hash(source.data, source.len, d->seed[i]));
+    uint64_t of_source[2];
+    siphash(d->seed, source, of_source);
+    siphash(of_source, id, key);
 }
 
 /* The slot of the key, or the empty one where it would go. */

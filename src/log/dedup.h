@@ -3,7 +3,7 @@
  * bus.
  *
  * In memory only: it is filled again from the log when the partition is opened. Keys are 128-bit
- * hashes with a random seed. At most DEDUP_MAX events are remembered: when more come within the
+ * SipHash values under a random seed. At most DEDUP_MAX events are remembered: when more come within the
  * window, the oldest are forgotten early. The caller locks.
  */
 #ifndef BECK_LOG_DEDUP_H

@@ -1,7 +1,7 @@
 /*
  * The newest offset of each key, for compaction.
  *
- * Keys are 128-bit SipHash-2-4 values under a random seed: that two keys meet cannot be brought
+ * Keys are 128-bit SipHash values under a random seed: that two keys meet cannot be brought
  * about from outside, and does not happen by chance. At most `max` keys.
  */
 #ifndef BECK_LOG_OFFSET_MAP_H

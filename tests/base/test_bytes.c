@@ -1,5 +1,6 @@
 /* Slices and buffers. */
 #include "base/bytes.h"
+#include "base/siphash.h"
 #include "base/common.h"
 #include "base/rng.h"
 #include "support/failing_malloc.h"
@@ -50,6 +51,41 @@ static void every_byte_the_length_and_the_seed_change_the_hash(void **state)
         }
     }
     assert_true(bytes_hash("\0\0", 2, 0) != bytes_hash("\0\0\0", 3, 0));
+}
+
+/* Whatever a block is, the seed and the block beside it count: also the constants of the hash. */
+static void no_block_takes_the_seed_away(void **state)
+{
+    (void)state;
+    static const uint64_t constants[] = {UINT64_C(0x9e3779b97f4a7c15), UINT64_C(0xd1b54a32d192ed03),
+                                         UINT64_C(0x8bb84b93962eacc9), 0, UINT64_MAX};
+    for (size_t c = 0; c < sizeof constants / sizeof *constants; c++) {
+        for (size_t at = 0; at < 5; at++) {
+            uint64_t words[5] = {1, 2, 3, 4, 5};
+            words[at] = constants[c];
+            uint64_t h = bytes_hash(words, sizeof words, 1);
+            assert_true(h != bytes_hash(words, sizeof words, 2));
+            words[at ^ 1] += at < 4;
+            assert_true(at == 4 || h != bytes_hash(words, sizeof words, 1));
+        }
+    }
+}
+
+/* Vectors of the authors: the key and the text are the bytes 0, 1, 2 ... */
+static void siphash_is_siphash(void **state)
+{
+    (void)state;
+    static const uint64_t key[2] = {UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908)};
+    static const uint8_t expected[2][16] = {{0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d,
+                                             0xf6, 0x72, 0x14, 0xc7, 0x55, 0x02, 0x93},
+                                            {0xda, 0x87, 0xc1, 0xd8, 0x6b, 0x99, 0xaf, 0x44, 0x34,
+                                             0x76, 0x59, 0x11, 0x9b, 0x22, 0xfc, 0x45}};
+    for (size_t len = 0; len < 2; len++) {
+        uint64_t out[2];
+        siphash(key, bytes_of("\0", len), out);
+        for (size_t i = 0; i < 16; i++)
+            assert_int_equal(out[i / 8] >> (8 * (i % 8)) & 0xff, expected[len][i]);
+    }
 }
 
 /* 64 k keys in 64 k buckets: the fullest holds about 8 with a good hash. Both ends of the hash are
@@ -247,6 +283,8 @@ int main(void)
         cmocka_unit_test(absent_and_empty_slices_are_equal),
         cmocka_unit_test(comparison_is_by_unsigned_bytes_and_a_prefix_comes_first),
         cmocka_unit_test(every_byte_the_length_and_the_seed_change_the_hash),
+        cmocka_unit_test(no_block_takes_the_seed_away),
+        cmocka_unit_test(siphash_is_siphash),
         cmocka_unit_test(hashes_of_similar_keys_spread_over_a_table),
         cmocka_unit_test(utf8_is_told_from_what_only_looks_like_it),
         cmocka_unit_test(numbers_are_read_only_when_all_of_the_text_is_one),
