@@ -100,8 +100,8 @@ struct hook_source {
 struct hook;
 struct certificates; /* hook/certificates.h */
 
-/* BECK_EINVAL: what is wrong with the settings, naming the member. certificates: for paypal;
- * outlives the hook. */
+/* BECK_EINVAL, BECK_ELIMIT: what is wrong with the settings, naming the member. certificates: for
+ * paypal, outlives the hook; NULL: none are fetched (enough to check settings). */
 beck_status hook_new(const struct hook_source *source, struct certificates *certificates,
                      struct hook **out, beck_error *err);
 void hook_free(struct hook *h); /* NULL allowed; secrets are wiped */

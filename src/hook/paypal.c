@@ -29,9 +29,7 @@ static beck_status prepare(struct hook *h, beck_error *err)
                          "shows",
                          s->name);
     if (!s->certificate)
-        return h->certificates
-                   ? BECK_OK
-                   : error_set(err, BECK_EINVAL, "hook \"%s\" has no certificates", s->name);
+        return BECK_OK;
     beck_status status = certificates_read_file(s->certificate, &h->keys[0], err);
     h->key_count += !status;
     return status;
@@ -79,6 +77,8 @@ static enum hook_reason verify(const struct hook *h, const struct hook_request *
     EVP_PKEY *key = h->keys[0];
     if (key) {
         EVP_PKEY_up_ref(key);
+    } else if (!h->certificates) {
+        return HOOK_NO_CERT;
     } else {
         beck_status status =
             certificates_get(h->certificates, header[URL], r->now_ns, r->may_block, &key, NULL);
