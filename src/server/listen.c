@@ -77,17 +77,6 @@ static bool is_loopback(const struct sockaddr *a)
     return a->sa_family == AF_UNIX;
 }
 
-bool listen_is_loopback(const char *address)
-{
-    struct host_port parts;
-    unsigned char bytes[16];
-    if (split(address, &parts, NULL)) {
-        return false;
-    }
-    return strcmp(parts.host, "localhost") == 0 || strcmp(parts.host, "::1") == 0 ||
-           (inet_pton(AF_INET, parts.host, bytes) == 1 && bytes[0] == 127);
-}
-
 /* What the socket is bound to, for people. */
 static void name_socket(struct listen_socket *s)
 {
@@ -241,7 +230,10 @@ beck_status listen_unix(struct listen_sockets *l, const char *dir, const char *n
     }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     beck_status status = BECK_OK;
-    if (fd < 0) {
+    if (l->count == LISTEN_ADDRESSES_MAX) {
+        status = error_set(err, BECK_ELIMIT, "'%.300s' is one address too many: give at most %d",
+                           path, LISTEN_ADDRESSES_MAX);
+    } else if (fd < 0) {
         status = error_errno(err, errno, "no Unix socket can be made");
     } else if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISSOCK(st.st_mode)) {
         status = error_set(err, BECK_EEXIST,

@@ -22,8 +22,6 @@ struct listen_sockets {
 /* "127.0.0.1:2325", "[::1]:2325", "localhost:2325", ":2325" and "*:2325" (every address). BECK_EINVAL
  * says what is wrong; nothing is resolved or bound. */
 beck_status listen_check(const char *address, beck_error *err);
-/* Whether only this machine reaches the address. */
-bool listen_is_loopback(const char *address);
 
 /* Binds all addresses that the text stands for. `lenient`: an address of a family that this machine
  * has not is left out. On an error what was added before stays. */
