@@ -1,0 +1,228 @@
+/*
+ * /v1/buses/{bus}/events: publishing.
+ *
+ * A publish runs on the network thread unless its body is large or its bus has to be made. At level
+ * `synced` the connection is suspended, and goes on when the engine says that the events are on the
+ * device.
+ */
+#include "wire/http/publish.h"
+
+#include "api/handle.h"
+#include "base/error.h"
+#include "event/event.h"
+#include "wire/http/http.h"
+
+#include <stdio.h>
+
+#define INLINE_MAX 65536 /* bytes of a body that are read on the network thread */
+
+static const char *const level_names[] = {
+    [BECK_LEVEL_NONE] = "none", [BECK_LEVEL_WRITTEN] = "written", [BECK_LEVEL_SYNCED] = "synced"};
+
+/* One publish; lives as long as its request. */
+struct publish_call {
+    struct http_request *r;
+    beck_bus *bus;
+    beck_publish_options options;
+    bool create;
+    enum publish_form form;
+    size_t count;
+    struct publish_events events;
+};
+
+/* ---- the answer ---- */
+
+static void answer(struct publish_call *p, beck_status status, const beck_published *published,
+                   const beck_error *err)
+{
+    if (status) {
+        http_fail(p->r, status, err);
+        return;
+    }
+    char text[200];
+    snprintf(text, sizeof text,
+             "{\"partition\":%u,\"offset\":%lld,\"count\":%zu,\"duplicates\":%u,"
+             "\"listeners_failed\":%u}\n",
+             published->position.partition, (long long)published->position.offset, p->count,
+             published->duplicates, published->listeners_failed);
+    beck_level level = p->options.level ? p->options.level : p->bus->options.level;
+    http_answer_text(p->r, level == BECK_LEVEL_NONE ? 202 : 200, "application/json", text);
+}
+
+/* From the committer. */
+static void synced(void *ctx, beck_status status, const beck_published *published)
+{
+    struct publish_call *p = ctx;
+    beck_error err = {0};
+    if (status)
+        error_set(&err, status,
+                  "the events could not be made durable (%s); the log of the server says why",
+                  beck_status_name(status));
+    answer(p, status, published, &err);
+}
+
+static void publish(struct publish_call *p, const beck_event *events, size_t count)
+{
+    beck_error err = {0};
+    beck_published published = {.position = {0, -1}};
+    p->count = count;
+    beck_level level = p->options.level ? p->options.level : p->bus->options.level;
+    bool waits = level == BECK_LEVEL_SYNCED && count > 0;
+    if (waits) {
+        p->options.done = synced;
+        p->options.done_ctx = p;
+        http_later(p->r);
+    }
+    beck_bus *bus = p->bus;
+    struct publish_events owned = p->events; /* p may be gone once this is published */
+    const beck_publish_options options = p->options;
+    beck_status status = beck_publish_many(bus, events, count, &options, &published, &err);
+    if (status || !waits)
+        answer(p, status, &published, &err);
+    publish_release(&owned);
+}
+
+/* ---- binary mode ---- */
+
+struct headers {
+    struct http_request *r;
+    beck_event event;
+    beck_attribute *extensions;
+    beck_status status;
+    beck_error err;
+};
+
+static char *copy_text(struct http_request *r, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = http_alloc(r, size);
+    if (copy)
+        memcpy(copy, text, size);
+    return copy;
+}
+
+static void take_header(void *ctx, const char *name, const char *value)
+{
+    struct headers *h = ctx;
+    if (h->status || strncasecmp(name, "ce-", 3) != 0)
+        return;
+    char *own_name = copy_text(h->r, name + 3), *own_value = copy_text(h->r, value);
+    if (!h->extensions)
+        h->extensions = http_alloc(h->r, EVENT_EXTENSIONS_MAX * sizeof *h->extensions);
+    if (!own_name || !own_value || !h->extensions)
+        h->status = error_set(&h->err, BECK_ENOMEM, "no memory for the event");
+    else
+        h->status = publish_read_header(&h->event, h->extensions, EVENT_EXTENSIONS_MAX, own_name,
+                                        own_value, &h->err);
+}
+
+static void publish_binary(struct publish_call *p)
+{
+    struct headers h = {.r = p->r};
+    http_each_header(p->r, take_header, &h);
+    if (!h.status && h.event.type.len == 0)
+        h.status = error_set(&h.err, BECK_EINVAL, "header ce-type is missing");
+    if (h.status) {
+        http_fail(p->r, h.status, &h.err);
+        return;
+    }
+    const char *content_type = http_header(p->r, "Content-Type");
+    h.event.datacontenttype = beck_str(content_type);
+    beck_bytes body = http_body(p->r);
+    if (body.len > 0 || content_type)
+        h.event.data = body;
+    publish(p, &h.event, 1);
+}
+
+/* ---- the handler ---- */
+
+static void publish_body(struct http_request *r, void *ctx)
+{
+    struct publish_call *p = ctx;
+    beck_error err = {0};
+    beck_status status = beck_bus_get(http_of(r)->b, http_path(r, 0), &p->bus, &err);
+    if (status == BECK_ENOENT && p->create) {
+        if (!http_require(r, ACCESS_ADMIN, ACCESS_BUS, http_path(r, 0)))
+            return;
+        status = beck_bus_create(http_of(r)->b, http_path(r, 0), NULL, &p->bus, &err);
+    }
+    if (!status && p->form == PUBLISH_BINARY) {
+        publish_binary(p);
+        return;
+    }
+    if (!status)
+        status = publish_read_json(p->form, http_body(r), &p->events, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        publish(p, p->events.events, p->events.count);
+}
+
+static bool read_level(struct http_request *r, beck_level *out)
+{
+    const char *text = http_query(r, "level");
+    *out = BECK_LEVEL_DEFAULT;
+    if (!text)
+        return true;
+    for (beck_level level = BECK_LEVEL_NONE; level <= BECK_LEVEL_SYNCED; level++)
+        if (strcmp(text, level_names[level]) == 0)
+            *out = level;
+    if (!*out)
+        http_refuse(r, 400, "level is \"%.60s\"; expected none, written or synced", text);
+    return *out != BECK_LEVEL_DEFAULT;
+}
+
+static void handle_publish(struct http_request *r)
+{
+    int64_t partition;
+    struct publish_call *p = http_alloc(r, sizeof *p);
+    if (!p) {
+        http_refuse(r, 503, "no memory for the request");
+        return;
+    }
+    *p = (struct publish_call){.r = r};
+    if (!read_level(r, &p->options.level) || !http_query_flag(r, "create", &p->create) ||
+        !http_query_number(r, "partition", 0, BUS_PARTITIONS_MAX - 1, -1, &partition))
+        return;
+    p->options.partition_plus_1 = (int32_t)partition + 1;
+    const char *content_type = http_header(r, "Content-Type");
+    p->form = publish_form_of(content_type, http_header(r, "ce-specversion") != NULL);
+    if (p->form == PUBLISH_NONE) {
+        http_refuse(
+            r, 415,
+            "Content-Type is \"%.100s\"%s; events come as application/cloudevents+json, "
+            "application/cloudevents-batch+json, application/x-ndjson, application/json, or "
+            "as anything with ce-* headers, ce-specversion among them",
+            content_type ? content_type : "",
+            http_header(r, "ce-type") ? " and ce-specversion is missing" : "");
+        return;
+    }
+    if (p->create || http_body(r).len > INLINE_MAX) {
+        http_later(r);
+        http_to_pool(r, publish_body, p);
+    } else {
+        publish_body(r, p);
+    }
+}
+
+static const struct http_param publish_params[] = {
+    {"level", "string", "what the answer promises: none, written or synced; default: the bus's"},
+    {"partition", "integer", "instead of the one that follows from the subject"},
+    {"create", "boolean", "make the bus with default options when it is missing"},
+    {0},
+};
+
+const struct http_route http_routes_events[] = {
+    {.method = "POST",
+     .path = "/v1/buses/{bus}/events",
+     .run = HTTP_INLINE,
+     .right = ACCESS_PUBLISH,
+     .kind = ACCESS_BUS,
+     .handle = handle_publish,
+     .operation = "publish",
+     .summary = "Publishes one event, or several: all of a partition's share is stored, or none",
+     .params = publish_params,
+     .accepts = "Events",
+     .answers = "Published"},
+    {0},
+};

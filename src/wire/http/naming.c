@@ -1,0 +1,161 @@
+/*
+ * Who calls, and whether they may.
+ *
+ * A connection keeps the identity of its last request with the text of the header that proved it, so
+ * that a client which sends the same again costs a comparison.
+ */
+#include "wire/http/http_impl.h"
+
+#include "base/error.h"
+#include "event/json.h"
+
+#include <stdlib.h>
+
+#define CREDENTIALS_MAX 4096
+
+static bool same_proof(const struct connection *c, const char *authorization)
+{
+    if (!c->authorization || !authorization)
+        return c->authorization == authorization;
+    return strcmp(c->authorization, authorization) == 0;
+}
+
+static void forget(struct connection *c)
+{
+    if (c->identity)
+        identity_release(c->identity);
+    c->identity = NULL;
+    free(c->authorization);
+    c->authorization = NULL;
+}
+
+static void remember(struct connection *c, struct identity *identity, const char *authorization)
+{
+    forget(c);
+    c->identity = identity;
+    c->authorization = authorization ? strdup(authorization) : NULL;
+    if (authorization && !c->authorization) /* cannot be compared: proved anew next time */
+        c->authorization = strdup("");
+}
+
+static enum naming refuse(struct http_request *r, beck_status status, const beck_error *err,
+                          int64_t retry_ms)
+{
+    if (status == BECK_ELIMIT) {
+        http_set_header(r, "Retry-After",
+                        request_text(r, "%lld", (long long)((retry_ms + 999) / 1000)));
+        http_fail(r, status, err);
+    } else if (status == BECK_EDENIED) {
+        http_set_header(r, "WWW-Authenticate", "Basic realm=\"beck\", charset=\"UTF-8\"");
+        http_set_header(r, "WWW-Authenticate", "Bearer realm=\"beck\"");
+        http_refuse(r, 401, "%s", err->text);
+    } else {
+        http_fail(r, status, err);
+    }
+    return NAMING_REFUSED;
+}
+
+static enum naming name_by_password(struct http_request *r, const char *text, bool slow,
+                                    struct identity **out)
+{
+    struct access *access = http_of(r)->access;
+    beck_error err = {0};
+    uint8_t credentials[CREDENTIALS_MAX];
+    beck_bytes encoded = beck_str(text);
+    size_t len = 0;
+    const uint8_t *colon = NULL;
+    if (encoded.len <= sizeof credentials && base64_read_to(encoded, credentials, &len))
+        colon = memchr(credentials, ':', len);
+    if (!colon) {
+        error_set(&err, BECK_EDENIED,
+                  "the Authorization header is not \"Basic\" and base64 of user:password");
+        return refuse(r, BECK_EDENIED, &err, 0);
+    }
+    size_t user_len = (size_t)(colon - credentials);
+    beck_bytes user = bytes_of(credentials, user_len);
+    beck_bytes password = bytes_of(colon + 1, len - user_len - 1);
+    enum naming result = NAMING_DONE;
+    if (!access_password_known(access, user, password, out)) {
+        int64_t retry_ms = 0;
+        beck_status status = BECK_OK;
+        result = slow ? NAMING_DONE : NAMING_SLOW;
+        if (slow)
+            status =
+                access_password(access, &r->connection->peer, user, password, out, &retry_ms, &err);
+        if (status)
+            result = refuse(r, status, &err, retry_ms);
+    }
+    explicit_bzero(credentials, sizeof credentials);
+    return result;
+}
+
+enum naming request_name(struct http_request *r, bool slow)
+{
+    struct connection *c = r->connection;
+    const char *authorization = http_header(r, "Authorization");
+    if (c->identity && same_proof(c, authorization) && !identity_is_stale(c->identity)) {
+        r->identity = c->identity;
+        return NAMING_DONE;
+    }
+    struct access *access = http_of(r)->access;
+    struct identity *identity = NULL;
+    beck_error err = {0};
+    int64_t retry_ms = 0;
+    beck_status status = BECK_OK;
+    if (!authorization) {
+        status = access_anonymous(access, &c->peer, &identity, &err);
+    } else if (strncasecmp(authorization, "Bearer ", 7) == 0) {
+        status =
+            access_token(access, &c->peer, beck_str(authorization + 7), &identity, &retry_ms, &err);
+    } else if (strncasecmp(authorization, "Basic ", 6) == 0) {
+        enum naming result = name_by_password(r, authorization + 6, slow, &identity);
+        if (result != NAMING_DONE)
+            return result;
+    } else {
+        status = error_set(&err, BECK_EDENIED,
+                           "the Authorization header begins with neither \"Basic\" nor \"Bearer\"");
+    }
+    if (status)
+        return refuse(r, status, &err, retry_ms);
+    remember(c, identity, authorization);
+    r->identity = identity;
+    return NAMING_DONE;
+}
+
+static const char *right_name(enum access_right right)
+{
+    switch (right) {
+    case ACCESS_PUBLISH:
+        return "publish";
+    case ACCESS_READ:
+        return "read";
+    case ACCESS_WORK:
+        return "work";
+    case ACCESS_ADMIN:
+        break;
+    }
+    return "admin";
+}
+
+bool http_require(struct http_request *r, enum access_right right, enum access_kind kind,
+                  const char *name)
+{
+    if (r->identity && identity_may(r->identity, right, kind, name))
+        return true;
+    const char *who = r->identity ? identity_name(r->identity) : "";
+    const char *what = kind == ACCESS_BUS ? "bus" : kind == ACCESS_QUEUE ? "queue" : "the server";
+    http_refuse(r, 403, "%s%s%s has not the right \"%s\" on %s%s%.250s%s; an admin can give it",
+                *who ? "user \"" : "who calls without a name", who, *who ? "\"" : "",
+                right_name(right), what, kind == ACCESS_SERVER ? "" : " \"",
+                kind == ACCESS_SERVER ? "" : name, kind == ACCESS_SERVER ? "" : "\"");
+    return false;
+}
+
+bool request_authorize(struct http_request *r)
+{
+    const struct http_route *route = r->route;
+    if (route->right == 0 || route->right == HTTP_NAMED)
+        return true;
+    const char *name = route->kind == ACCESS_SERVER ? NULL : http_path(r, 0);
+    return http_require(r, (enum access_right)route->right, route->kind, name);
+}

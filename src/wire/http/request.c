@@ -1,0 +1,381 @@
+/*
+ * What handlers ask a request for: its path, query, headers and body, and memory.
+ *
+ * The target is copied and taken to pieces in place. Headers stay MHD's, which keeps them as long as
+ * the request; a connection that is suspended changes nothing of them, so any thread that has the
+ * request may read them.
+ */
+#include "wire/http/http_impl.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/nearest.h"
+#include "event/value.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ARGUMENTS_MAX 64
+#define TEXT_MAX 512
+
+const struct http_context *http_of(const struct http_request *r)
+{
+    return &r->connection->http->context;
+}
+
+const struct http_settings *http_settings_of(const struct http_request *r)
+{
+    return &r->connection->http->settings;
+}
+
+const char *http_method(const struct http_request *r)
+{
+    return r->method ? r->method : "";
+}
+
+const struct identity *http_identity(const struct http_request *r)
+{
+    return r->identity;
+}
+
+const struct access_peer *http_peer(const struct http_request *r)
+{
+    return &r->connection->peer;
+}
+
+beck_bytes http_body(const struct http_request *r)
+{
+    return r->body.len > 0 ? buf_bytes(&r->body) : bytes_of("", 0);
+}
+
+/* ---- memory ---- */
+
+void *http_alloc(struct http_request *r, size_t size)
+{
+    size_t rounded = (size + 15) & ~(size_t)15;
+    if (rounded < size)
+        return NULL;
+    if (rounded <= HTTP_ARENA - r->arena_used) {
+        void *memory = r->arena + r->arena_used;
+        r->arena_used += rounded;
+        return memory;
+    }
+    if (rounded > SIZE_MAX - sizeof(struct http_block))
+        return NULL;
+    struct http_block *block = malloc(sizeof *block + rounded);
+    if (!block)
+        return NULL;
+    block->next = r->blocks;
+    r->blocks = block;
+    return block->bytes;
+}
+
+const char *request_text(struct http_request *r, const char *format, ...)
+{
+    char text[TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t size = len < 0 ? 1 : len >= TEXT_MAX ? TEXT_MAX : (size_t)len + 1;
+    char *copy = http_alloc(r, size);
+    if (!copy)
+        return "";
+    memcpy(copy, text, size - 1);
+    copy[size - 1] = 0;
+    return copy;
+}
+
+static void release_body(struct http_request *r)
+{
+    buf_release(&r->body);
+    if (r->body_counted)
+        atomic_fetch_sub(&r->connection->http->bodies, r->body_counted);
+    r->body_counted = 0;
+}
+
+void request_reset(struct http_request *r)
+{
+    release_body(r);
+    while (r->blocks) {
+        struct http_block *next = r->blocks->next;
+        free(r->blocks);
+        r->blocks = next;
+    }
+    struct connection *c = r->connection;
+    memset(r, 0, offsetof(struct http_request, park));
+    r->connection = c;
+    r->mhd = c->mhd;
+    atomic_store(&r->gone, false);
+}
+
+/* ---- target ---- */
+
+bool request_begin(struct http_request *r, const char *target)
+{
+    size_t size = strlen(target) + 1;
+    char *copy = http_alloc(r, size);
+    if (!copy)
+        return false;
+    memcpy(copy, target, size);
+    r->target = copy;
+    r->began_ns = clock_mono_ns(clock_system());
+    return true;
+}
+
+const char *http_target(const struct http_request *r)
+{
+    return r->target ? r->target : "";
+}
+
+/* One `name=value`, decoded in place. */
+static bool read_argument(struct http_argument *a, char *text)
+{
+    char *value = strchr(text, '=');
+    if (value)
+        *value++ = 0;
+    else
+        value = text + strlen(text);
+    a->name = text;
+    a->value = value;
+    return percent_decode(text, true) && (*value == 0 || percent_decode(value, true));
+}
+
+static bool read_query(struct http_request *r, char *query)
+{
+    size_t count = 1;
+    for (const char *p = query; *p; p++)
+        count += *p == '&';
+    if (count > ARGUMENTS_MAX) {
+        http_refuse(r, 400, "the query has %zu parameters; at most %d are read", count,
+                    ARGUMENTS_MAX);
+        return false;
+    }
+    r->arguments = http_alloc(r, count * sizeof *r->arguments);
+    if (!r->arguments) {
+        http_refuse(r, 503, "no memory for the query");
+        return false;
+    }
+    for (char *next; query; query = next) {
+        next = strchr(query, '&');
+        if (next)
+            *next++ = 0;
+        if (*query == 0)
+            continue;
+        if (!read_argument(&r->arguments[r->argument_count], query)) {
+            http_refuse(
+                r, 400,
+                "the query holds a %% that two hexadecimal digits do not follow (or a NUL); "
+                "write %%25 for the character itself");
+            return false;
+        }
+        r->argument_count++;
+    }
+    return true;
+}
+
+bool request_read_target(struct http_request *r)
+{
+    size_t size = strlen(r->target) + 1;
+    char *copy = http_alloc(r, size);
+    if (!copy) {
+        http_refuse(r, 503, "no memory for the request");
+        return false;
+    }
+    memcpy(copy, r->target, size);
+    char *query = strchr(copy, '?');
+    if (query)
+        *query++ = 0;
+    if (strncasecmp(copy, "http://", 7) == 0 || strncasecmp(copy, "https://", 8) == 0) {
+        char *path = strchr(strchr(copy, ':') + 3, '/');
+        copy = path ? path : copy + strlen(copy);
+    }
+    const struct route_place *place =
+        router_find(r->connection->http->router, copy, r->names, &r->name_count);
+    if (!place) {
+        http_refuse(r, 404, "there is nothing at \"%.200s\"; GET /openapi.json says what there is",
+                    r->target);
+        return false;
+    }
+    const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
+    struct buf allow;
+    buf_init(&allow, 256);
+    for (size_t i = 0; i < place->count; i++) {
+        const char *own = place->routes[i]->method;
+        if (strcmp(own, r->method) == 0 || (!r->route && strcmp(own, method) == 0)) {
+            r->route = place->routes[i];
+            r->number = place->numbers[i];
+        }
+        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
+    }
+    if (r->route) {
+        buf_release(&allow);
+        return !query || read_query(r, query);
+    }
+    buf_append_text(&allow, "OPTIONS");
+    if (buf_terminate(&allow) == BECK_OK)
+        http_set_header(r, "Allow", (const char *)allow.data);
+    if (strcmp(r->method, "OPTIONS") == 0)
+        http_answer(r, 204, NULL, NULL);
+    else
+        http_refuse(r, 405, "%.20s is not for \"%.200s\"; it has %s", r->method, r->target,
+                    allow.data ? (const char *)allow.data : "others");
+    buf_release(&allow);
+    return false;
+}
+
+bool request_check_arguments(struct http_request *r)
+{
+    for (size_t i = 0; i < r->argument_count; i++) {
+        const char *name = r->arguments[i].name, *best = NULL;
+        unsigned distance = 0;
+        const struct http_param *p = r->route->params;
+        for (; p && p->name && strcmp(p->name, name) && strcmp(p->name, "*"); p++)
+            best = nearest(name, best, &distance, p->name);
+        if (p && p->name)
+            continue;
+        http_refuse(r, 400, "query parameter \"%.60s\" is unknown%s%s%s", name,
+                    best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
+        return false;
+    }
+    return true;
+}
+
+const char *http_path(const struct http_request *r, size_t index)
+{
+    return index < r->name_count ? r->names[index] : "";
+}
+
+const char *http_query(const struct http_request *r, const char *name)
+{
+    for (size_t i = 0; i < r->argument_count; i++)
+        if (strcmp(r->arguments[i].name, name) == 0)
+            return r->arguments[i].value;
+    return NULL;
+}
+
+bool http_query_number(struct http_request *r, const char *name, int64_t min, int64_t max,
+                       int64_t otherwise, int64_t *out)
+{
+    const char *text = http_query(r, name);
+    *out = otherwise;
+    if (!text || (value_number(text, out) && *out >= min && *out <= max))
+        return true;
+    http_refuse(r, 400, "%s is \"%.60s\"; expected a whole number from %lld to %lld", name, text,
+                (long long)min, (long long)max);
+    return false;
+}
+
+bool http_query_duration(struct http_request *r, const char *name, int64_t min_ms, int64_t max_ms,
+                         int64_t otherwise_ms, int64_t *out)
+{
+    const char *text = http_query(r, name);
+    *out = otherwise_ms;
+    if (!text || ((value_number(text, out) || value_duration(text, out)) && *out >= min_ms &&
+                  *out <= max_ms))
+        return true;
+    char low[VALUE_TEXT_MAX], high[VALUE_TEXT_MAX];
+    value_duration_text(min_ms, low);
+    value_duration_text(max_ms, high);
+    http_refuse(r, 400,
+                "%s is \"%.60s\"; expected a time from %s to %s, as \"250ms\", \"5s\", \"1m\"",
+                name, text, low, high);
+    return false;
+}
+
+bool http_query_flag(struct http_request *r, const char *name, bool *out)
+{
+    const char *text = http_query(r, name);
+    *out = text && (!*text || strcmp(text, "true") == 0 || strcmp(text, "1") == 0);
+    if (!text || *out || strcmp(text, "false") == 0 || strcmp(text, "0") == 0)
+        return true;
+    http_refuse(r, 400, "%s is \"%.60s\"; expected true or false", name, text);
+    return false;
+}
+
+bool http_query_from(struct http_request *r, const char *name, beck_from otherwise, beck_from *out)
+{
+    const char *text = http_query(r, name);
+    *out = otherwise;
+    if (!text || value_from(text, clock_wall_ns(clock_system()), out))
+        return true;
+    http_refuse(r, 400,
+                "%s is \"%.60s\"; expected \"now\", \"earliest\", an offset, or a time as "
+                "2026-01-31T12:00:00Z",
+                name, text);
+    return false;
+}
+
+/* ---- headers ---- */
+
+const char *http_header(const struct http_request *r, const char *name)
+{
+    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
+}
+
+struct header_count {
+    const char *name;
+    size_t count;
+};
+
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct header_count *c = ctx;
+    (void)kind;
+    (void)value;
+    c->count += strcasecmp(name, c->name) == 0;
+    return MHD_YES;
+}
+
+size_t http_header_count(const struct http_request *r, const char *name)
+{
+    struct header_count c = {.name = name};
+    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &c);
+    return c.count;
+}
+
+struct header_walk {
+    void (*each)(void *ctx, const char *name, const char *value);
+    void *ctx;
+};
+
+static enum MHD_Result give_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                   const char *value)
+{
+    const struct header_walk *w = ctx;
+    (void)kind;
+    w->each(w->ctx, name, value ? value : "");
+    return MHD_YES;
+}
+
+void http_each_header(const struct http_request *r,
+                      void (*each)(void *ctx, const char *name, const char *value), void *ctx)
+{
+    struct header_walk w = {each, ctx};
+    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, give_header, &w);
+}
+
+/* ---- what lives with the connection ---- */
+
+void *http_connection_get(const struct http_request *r, const void *key)
+{
+    for (const struct connection_thing *t = r->connection->things; t; t = t->next)
+        if (t->key == key)
+            return t->thing;
+    return NULL;
+}
+
+beck_status http_connection_put(struct http_request *r, const void *key, void *thing,
+                                void (*release)(void *thing), beck_error *err)
+{
+    assert(!http_connection_get(r, key));
+    struct connection_thing *t = malloc(sizeof *t);
+    if (!t)
+        return error_set(err, BECK_ENOMEM, "no memory for what the connection keeps");
+    *t = (struct connection_thing){r->connection->things, key, thing, release};
+    r->connection->things = t;
+    return BECK_OK;
+}

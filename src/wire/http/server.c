@@ -1,0 +1,158 @@
+/* Health, metrics, and what is asked of the server itself. */
+#include "wire/http/http_impl.h"
+
+#include "api/handle.h"
+#include "base/error.h"
+#include "event/writer.h"
+
+#include <unistd.h>
+
+#define METRICS_MAX (256u << 20)
+#define ANSWER_MAX 65536
+#define WHY_MAX 512
+
+static void handle_live(struct http_request *r)
+{
+    http_answer_text(r, 200, "text/plain; charset=utf-8", "alive\n");
+}
+
+static void handle_ready(struct http_request *r)
+{
+    const struct http_context *context = http_of(r);
+    char why[WHY_MAX] = "the server is about to stop";
+    bool ready = !http_is_ending(r) &&
+                 (!context->ready || context->ready(context->ready_ctx, why, sizeof why - 1));
+    if (ready) {
+        http_answer_text(r, 200, "text/plain; charset=utf-8", "ready\n");
+        return;
+    }
+    size_t len = strlen(why);
+    memcpy(why + len, "\n", 2);
+    http_answer_text(r, 503, "text/plain; charset=utf-8", why);
+}
+
+static void append_text(void *ctx, const char *text, size_t len)
+{
+    struct buf *out = ctx;
+    if (buf_append(out, text, len))
+        out->max = 0; /* does not fit: found out by the caller */
+}
+
+static void handle_metrics(struct http_request *r)
+{
+    struct http *h = r->connection->http;
+    beck_error err = {0};
+    struct buf out;
+    buf_init(&out, METRICS_MAX);
+    gauge_set(h->body_gauge, (int64_t)atomic_load(&h->bodies));
+    beck_status status = beck_metrics(h->context.b, append_text, &out, &err);
+    if (!status && out.max == 0)
+        status = error_set(&err, BECK_ENOMEM, "no memory for the metrics");
+    if (status) {
+        buf_release(&out);
+        http_fail(r, status, &err);
+        return;
+    }
+    http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &out);
+}
+
+static void handle_server(struct http_request *r)
+{
+    struct http *h = r->connection->http;
+    struct writer w;
+    struct buf out;
+    beck_error err = {0};
+    buf_init(&out, ANSWER_MAX);
+    writer_begin(&w, &out);
+    writer_text(&w, "version", beck_str(h->context.server_version));
+    writer_number(&w, "pid", getpid());
+    writer_number(&w, "started_ms", h->started_ms);
+    if (h->context.b->data_dir)
+        writer_text(&w, "data", beck_str(h->context.b->data_dir));
+    writer_number(&w, "connections", http_connections(h));
+    writer_number(&w, "requests", atomic_load(&h->running));
+    writer_number(&w, "body_bytes", (int64_t)atomic_load(&h->bodies));
+    writer_end(&w);
+    beck_status status = writer_result(&w, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        http_answer(r, 200, "application/json", &out);
+    buf_release(&out);
+}
+
+static void control(struct http_request *r, const char *what)
+{
+    const struct http_context *context = http_of(r);
+    beck_error err = {0};
+    beck_status status = BECK_OK;
+    if (context->control)
+        status = context->control(context->control_ctx, what, &err);
+    else
+        status = error_set(&err, BECK_EUNSUPPORTED, "this server cannot be told to %s", what);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        http_answer(r, strcmp(what, "stop") == 0 ? 202 : 204, NULL, NULL);
+}
+
+static void handle_reload(struct http_request *r)
+{
+    control(r, "reload");
+}
+
+static void handle_stop(struct http_request *r)
+{
+    control(r, "stop");
+}
+
+const struct http_route http_routes_server[] = {
+    {.method = "GET",
+     .path = "/health/live",
+     .run = HTTP_INLINE,
+     .handle = handle_live,
+     .operation = "live",
+     .summary = "Whether the process serves requests at all",
+     .answers = "text"},
+    {.method = "GET",
+     .path = "/health/ready",
+     .run = HTTP_POOL,
+     .handle = handle_ready,
+     .operation = "ready",
+     .summary = "Whether requests should be sent here; 503 says why not",
+     .answers = "text"},
+    {.method = "GET",
+     .path = "/metrics",
+     .run = HTTP_POOL,
+     .right = ACCESS_READ,
+     .kind = ACCESS_SERVER,
+     .handle = handle_metrics,
+     .operation = "metrics",
+     .summary = "Metrics in Prometheus text format 0.0.4",
+     .answers = "text"},
+    {.method = "GET",
+     .path = "/v1/server",
+     .run = HTTP_INLINE,
+     .right = HTTP_NAMED,
+     .handle = handle_server,
+     .operation = "getServer",
+     .summary = "The server: version, process, connections",
+     .answers = "Server"},
+    {.method = "POST",
+     .path = "/v1/server/reload",
+     .run = HTTP_POOL,
+     .right = ACCESS_ADMIN,
+     .kind = ACCESS_SERVER,
+     .handle = handle_reload,
+     .operation = "reloadServer",
+     .summary = "Reads the configuration, certificates and secrets again"},
+    {.method = "POST",
+     .path = "/v1/server/stop",
+     .run = HTTP_POOL,
+     .right = ACCESS_ADMIN,
+     .kind = ACCESS_SERVER,
+     .handle = handle_stop,
+     .operation = "stopServer",
+     .summary = "Stops the server once what it does is done"},
+    {0},
+};

@@ -1,0 +1,119 @@
+/* The core: routes, framing of requests, refusals, and what holds for every answer. */
+#include "wire/world.h"
+
+#include "api/handle.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define EVENT "{\"specversion\":\"1.0\",\"type\":\"order.created\",\"data\":{\"n\":1}}"
+#define STRUCTURED "Content-Type: application/cloudevents+json\r\n"
+
+static int open_world(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    *state = w;
+    world_open(w);
+    world_serve(w);
+    return 0;
+}
+
+static int close_world(void **state)
+{
+    world_close(*state);
+    free(*state);
+    return 0;
+}
+
+static void health(void **state)
+{
+    struct reply r = ask(*state, "GET /health/live");
+    expect(r, 200);
+    assert_string_equal(r.body, "alive\n");
+    assert_string_equal(reply_header(&r, "Content-Type"), "text/plain; charset=utf-8");
+    assert_true(*reply_header(&r, "Date"));
+    reply_free(&r);
+    r = ask(*state, "HEAD /health/live");
+    expect(r, 200);
+    assert_string_equal(reply_header(&r, "Content-Length"), "6");
+    reply_free(&r);
+    r = ask(*state, "GET /health/ready");
+    expect(r, 200);
+    reply_free(&r);
+}
+
+static void unknown_things_are_refused(void **state)
+{
+    struct reply r = ask(*state, "GET /nothing");
+    expect(r, 404);
+    assert_string_equal(reply_header(&r, "Content-Type"), "application/problem+json");
+    assert_non_null(strstr(r.body, "\"code\":\"BECK_ENOENT\""));
+    reply_free(&r);
+    r = ask(*state, "DELETE /health/live");
+    expect(r, 405);
+    assert_string_equal(reply_header(&r, "Allow"), "GET, HEAD, OPTIONS");
+    reply_free(&r);
+    r = ask(*state, "OPTIONS /health/live");
+    expect(r, 204);
+    assert_string_equal(reply_header(&r, "Allow"), "GET, HEAD, OPTIONS");
+    reply_free(&r);
+    r = post(*state, "/v1/buses/orders/events?leval=none", STRUCTURED, EVENT);
+    expect(r, 400);
+    assert_non_null(strstr(r.body, "did you mean \\\"level\\\"?"));
+    reply_free(&r);
+    r = post(*state, "/v1/buses/orders/events?level=%zz", STRUCTURED, EVENT);
+    expect(r, 400);
+    reply_free(&r);
+    r = post(*state, "/v1/buses/nothing/events", STRUCTURED, EVENT);
+    expect(r, 404);
+    assert_non_null(strstr(r.body, "there is no bus \\\"nothing\\\""));
+    reply_free(&r);
+}
+
+static void paths_are_decoded_once(void **state)
+{
+    struct reply r = post(*state, "/v1/buses/%6Frders/events", STRUCTURED, EVENT);
+    expect(r, 200);
+    reply_free(&r);
+    r = post(*state, "/v1/buses/a%2Fb/events", STRUCTURED, EVENT);
+    expect(r, 404);
+    assert_non_null(strstr(r.body, "\\\"a/b\\\""));
+    reply_free(&r);
+    r = post(*state, "/v1/buses/a%2500/events", STRUCTURED, EVENT);
+    expect(r, 404);
+    assert_non_null(strstr(r.body, "\\\"a%00\\\""));
+    reply_free(&r);
+    r = post(*state, "/v1/buses/a%00/events", STRUCTURED, EVENT);
+    expect(r, 404);
+    reply_free(&r);
+}
+
+static void a_publish_at_each_level(void **state)
+{
+    static const char *const levels[] = {"written", "synced", "none"};
+    for (int i = 0; i < 3; i++) {
+        char target[80], wanted[120];
+        snprintf(target, sizeof target, "/v1/buses/orders/events?level=%s", levels[i]);
+        struct reply r = post(*state, target, STRUCTURED, EVENT);
+        expect(r, i == 2 ? 202 : 200);
+        snprintf(wanted, sizeof wanted,
+                 "{\"partition\":0,\"offset\":%d,\"count\":1,\"duplicates\":0,"
+                 "\"listeners_failed\":0}\n",
+                 i);
+        assert_string_equal(r.body, wanted);
+        reply_free(&r);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(health),
+        cmocka_unit_test(unknown_things_are_refused),
+        cmocka_unit_test_setup_teardown(paths_are_decoded_once, open_world, close_world),
+        cmocka_unit_test_setup_teardown(a_publish_at_each_level, open_world, close_world),
+    };
+    return cmocka_run_group_tests(tests, open_world, close_world);
+}
