@@ -12,9 +12,9 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
     return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
 }
 
-static bool is_name(void *ctx, const char *bus)
+static enum leftover is_name(void *ctx, const char *bus)
 {
-    return strcmp(ctx, bus) == 0;
+    return strcmp(ctx, bus) == 0 ? LEFTOVER_GONE : LEFTOVER_NONE;
 }
 
 /* BECK_ENOENT: there is none. */

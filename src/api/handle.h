@@ -104,9 +104,13 @@ void workers_stop(beck_workers *w);
  * *more: there is more. */
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
-/* leftovers.c. Removes the directories of partitions whose bus is gone. */
-beck_status leftovers_remove(beck *b, bool (*gone)(void *ctx, const char *bus), void *ctx,
+/* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown, those
+ * in which nothing was ever stored. */
+enum leftover { LEFTOVER_NONE, LEFTOVER_GONE, LEFTOVER_UNKNOWN };
+beck_status leftovers_remove(beck *b, enum leftover (*what)(void *ctx, const char *bus), void *ctx,
                              beck_error *err);
+/* Removes the directories of queues that do not exist. When the handle is opened. */
+void leftovers_remove_queues(beck *b);
 /* Takes a bus out of the checkpoints on disk. With upkeep_lock. */
 beck_status leftovers_forget(beck *b, const char *bus, beck_error *err);
 

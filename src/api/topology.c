@@ -353,16 +353,15 @@ static beck_status load_binding(beck *b, const struct item *item, beck_error *er
     return status;
 }
 
-static bool is_gone(void *ctx, const char *bus)
+static enum leftover is_left(void *ctx, const char *bus)
 {
     const struct items *items = ctx;
     for (size_t i = 0; i < items->count; i++) {
         const struct item *item = &items->list[i];
-        if (item->gone && strncmp(item->subject, "bus/", 4) == 0 &&
-            strcmp(item->subject + 4, bus) == 0)
-            return true;
+        if (strncmp(item->subject, "bus/", 4) == 0 && strcmp(item->subject + 4, bus) == 0)
+            return item->gone ? LEFTOVER_GONE : LEFTOVER_NONE;
     }
-    return false;
+    return bus_name_check("bus", bus, false, NULL) ? LEFTOVER_NONE : LEFTOVER_UNKNOWN;
 }
 
 beck_status topology_load(beck *b, beck_error *err)
@@ -381,8 +380,10 @@ beck_status topology_load(beck *b, beck_error *err)
         }
     }
     beck_error why = {0};
-    if (!status && !b->read_only && leftovers_remove(b, is_gone, &items, &why))
+    if (!status && !b->read_only && leftovers_remove(b, is_left, &items, &why))
         env_report(&b->env, why.code, "files of a deleted bus are left: %s", why.text);
+    if (!status && !b->read_only)
+        leftovers_remove_queues(b);
     for (size_t i = 0; i < items.count; i++) {
         free(items.list[i].subject);
         free(items.list[i].json);

@@ -435,6 +435,64 @@ static void closing_on_a_dead_disk_is_safe(void **state)
     stop_everywhere(true, true);
 }
 
+/* ---- making things ---- */
+
+static int count_shop(void *ctx, const char *name, bool is_dir)
+{
+    (void)is_dir;
+    *(int *)ctx += strncmp(name, "shop-", 5) == 0;
+    return 0;
+}
+
+static int count_all(void *ctx, const char *name, bool is_dir)
+{
+    (void)name;
+    *(int *)ctx += is_dir;
+    return 0;
+}
+
+/* A bus and a queue are there with all that they need, or nothing of them is; what is not theirs
+ * stays. */
+static void making_may_end_at_any_call(void **state)
+{
+    (void)state;
+    bool finished = false;
+    for (uint64_t n = 1; !finished; n++) {
+        struct run r;
+        begin(&r, n);
+        beck_options o = {.data_dir = "data"};
+        beck *b;
+        beck_bus *bus;
+        must(beck_open_env(&b, &o, r.vfs, r.clock, &err));
+        must(vfs_mkdir(r.vfs, "data/kept-1", &err));
+        must(vfs_write_file(r.vfs, "data/kept-1/cat.jpg", beck_str("miaow"), &err));
+        must(vfs_sync_dir(r.vfs, "data", &err));
+        vfs_sim_stop_at(r.vfs, n);
+        finished = !beck_bus_create(b, "shop", &(beck_bus_options){.partitions = 3}, &bus, NULL) &&
+                   !beck_queue_create(b, "work", NULL, NULL);
+        beck_abandon(b);
+        if (n % 2)
+            vfs_sim_crash(r.vfs);
+        else
+            vfs_sim_kill(r.vfs);
+        vfs_sim_stop_at(r.vfs, 0);
+        must(beck_open_env(&b, &o, r.vfs, r.clock, &err));
+        int dirs = 0, queues = 0;
+        bool has_bus = !beck_bus_get(b, "shop", &bus, NULL);
+        bool has_queue = !beck_queue_info_get(b, "work", &(beck_queue_info){0}, NULL);
+        assert_int_equal(vfs_list(r.vfs, "data", count_shop, &dirs, NULL), BECK_OK);
+        assert_int_equal(dirs, has_bus ? 3 : 0);
+        if (vfs_exists(r.vfs, "data/__queues"))
+            assert_int_equal(vfs_list(r.vfs, "data/__queues", count_all, &queues, NULL), BECK_OK);
+        assert_int_equal(queues, has_queue);
+        assert_true(!finished || (has_bus && has_queue));
+        assert_true(vfs_exists(r.vfs, "data/kept-1/cat.jpg"));
+        beck_close(b);
+        r.b = NULL;
+        end(&r);
+    }
+}
+
 static void fail_everywhere(unsigned op, beck_status code, bool forever)
 {
     bool met = true;
@@ -510,6 +568,7 @@ int main(void)
         cmocka_unit_test(power_may_go_at_any_call),
         cmocka_unit_test(the_process_may_end_at_any_call),
         cmocka_unit_test(closing_on_a_dead_disk_is_safe),
+        cmocka_unit_test(making_may_end_at_any_call),
         cmocka_unit_test(any_call_may_fail_once),
         cmocka_unit_test(any_call_may_fail_for_ever),
         cmocka_unit_test(the_disk_may_fill_up_at_any_write),
