@@ -562,15 +562,94 @@ static const struct shape_field caller_fields[] = {
 const struct shape shape_caller = {"Caller", "Who asks.", caller_fields, sizeof(struct api_caller),
                                    NULL};
 
-const struct shape *const api_shapes[] = {
-    &shape_problem,      &shape_event,          &shape_events,        &shape_bus_options,
-    &shape_bus,          &shape_buses,          &shape_partition,     &shape_partitions,
-    &shape_published,    &shape_backoff,        &shape_queue_options, &shape_binding,
-    &shape_bindings,     &shape_queue_spec,     &shape_queue,         &shape_queues,
-    &shape_rewind,       &shape_purged,         &shape_redriven,      &shape_delivery,
-    &shape_deliveries,   &shape_tags,           &shape_tags_retry,    &shape_tags_reject,
-    &shape_settled,      &shape_retried,        &shape_rejected,      &shape_returned,
-    &shape_extended,     &shape_origin,         &shape_history,       &shape_dead,
-    &shape_dead_letters, &shape_trace_delivery, &shape_trace_step,    &shape_trace,
-    &shape_rule,         &shape_user,           &shape_users,         &shape_user_spec,
-    &shape_token_spec,   &shape_token,          &shape_caller,        NULL};
+/* ---- webhooks ---- */
+
+static const struct shape_field hook_fields[] = {
+    ALWAYS(struct api_hook, name, SHAPE_TEXT, .min = 1, .max = 64),
+    ALWAYS(struct api_hook, provider, SHAPE_TEXT, .max = 64),
+    ALWAYS(struct api_hook, bus, SHAPE_TEXT, .min = 1, .max = NAME_MAX_BYTES),
+    ALWAYS(struct api_hook, level, SHAPE_CHOICE, .choices = levels),
+    ALWAYS(struct api_hook, secrets, SHAPE_U32, .max = 64, .help = "how many there are"),
+    MS_OR_NONE(struct api_hook, tolerance_ms, .help = "-1: any age"),
+    COUNTER(struct api_hook, body_max),
+    MS_OR_NONE(struct api_hook, dedup_window_ms, .help = "-1: none"),
+    ALWAYS(struct api_hook, requests, SHAPE_RAW,
+           .help = "numbers by outcome: stored, duplicate, handshake, failed, limited, or why they "
+                   "were refused"),
+    COUNTER(struct api_hook, failed_ms, .help = "when an event could not be stored last; 0: never"),
+    INPUT(struct api_hook, failure, SHAPE_TEXT, .max = 512, .help = "why it could not"),
+    END};
+const struct shape shape_hook = {"Hook", "A source of webhooks.", hook_fields,
+                                 sizeof(struct api_hook), NULL};
+ONE_LIST(hooks_fields, struct api_hooks, "hooks", shape_hook);
+const struct shape shape_hooks = {"Hooks", "All sources of webhooks.", hooks_fields,
+                                  sizeof(struct api_hooks), NULL};
+
+static const struct shape_field refused_fields[] = {
+    ALWAYS(struct api_refused, hook, SHAPE_TEXT, .min = 1, .max = 64),
+    ALWAYS(struct api_refused, reason, SHAPE_TEXT, .max = 64),
+    ALWAYS(struct api_refused, address, SHAPE_TEXT, .max = 255),
+    ALWAYS(struct api_refused, received, SHAPE_TEXT, .max = 64, .help = "RFC 3339"),
+    ALWAYS(struct api_refused, method, SHAPE_TEXT, .max = 64),
+    ALWAYS(struct api_refused, headers, SHAPE_RAW,
+           .help = "an array of {name, value}; credentials are left out"),
+    INPUT(struct api_refused, body, SHAPE_TEXT, .max = INT64_MAX, .help = "its first bytes"),
+    INPUT(struct api_refused, body_base64, SHAPE_TEXT, .max = INT64_MAX,
+          .help = "the same when they are no text"),
+    COUNTER(struct api_refused, body_bytes, .help = "of the whole"),
+    END};
+const struct shape shape_refused = {"RefusedRequest", "A request that was refused.", refused_fields,
+                                    sizeof(struct api_refused), NULL};
+ONE_LIST(refused_requests_fields, struct api_refused_requests, "refused", shape_refused);
+const struct shape shape_refused_requests = {"RefusedRequests", "Requests that were refused.",
+                                             refused_requests_fields,
+                                             sizeof(struct api_refused_requests), NULL};
+
+const struct shape *const api_shapes[] = {&shape_problem,
+                                          &shape_event,
+                                          &shape_events,
+                                          &shape_bus_options,
+                                          &shape_bus,
+                                          &shape_buses,
+                                          &shape_partition,
+                                          &shape_partitions,
+                                          &shape_published,
+                                          &shape_backoff,
+                                          &shape_queue_options,
+                                          &shape_binding,
+                                          &shape_bindings,
+                                          &shape_queue_spec,
+                                          &shape_queue,
+                                          &shape_queues,
+                                          &shape_rewind,
+                                          &shape_purged,
+                                          &shape_redriven,
+                                          &shape_delivery,
+                                          &shape_deliveries,
+                                          &shape_tags,
+                                          &shape_tags_retry,
+                                          &shape_tags_reject,
+                                          &shape_settled,
+                                          &shape_retried,
+                                          &shape_rejected,
+                                          &shape_returned,
+                                          &shape_extended,
+                                          &shape_origin,
+                                          &shape_history,
+                                          &shape_dead,
+                                          &shape_dead_letters,
+                                          &shape_trace_delivery,
+                                          &shape_trace_step,
+                                          &shape_trace,
+                                          &shape_rule,
+                                          &shape_user,
+                                          &shape_users,
+                                          &shape_user_spec,
+                                          &shape_token_spec,
+                                          &shape_token,
+                                          &shape_caller,
+                                          &shape_hook,
+                                          &shape_hooks,
+                                          &shape_refused,
+                                          &shape_refused_requests,
+                                          NULL};

@@ -183,7 +183,7 @@ beck_status api_trace_step_write(const beck_trace_step *step, struct buf *out, b
 
 /* ---- users ---- */
 
-#define API_RULES_MAX 1000
+#define API_RULES_MAX 100
 
 /* Exactly one of bus, queue and server. */
 struct api_rule {
@@ -232,6 +232,41 @@ struct api_caller {
     bool admin;
 };
 extern const struct shape shape_caller;
+
+/* ---- webhooks ---- */
+
+/* A configured source, without its secrets, and what became of its requests. */
+struct api_hook {
+    const char *name, *provider, *bus;
+    beck_level level;
+    uint32_t secrets; /* how many */
+    int64_t tolerance_ms, body_max, dedup_window_ms;
+    beck_bytes requests; /* an object of numbers by outcome */
+    int64_t failed_ms;   /* when an event could not be stored last, and why; 0: never */
+    const char *failure;
+};
+extern const struct shape shape_hook;
+
+struct api_hooks {
+    struct api_hook *list;
+    size_t count;
+};
+extern const struct shape shape_hooks;
+
+/* A request that was refused: body as text when it is UTF-8. */
+struct api_refused {
+    const char *hook, *reason, *address, *received, *method;
+    beck_bytes headers; /* an array of {"name","value"} */
+    const char *body, *body_base64;
+    int64_t body_bytes; /* of the whole */
+};
+extern const struct shape shape_refused;
+
+struct api_refused_requests {
+    struct api_refused *list;
+    size_t count;
+};
+extern const struct shape shape_refused_requests;
 
 /* All of the above; ends with NULL. */
 extern const struct shape *const api_shapes[];
