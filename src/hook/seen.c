@@ -6,6 +6,7 @@
 #include "hook/seen.h"
 
 #include "base/rng.h"
+#include "base/siphash.h"
 #include "base/thread.h"
 
 #include <assert.h>
@@ -133,8 +134,9 @@ static bool make_room(struct seen *s, int64_t now_ms)
 enum seen_state seen_claim(struct seen *s, beck_bytes source, beck_bytes id, int64_t now_ms,
                            struct seen_key *key)
 {
-    for (int i = 0; i < 2; i++)
-        key->hash[i] = bytes_hash(id.data, id.len, bytes_hash(source.data, source.len, s->seed[i]));
+    uint64_t own[2];
+    siphash(s->seed, source, own);
+    siphash(own, id, key->hash);
     enum seen_state result = SEEN_NEW;
     mutex_lock(&s->lock);
     bool room = make_room(s, now_ms);
