@@ -92,6 +92,12 @@ static int spawn(const struct child_options *o, const struct pipes *p, pid_t *pi
             error = posix_spawn_file_actions_adddup2(&files, p->theirs[i], i);
         }
     }
+    if (o->output && !o->answers && !error) {
+        error = posix_spawn_file_actions_adddup2(&files, p->theirs[ERR], STDOUT_FILENO);
+    }
+    if (o->directory && !error) {
+        error = posix_spawn_file_actions_addchdir_np(&files, o->directory);
+    }
     error = error ? error : posix_spawn_file_actions_addclosefrom_np(&files, 3);
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawnattr_setsigmask(&attributes, &none);
@@ -137,7 +143,9 @@ beck_status child_start(struct child *c, const struct child_options *options, be
                         .pid_fd = (int)syscall(SYS_pidfd_open, pid, 0),
                         .in = pipes.ours[IN],
                         .out = pipes.ours[OUT],
-                        .err = pipes.ours[ERR]};
+                        .err = pipes.ours[ERR],
+                        .say = options->output,
+                        .say_ctx = options->output_ctx};
     buf_init(&c->output, CHILD_LINE_MAX);
     for (int i = 0; i < PIPES; i++) {
         close_fd(&pipes.theirs[i]);
@@ -201,6 +209,31 @@ static void pass_on(const char *data, size_t len)
     }
 }
 
+static void say_text(struct child *c)
+{
+    if (c->text_len > 0) {
+        c->say(c->say_ctx, bytes_of(c->text, c->text_len));
+    }
+    c->text_len = 0;
+}
+
+static void say(struct child *c, const char *data, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)data[i];
+        if (byte == '\n') {
+            say_text(c);
+            continue;
+        }
+        if (c->text_len == sizeof c->text) {
+            say_text(c);
+        }
+        if (byte != '\r') {
+            c->text[c->text_len++] = byte < ' ' || byte == 0x7f ? ' ' : (char)byte;
+        }
+    }
+}
+
 /* Takes what is there, at most a few pieces, so that a chatty child does not hold up the rest. */
 static void read_err(struct child *c)
 {
@@ -209,7 +242,11 @@ static void read_err(struct child *c)
         ssize_t n = read(c->err, piece, sizeof piece);
         if (n > 0) {
             remember(c, piece, (size_t)n);
-            pass_on(piece, (size_t)n);
+            if (c->say) {
+                say(c, piece, (size_t)n);
+            } else {
+                pass_on(piece, (size_t)n);
+            }
         } else if (n == 0 || errno != EINTR) {
             if (n == 0 || errno != EAGAIN) {
                 close_fd(&c->err);
@@ -358,6 +395,9 @@ void child_end(struct child *c, bool at_once, int64_t grace_ms)
     }
     c->ended = true;
     read_err(c);
+    if (c->say) {
+        say_text(c);
+    }
     close_fd(&c->out);
     close_fd(&c->err);
     close_fd(&c->pid_fd);

@@ -16,11 +16,18 @@
 
 #define CHILD_TAIL_MAX 1024  /* of standard error that is remembered */
 #define CHILD_LINE_MAX 65536 /* of an answer */
+#define CHILD_TEXT_MAX 2048  /* of a line for `output` */
 
 struct child_options {
     char *const *program;     /* NULL-terminated; looked up in PATH */
     char *const *environment; /* NULL-terminated */
     bool answers;             /* standard output is read by child_line; else it is ours */
+    const char *directory;    /* where it starts; NULL: in ours */
+    /* Gets the lines that the child writes to standard error, and to standard output unless it gives
+     * answers there; without control characters, long ones in pieces. From the functions below. NULL:
+     * they are passed on to ours. */
+    void (*output)(void *ctx, beck_bytes line);
+    void *output_ctx;
 };
 
 struct child {
@@ -35,6 +42,10 @@ struct child {
     struct buf output; /* read and not yet taken */
     size_t tail_len;
     char tail[CHILD_TAIL_MAX];
+    void (*say)(void *ctx, beck_bytes line); /* `output` */
+    void *say_ctx;
+    size_t text_len;
+    char text[CHILD_TEXT_MAX]; /* the beginning of a line for it */
 };
 
 /* Starts the program. BECK_ENOENT: there is no such program; BECK_EINVAL: it is none that can be
@@ -53,8 +64,8 @@ enum child_event {
     CHILD_LATE = 8   /* until_ns (monotonic) has come */
 };
 
-/* Moves bytes until something of the above happens; returns the set of what did. Standard error is
- * passed on to ours. wake_fd: -1 for none. */
+/* Moves bytes until something of the above happens; returns the set of what did. wake_fd: -1 for
+ * none. */
 unsigned child_wait(struct child *c, int wake_fd, int64_t until_ns);
 
 /* The next line of standard output without its newline, valid until the next child_wait; false: no

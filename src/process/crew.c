@@ -90,9 +90,12 @@ static bool survive(struct worker *w, beck_status status, const beck_error *err)
         return true;
     }
     pthread_mutex_lock(&c->lock);
-    if (!c->cause.code)
+    bool first = !c->cause.code;
+    if (first)
         c->cause = *err;
     pthread_mutex_unlock(&c->lock);
+    if (first && c->options->enduring)
+        c->options->trouble(c->options->ctx, status, err);
     atomic_store(&c->ending, true);
     signal_fd(c->end_fd);
     return false;

@@ -113,6 +113,17 @@ static beck_status add_event(struct buf *b, const beck_event *e)
     return status ? status : add_attribute(b, "BECK_POSITION", no_name, beck_str(position));
 }
 
+/* Whether the list has a variable of that name. */
+static bool is_named(char *const *list, size_t count, const char *variable)
+{
+    size_t len = strcspn(variable, "=") + 1;
+    bool found = false;
+    for (size_t i = 0; i < count && !found; i++) {
+        found = strncmp(list[i], variable, len) == 0;
+    }
+    return found;
+}
+
 /* Pointers to our own environment, then to the strings in h->attributes. */
 static beck_status point_environment(struct handler *h)
 {
@@ -120,7 +131,11 @@ static beck_status point_environment(struct handler *h)
     while (environ[inherited]) {
         inherited++;
     }
-    size_t need = inherited + ATTRIBUTES_COUNT_MAX + 1;
+    size_t own = 0;
+    while (h->options->environment && h->options->environment[own]) {
+        own++;
+    }
+    size_t need = inherited + own + ATTRIBUTES_COUNT_MAX + 1;
     if (need > h->environment_cap) {
         char **grown = realloc(h->environment, need * sizeof *grown);
         if (!grown) {
@@ -131,9 +146,15 @@ static beck_status point_environment(struct handler *h)
     }
     size_t count = 0;
     for (size_t i = 0; i < inherited; i++) {
-        if (strncmp(environ[i], "CE_", 3) != 0) { /* of an event that we may ourselves stem from */
+        /* Of an event that we may ourselves stem from. */
+        bool foreign = strncmp(environ[i], "CE_", 3) == 0;
+        bool secret = h->options->private_environment && strncmp(environ[i], "BECK_", 5) == 0;
+        if (!foreign && !secret && !is_named(h->options->environment, own, environ[i])) {
             h->environment[count++] = environ[i];
         }
+    }
+    for (size_t i = 0; i < own; i++) {
+        h->environment[count++] = h->options->environment[i];
     }
     char *at = (char *)h->attributes.data, *end = at + h->attributes.len;
     for (; at < end && count + 1 < need; at += strlen(at) + 1) {
@@ -253,6 +274,17 @@ static enum handler_result not_started(beck_status status, const beck_error *err
     return HANDLER_VERDICT;
 }
 
+static struct child_options child_options_of(const struct handler *h, bool answers)
+{
+    const struct handler_options *o = h->options;
+    return (struct child_options){.program = o->program,
+                                  .environment = h->environment,
+                                  .answers = answers,
+                                  .directory = o->directory,
+                                  .output = o->output,
+                                  .output_ctx = o->output_ctx};
+}
+
 static enum handler_result run_once(struct handler *h, const beck_event *event, uint32_t attempt,
                                     beck_verdict *verdict, char *why, beck_error *err)
 {
@@ -263,7 +295,8 @@ static enum handler_result run_once(struct handler *h, const beck_event *event, 
         return not_started(status, err, verdict, why);
     }
     struct child c;
-    status = child_start(&c, &(struct child_options){o->program, h->environment, false}, err);
+    const struct child_options how = child_options_of(h, false);
+    status = child_start(&c, &how, err);
     if (status) {
         return not_started(status, err, verdict, why);
     }
@@ -398,8 +431,8 @@ static beck_status ensure_process(struct handler *h, beck_error *err)
         return error_set(err, status, "no memory for the environment of '%s'",
                          h->options->program[0]);
     }
-    struct child_options o = {h->options->program, h->environment, true};
-    return child_start(&h->child, &o, err);
+    const struct child_options how = child_options_of(h, true);
+    return child_start(&h->child, &how, err);
 }
 
 static enum handler_result run_persistent(struct handler *h, beck_verdict *verdict, char *why,

@@ -31,6 +31,13 @@ struct handler_options {
     bool (*woken)(void *ctx); /* asked when wake_fd is readable: false means go on, and that it is
                                  readable no more; NULL: give up */
     void *woken_ctx;
+    const char *directory;    /* where the program starts; NULL: in ours */
+    char *const *environment; /* "NAME=value" besides ours, NULL-terminated; may be NULL */
+    bool private_environment; /* names of ours that begin with BECK_ are not passed on: a server's
+                                 settings may stand there */
+    /* As in child_options. */
+    void (*output)(void *ctx, beck_bytes line);
+    void *output_ctx;
     int64_t beat_ms; /* > 0: call `beat` this often while an event is being handled */
 };
 

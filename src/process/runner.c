@@ -1,0 +1,245 @@
+/* Runners: see runner.h. The command line that is run in the end is put together once. */
+#include "process/runner.h"
+#include "base/error.h"
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PREFIX_MAX 20 /* words before the program: setpriv and prlimit with all options */
+#define RETRY_EXIT 75
+
+struct runner {
+    struct crew_options crew_options;
+    struct crew *crew;
+    runner_say say;
+    void *ctx;
+    char *queue, *directory;
+    char **program, **environment; /* NULL-terminated, all of it owned */
+};
+
+/* ---- what is run ---- */
+
+struct words {
+    char **at;
+    size_t count, cap;
+    bool bad; /* no memory */
+};
+
+static void add_word(struct words *w, const char *text)
+{
+    char *copy = text && w->count + 1 < w->cap ? strdup(text) : NULL;
+    w->bad |= copy == NULL;
+    if (copy)
+        w->at[w->count++] = copy;
+}
+
+static void add_limit(struct words *w, const char *name, int64_t value)
+{
+    char text[64];
+    if (value <= 0)
+        return;
+    snprintf(text, sizeof text, "--%s=%lld", name, (long long)value);
+    add_word(w, text);
+}
+
+static beck_status check_names(const struct runner_options *o, beck_error *err)
+{
+    if (o->user && !getpwnam(o->user))
+        return error_set(err, BECK_EINVAL, "queue \"%s\": there is no user \"%s\"", o->queue,
+                         o->user);
+    if (o->group && !getgrnam(o->group))
+        return error_set(err, BECK_EINVAL, "queue \"%s\": there is no group \"%s\"", o->queue,
+                         o->group);
+    if ((o->user || o->group) && geteuid() != 0)
+        return error_set(err, BECK_EINVAL,
+                         "queue \"%s\": only root can run a program as another user; start the "
+                         "server as root, or leave out user and group",
+                         o->queue);
+    if (o->directory && access(o->directory, X_OK))
+        return error_set(err, BECK_EINVAL, "queue \"%s\": \"%s\" is no directory to start in",
+                         o->queue, o->directory);
+    return BECK_OK;
+}
+
+static void add_user(struct words *w, const struct runner_options *o)
+{
+    if (!o->user && !o->group)
+        return;
+    add_word(w, "setpriv");
+    if (o->user) {
+        add_word(w, "--reuid");
+        add_word(w, o->user);
+    }
+    char group[24] = "";
+    const struct passwd *user = o->user ? getpwnam(o->user) : NULL;
+    if (!o->group && user)
+        snprintf(group, sizeof group, "%u", user->pw_gid);
+    add_word(w, "--regid");
+    add_word(w, o->group ? o->group : group);
+    add_word(w, o->user ? "--init-groups" : "--clear-groups");
+    add_word(w, "--no-new-privs");
+    add_word(w, "--");
+}
+
+static void add_limits(struct words *w, const struct runner_options *o)
+{
+    if (o->memory_max <= 0 && o->cpu_max_ms <= 0 && o->files_max <= 0 && o->processes_max <= 0)
+        return;
+    add_word(w, "prlimit");
+    add_limit(w, "as", o->memory_max);
+    add_limit(w, "cpu", (o->cpu_max_ms + 999) / 1000);
+    add_limit(w, "nofile", o->files_max);
+    add_limit(w, "nproc", o->processes_max);
+    add_word(w, "--");
+}
+
+/* The first word, and that of the program itself, must be there. */
+static beck_status check_programs(const struct runner *r, const struct runner_options *o,
+                                  beck_error *err)
+{
+    beck_error why;
+    char *first[] = {r->program[0], NULL}, *last[] = {(char *)o->program[0], NULL};
+    beck_status status = handler_check(first, &why);
+    /* A path may be meant from where the program starts, or be for another user's eyes. */
+    bool plain = !o->directory && !o->user && !o->group;
+    if (!status && plain)
+        status = handler_check(last, &why);
+    return status ? error_set(err, BECK_EINVAL, "queue \"%s\": %s", o->queue, why.text) : BECK_OK;
+}
+
+static beck_status copy_options(struct runner *r, const struct runner_options *o, beck_error *err)
+{
+    struct words program = {.cap = o->program_count + PREFIX_MAX};
+    struct words environment = {.cap = o->environment_count + 1};
+    r->program = program.at = calloc(program.cap, sizeof *program.at);
+    r->environment = environment.at = calloc(environment.cap + 1, sizeof *environment.at);
+    r->queue = strdup(o->queue);
+    r->directory = o->directory ? strdup(o->directory) : NULL;
+    bool good = program.at && environment.at && r->queue && (r->directory || !o->directory);
+    if (good) {
+        add_user(&program, o);
+        add_limits(&program, o);
+        for (size_t i = 0; i < o->program_count; i++)
+            add_word(&program, o->program[i]);
+        environment.cap++;
+        for (size_t i = 0; i < o->environment_count; i++)
+            add_word(&environment, o->environment[i]);
+        good = !program.bad && !environment.bad;
+    }
+    return good ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to run a program");
+}
+
+/* ---- what it says ---- */
+
+static void say_failed(void *ctx, const beck_delivery *d, const char *outcome, const char *why)
+{
+    const struct runner *r = ctx;
+    char text[1024];
+    snprintf(text, sizeof text, "%.*s/%u/%lld %.*s attempt %u %s: %s", (int)d->event->bus.len,
+             (const char *)d->event->bus.data, d->event->position.partition,
+             (long long)d->event->position.offset, (int)d->event->type.len,
+             (const char *)d->event->type.data, d->attempt, outcome, why);
+    r->say(r->ctx, RUNNER_FAILED, r->queue, text);
+}
+
+static void say_trouble(void *ctx, beck_status status, const beck_error *err)
+{
+    const struct runner *r = ctx;
+    (void)status;
+    r->say(r->ctx, RUNNER_TROUBLE, r->queue, err->text);
+}
+
+static void say_output(void *ctx, beck_bytes line)
+{
+    const struct runner *r = ctx;
+    char text[CHILD_TEXT_MAX + 1];
+    memcpy(text, line.data, line.len);
+    text[line.len] = 0;
+    r->say(r->ctx, RUNNER_OUTPUT, r->queue, text);
+}
+
+/* ---- running ---- */
+
+static void free_words(char **words)
+{
+    for (size_t i = 0; words && words[i]; i++)
+        free(words[i]);
+    free(words);
+}
+
+static void release(struct runner *r)
+{
+    free_words(r->program);
+    free_words(r->environment);
+    free(r->directory);
+    free(r->queue);
+    free(r);
+}
+
+beck_status runner_start(beck *b, const struct runner_options *options, runner_say say, void *ctx,
+                         struct runner **out, beck_error *err)
+{
+    if (options->program_count == 0)
+        return error_set(err, BECK_EINVAL, "queue \"%s\": no program to run", options->queue);
+    struct runner *r = calloc(1, sizeof *r);
+    if (!r)
+        return error_set(err, BECK_ENOMEM, "no memory to run a program");
+    r->say = say;
+    r->ctx = ctx;
+    beck_status status = check_names(options, err);
+    if (!status)
+        status = copy_options(r, options, err);
+    if (!status)
+        status = check_programs(r, options, err);
+    if (!status) {
+        r->crew_options = (struct crew_options){
+            .b = b,
+            .queue = r->queue,
+            .workers = options->workers ? options->workers : 1,
+            .events_max = -1,
+            .enduring = true,
+            .handler = {.program = r->program,
+                        .persistent = options->persistent,
+                        .retry_exit = options->retry_exit ? options->retry_exit : RETRY_EXIT,
+                        .failure = options->failure == BECK_REJECT ? BECK_REJECT : BECK_RETRY,
+                        .directory = r->directory,
+                        .environment = r->environment,
+                        .private_environment = true,
+                        .output = say_output,
+                        .output_ctx = r},
+            .failed = say_failed,
+            .trouble = say_trouble,
+            .ctx = r};
+        status = crew_start(&r->crew_options, &r->crew, err);
+    }
+    if (status) {
+        release(r);
+        return status;
+    }
+    *out = r;
+    return BECK_OK;
+}
+
+void runner_end(struct runner *r)
+{
+    crew_end(r->crew);
+}
+
+void runner_hurry(struct runner *r)
+{
+    crew_hurry(r->crew);
+}
+
+uint32_t runner_working(struct runner *r)
+{
+    return crew_working(r->crew);
+}
+
+void runner_stop(struct runner *r)
+{
+    crew_end(r->crew);
+    (void)crew_join(r->crew, NULL, NULL);
+    release(r);
+}
