@@ -150,6 +150,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     b->bus_count--;
     memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
     b->deleted[b->deleted_count++] = bus;
+    bus_remove_metrics(bus);
     for (uint32_t i = 0; i < bus->partition_count; i++)
         partition_condemn(bus->partitions[i]);
     if (!disk)

@@ -108,6 +108,7 @@ void handle_drop_bus(beck *b, beck_bus *bus)
         at++;
     b->bus_count--;
     memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
+    bus_remove_metrics(bus);
     bus_abandon(bus);
     bus_close(bus, NULL);
 }

@@ -44,56 +44,68 @@ beck_status beck_pattern_match(const char *pattern, beck_bytes type, bool *out, 
     return status;
 }
 
-/* ---- metrics: what can be asked for at any time is asked for now ---- */
+/* ---- metrics: what can be asked for at any time is asked for now, into a registry of its own ---- */
 
 static const char *const queue_labels[] = {"queue", NULL};
 static const char *const bus_labels[] = {"bus", NULL};
 
-static void set_gauge(beck *b, const char *name, const char *help, const char *const *labels,
-                      const char *label, int64_t value)
+struct now {
+    beck *b;
+    struct metrics *gauges;
+};
+
+static void set_gauge(struct now *now, const char *name, const char *help,
+                      const char *const *labels, const char *label, int64_t value)
 {
     beck_bytes values[] = {beck_str(label)};
-    struct metric_family *f = metrics_gauge(b->env.metrics, name, help, labels, 10000);
+    struct metric_family *f = metrics_gauge(now->gauges, name, help, labels, 10000);
     if (f)
         gauge_set(metric_gauge(f, values), value);
 }
 
 static int gauge_queue(void *ctx, const char *name)
 {
-    beck *b = ctx;
+    struct now *now = ctx;
     beck_queue_info q;
-    if (beck_queue_info_get(b, name, &q, NULL))
+    if (beck_queue_info_get(now->b, name, &q, NULL))
         return 0;
-    set_gauge(b, "beck_queue_ready", "Events that can be delivered now.", queue_labels, name,
+    set_gauge(now, "beck_queue_ready", "Events that can be delivered now.", queue_labels, name,
               q.ready);
-    set_gauge(b, "beck_queue_in_flight", "Deliveries not yet settled.", queue_labels, name,
+    set_gauge(now, "beck_queue_in_flight", "Deliveries not yet settled.", queue_labels, name,
               q.in_flight);
-    set_gauge(b, "beck_queue_delayed", "Events that wait for their time.", queue_labels, name,
+    set_gauge(now, "beck_queue_delayed", "Events that wait for their time.", queue_labels, name,
               q.delayed);
-    set_gauge(b, "beck_queue_dead", "Dead letters kept.", queue_labels, name, q.dead);
-    set_gauge(b, "beck_queue_consumers", "Consumers open.", queue_labels, name, q.consumers);
+    set_gauge(now, "beck_queue_dead", "Dead letters kept.", queue_labels, name, q.dead);
+    set_gauge(now, "beck_queue_consumers", "Consumers open.", queue_labels, name, q.consumers);
     return 0;
 }
 
 static int gauge_bus(void *ctx, beck_bus *bus)
 {
-    beck *b = ctx;
+    struct now *now = ctx;
     beck_bus_info info;
     if (beck_bus_info_get(bus, &info, NULL))
         return 0;
-    set_gauge(b, "beck_bus_events", "Events stored.", bus_labels, info.name, info.events);
-    set_gauge(b, "beck_bus_bytes", "Bytes stored.", bus_labels, info.name, info.bytes);
+    set_gauge(now, "beck_bus_events", "Events stored.", bus_labels, info.name, info.events);
+    set_gauge(now, "beck_bus_bytes", "Bytes stored.", bus_labels, info.name, info.bytes);
     return 0;
 }
 
 beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len), void *ctx,
                          beck_error *err)
 {
-    beck_queue_list(b, gauge_queue, b, NULL);
-    beck_bus_list(b, gauge_bus, b, NULL);
+    struct now now = {b, metrics_new()};
     struct buf text;
     buf_init(&text, TEXT_MAX);
-    beck_status status = metrics_write(b->env.metrics, &text);
+    beck_status status = now.gauges ? BECK_OK : BECK_ENOMEM;
+    if (!status) {
+        beck_queue_list(b, gauge_queue, &now, NULL);
+        beck_bus_list(b, gauge_bus, &now, NULL);
+        status = metrics_write(b->env.metrics, &text);
+    }
+    if (!status)
+        status = metrics_write(now.gauges, &text);
+    metrics_free(now.gauges);
     if (status)
         error_set(err, status, "no memory for the metrics");
     else

@@ -52,6 +52,7 @@ struct metric_family {
     size_t bound_count;
     size_t series_max, series_count;
     struct series *first, **end;
+    struct series *removed; /* still counted in */
     struct series *fallback;
     struct series **buckets;
     size_t bucket_count; /* a power of two */
@@ -245,21 +246,43 @@ void metric_remove(struct metric_family *f, const beck_bytes *values)
         if (f->end == &s->next)
             f->end = at;
         f->series_count--;
-        series_free(s);
+        s->next = f->removed;
+        f->removed = s;
     }
     mutex_unlock(&f->metrics->lock);
 }
 
+void metric_free(struct metric_family *f, const void *number)
+{
+    if (f == NULL)
+        return;
+    mutex_lock(&f->metrics->lock);
+    struct series **at = &f->removed;
+    while (*at != NULL && (*at)->number != number)
+        at = &(*at)->next;
+    struct series *s = *at;
+    if (s != NULL)
+        *at = s->next;
+    mutex_unlock(&f->metrics->lock);
+    series_free(s);
+}
+
 /* ---- families ---- */
+
+static void free_list(struct series *s)
+{
+    for (struct series *next; s != NULL; s = next) {
+        next = s->next;
+        series_free(s);
+    }
+}
 
 static void family_free(struct metric_family *f)
 {
     if (f == NULL)
         return;
-    for (struct series *s = f->first, *next; s != NULL; s = next) {
-        next = s->next;
-        series_free(s);
-    }
+    free_list(f->first);
+    free_list(f->removed);
     for (size_t i = 0; i < f->label_count; i++)
         free(f->label_names[i]);
     free(f->buckets);

@@ -40,12 +40,16 @@ struct metric_family *metrics_histogram(struct metrics *m, const char *name, con
 
 /* The series with these label values (in the order of the names; NULL for a family without labels);
  * never NULL for a family that is not NULL: falls back to "other", also for values that are not
- * UTF-8 or longer than 1,024 bytes. Stays valid until metrics_free, or until the series is removed.
+ * UTF-8 or longer than 1,024 bytes. Stays valid until metrics_free, also when the series is removed.
  */
 struct counter *metric_counter(struct metric_family *f, const beck_bytes *values);
 struct gauge *metric_gauge(struct metric_family *f, const beck_bytes *values);
 struct histogram *metric_histogram(struct metric_family *f, const beck_bytes *values);
+/* The series is shown no more; the next with these values is another. Who counts goes on counting,
+ * unseen; whoever knows that nobody does any more may free the number before metrics_free does. */
 void metric_remove(struct metric_family *f, const beck_bytes *values);
+/* Frees the number of a removed series; leaves alone what is none. */
+void metric_free(struct metric_family *f, const void *number);
 
 static inline void counter_add(struct counter *c, uint64_t n)
 {

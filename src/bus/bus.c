@@ -133,19 +133,36 @@ static void free_bus(beck_bus *b)
     free(b);
 }
 
-static void make_metrics(beck_bus *b)
+static struct metric_family *published_family(const beck_bus *b)
 {
     static const char *const labels[] = {"bus", NULL};
+    return metrics_counter(b->env->metrics, "beck_events_published_total",
+                           "Events published to a bus.", labels, 1000);
+}
+
+static struct metric_family *failures_family(const beck_bus *b)
+{
+    static const char *const labels[] = {"bus", NULL};
+    return metrics_counter(b->env->metrics, "beck_listener_failures_total",
+                           "Calls of listeners that reported a failure.", labels, 1000);
+}
+
+static void make_metrics(beck_bus *b)
+{
     if (!b->env->metrics)
         return;
     beck_bytes values[] = {beck_str(b->name)};
-    b->published = metric_counter(metrics_counter(b->env->metrics, "beck_events_published_total",
-                                                  "Events published to a bus.", labels, 1000),
-                                  values);
-    b->listener_failures =
-        metric_counter(metrics_counter(b->env->metrics, "beck_listener_failures_total",
-                                       "Calls of listeners that reported a failure.", labels, 1000),
-                       values);
+    b->published = metric_counter(published_family(b), values);
+    b->listener_failures = metric_counter(failures_family(b), values);
+}
+
+void bus_remove_metrics(beck_bus *b)
+{
+    if (!b->env->metrics)
+        return;
+    beck_bytes values[] = {beck_str(b->name)};
+    metric_remove(published_family(b), values);
+    metric_remove(failures_family(b), values);
 }
 
 beck_status bus_open(const struct env *env, struct callers *callers,

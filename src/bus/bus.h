@@ -62,6 +62,8 @@ beck_status bus_close(beck_bus *b, beck_error *err);
 /* Closes without writing, marks the bus closed and keeps only what calls need in order to say so;
  * bus_close frees the rest. */
 void bus_abandon(beck_bus *b);
+/* What it counted is shown no more; it may go on counting. */
+void bus_remove_metrics(beck_bus *b);
 
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err);

@@ -72,26 +72,43 @@ bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *
 
 /* ---- life ---- */
 
-static void make_metrics(struct queue *q)
+static const struct {
+    const char *name, *help;
+    size_t counter;
+} counters[] = {
+    {"beck_queue_delivered_total", "Deliveries to consumers.", offsetof(struct queue, m_delivered)},
+    {"beck_queue_settled_total", "Deliveries settled.", offsetof(struct queue, m_settled)},
+    {"beck_queue_retried_total", "Failed deliveries that are tried again.",
+     offsetof(struct queue, m_retried)},
+    {"beck_queue_dead_lettered_total", "Events given up on.", offsetof(struct queue, m_dead)},
+};
+
+/* Calls `each` with the family of each counter, and where the queue keeps its number. */
+static void each_metric(struct queue *q, void (*each)(struct queue *q, struct metric_family *f,
+                                                      struct counter **number))
 {
     static const char *const labels[] = {"queue", NULL};
     struct metrics *m = q->home->env->metrics;
-    if (!m)
-        return;
-    beck_bytes values[] = {beck_str(q->name)};
-    q->m_delivered = metric_counter(
-        metrics_counter(m, "beck_queue_delivered_total", "Deliveries to consumers.", labels, 10000),
-        values);
-    q->m_settled = metric_counter(
-        metrics_counter(m, "beck_queue_settled_total", "Deliveries settled.", labels, 10000),
-        values);
-    q->m_retried =
-        metric_counter(metrics_counter(m, "beck_queue_retried_total",
-                                       "Failed deliveries that are tried again.", labels, 10000),
-                       values);
-    q->m_dead = metric_counter(
-        metrics_counter(m, "beck_queue_dead_lettered_total", "Events given up on.", labels, 10000),
-        values);
+    for (size_t i = 0; m && i < sizeof counters / sizeof *counters; i++)
+        each(q, metrics_counter(m, counters[i].name, counters[i].help, labels, 10000),
+             (struct counter **)(void *)((char *)q + counters[i].counter));
+}
+
+static void make_metric(struct queue *q, struct metric_family *f, struct counter **number)
+{
+    *number = metric_counter(f, (beck_bytes[]){beck_str(q->name)});
+}
+
+static void remove_metric(struct queue *q, struct metric_family *f, struct counter **number)
+{
+    (void)number;
+    metric_remove(f, (beck_bytes[]){beck_str(q->name)});
+}
+
+static void free_metric(struct queue *q, struct metric_family *f, struct counter **number)
+{
+    (void)q;
+    metric_free(f, *number);
 }
 
 static beck_status make_directory(struct queue *q, beck_error *err)
@@ -145,7 +162,7 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
         queue_release(q);
         return status;
     }
-    make_metrics(q);
+    each_metric(q, make_metric);
     *out = q;
     return BECK_OK;
 }
@@ -162,6 +179,8 @@ static void release_many(struct queue *q, uint32_t count)
     assert(before >= count);
     if (before != count)
         return;
+    if (q->deleted)
+        each_metric(q, free_metric);
     for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
         fifo_free(q->levels[i]);
     schedule_free(q->delayed);
@@ -802,6 +821,7 @@ void queue_take_away(struct queue *q)
 
 void queue_delete(struct queue *q)
 {
+    each_metric(q, remove_metric);
     mutex_lock(&q->lock);
     q->deleted = true;
     while (q->operations > 0 || q->limbo_working)

@@ -537,6 +537,41 @@ static void metrics_are_prometheus_text_with_what_there_is(void **state)
     beck_close(b);
 }
 
+static void what_was_deleted_leaves_the_metrics(void **state)
+{
+    (void)state;
+    beck *b = open_memory();
+    for (int round = 0; round < 3; round++) {
+        beck_bus *bus = make_bus(b, "shop", NULL);
+        must(beck_queue_create(b, "work", NULL, &err));
+        must(beck_queue_bind(b, "work", &(beck_binding){.bus = "shop"}, &err));
+        publish(bus, "t.x", NULL, NULL);
+        beck_consumer *c;
+        beck_delivery d;
+        size_t count;
+        must(beck_consumer_open(b, "work", 0, &c, &err));
+        must(beck_take(c, &d, 1, 0, &count, &err));
+        struct text t = {0};
+        must(beck_metrics(b, take_text, &t, &err));
+        assert_non_null(strstr(t.data, "beck_events_published_total{bus=\"shop\"} 1\n"));
+        assert_non_null(strstr(t.data, "beck_queue_delivered_total{queue=\"work\"} 1\n"));
+        assert_non_null(strstr(t.data, "beck_queue_in_flight{queue=\"work\"} 1\n"));
+        must(beck_queue_delete(b, "work", &err));
+        must(beck_bus_delete(b, "shop", &err));
+        t.len = 0;
+        must(beck_metrics(b, take_text, &t, &err));
+        assert_null(strstr(t.data, "shop"));
+        assert_null(strstr(t.data, "work"));
+        free(t.data);
+        /* Who still holds them counts into nothing. */
+        assert_int_equal(beck_settle(c, &d.tag, 1, NULL), BECK_ESTALE);
+        refused(beck_publish(bus, &(beck_event){.type = beck_str("t.x")}, &err), BECK_ECLOSED,
+                "deleted");
+        beck_consumer_close(c);
+    }
+    beck_close(b);
+}
+
 static void everything_is_there_after_closing_and_opening(void **state)
 {
     (void)state;
@@ -598,6 +633,7 @@ int main(void)
         cmocka_unit_test(two_handles_do_not_meet),
         cmocka_unit_test(a_memory_handle_has_no_thread_and_is_small),
         cmocka_unit_test(metrics_are_prometheus_text_with_what_there_is),
+        cmocka_unit_test(what_was_deleted_leaves_the_metrics),
         cmocka_unit_test(everything_is_there_after_closing_and_opening),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
