@@ -65,7 +65,7 @@ static void print_options(FILE *out, const struct option *options, struct style 
         if (o->repeatable) {
             fputs("; may be given more than once", out);
         }
-        if (o->preset && o->kind != OPTION_FLAG) {
+        if (o->preset && *o->preset && o->kind != OPTION_FLAG) {
             fprintf(out, " %s(default %s)%s", s.dim, o->preset, s.end);
         }
         fputc('\n', out);

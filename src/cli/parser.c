@@ -313,7 +313,7 @@ static bool check_arguments(const struct call *call)
 
 enum parse_result parser_read(struct call *call, int argc, char **argv)
 {
-    size_t presets = 64; /* more than any two tables have */
+    size_t presets = 128; /* more than any two tables have */
     call->values = calloc((size_t)argc + presets, sizeof *call->values);
     const char **arguments = calloc((size_t)argc + 1, sizeof *arguments);
     call->arguments = arguments;
