@@ -41,6 +41,7 @@ struct log {
     int fd;
     struct buf writing;
     pthread_t thread;
+    bool started;
 };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -271,13 +272,20 @@ beck_status log_open(const char *file, enum log_level level, enum log_format for
     buf_init(&log->lines, BUFFER_BYTES_MAX);
     buf_init(&log->writing, BUFFER_BYTES_MAX);
     log->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int failed = log->stop_event < 0 ? errno : pthread_create(&log->thread, NULL, run, log);
-    if (failed) {
+    if (log->stop_event < 0) {
+        status = error_errno(err, errno, "the log cannot be opened");
         release(log);
-        return error_errno(err, failed, "the thread of the log cannot be started");
+        return status;
     }
     *out = log;
     return BECK_OK;
+}
+
+beck_status log_start(struct log *log, beck_error *err)
+{
+    int failed = pthread_create(&log->thread, NULL, run, log);
+    log->started = !failed;
+    return failed ? error_errno(err, failed, "the thread of the log cannot be started") : BECK_OK;
 }
 
 beck_status log_reopen(struct log *log, const char *file, enum log_level level,
@@ -312,6 +320,10 @@ void log_close(struct log *log)
     uint64_t one = 1;
     ssize_t n = write(log->stop_event, &one, sizeof one);
     (void)n; /* a fresh counter takes it */
-    pthread_join(log->thread, NULL);
+    if (log->started) {
+        pthread_join(log->thread, NULL);
+    } else {
+        run(log);
+    }
     release(log);
 }

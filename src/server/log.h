@@ -22,9 +22,12 @@ struct log_field {
     int64_t number;
 };
 
-/* file: "" is standard error. The thread is started. */
+/* file: "" is standard error. Lines are kept until log_start or log_close. */
 beck_status log_open(const char *file, enum log_level level, enum log_format format,
                      struct log **out, beck_error *err);
+/* Starts the thread. Apart from log_open, as a process with one thread opens a handle many times
+ * faster (the kernel's membarrier need not wait for others). */
+beck_status log_start(struct log *log, beck_error *err);
 /* Opens the file (again) and goes on with these; on an error nothing has changed. */
 beck_status log_reopen(struct log *log, const char *file, enum log_level level,
                        enum log_format format, beck_error *err);

@@ -273,6 +273,9 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     raise_file_limit(s);
     status = open_data(s, wait_ms, err);
     if (!status) {
+        status = log_start(s->log, err);
+    }
+    if (!status) {
         status = access_open(s->b, &settings->access, &s->access, err);
     }
     if (!status) {

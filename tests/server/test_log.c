@@ -25,6 +25,7 @@ static const char *written(enum log_format format, const char *what, const struc
     struct log *log;
     unlink("log");
     assert_int_equal(log_open("log", LEVEL_INFO, format, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     log_line(log, LEVEL_INFO, what, fields, count);
     log_close(log);
     read_file("log", text, sizeof text);
@@ -74,6 +75,7 @@ static void levels_below_are_left_out(void **state)
     struct log *log;
     char text[1024];
     assert_int_equal(log_open("levels", LEVEL_WARN, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     assert_false(log_wants(log, LEVEL_INFO));
     assert_true(log_wants(log, LEVEL_ERROR));
     assert_false(log_wants(NULL, LEVEL_ERROR));
@@ -94,6 +96,7 @@ static void a_file_that_was_moved_away_is_made_anew(void **state)
     struct log *log;
     char text[1024];
     assert_int_equal(log_open("rotated", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     LOG(log, LEVEL_INFO, "first");
     assert_int_equal(rename("rotated", "rotated.1"), 0);
     assert_int_equal(log_reopen(log, "rotated", LEVEL_INFO, LOG_FORMAT_JSON, NULL), BECK_OK);
@@ -122,6 +125,7 @@ static void a_full_pipe_costs_lines_and_not_time(void **state)
     int reader = open("pipe", O_RDONLY | O_NONBLOCK);
     assert_true(reader >= 0);
     assert_int_equal(log_open("pipe", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     uint64_t logged = 0;
     while (log_dropped(log) < 10) {
         LOG(log, LEVEL_INFO, "line", LOG_TEXT("text", big));
@@ -163,6 +167,7 @@ static void a_reader_that_never_reads_does_not_hold_up_the_end(void **state)
     assert_int_equal(mkfifo("stuck", 0600), 0);
     int reader = open("stuck", O_RDONLY | O_NONBLOCK);
     assert_int_equal(log_open("stuck", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     while (log_dropped(log) == 0) {
         LOG(log, LEVEL_INFO, "line", LOG_TEXT("text", big));
     }
@@ -177,11 +182,24 @@ static void a_reader_that_left_is_no_fault(void **state)
     assert_int_equal(mkfifo("left", 0600), 0);
     int reader = open("left", O_RDONLY | O_NONBLOCK);
     assert_int_equal(log_open("left", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     close(reader);
     for (int i = 0; i < 1000; i++) {
         LOG(log, LEVEL_INFO, "line");
     }
     log_close(log);
+}
+
+static void without_its_thread_lines_are_written_at_the_end(void **state)
+{
+    (void)state;
+    struct log *log;
+    char text[1024];
+    assert_int_equal(log_open("early", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    LOG(log, LEVEL_ERROR, "it ended before it began");
+    log_close(log);
+    read_file("early", text, sizeof text);
+    assert_non_null(strstr(text, " error it ended before it began\n"));
 }
 
 static void *log_many(void *arg)
@@ -199,6 +217,7 @@ static void lines_of_threads_do_not_mix(void **state)
     struct log *log;
     pthread_t threads[THREADS];
     assert_int_equal(log_open("many", LEVEL_INFO, LOG_FORMAT_TEXT, &log, NULL), BECK_OK);
+    assert_int_equal(log_start(log, NULL), BECK_OK);
     for (int i = 0; i < THREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, log_many, log), 0);
     }
@@ -236,6 +255,7 @@ int main(void)
         cmocka_unit_test(a_full_pipe_costs_lines_and_not_time),
         cmocka_unit_test(a_reader_that_never_reads_does_not_hold_up_the_end),
         cmocka_unit_test(a_reader_that_left_is_no_fault),
+        cmocka_unit_test(without_its_thread_lines_are_written_at_the_end),
         cmocka_unit_test(lines_of_threads_do_not_mix),
     };
     return cmocka_run_group_tests(tests, enter_directory, leave_directory);
