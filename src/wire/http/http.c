@@ -10,6 +10,7 @@
 #include "api/handle.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "wire/http/work.h"
 
 #include <assert.h>
 #include <sched.h>
@@ -171,9 +172,10 @@ static beck_status make_parts(struct http *h, const struct http_listener *listen
         "\"detail\":\"no memory for the answer\",\"code\":\"BECK_ENOMEM\"}\n";
     h->listeners = malloc((count + 1) * sizeof *h->listeners);
     h->router = router_new(http_routes);
+    h->work = work_new(h);
     h->no_memory =
         MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
-    if (!h->listeners || !h->router || !h->no_memory)
+    if (!h->listeners || !h->router || !h->work || !h->no_memory)
         return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
     MHD_add_response_header(h->no_memory, "Content-Type", "application/problem+json");
     memcpy(h->listeners, listeners, count * sizeof *listeners);
@@ -186,6 +188,7 @@ static void release(struct http *h)
     if (h->no_memory)
         MHD_destroy_response(h->no_memory);
     http_tls_free(h->tls);
+    work_free(h->work);
     router_free(h->router);
     cond_release(&h->quiet);
     mutex_release(&h->connections_lock);
@@ -293,6 +296,7 @@ void http_stop(struct http *h)
     stop_daemons(h);
     while (atomic_load(&h->leaving) > 0)
         sched_yield();
+    work_stop(h->work);
     pool_stop(&h->pool);
     keeper_stop(&h->keeper);
     release(h);

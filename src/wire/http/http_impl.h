@@ -24,6 +24,7 @@
 
 struct http_tls;
 struct connection;
+struct work; /* work.c: deliveries */
 
 enum stage {
     STAGE_NEW,      /* nothing is known but the target */
@@ -85,6 +86,8 @@ struct http_request {
     struct MHD_Response *response;
     int status;
     size_t sent; /* of the answer's body */
+    void (*on_sent)(void *ctx, bool sent);
+    void *on_sent_ctx;
     struct http_stream stream;
     bool streams, stream_over;
 
@@ -136,6 +139,7 @@ struct http {
     struct http_listener *listeners;
     size_t listener_count;
     struct router *router;
+    struct work *work;
     struct MHD_Daemon *plain, *secure; /* NULL: no listener of that kind */
     struct http_tls *tls;
     struct MHD_Response *no_memory; /* an answer that needs none */

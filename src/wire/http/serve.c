@@ -265,7 +265,6 @@ void http_served(void *ctx, struct MHD_Connection *mhd, void **request,
     struct http *h = ctx;
     struct http_request *r = *request;
     (void)mhd;
-    (void)code;
     if (!r || r->stage == STAGE_NEW)
         return;
     int64_t took = clock_mono_ns(clock_system()) - r->began_ns;
@@ -275,6 +274,9 @@ void http_served(void *ctx, struct MHD_Connection *mhd, void **request,
     histogram_record(m->seconds, (double)took / 1e9);
     if (h->context.log)
         h->context.log(h->context.log_ctx, r, r->status, r->sent, took);
+    if (r->on_sent)
+        r->on_sent(r->on_sent_ctx,
+                   code == MHD_REQUEST_TERMINATED_COMPLETED_OK && r->response != h->no_memory);
     answer_release(r);
     request_reset(r);
     connection_phase(r->connection, PHASE_IDLE);
@@ -288,6 +290,12 @@ void http_served(void *ctx, struct MHD_Connection *mhd, void **request,
 void http_later(struct http_request *r)
 {
     r->later = true;
+}
+
+void http_on_sent(struct http_request *r, void (*fn)(void *ctx, bool sent), void *ctx)
+{
+    r->on_sent = fn;
+    r->on_sent_ctx = ctx;
 }
 
 void http_to_pool(struct http_request *r, void (*fn)(struct http_request *r, void *ctx), void *ctx)
