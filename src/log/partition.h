@@ -116,6 +116,7 @@ void partition_unmark(struct partition *p);
 uint32_t partition_number(const struct partition *p);
 const struct record_context *partition_context(const struct partition *p);
 bool partition_is_memory(const struct partition *p);
+/* Reads from files only what is new since the last call, without the lock. */
 void partition_info(struct partition *p, beck_partition_info *out);
 int64_t partition_next(struct partition *p);
 int64_t partition_visible(struct partition *p); /* readers see offsets below it; without a lock */

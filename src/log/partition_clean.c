@@ -287,6 +287,7 @@ static beck_status remove_segment(struct partition *p, struct segment *s, beck_e
     mutex_lock(&p->lock);
     size_t i = index_of(p, s);
     p->segment_count--;
+    p->sealed_known = false;
     memmove(p->segments + i, p->segments + i + 1,
             (p->segment_count - i) * sizeof(struct segment *));
     partition_forget_blocks(p, s->base_offset);
@@ -311,6 +312,7 @@ static beck_status replace_segment(struct partition *p, struct segment *old, str
     }
     mutex_lock(&p->lock);
     p->segments[index_of(p, old)] = copy;
+    p->sealed_known = false;
     partition_forget_blocks(p, old->base_offset);
     segment_unuse(copy);
     segment_forget(old);

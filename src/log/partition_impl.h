@@ -47,6 +47,8 @@ struct partition {
     struct cond changed;       /* writing ended, visible moved, resumed */
     struct segment **segments; /* in order of offset; the last is the active one. None in memory */
     size_t segment_count, segment_cap;
+    bool sealed_known; /* the sums of the sealed segments, which follow; for partition_info */
+    int64_t sealed_bytes, sealed_oldest_ms, sealed_newest_ms;
     struct block **blocks; /* recent batches, in order; in memory: all that is owed */
     size_t block_count, block_cap;
     int64_t memory_bytes; /* of blocks, in memory */
@@ -76,8 +78,8 @@ struct partition {
     bool syncing;   /* somebody syncs the active segment or makes the next one: nobody rolls, nobody
                      else syncs */
     bool upkeep;    /* somebody maintains: only they take out or replace segments */
-    bool has_snapshots;     /* there may be files of producers' snapshots */
-    uint32_t watchers;      /* threads in partition_wait */
+    bool has_snapshots; /* there may be files of producers' snapshots */
+    uint32_t watchers;  /* threads in partition_wait */
     struct partition_watch *watches;
     int64_t checkpointed;   /* recovery point last given out */
     int64_t unsynced_bytes; /* written since the last sync began */

@@ -18,29 +18,105 @@ bool partition_is_memory(const struct partition *p)
     return p->options.memory;
 }
 
+/* ---- what is stored ---- */
+
+static bool is_known(const struct segment *s)
+{
+    return atomic_load(&s->size) > 0 && s->created_ms >= 0 && s->max_timestamp_ms >= 0;
+}
+
+/* The first sealed segment behind `after` of which the numbers are not known; NULL: none. */
+static struct segment *next_unknown(const struct partition *p, int64_t after)
+{
+    for (size_t i = 0; i + 1 < p->segment_count; i++)
+        if (p->segments[i]->base_offset > after && !is_known(p->segments[i]))
+            return p->segments[i];
+    return NULL;
+}
+
+/* Reads the numbers of a sealed segment from its files, as a segment that nobody else has. Without
+ * the lock. */
+static bool look_at_files(const struct partition *p, int64_t base_offset, struct segment *out)
+{
+    struct env env = *p->env;
+    struct segment *s;
+    env.read_only = true;
+    if (segment_know(&env, p->dir, base_offset, &s, NULL))
+        return false;
+    int64_t ms;
+    bool good = !segment_use(s, NULL);
+    if (good) {
+        good = !segment_created(s, &ms, NULL) && !segment_max_timestamp(s, &ms, NULL);
+        *out = (struct segment){.created_ms = s->created_ms,
+                                .max_timestamp_ms = s->max_timestamp_ms,
+                                .max_timestamp_offset = s->max_timestamp_offset};
+        atomic_init(&out->size, atomic_load(&s->size));
+        segment_unuse(s);
+    }
+    segment_free(s);
+    return good;
+}
+
+/* Adds up the sealed segments, of which some have been made, taken out or replaced since. With the
+ * lock, which is free while files are read. */
+static void add_up_sealed(struct partition *p)
+{
+    bool all = true;
+    struct segment *s;
+    for (int64_t at = -1; (s = next_unknown(p, at));) {
+        struct segment seen;
+        at = s->base_offset;
+        mutex_unlock(&p->lock);
+        bool good = look_at_files(p, at, &seen);
+        mutex_lock(&p->lock);
+        s = next_unknown(p, at - 1);
+        if (!s || s->base_offset != at)
+            continue;
+        all &= good;
+        if (!good)
+            continue;
+        if (atomic_load(&s->size) == 0)
+            atomic_store(&s->size, atomic_load(&seen.size));
+        s->created_ms = seen.created_ms;
+        s->max_timestamp_ms = seen.max_timestamp_ms;
+        s->max_timestamp_offset = seen.max_timestamp_offset;
+    }
+    p->sealed_bytes = 0;
+    p->sealed_oldest_ms = p->sealed_newest_ms = -1;
+    for (size_t i = 0; i + 1 < p->segment_count; i++) {
+        s = p->segments[i];
+        p->sealed_bytes += atomic_load(&s->size);
+        if (p->sealed_oldest_ms < 0)
+            p->sealed_oldest_ms = s->created_ms;
+        if (s->max_timestamp_ms > p->sealed_newest_ms)
+            p->sealed_newest_ms = s->max_timestamp_ms;
+    }
+    p->sealed_known = all;
+}
+
 void partition_info(struct partition *p, beck_partition_info *out)
 {
-    *out = (beck_partition_info){.oldest_ms = -1, .newest_ms = -1};
     mutex_lock(&p->lock);
-    out->first_offset = p->first;
-    out->next_offset = p->next;
-    out->written_offset = p->written;
-    out->synced_offset = p->synced;
-    out->segments = (uint32_t)p->segment_count;
-    out->bytes = p->options.memory ? p->memory_bytes : 0;
-    for (size_t i = 0; i < p->segment_count; i++) {
-        int64_t ms;
-        struct segment *s = p->segments[i];
-        if (segment_use(s, NULL))
-            continue;
-        out->bytes += atomic_load(&s->size);
+    if (!p->sealed_known && !p->options.memory)
+        add_up_sealed(p);
+    *out = (beck_partition_info){.first_offset = p->first,
+                                 .next_offset = p->next,
+                                 .written_offset = p->written,
+                                 .synced_offset = p->synced,
+                                 .segments = (uint32_t)p->segment_count,
+                                 .bytes = p->options.memory ? p->memory_bytes : p->sealed_bytes,
+                                 .oldest_ms = -1,
+                                 .newest_ms = -1};
+    if (p->segment_count > 0) {
+        struct segment *active = p->segments[p->segment_count - 1];
+        int64_t oldest = -1, newest = -1;
+        out->bytes += atomic_load(&active->size);
         if (p->first < p->written) {
-            if (out->oldest_ms < 0 && !segment_created(s, &ms, NULL))
-                out->oldest_ms = ms;
-            if (!segment_max_timestamp(s, &ms, NULL) && ms > out->newest_ms)
-                out->newest_ms = ms;
+            segment_created(active, &oldest, NULL);
+            segment_max_timestamp(active, &newest, NULL);
+            out->oldest_ms = p->sealed_oldest_ms >= 0 ? p->sealed_oldest_ms : oldest;
+            out->newest_ms = newest > p->sealed_newest_ms ? newest : p->sealed_newest_ms;
         }
-        segment_unuse(s);
     }
     mutex_unlock(&p->lock);
 }

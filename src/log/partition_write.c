@@ -125,6 +125,7 @@ beck_status partition_add_segment(struct partition *p, struct segment *s, beck_e
     if (status)
         return status;
     p->segments[p->segment_count++] = s;
+    p->sealed_known = false;
     p->dir_dirty = true;
     return BECK_OK;
 }

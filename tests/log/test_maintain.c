@@ -148,6 +148,42 @@ static void retention_by_size_drops_the_oldest_and_keeps_what_was_asked_for(void
     world_close(&w);
 }
 
+static void what_is_stored_is_told_without_opening_the_same_file_twice(void **state)
+{
+    (void)state;
+    struct world w;
+    beck_partition_info fresh, opened, again;
+    world_open(&w, 3);
+    struct partition *p = world_partition(&w, 0, 0);
+    for (int i = 0; i < 10; i++) {
+        fill(p, i * 100, i * 100 + 100);
+        world_advance(&w, 5);
+    }
+    partition_info(p, &fresh);
+    assert_true(fresh.segments > 3 && fresh.newest_ms - fresh.oldest_ms == 45);
+    assert_int_equal(partition_close(p, NULL), 0);
+    p = world_partition(&w, 1000, 0);
+    partition_info(p, &opened);
+    assert_int_equal(opened.bytes, fresh.bytes);
+    assert_int_equal(opened.oldest_ms, fresh.oldest_ms);
+    assert_int_equal(opened.newest_ms, fresh.newest_ms);
+    uint64_t calls = vfs_sim_calls(w.vfs, VFS_OP_ANY);
+    partition_info(p, &again);
+    assert_int_equal(vfs_sim_calls(w.vfs, VFS_OP_ANY), calls);
+    assert_true(again.bytes == opened.bytes && again.oldest_ms == opened.oldest_ms &&
+                again.newest_ms == opened.newest_ms);
+    /* One that was rolled since, and those that went. */
+    fill(p, 1000, 1300);
+    partition_info(p, &again);
+    assert_true(again.bytes > opened.bytes && again.segments > opened.segments);
+    assert_int_equal(partition_truncate_before(p, 1200, NULL), 0);
+    maintain(p, NULL);
+    partition_info(p, &again);
+    assert_true(again.bytes < opened.bytes && again.oldest_ms > opened.oldest_ms);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 static void truncated_events_are_hidden_at_once_and_removed_by_maintenance(void **state)
 {
     (void)state;
@@ -881,6 +917,7 @@ int main(void)
         cmocka_unit_test(segments_older_than_the_retention_time_go_and_the_rest_stays),
         cmocka_unit_test(the_last_event_of_an_idle_bus_expires_too_and_offsets_go_on),
         cmocka_unit_test(retention_by_size_drops_the_oldest_and_keeps_what_was_asked_for),
+        cmocka_unit_test(what_is_stored_is_told_without_opening_the_same_file_twice),
         cmocka_unit_test(truncated_events_are_hidden_at_once_and_removed_by_maintenance),
         cmocka_unit_test(what_a_queue_owes_survives_retention_in_every_codec),
         cmocka_unit_test(a_segment_of_which_most_is_owed_stays_as_it_is),
