@@ -290,7 +290,7 @@ static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
     if (!status)
         status = callers_new(&b->callers, err);
     if (!status && o->data_dir && !o->read_only)
-        status = committer_new(o->sync_interval_ms, &b->env.committer, err);
+        status = committer_new(o->sync_interval_ms, b->env.metrics, &b->env.committer, err);
     b->home.env = &b->env;
     b->home.due = upkeep_due;
     b->home.due_ctx = b;

@@ -77,6 +77,11 @@ static int gauge_queue(void *ctx, const char *name)
               q.delayed);
     set_gauge(now, "beck_queue_dead", "Dead letters kept.", queue_labels, name, q.dead);
     set_gauge(now, "beck_queue_consumers", "Consumers open.", queue_labels, name, q.consumers);
+    set_gauge(now, "beck_queue_paused", "1 while the queue delivers nothing.", queue_labels, name,
+              q.paused);
+    int64_t age_ms = q.oldest_ms >= 0 ? clock_wall_ms(now->b->env.clock) - q.oldest_ms : 0;
+    set_gauge(now, "beck_queue_oldest_seconds", "Age of the event that is delivered next.",
+              queue_labels, name, age_ms > 0 ? age_ms / 1000 : 0);
     return 0;
 }
 

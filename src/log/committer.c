@@ -15,6 +15,7 @@ struct round {
     struct partition **marked;
     size_t count, cap;
     struct completion *completions, **completions_end;
+    size_t queued;            /* completions */
     _Atomic(uint32_t) joined; /* threads that wait for it; moved with the lock */
 };
 
@@ -30,6 +31,7 @@ struct committer {
     bool running;                /* a round runs */
     bool stopping;
     uint32_t interval_ms;
+    struct histogram *seconds, *publishes; /* of rounds; NULL: not told */
     pthread_t thread;
 };
 
@@ -64,11 +66,15 @@ static void lead(struct committer *c)
     int64_t began_ns = clock_mono_ns(clock_system());
     for (size_t i = 0; i < r->count; i++)
         partition_sync(r->marked[i], NULL);
+    int64_t ended_ns = clock_mono_ns(clock_system());
     mutex_lock(&c->lock);
-    patience_round(&c->patience, r->joined, following->joined, began_ns,
-                   clock_mono_ns(clock_system()));
+    patience_round(&c->patience, r->joined, following->joined, began_ns, ended_ns);
+    if (c->seconds && r->count > 0) {
+        histogram_record(c->seconds, (double)(ended_ns - began_ns) / 1e9);
+        histogram_record(c->publishes, (double)(r->joined + r->queued));
+    }
     struct completion *done = r->completions;
-    r->count = 0;
+    r->count = r->queued = 0;
     r->completions = NULL;
     r->completions_end = &r->completions;
     c->running = c->led = false;
@@ -115,7 +121,25 @@ static void *committer_main(void *arg)
     return NULL;
 }
 
-beck_status committer_new(uint32_t sync_interval_ms, struct committer **out, beck_error *err)
+static void make_metrics(struct committer *c, struct metrics *m)
+{
+    static const double seconds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                     0.025,  0.05,    0.1,    0.25,  0.5,    1,     2.5};
+    static const double publishes[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+    struct metric_family *f =
+        metrics_histogram(m, "beck_sync_duration_seconds", "How long a round of syncs took.", NULL,
+                          1, seconds, sizeof seconds / sizeof *seconds);
+    struct metric_family *g = metrics_histogram(
+        m, "beck_sync_group_size", "Publishes that waited for the same round of syncs.", NULL, 1,
+        publishes, sizeof publishes / sizeof *publishes);
+    if (f && g) {
+        c->seconds = metric_histogram(f, NULL);
+        c->publishes = metric_histogram(g, NULL);
+    }
+}
+
+beck_status committer_new(uint32_t sync_interval_ms, struct metrics *metrics,
+                          struct committer **out, beck_error *err)
 {
     struct committer *c = calloc(1, sizeof *c);
     if (!c)
@@ -128,6 +152,8 @@ beck_status committer_new(uint32_t sync_interval_ms, struct committer **out, bec
     }
     c->gathering = 1;
     c->interval_ms = sync_interval_ms;
+    if (metrics)
+        make_metrics(c, metrics);
     int rc = pthread_create(&c->thread, NULL, committer_main, c);
     if (rc) {
         cond_release(&c->work);
@@ -242,6 +268,7 @@ void committer_queue(struct committer *c, struct partition *p, struct completion
     struct round *r = &c->rounds[c->gathering & 1];
     *r->completions_end = completion;
     r->completions_end = &completion->next;
+    r->queued++;
     if (!c->led)
         cond_signal(&c->work);
     mutex_unlock(&c->lock);

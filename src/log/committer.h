@@ -13,6 +13,7 @@
 #define BECK_LOG_COMMITTER_H
 
 #include "base/error.h"
+#include "base/metrics.h"
 
 struct committer;
 struct partition;
@@ -24,7 +25,9 @@ struct completion {
     void (*run)(struct completion *c);
 };
 
-beck_status committer_new(uint32_t sync_interval_ms, struct committer **out, beck_error *err);
+/* metrics: where durations and sizes of rounds are told; NULL: nowhere. */
+beck_status committer_new(uint32_t sync_interval_ms, struct metrics *metrics,
+                          struct committer **out, beck_error *err);
 void committer_free(struct committer *c); /* finishes what is queued, stops the thread */
 
 /* Room for marks of this many partitions; before the first of them is marked. */

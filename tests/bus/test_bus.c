@@ -67,7 +67,7 @@ static void world_open(struct world *w, const beck_bus_options *options)
     w->vfs = vfs_sim_new(1);
     w->env = (struct env){.vfs = w->vfs, .clock = clock_system(), .report = ignore_report};
     assert_int_equal(vfs_mkdir(w->vfs, "data", NULL), 0);
-    assert_int_equal(committer_new(0, &w->env.committer, NULL), 0);
+    assert_int_equal(committer_new(0, NULL, &w->env.committer, NULL), 0);
     assert_int_equal(committer_reserve(w->env.committer, 16, NULL), 0);
     assert_int_equal(callers_new(&w->callers, NULL), 0);
     w->routing = (struct bus_routing){admit, routed, NULL};

@@ -38,7 +38,7 @@ static void world_open(struct world *w, uint64_t seed)
     w->env.clock = clock_virtual_new(1700000000000000000);
     w->env.report = on_report;
     w->env.report_ctx = w;
-    assert_int_equal(committer_new(0, &w->env.committer, NULL), 0);
+    assert_int_equal(committer_new(0, NULL, &w->env.committer, NULL), 0);
     assert_int_equal(committer_reserve(w->env.committer, 4, NULL), 0);
     w->options.bus.segment_bytes = 1 << 30;
     w->options.bus.segment_ms = 7 * 86400000LL;

@@ -254,7 +254,7 @@ int main(int argc, char **argv)
     snprintf(w.dir, sizeof w.dir, "%s/" BUS "-0", argv[1]);
     rng_seed(&w.rng, 20231114);
     w.env.clock = clock_system();
-    must(committer_new(0, &w.env.committer, &err), &err, "committer");
+    must(committer_new(0, NULL, &w.env.committer, &err), &err, "committer");
     must(committer_reserve(w.env.committer, 1, &err), &err, "committer");
     write_all(&w);
     committer_free(w.env.committer);
