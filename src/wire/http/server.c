@@ -3,6 +3,7 @@
 
 #include "api/handle.h"
 #include "base/error.h"
+#include "base/process_metrics.h"
 #include "event/writer.h"
 
 #include <unistd.h>
@@ -46,7 +47,7 @@ static void handle_metrics(struct http_request *r)
     buf_init(&out, METRICS_MAX);
     gauge_set(h->body_gauge, (int64_t)atomic_load(&h->bodies));
     beck_status status = beck_metrics(h->context.b, append_text, &out, &err);
-    if (!status && out.max == 0)
+    if (!status && (out.max == 0 || process_metrics_write(&out)))
         status = error_set(&err, BECK_ENOMEM, "no memory for the metrics");
     if (status) {
         buf_release(&out);
