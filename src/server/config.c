@@ -18,6 +18,9 @@ void config_fault(struct config *c, const char *place, const char *format, ...)
     va_start(args, format);
     vsnprintf(text + len, sizeof text - (size_t)len, format, args);
     va_end(args);
+    for (char *p = text; *p; p++) {
+        *p = (unsigned char)*p < ' ' || *p == 0x7f ? '?' : *p; /* a value of several lines, say */
+    }
     c->faults++;
     c->fault(c->ctx, text);
 }

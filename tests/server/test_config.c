@@ -287,6 +287,7 @@ static const struct mistake {
     /* values */
     {"http: {threads: many}\n",
      "beck.yaml:1:17: http.threads 'many' cannot be read: give a whole number"},
+    {"http: {threads: \"3\\n4\\e[31m\"}\n", "http.threads '3?4?[31m' cannot be read: give a"},
     {"http: {threads: 0}\n", "http.threads '0' is out of range: give 1 to 256"},
     {"http: {threads: 1000000000000000000000}\n", "cannot be read: give a whole number"},
     {"http: {connections_per_address_max: -1}\n", "'-1' is out of range: give 0 to 1000000"},
