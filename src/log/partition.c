@@ -174,6 +174,7 @@ static void run_completion(struct completion *completion)
     }
     mutex_unlock(&c->p->lock);
     c->done(c->ctx, status, c->first_offset);
+    partition_unref(c->p);
     free(c);
 }
 
@@ -267,6 +268,8 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
         return wait_synced(p, g, err);
     if (completion) {
         g->refs++;
+        /* It may be closed before the completion has had its turn. */
+        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
         *completion = (struct synced_completion){{NULL, run_completion}, p, g, a->done, a->done_ctx,
                                                  a->first_offset};
         mutex_unlock(&p->lock);

@@ -14,6 +14,7 @@
 #define TAIL_BLOCK_BYTES (64u << 10)
 #define TAIL_BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
 #define PAD_AFTER 16   /* waits for a sync: who publishes once or twice has nothing of zeros */
+#define SPARE_BLOCKS 2
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
 
 /* A batch that is put together, and those that wait for it. Kept while anybody refers to it. */
@@ -37,7 +38,7 @@ struct sealed {
 };
 
 struct partition {
-    _Atomic(uint32_t) refs; /* whoever opened it, and cursors */
+    _Atomic(uint32_t) refs; /* whoever opened it, cursors, and completions */
     const struct env *env;
     struct partition_options options;
     struct record_context context;
@@ -51,6 +52,8 @@ struct partition {
     int64_t sealed_bytes, sealed_oldest_ms, sealed_newest_ms;
     struct block **blocks; /* recent batches, in order; in memory: all that is owed */
     size_t block_count, block_cap;
+    struct block *spares[SPARE_BLOCKS]; /* memory for blocks to come */
+    uint32_t spare_count;
     int64_t memory_bytes; /* of blocks, in memory */
     int64_t memory_end;   /* position behind the last byte, in memory */
 
@@ -100,6 +103,8 @@ bool partition_add_block(struct partition *p, beck_bytes batch, int64_t base_off
  * the lock. Not retained. */
 struct block *partition_find_block(struct partition *p, int64_t segment, int64_t position);
 struct block *partition_find_memory(struct partition *p, int64_t offset);
+/* The first block that begins behind this offset. As above. */
+struct block *partition_next_memory(struct partition *p, int64_t offset);
 /* The segment that holds the offset, or the first behind it; -1: none. With the lock. */
 ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
 beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);

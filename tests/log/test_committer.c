@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 #define SYNC_NS 200000
 
@@ -117,6 +118,46 @@ static void publishers_that_leave_hold_up_nobody(void **state)
     world_close(&w);
 }
 
+struct told {
+    _Atomic(int) count;
+    _Atomic(bool) may_go_on;
+};
+
+static void on_synced(void *ctx, beck_status status, int64_t first_offset)
+{
+    struct told *t = ctx;
+    (void)first_offset;
+    assert_int_equal(status, BECK_OK);
+    atomic_fetch_add(&t->count, 1);
+    while (!atomic_load(&t->may_go_on))
+        sched_yield();
+}
+
+static void a_partition_may_be_closed_while_completions_have_their_turn(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 7);
+    struct partition *p = world_partition(&w, 0, 0);
+    struct told told = {0};
+    beck_event e = {.type = beck_str("t.x")};
+    const beck_event *list[] = {&e};
+    for (int i = 0; i < 3; i++) {
+        struct append a = {.events = list,
+                           .count = 1,
+                           .level = BECK_LEVEL_SYNCED,
+                           .done = on_synced,
+                           .done_ctx = &told};
+        assert_int_equal(partition_append(p, &a, NULL), 0);
+    }
+    while (atomic_load(&told.count) == 0)
+        sched_yield();
+    assert_int_equal(partition_close(p, NULL), 0);
+    atomic_store(&told.may_go_on, true);
+    world_close(&w);
+    assert_int_equal(atomic_load(&told.count), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +166,7 @@ int main(void)
         cmocka_unit_test(a_round_is_held_no_longer_than_a_sync_and_a_tenth_of_a_millisecond),
         cmocka_unit_test(holding_in_vain_is_given_up_soon_and_taken_up_again),
         cmocka_unit_test(publishers_that_leave_hold_up_nobody),
+        cmocka_unit_test(a_partition_may_be_closed_while_completions_have_their_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
