@@ -32,6 +32,33 @@ static void must(int rc)
         abort();
 }
 
+#define SPINS 100
+#define LOCK_SPINS 300
+
+static void pause_briefly(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Spinning is worth while only where the waker can run meanwhile. The count of processors is a
+ * fact of the machine, asked for once: asking opens a file. */
+static bool spinning_helps(void)
+{
+    static _Atomic(long) processors;
+    long n = atomic_load_explicit(&processors, memory_order_relaxed);
+    if (n == 0) {
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+        if (n < 1)
+            n = 1;
+        atomic_store_explicit(&processors, n, memory_order_relaxed);
+    }
+    return n > 1;
+}
+
 void mutex_init(struct mutex *m)
 {
     must(pthread_mutex_init(&m->m, NULL));
@@ -44,10 +71,25 @@ void mutex_release(struct mutex *m)
     must(pthread_mutex_destroy(&m->m));
 }
 
+/* What a lock guards is short: being put to sleep and woken costs several times as much. */
+static void lock_contended(struct mutex *m)
+{
+    if (spinning_helps()) {
+        for (int i = 0; i < LOCK_SPINS; i++) {
+            if (atomic_load_explicit(&m->holder, memory_order_relaxed) == 0 &&
+                pthread_mutex_trylock(&m->m) == 0)
+                return;
+            pause_briefly();
+        }
+    }
+    must(pthread_mutex_lock(&m->m));
+}
+
 void mutex_lock(struct mutex *m)
 {
     assert(!mutex_held(m));
-    must(pthread_mutex_lock(&m->m));
+    if (pthread_mutex_trylock(&m->m) != 0)
+        lock_contended(m);
     atomic_store_explicit(&m->holder, self_id(), memory_order_relaxed);
 }
 
@@ -105,30 +147,17 @@ void cond_broadcast(struct cond *c)
 
 enum { EMPTY = 0, AWAKE = 1, SLEEPS = 2 };
 
-#define SPINS 100
+#define LINGER_SPINS 500
 
-static void pause_briefly(void)
+void thread_spin_while(const _Atomic(uint32_t) *word, uint32_t seen)
 {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Spinning is worth while only where the waker can run meanwhile. The count of processors is a
- * fact of the machine, asked for once: asking opens a file. */
-static bool spinning_helps(void)
-{
-    static _Atomic(long) processors;
-    long n = atomic_load_explicit(&processors, memory_order_relaxed);
-    if (n == 0) {
-        n = sysconf(_SC_NPROCESSORS_ONLN);
-        if (n < 1)
-            n = 1;
-        atomic_store_explicit(&processors, n, memory_order_relaxed);
+    if (!spinning_helps())
+        return;
+    for (int i = 0; i < LINGER_SPINS; i++) {
+        if (atomic_load_explicit(word, memory_order_relaxed) != seen)
+            return;
+        pause_briefly();
     }
-    return n > 1;
 }
 
 static bool take_wake(struct parker *p)

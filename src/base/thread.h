@@ -60,6 +60,10 @@ void parker_init(struct parker *p);
 void parker_wait(struct parker *p); /* returns at once when woken since the last wait */
 void parker_wake(struct parker *p);
 
+/* Returns once the word is no longer `seen`, or after some microseconds; at once where the one who
+ * moves it could not run meanwhile. */
+void thread_spin_while(const _Atomic(uint32_t) *word, uint32_t seen);
+
 /* Many threads wait until a word moves on: one call wakes them all. */
 struct gate {
     _Atomic(uint32_t) word;

@@ -514,7 +514,9 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         a->level = u->level;
         status = partition_append(p, a, err);
         if (status == BECK_OK) {
-            drop_known(u, p, a->stored);
+            if (a->duplicates > 0)
+                drop_known(u, p, a->stored);
+            u->route_count = 0;
             return BECK_OK;
         }
         /* Routes of events that were gathered went to the gather and come back from there. */

@@ -17,12 +17,16 @@ struct block *block_new(size_t cap)
     return b;
 }
 
+void block_release_many(struct block *b, uint32_t count)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&b->refs, count, memory_order_acq_rel);
+    assert(before >= count);
+    if (before == count)
+        free(b);
+}
+
 void block_release(struct block *b)
 {
-    if (!b)
-        return;
-    uint32_t before = atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel);
-    assert(before > 0);
-    if (before == 1)
-        free(b);
+    if (b)
+        block_release_many(b, 1);
 }

@@ -29,6 +29,11 @@ static inline struct block *block_retain(struct block *b)
     atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
     return b;
 }
+static inline void block_retain_many(struct block *b, uint32_t count)
+{
+    atomic_fetch_add_explicit(&b->refs, count, memory_order_relaxed);
+}
 void block_release(struct block *b); /* NULL allowed */
+void block_release_many(struct block *b, uint32_t count);
 
 #endif

@@ -23,6 +23,7 @@ struct cursor {
     bool own;                /* the block was read from the file by this cursor */
     int64_t position;        /* of the next batch */
     int64_t next;            /* offset behind the last batch read; -1: unknown */
+    int64_t visible;         /* readers saw offsets below it when this cursor looked last */
     bool open;               /* a batch is being read */
     struct batch_records batch;
     bool in_memory_of_codec; /* its records are in `unpacked` */
@@ -80,6 +81,15 @@ static void set_block(struct cursor *c, struct block *b, bool own)
     c->own = own;
 }
 
+/* Whether the offset is visible. Looks again only when it must: whoever writes moves what is to be
+ * looked at from one processor to the other. */
+static bool sees(struct cursor *c, int64_t offset)
+{
+    if (offset >= c->visible)
+        c->visible = partition_visible(c->p);
+    return offset < c->visible;
+}
+
 /* ---- finding the place ---- */
 
 /* Stands at the beginning of a block of the partition; takes the reference. */
@@ -110,10 +120,8 @@ static beck_status seek_memory(struct cursor *c, int64_t offset)
 static beck_status next_block(struct cursor *c)
 {
     struct partition *p = c->p;
-    struct block *b = NULL;
     mutex_lock(&p->lock);
-    for (size_t i = p->block_count; i-- > 0 && p->blocks[i]->base_offset > c->block->base_offset;)
-        b = p->blocks[i];
+    struct block *b = partition_next_memory(p, c->block->base_offset);
     if (b)
         block_retain(b);
     mutex_unlock(&p->lock);
@@ -275,7 +283,7 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
     struct batch_header h;
     if (batch_header_read(block_at(c), &h, &why))
         return damaged(c, skip_to, &why, err);
-    if (h.base_offset >= partition_visible(c->p))
+    if (!sees(c, h.base_offset))
         return BECK_END;
     if (batch_last_offset(&h) < offset) {
         c->position += (int64_t)batch_size(&h);
@@ -335,7 +343,7 @@ beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
     struct partition *p = c->p;
     if (!below_first && offset < partition_first(p))
         offset = partition_first(p);
-    if (offset >= partition_visible(p))
+    if (!sees(c, offset))
         return BECK_END;
     beck_status status;
     /* In the open batch, in front of us? */
@@ -344,7 +352,7 @@ beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
         if (status != BECK_END)
             goto found;
         offset = offset > c->next ? offset : c->next;
-        if (offset >= partition_visible(p))
+        if (!sees(c, offset))
             return BECK_END;
     }
     c->open = false;
@@ -356,7 +364,7 @@ beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
     for (;;) {
         status = next_batch(c, offset, skip_to, err);
         if (status == BECK_END) {
-            if (offset >= partition_visible(p))
+            if (!sees(c, offset))
                 return BECK_END;
             /* Visible, but not here: in the next block or segment. */
             status = p->options.memory ? next_block(c) : next_segment(c, err);

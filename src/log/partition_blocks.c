@@ -114,6 +114,12 @@ struct block *partition_find_memory(struct partition *p, int64_t offset)
     return index < 0 ? NULL : p->blocks[index];
 }
 
+struct block *partition_next_memory(struct partition *p, int64_t offset)
+{
+    size_t index = (size_t)(block_index(p, offset) + 1);
+    return index < p->block_count ? p->blocks[index] : NULL;
+}
+
 void partition_disown(struct partition *p, const int64_t *offsets, size_t count)
 {
     if (!p->options.memory)

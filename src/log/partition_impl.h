@@ -14,7 +14,6 @@
 #define TAIL_BLOCK_BYTES (64u << 10)
 #define TAIL_BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
 #define PAD_AFTER 16   /* waits for a sync: who publishes once or twice has nothing of zeros */
-#define SPARE_BLOCKS 2
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
 
 /* A batch that is put together, and those that wait for it. Kept while anybody refers to it. */
@@ -52,8 +51,6 @@ struct partition {
     int64_t sealed_bytes, sealed_oldest_ms, sealed_newest_ms;
     struct block **blocks; /* recent batches, in order; in memory: all that is owed */
     size_t block_count, block_cap;
-    struct block *spares[SPARE_BLOCKS]; /* memory for blocks to come */
-    uint32_t spare_count;
     int64_t memory_bytes; /* of blocks, in memory */
     int64_t memory_end;   /* position behind the last byte, in memory */
 

@@ -18,6 +18,7 @@
 
 #define PREFETCH_DEFAULT 64
 #define SLOTS_AT_ONCE 16
+#define REFS_AT_ONCE 64
 #define TAKE_MAX 256 /* entries taken with the lock held once */
 
 struct beck_consumer {
@@ -34,7 +35,9 @@ struct beck_consumer {
     struct cursor **cursors; /* by source */
     bool *source_is_dead;
     uint32_t cursor_count;
-    uint32_t deletions;       /* of buses, when the cursors were opened */
+    uint32_t deletions;   /* of buses, when the cursors were opened */
+    struct block *shared; /* the block that slots shared last, and references to it for more */
+    uint32_t spare_refs;
     struct dead_parts *parts; /* scratch for events that were put back from the dead letters */
 };
 
@@ -63,6 +66,36 @@ static beck_status more_slots(beck_consumer *c)
     return BECK_OK;
 }
 
+/* Neighbours point into one block. Its count is shared with the publisher and other consumers, so
+ * references are had and given back many at once. */
+static void share(beck_consumer *c, struct block *b)
+{
+    if (c->shared && c->spare_refs > 0)
+        block_release_many(c->shared, c->spare_refs);
+    c->shared = b;
+    c->spare_refs = 0;
+}
+
+static struct block *hold_block(beck_consumer *c, struct block *b)
+{
+    if (b != c->shared)
+        share(c, b);
+    if (c->spare_refs == 0) {
+        block_retain_many(b, REFS_AT_ONCE);
+        c->spare_refs = REFS_AT_ONCE;
+    }
+    c->spare_refs--;
+    return b;
+}
+
+static void drop_block(beck_consumer *c, struct block *b)
+{
+    if (b && b == c->shared)
+        c->spare_refs++;
+    else
+        block_release(b);
+}
+
 static uint64_t tag_of(const struct slot *s)
 {
     return s->consumer->number << 40 | (uint64_t)(s->generation & 0xffffff) << 16 | s->index;
@@ -80,7 +113,7 @@ static struct slot *slot_of(const beck_consumer *c, uint64_t tag)
 
 static void free_slot(beck_consumer *c, struct slot *s)
 {
-    block_release(s->block);
+    drop_block(c, s->block);
     s->block = NULL;
     if (s->memory.cap > 65536)
         buf_release(&s->memory);
@@ -199,6 +232,7 @@ void consumer_close(beck_consumer *c)
     if (limbo)
         queue_work_limbo(q);
     close_cursors(c);
+    share(c, NULL);
     for (uint32_t i = 0; i * SLOTS_AT_ONCE < c->slot_count; i++)
         free(c->chunks[i]);
     free(c->chunks);
@@ -273,7 +307,7 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
         memcpy(s->memory.data + extensions, v->id, v->event.id.len);
         s->event.id.data = s->memory.data + extensions;
     }
-    s->block = block_retain(block);
+    s->block = hold_block(s->consumer, block);
     return BECK_OK;
 }
 
@@ -371,6 +405,16 @@ static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t
     return n;
 }
 
+/* Waits for a moment, without the lock, whether events come: where publishers keep a consumer busy
+ * it is not put to sleep and woken for each of them. With the lock on entry and return. */
+static void linger(struct queue *q)
+{
+    uint32_t seen = atomic_load_explicit(&q->arrivals, memory_order_relaxed);
+    mutex_unlock(&q->lock);
+    thread_spin_while(&q->arrivals, seen);
+    mutex_lock(&q->lock);
+}
+
 /* Waits until entries can be taken, and takes them. */
 static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_ms,
                                  struct slot **taken, size_t *count, beck_error *err)
@@ -379,6 +423,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
     struct clock *clock = q->home->env->clock;
     int64_t deadline_ns = INT64_MAX;
     beck_status status = BECK_OK;
+    bool lingered = false;
     *count = 0;
     mutex_lock(&q->lock);
     for (;;) {
@@ -418,6 +463,11 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
             status =
                 error_set(err, BECK_ETIMEDOUT, "nothing came to queue \"%s\" in time", q->name);
             break;
+        }
+        if (!lingered) {
+            lingered = true;
+            linger(q);
+            continue;
         }
         int64_t until = queue_next_event_ns(q, now_ms, now_ns);
         if (deadline_ns < until)

@@ -312,13 +312,15 @@ bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
     struct entry head;
     beck_error why;
     error_clear(&why);
-    if (f && fifo_peek(f, &head, &why)) {
-        fifo_failed(q, &why);
-        f = NULL;
-    }
-    if (q->return_count > 0 && (!f || before(&q->returns[0], &head))) {
-        pop_return(q, out);
-        return true;
+    if (q->return_count > 0) {
+        if (f && fifo_peek(f, &head, &why)) {
+            fifo_failed(q, &why);
+            f = NULL;
+        }
+        if (!f || before(&q->returns[0], &head)) {
+            pop_return(q, out);
+            return true;
+        }
     }
     if (!f)
         return false;
@@ -566,21 +568,20 @@ beck_status queue_admit(void *route, size_t count, beck_error *err)
     return BECK_OK;
 }
 
-/* One event that the hook brings. With the lock. False: it is not kept, or is read from the log
+/* One event that the hook brings, of this source. With the lock. False: it is not kept, or is read from the log
  * later. */
-static bool arrive(struct queue *q, struct partition *p, const struct routed *item, int64_t now_ms)
+static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms)
 {
     if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE)
         q->admitted--;
     if (item->offset < 0 || q->deleted)
         return false;
-    uint32_t index = queue_find_source(q, p);
-    if (index == UINT32_MAX || !q->sources[index].live)
+    if (source == UINT32_MAX || !q->sources[source].live)
         return false;
-    struct source *s = &q->sources[index];
+    struct source *s = &q->sources[source];
     beck_error why;
     error_clear(&why);
-    if (queue_route(q, index, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
+    if (queue_route(q, source, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
                     item->priority, &why)) {
         env_report(q->home->env, why.code,
                    "queue \"%s\" cannot list an event now (%s); it is read again from the log",
@@ -601,18 +602,21 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
         struct queue *q = items[i].route;
         size_t n = 0, kept = 0;
         mutex_lock(&q->lock);
+        uint32_t source = queue_find_source(q, p);
         for (; i + n < count && items[i + n].route == q; n++) {
             const struct routed *item = &items[i + n];
             bool keep = dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                             : arrive(q, p, item, now_ms);
+                             : arrive(q, source, item, now_ms);
             kept += keep;
             if (!keep && item->offset >= 0 && partition_is_memory(p)) {
                 mutex_unlock(&q->lock);
                 partition_disown(p, &item->offset, 1);
                 mutex_lock(&q->lock);
+                source = queue_find_source(q, p);
             }
         }
         uint32_t takers = dead || kept == 0 ? 0 : q->takers;
+        atomic_fetch_add_explicit(&q->arrivals, 1, memory_order_relaxed);
         if (!dead)
             queue_call_watches(q, kept);
         bool limbo = q->limbo_count > 0;

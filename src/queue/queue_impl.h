@@ -75,7 +75,8 @@ struct queue {
     struct mutex lock;
     struct cond ready; /* something may be taken, or somebody must look */
     struct cond quiet; /* operations came to an end */
-    uint32_t takers;   /* threads waiting in take */
+    _Atomic(uint32_t) arrivals; /* times that the hook brought events: for those who spin */
+    uint32_t takers;            /* threads waiting in take */
     uint32_t watchers; /* those of them that look again when the next thing is due */
     struct queue_watch *first_watch, *last_watch; /* who waits without a thread */
     bool deleted, paused;

@@ -258,6 +258,25 @@ static void two_threads_hand_over_to_each_other(void **state)
     assert_int_equal(p.turns, 5000);
 }
 
+static void *move_word(void *arg)
+{
+    atomic_fetch_add((_Atomic(uint32_t) *)arg, 1);
+    return NULL;
+}
+
+static void spinning_ends_when_the_word_moves_and_by_itself(void **state)
+{
+    (void)state;
+    _Atomic(uint32_t) word = 7;
+    thread_spin_while(&word, 6);
+    thread_spin_while(&word, 7);
+    pthread_t mover;
+    assert_int_equal(pthread_create(&mover, NULL, move_word, &word), 0);
+    while (atomic_load(&word) == 7)
+        thread_spin_while(&word, 7);
+    pthread_join(mover, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +289,7 @@ int main(void)
         cmocka_unit_test(many_waiters_each_see_their_own_deadline),
         cmocka_unit_test(a_wake_before_the_wait_is_not_lost),
         cmocka_unit_test(two_threads_hand_over_to_each_other),
+        cmocka_unit_test(spinning_ends_when_the_word_moves_and_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
