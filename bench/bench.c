@@ -15,6 +15,7 @@ static struct {
     bool quick, large;
     const char *only;
     char dir[512];
+    cpu_set_t allowed; /* processors, before anything was pinned */
 } bench;
 
 static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
@@ -47,6 +48,8 @@ void bench_init(int argc, char **argv)
             exit(2);
         }
     }
+    bench_must(sched_getaffinity(0, sizeof bench.allowed, &bench.allowed) == 0,
+               "sched_getaffinity");
     setvbuf(stdout, NULL, _IOLBF, 0);
     atexit(bench_clean);
 }
@@ -156,13 +159,12 @@ void bench_report_p50(const char *id, int64_t *times_ns, size_t count, double cp
 
 void bench_pin(unsigned number)
 {
-    cpu_set_t allowed, one;
+    /* A thread inherits where its maker is pinned: what it may use is known from the beginning. */
+    cpu_set_t one;
     unsigned count = 0;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-        return;
-    number %= (unsigned)CPU_COUNT(&allowed);
+    number %= (unsigned)CPU_COUNT(&bench.allowed);
     for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-        if (!CPU_ISSET(cpu, &allowed) || count++ != number)
+        if (!CPU_ISSET(cpu, &bench.allowed) || count++ != number)
             continue;
         CPU_ZERO(&one);
         CPU_SET(cpu, &one);
