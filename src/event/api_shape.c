@@ -67,7 +67,7 @@ const struct shape shape_event = {
     "\"priority\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":255},"
     "\"beckbus\":{\"type\":\"string\",\"description\":\"the bus that it is stored in\"},"
     "\"beckpartition\":{\"type\":\"integer\",\"minimum\":0},"
-    "\"beckoffset\":{\"type\":\"integer\",\"minimum\":0}},"
+    "\"beckoffset\":{\"type\":\"string\",\"pattern\":\"^[0-9]+$\"}},"
     "\"propertyNames\":{\"pattern\":\"^([a-z0-9]{1,64}|data_base64)$\"},"
     "\"additionalProperties\":{\"type\":[\"string\",\"integer\",\"boolean\"]}}"};
 const struct shape shape_events = {

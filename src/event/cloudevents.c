@@ -118,8 +118,11 @@ static beck_status read_position(const beck_document *d, const struct member *m,
                                  uint64_t *out, beck_error *err)
 {
     char quoted[EVENT_QUOTE_MAX];
-    beck_bytes text;
-    beck_status status = attribute_extension(d, m, EVENT_ATTRIBUTE_MAX, &text, err);
+    beck_bytes text = m->raw;
+    beck_status status = BECK_OK;
+    if (m->kind == JSON_STRING) {
+        status = member_text(m, d->text, d->copy, &text, err);
+    }
     if (status == BECK_OK && (!bytes_to_u64(text, out) || *out > max)) {
         return member_refuse(m, BECK_EINVAL, err, "is %s; expected a whole number",
                              member_quote(m, quoted));
@@ -360,6 +363,11 @@ static beck_status cloudevent_write(const beck_event *e, bool exact, struct buf 
         writer_number(&w, "priority", e->priority);
     }
     for (size_t i = 0; i < e->extension_count; i++) {
+        /* Of an event that was read in this form and published again: it is elsewhere now. */
+        enum place place = exact ? place_of(e->extensions[i].name, true) : PLACES;
+        if (place == BECKBUS || place == BECKPARTITION || place == BECKOFFSET) {
+            continue;
+        }
         writer_member_text(&w, e->extensions[i].name, e->extensions[i].value);
     }
     if (exact) {

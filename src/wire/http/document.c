@@ -99,49 +99,9 @@ bool document_may_see(const struct http_request *r, enum access_kind kind, const
 
 /* ---- events ---- */
 
-/* Extensions of these names are those of an answer that was published again: the event is stored
- * elsewhere now. */
-static bool is_position(beck_bytes name)
-{
-    return bytes_equal_text(name, "beckbus") || bytes_equal_text(name, "beckpartition") ||
-           bytes_equal_text(name, "beckoffset");
-}
-
-static size_t without_positions(const beck_event *e, beck_attribute *kept)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < e->extension_count; i++)
-        if (!is_position(e->extensions[i].name))
-            kept[count++] = e->extensions[i];
-    return count;
-}
-
 beck_status document_write_event(const beck_event *e, bool positions, struct buf *out,
                                  beck_error *err)
 {
-    if (!positions)
-        return cloudevents_write(e, BECK_FORM_CLOUDEVENTS, out, err);
-    beck_attribute kept[EVENT_EXTENSIONS_MAX];
-    beck_event shown = *e;
-    size_t start = out->len;
-    if (e->extension_count > EVENT_EXTENSIONS_MAX)
-        return error_set(err, BECK_ELIMIT, "the event has %zu extensions; %d can be shown",
-                         e->extension_count, EVENT_EXTENSIONS_MAX);
-    shown.extensions = kept;
-    shown.extension_count = without_positions(e, kept);
-    beck_status status = cloudevents_write(&shown, BECK_FORM_CLOUDEVENTS, out, err);
-    if (status)
-        return status;
-    out->len--; /* the brace; an event has members, so a comma follows */
-    status = buf_append_text(out, ",\"beckbus\":");
-    if (!status)
-        status = json_write_string(out, e->bus);
-    if (!status)
-        status = buf_printf(out, ",\"beckpartition\":%u,\"beckoffset\":%lld}",
-                            e->position.partition, (long long)e->position.offset);
-    if (status) {
-        out->len = start;
-        return error_set(err, status, "no memory for the text of the event");
-    }
-    return BECK_OK;
+    return positions ? cloudevents_write_exact(e, out, err)
+                     : cloudevents_write(e, BECK_FORM_CLOUDEVENTS, out, err);
 }
