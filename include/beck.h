@@ -160,6 +160,9 @@ typedef struct beck_options {
     uint32_t sync_interval_ms;
     uint32_t checkpoint_ms; /* how often recovery points are written; default 5000 */
     bool read_only;         /* open without the lock and without changing a byte: for inspection */
+    /* When a server (`beck serve`) owns the data directory, work through it instead of failing with
+     * BECK_EBUSY: the same functions with the same results, except where they say so. */
+    bool connect;
     int64_t trace_bytes;    /* how much of what happened to deliveries is kept for beck_trace;
                                default 64 MiB, -1: only what is needed anyway */
     beck_error_fn on_error; /* default: nothing */
@@ -170,6 +173,10 @@ typedef struct beck_options {
  * Errors: BECK_EBUSY, BECK_ECORRUPT (file, position and remedy in the text), BECK_EIO, BECK_ENOMEM.
  */
 BECK_API beck_status beck_open(beck **out, const beck_options *options, beck_error *err);
+
+/* Whether the handle works through a server (see `connect`). If that stops meanwhile, calls fail with
+ * BECK_EIO until it runs again; what consumers held is ready again for others. */
+BECK_API bool beck_is_connected(const beck *b);
 
 /* Stops the handle's workers (they finish what they handle), syncs, writes checkpoints and frees
  * everything that was made from it. NULL is allowed. */
@@ -279,7 +286,8 @@ typedef struct beck_published {
     uint32_t duplicates;       /* events that dedup_window_ms found there already: not stored */
 } beck_published;
 
-/* Told once when the level asked for is reached, or failed: from the committing thread, so it must
+/* Told once when the level asked for is reached, or failed: from the committing thread (through a
+ * server: from a thread of the handle, which sends such publishes one after the other), so it must
  * not block. `status` is what the waiting form would have returned. */
 typedef void (*beck_done_fn)(void *ctx, beck_status status, const beck_published *published);
 
@@ -324,7 +332,9 @@ typedef struct beck_listener_options {
 
 /* Pattern: words and `.`, where `*` stands for one word and `#` for zero or more (AMQP 0-9-1
  * section 3.1.3.3); "#" is every event. Listeners are called in order of subscription. An event
- * published after this returns is seen. */
+ * published after this returns is seen. BECK_EUNSUPPORTED on a handle that works through a server:
+ * no publisher of another process can call into this one; read with `follow` instead, or take from a
+ * queue. */
 BECK_API beck_status beck_subscribe(beck_bus *bus, const char *pattern, beck_listener_fn fn,
                                     void *ctx, const beck_listener_options *options,
                                     beck_listener **out, beck_error *err);
@@ -663,7 +673,8 @@ BECK_API beck_status beck_pattern_match(const char *pattern, beck_bytes type, bo
 /* Reads every byte of the partitions in a data directory that no process has open, and reports each
  * fault through `each` (code, file, position, remedy), and remarks with code BECK_OK: what the next
  * opening will put right by itself, and files that are not beck's. BECK_OK: no fault. BECK_ECORRUPT:
- * faults were reported. Nothing is changed. */
+ * faults were reported. BECK_EBUSY: somebody has it open, a server for instance, which has to be
+ * stopped first. Nothing is changed. */
 typedef struct beck_verify_info {
     uint64_t partitions, segments, batches, records, bytes, queues, faults;
 } beck_verify_info;

@@ -65,6 +65,8 @@ beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *o
         status = bus_options_check(&o, b->data_dir != NULL, err);
     if (status)
         return status;
+    if (b->remote)
+        return remote_bus_create(b->remote, name, &o, out, err);
     mutex_lock(&b->admin_lock);
     status = find_same(b, name, &o, &bus, err);
     mutex_unlock(&b->admin_lock);
@@ -89,6 +91,10 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
     assert(strncmp(name, "__", 2) == 0);
     o.storage = BECK_STORAGE_DISK;
     beck_status status = refuse_read_only(b, err);
+    if (!status && b->remote)
+        status =
+            error_set(err, BECK_EBUSY,
+                      "a server is running on \"%s\": ask that one, or stop it first", b->data_dir);
     if (!status)
         status = bus_options_check(&o, b->data_dir != NULL, err);
     if (status)
@@ -107,6 +113,8 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
 
 beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err)
 {
+    if (b->remote && name && *name)
+        return remote_bus_get(b->remote, name, out, err);
     mutex_lock(&b->admin_lock);
     beck_bus *bus = name ? handle_find_bus(b, name) : NULL;
     mutex_unlock(&b->admin_lock);
@@ -169,6 +177,8 @@ beck_status beck_bus_delete(beck *b, const char *name, beck_error *err)
         status = refuse_read_only(b, err);
     if (status)
         return status;
+    if (b->remote)
+        return remote_bus_delete(b->remote, name, err);
     /* No checkpoint in between: it would write the bus's recovery point again. */
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
@@ -192,6 +202,8 @@ static beck_status refuse_internal(const beck_bus *bus, beck_error *err)
 
 beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err)
 {
+    if (bus->remote)
+        return remote_bus_info(bus, out, err);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
     *out = (beck_bus_info){.name = bus->name,
@@ -209,6 +221,8 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
 beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition, beck_partition_info *out,
                                     beck_error *err)
 {
+    if (bus->remote)
+        return remote_partition_info(bus, partition, out, err);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
     if (partition >= bus->partition_count)
@@ -235,6 +249,8 @@ beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *
 {
     beck_bus **copy;
     size_t count;
+    if (b->remote)
+        return remote_bus_list(b->remote, each, ctx, err);
     beck_status status = copy_buses(b, &copy, &count, err);
     if (status)
         return status;
@@ -272,6 +288,8 @@ static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
 
 beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
 {
+    if (bus->remote)
+        return remote_bus_purge(bus, err);
     if (bus->options.storage != BECK_STORAGE_DISK)
         return error_set(err, BECK_EUNSUPPORTED,
                          "bus \"%s\" is in memory and stores nothing of its own; purge its queues",
@@ -292,10 +310,18 @@ beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
 
 /* ---- publishing ---- */
 
+static beck_status publish_special(beck_bus *bus, const beck_event *events, size_t count,
+                                   const beck_publish_options *options, beck_published *out,
+                                   beck_error *err)
+{
+    return bus->remote ? remote_publish(bus, events, count, options, out, err)
+                       : refuse_internal(bus, err);
+}
+
 beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err)
 {
-    if (__builtin_expect(bus->internal, false))
-        return refuse_internal(bus, err);
+    if (__builtin_expect(bus->special, false))
+        return publish_special(bus, event, 1, NULL, NULL, err);
     return bus_publish(bus, event, 1, NULL, NULL, err);
 }
 
@@ -303,8 +329,8 @@ beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t co
                               const beck_publish_options *options, beck_published *out,
                               beck_error *err)
 {
-    if (bus->internal)
-        return refuse_internal(bus, err);
+    if (bus->special)
+        return publish_special(bus, events, count, options, out, err);
     return bus_publish(bus, events, count, options, out, err);
 }
 
@@ -324,6 +350,8 @@ beck_status beck_sync(beck *b, beck_error *err)
 {
     beck_bus **buses;
     size_t count;
+    if (b->remote && !b->read_only)
+        return remote_sync(b->remote, err);
     beck_status status = copy_buses(b, &buses, &count, err);
     if (status || b->read_only)
         count = 0;
@@ -341,6 +369,11 @@ beck_status beck_subscribe(beck_bus *bus, const char *pattern, beck_listener_fn 
 {
     if (!pattern || !fn)
         return error_set(err, BECK_EINVAL, "a listener needs a pattern and a function");
+    if (bus->remote)
+        return error_set(err, BECK_EUNSUPPORTED,
+                         "bus \"%s\" is a server's, which calls no listener of another process; "
+                         "read it with `follow`, or take from a queue",
+                         bus->name);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
     return subscribers_add(bus->subscribers, beck_str(pattern), fn, ctx, options, out, err);

@@ -22,6 +22,8 @@ static void report(void *ctx, const beck_error *error)
 
 beck *handle_of(const beck_bus *bus)
 {
+    if (bus->remote)
+        return remote_owner(bus->remote);
     char *home = bus->routing.ctx;
     return (beck *)(void *)(home - offsetof(struct beck, home));
 }
@@ -246,8 +248,29 @@ static beck_status open_disk(beck *b, beck_error *err)
     return upkeep_start(b, err);
 }
 
+/* The engine here, or a server that owns the directory. An inspection asks the server first, which
+ * knows more than its files show. */
+static beck_status open_or_connect(beck *b, const beck_options *o, beck_error *err)
+{
+    if (o->connect && o->read_only &&
+        !remote_open(b->data_dir, b, &b->env, b->callers, &b->remote, NULL))
+        return BECK_OK;
+    beck_error why;
+    beck_status status = open_disk(b, &why);
+    if (status == BECK_EBUSY && o->connect) {
+        beck_error no_server;
+        status = remote_open(b->data_dir, b, &b->env, b->callers, &b->remote, &no_server);
+        if (status == BECK_ENOENT)
+            status = BECK_EBUSY;
+        else if (status)
+            why = no_server;
+    }
+    return status ? error_set(err, status, "%s", why.text) : BECK_OK;
+}
+
 static void free_handle(beck *b)
 {
+    remote_close(b->remote);
     callers_free(b->callers);
     for (size_t i = 0; i < b->queue_count; i++) {
         /* The routes went with their buses; each was a reference. */
@@ -325,7 +348,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     checkpoint_init(&b->log_start);
     beck_status status = begin_handle(b, o, err);
     if (!status && b->data_dir)
-        status = open_disk(b, err);
+        status = open_or_connect(b, o, err);
     else if (!status)
         status =
             open_system_bus(b, "__dead_letters", false, BECK_STORAGE_MEMORY, &b->home.dead, err);
@@ -340,6 +363,11 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
 beck_status beck_open(beck **out, const beck_options *options, beck_error *err)
 {
     return beck_open_env(out, options, vfs_posix(), clock_system(), err);
+}
+
+bool beck_is_connected(const beck *b)
+{
+    return b->remote != NULL;
 }
 
 /* ---- closing ---- */
@@ -389,7 +417,7 @@ void beck_close(beck *b)
     upkeep_stop(b);
     readers_close(b);
     consumers_close(&b->home, true);
-    bool write = b->data_dir && !b->read_only;
+    bool write = b->data_dir && !b->read_only && !b->remote;
     for (size_t i = 0; write && i < b->queue_count; i++)
         queue_closing(b->queues[i]);
     if (write) {

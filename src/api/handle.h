@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "bus/bus.h"
 #include "queue/queue.h"
+#include "remote/remote.h"
 
 struct binding_record;
 
@@ -19,6 +20,9 @@ struct beck {
     beck_error_fn on_error;
     void *on_error_ctx;
     char *data_dir; /* NULL: memory only */
+    /* A server owns the directory, and everything is asked of it: nothing of the engine is open.
+     * NULL: the engine is here. */
+    struct remote *remote;
     bool read_only;
     uint32_t checkpoint_ms;
     int64_t trace_bytes;

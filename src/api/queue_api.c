@@ -16,6 +16,12 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
                      "queues cannot be used while the data directory is open for reading only");
 }
 
+/* Whether that is for the server. What is no name it need not be asked for. */
+static bool is_remote(const beck *b, const char *queue)
+{
+    return b->remote && !b->read_only && queue && *queue;
+}
+
 /* The logs may still hold snapshots and dead letters of an earlier queue of this name. The first
  * snapshot of the new one comes before the queue exists, so that recovery never sees those. */
 static beck_status add_queue(beck *b, const char *name, const beck_queue_options *o,
@@ -46,6 +52,8 @@ beck_status beck_queue_create(beck *b, const char *name, const beck_queue_option
         status = queue_options_check(&o, b->data_dir != NULL, err);
     if (status)
         return status;
+    if (b->remote)
+        return remote_queue_create(b->remote, name, &o, err);
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
     struct queue *q = handle_find_queue(b, name);
@@ -173,6 +181,8 @@ static beck_status no_queue(const beck *b)
 
 beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_delete(b->remote, name, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
         return no_queue(b);
@@ -232,6 +242,8 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
 beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *binding,
                             beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_queue_bind(b->remote, queue, binding, err);
     struct queue *q = begin_change(b, queue, err);
     if (!q)
         return no_queue(b);
@@ -243,6 +255,8 @@ beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *bind
 beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const char *pattern,
                               beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_queue_unbind(b->remote, queue, bus ? bus : "", pattern ? pattern : "#", err);
     struct queue *q = begin_change(b, queue, err);
     if (!q)
         return no_queue(b);
@@ -255,6 +269,8 @@ beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const
 
 beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out, beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_info(b->remote, name, out, err);
     struct queue *q = handle_get_queue(b, name, err);
     if (!q)
         return no_queue(b);
@@ -266,6 +282,8 @@ beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
 beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), void *ctx,
                             beck_error *err)
 {
+    if (b->remote)
+        return remote_queue_list(b->remote, each, ctx, err);
     mutex_lock(&b->admin_lock);
     size_t count = b->queue_count;
     struct queue **copy = malloc((count + 1) * sizeof(struct queue *));
@@ -288,6 +306,8 @@ beck_status beck_queue_bindings(beck *b, const char *name,
                                 int (*each)(void *ctx, const beck_binding *binding), void *ctx,
                                 beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_bindings(b->remote, name, each, ctx, err);
     struct names names = {0};
     struct queue *q = begin_change(b, name, err);
     if (!q)
@@ -308,6 +328,8 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
                             int (*each)(void *ctx, const beck_event *event), void *ctx,
                             beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_peek(b->remote, name, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, name, err);
     if (!q)
         return no_queue(b);
@@ -320,6 +342,8 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
 
 beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_pause(b->remote, name, paused, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
         return no_queue(b);
@@ -336,6 +360,8 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
 
 beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_error *err)
 {
+    if (is_remote(b, name))
+        return remote_queue_purge(b->remote, name, purged, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
         return no_queue(b);
@@ -381,6 +407,8 @@ static beck_status rewind_queue(beck *b, struct queue *q, const beck_from *from,
 beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, beck_error *err)
 {
     static const beck_from now;
+    if (is_remote(b, name))
+        return remote_queue_rewind(b->remote, name, from ? from : &now, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
         return no_queue(b);
@@ -391,9 +419,16 @@ beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, 
 
 /* ---- consumers ---- */
 
+static bool of_server(const beck_consumer *consumer)
+{
+    return ((const struct consumer_base *)(const void *)consumer)->remote;
+}
+
 beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, beck_consumer **out,
                                beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_consumer_open(b->remote, queue, prefetch, out, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
         return no_queue(b);
@@ -404,44 +439,62 @@ beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, be
 
 void beck_consumer_close(beck_consumer *consumer)
 {
-    consumer_close(consumer);
+    if (consumer && of_server(consumer))
+        remote_consumer_close(consumer);
+    else
+        consumer_close(consumer);
 }
 
 beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max, int64_t timeout_ms,
                       size_t *count, beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_take(consumer, out, max, timeout_ms, count, err);
     return consumer_take(consumer, out, max, timeout_ms, count, err);
 }
 
 void beck_consumer_wake(beck_consumer *consumer)
 {
-    consumer_wake(consumer);
+    if (of_server(consumer))
+        remote_consumer_wake(consumer);
+    else
+        consumer_wake(consumer);
 }
 
 beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
                         beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_settle(consumer, tags, count, err);
     return consumer_settle(consumer, tags, count, err);
 }
 
 beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms, const char *why,
                        beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_retry(consumer, tag, delay_ms, why, err);
     return consumer_retry(consumer, tag, delay_ms, why, err);
 }
 
 beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_return(consumer, tag, err);
     return consumer_return(consumer, tag, err);
 }
 
 beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_reject(consumer, tag, why, err);
     return consumer_reject(consumer, tag, why, err);
 }
 
 beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err)
 {
+    if (of_server(consumer))
+        return remote_extend(consumer, tag, err);
     return consumer_extend(consumer, tag, err);
 }
 
@@ -451,6 +504,8 @@ beck_status beck_dead_list(beck *b, const char *queue, size_t max,
                            int (*each)(void *ctx, const beck_dead *dead), void *ctx,
                            beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_dead_list(b->remote, queue, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
         return no_queue(b);
@@ -462,6 +517,8 @@ beck_status beck_dead_list(beck *b, const char *queue, size_t max,
 beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_t *redriven,
                               beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_dead_redrive(b->remote, queue, offset, redriven, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
         return no_queue(b);
@@ -473,6 +530,8 @@ beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_
 beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
                             beck_error *err)
 {
+    if (is_remote(b, queue))
+        return remote_dead_purge(b->remote, queue, offset, purged, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
         return no_queue(b);

@@ -23,6 +23,7 @@ struct feed {
 
 struct beck_reader {
     beck_bus *bus;
+    struct remote_reader *remote; /* of a server's bus: of the rest only the list is used */
     beck_reader *previous, *next; /* of the handle's, with admin_lock */
     struct clock *clock;
     bool follow;
@@ -63,6 +64,7 @@ static beck_status open_feeds(beck_reader *r, const beck_read_options *o, beck_e
 
 static void free_reader(beck_reader *r)
 {
+    remote_reader_close(r->remote);
     for (uint32_t i = 0; r->feeds && i < r->count; i++)
         cursor_close(r->feeds[i].cursor);
     free(r->feeds);
@@ -98,7 +100,7 @@ beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, be
 {
     static const beck_read_options defaults;
     const beck_read_options *o = options ? options : &defaults;
-    if (bus->options.storage != BECK_STORAGE_DISK)
+    if (bus->options.storage != BECK_STORAGE_DISK && !bus->remote)
         return error_set(err, BECK_EUNSUPPORTED,
                          "bus \"%s\" is in memory and keeps no events to read; use a disk bus, or "
                          "a listener",
@@ -114,6 +116,16 @@ beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, be
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory for a reader");
     r->bus = bus;
+    if (bus->remote) {
+        beck_status status = remote_reader_open(bus, o, &r->remote, err);
+        if (status) {
+            free(r);
+            return status;
+        }
+        join_handle(r, handle_of(bus));
+        *out = r;
+        return BECK_OK;
+    }
     r->clock = bus->env->clock;
     r->follow = o->follow;
     r->until_ms = o->until_time_ms;
@@ -223,6 +235,8 @@ static bool wait_for_more(beck_reader *r, int64_t deadline_ns)
 beck_status beck_reader_next(beck_reader *r, int64_t timeout_ms, const beck_event **out,
                              beck_error *err)
 {
+    if (r->remote)
+        return remote_reader_next(r->remote, timeout_ms, out, err);
     int64_t deadline_ns = INT64_MAX;
     if (r->follow && timeout_ms >= 0)
         deadline_ns = clock_mono_ns(r->clock) +

@@ -99,6 +99,8 @@ static int gauge_bus(void *ctx, beck_bus *bus)
 beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len), void *ctx,
                          beck_error *err)
 {
+    if (b->remote)
+        return remote_metrics(b->remote, write, ctx, err);
     struct now now = {b, metrics_new()};
     struct buf text;
     buf_init(&text, TEXT_MAX);

@@ -102,6 +102,11 @@ beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck
     struct file *lock;
     snprintf(path, sizeof path, "%s/.lock", data_dir);
     beck_status status = vfs_lock(v.env.vfs, path, &lock, err);
+    if (status == BECK_EBUSY && remote_listens(data_dir))
+        return error_set(err, status,
+                         "a server is running on \"%s\", and only a data directory that nobody "
+                         "has open can be verified; stop it first",
+                         data_dir);
     if (status)
         return status;
     checkpoint_init(&v.recovery);

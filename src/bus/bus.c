@@ -177,7 +177,7 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     b->callers = callers;
     b->routing = *routing;
     b->options = *options;
-    b->internal = strncmp(name, "__", 2) == 0;
+    b->internal = b->special = strncmp(name, "__", 2) == 0;
     b->name = strdup(name);
     b->source = malloc(strlen(name) + 2);
     beck_status status = BECK_OK;
@@ -365,6 +365,11 @@ static void add_context(const beck_bus *b, struct caller *self, beck_event *e)
     if (!e->correlationid.len)
         e->correlationid = cause->correlationid.len ? cause->correlationid
                                                     : caller_current_id(self, b->env->clock);
+}
+
+void bus_add_context(const beck_bus *b, struct caller *self, beck_event *e)
+{
+    add_context(b, self, e);
 }
 
 static void choose_partition(struct publish *u, size_t i, uint32_t turn)

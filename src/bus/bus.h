@@ -19,6 +19,8 @@
 
 #define BUS_PARTITIONS_MAX 10000
 
+struct remote;
+
 struct bus_routing {
     /* Room for `count` more events, or none: BECK_ELIMIT refuses the publish. Each that was admitted
      * comes back through routed, with offset -1 if it was not stored. Takes as many references. */
@@ -35,6 +37,9 @@ struct beck_bus {
     size_t name_len;
     char *source;  /* "/<name>" */
     bool internal; /* the library's own */
+    bool special;  /* publishes are not for bus_publish: internal, or a server's */
+    /* A server's (src/remote): of the rest only name, env and callers are used. NULL: ours. */
+    struct remote *remote;
     beck_bus_options options;
     struct subscribers *subscribers;
     struct partition **partitions;
@@ -67,6 +72,9 @@ void bus_remove_metrics(beck_bus *b);
 
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err);
+
+/* Correlation and causation follow from the event that this thread is handling, if any. */
+void bus_add_context(const beck_bus *b, struct caller *self, beck_event *e);
 
 /* Routes, with a function that runs while all partitions are paused (positions are exact there). */
 beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*paused)(void *ctx),

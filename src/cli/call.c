@@ -119,6 +119,7 @@ int call_open(struct call *call, enum call_open_mode mode)
     }
     beck_options options = {.data_dir = call->data_dir,
                             .read_only = mode == CALL_INSPECT,
+                            .connect = true,
                             .on_error = mode == CALL_INSPECT ? NULL : report,
                             .on_error_ctx = call};
     int64_t deadline = clock_mono_ns(clock_system()) + call->wait_ms * 1000000;

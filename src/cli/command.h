@@ -108,8 +108,8 @@ enum call_open_mode {
                       was there when it was opened */
 };
 
-/* Opens call->handle on call->data_dir, waiting for call->wait_ms when it is busy. Returns
- * EXIT_DONE, or reports and returns the exit code for `run` to return. The handle is closed after
+/* Opens call->handle on call->data_dir, or on the server that owns it, waiting for call->wait_ms when
+ * it is busy. Returns EXIT_DONE, or reports and returns the exit code for `run` to return. The handle is closed after
  * `run`; close everything taken from it that needs closing (readers, consumers, workers) before
  * returning. */
 int call_open(struct call *call, enum call_open_mode mode);

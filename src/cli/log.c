@@ -66,6 +66,18 @@ static void print_events(struct log *l, beck_bus *bus, const beck_read_options *
         if (status == BECK_END) {
             break;
         }
+        /* Only whoever follows a server's bus gets here: see log_run. */
+        if (status == BECK_ETIMEDOUT && output_flush()) {
+            status = beck_reader_next(reader, FOLLOW_STEP_MS, &e, &err);
+        }
+        if (status == BECK_ETIMEDOUT) {
+            continue;
+        }
+        if (status == BECK_ECLOSED) {
+            l->code = call_error(l->call, EXIT_NOT_FOUND, "bus '%s' was deleted", l->name);
+            l->over = true;
+            break;
+        }
         if (status) {
             l->code = call_fail(l->call, status, &err);
             l->over = status != BECK_ECORRUPT;
@@ -190,8 +202,11 @@ static int log_run(struct call *call)
         return code;
     }
     event_printer_init(&l.printer, call, option_choice(call, "format"));
+    /* A server is asked to wait. Files are looked at again and again instead. */
+    bool connected = beck_is_connected(call->handle);
+    l.how.follow = connected && option_flag(call, "follow");
     print_events(&l, bus, &l.how);
-    if (option_flag(call, "follow") && !is_over(&l)) {
+    if (!connected && option_flag(call, "follow") && !is_over(&l)) {
         remember(&l, bus);
         beck_close(call->handle);
         call->handle = NULL;

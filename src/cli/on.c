@@ -6,8 +6,10 @@
 #include "base/rng.h"
 #include "event/pattern.h"
 #include <stdio.h>
+#include <stdlib.h>
 
-#define TEMPORARY_DIGITS 16 /* of on-<hash> */
+#define TEMPORARY_DIGITS 16 /* of on-<hash>: when it was made, in seconds, and 8 at random */
+#define TEMPORARY_NEW_S 60  /* so old without a consumer, it was left behind */
 
 static const char *const failures[] = {"retry", "reject", NULL};
 
@@ -73,15 +75,32 @@ static bool is_temporary(const char *name)
            strspn(name + 3, "0123456789abcdef") == TEMPORARY_DIGITS;
 }
 
-/* Temporary queues that a process left behind when it was killed: this one holds the lock, so
- * nobody uses them. */
+/* Whether a process left it behind when it was killed. Who holds the lock is alone; others of a server
+ * may be using theirs. */
+static bool is_left_behind(const struct on *on, const char *name)
+{
+    beck_queue_info info;
+    if (!is_temporary(name)) {
+        return false;
+    }
+    if (!beck_is_connected(on->call->handle)) {
+        return true;
+    }
+    char digits[9] = "";
+    memcpy(digits, name + 3, 8);
+    int64_t made_s = (int64_t)strtoul(digits, NULL, 16);
+    return made_s + TEMPORARY_NEW_S < on->call->now_ns / 1000000000 &&
+           beck_queue_info_get(on->call->handle, name, &info, NULL) == BECK_OK &&
+           info.consumers == 0;
+}
+
 static void delete_left_behind(const struct on *on)
 {
     struct names names;
     names_init(&names);
     (void)beck_queue_list(on->call->handle, names_add, &names, NULL);
     for (const char *name = names_next(&names, NULL); name; name = names_next(&names, name)) {
-        if (is_temporary(name)) {
+        if (is_left_behind(on, name)) {
             (void)beck_queue_delete(on->call->handle, name, NULL);
         }
     }
@@ -163,7 +182,8 @@ static int prepare(struct on *on)
     if (!code && on->temporary) {
         struct rng rng;
         rng_seed_system(&rng);
-        snprintf(on->name, sizeof on->name, "on-%016llx", (unsigned long long)rng_next(&rng));
+        snprintf(on->name, sizeof on->name, "on-%08x%08x",
+                 (uint32_t)(on->call->now_ns / 1000000000), (uint32_t)rng_next(&rng));
         on->queue = on->name;
         delete_left_behind(on);
     }

@@ -22,6 +22,7 @@
 #define TAKE_MAX 256 /* entries taken with the lock held once */
 
 struct beck_consumer {
+    struct consumer_base base;
     struct queue *queue;
     uint32_t prefetch;
     uint64_t number;                /* 24 bits; of the handle */

@@ -127,6 +127,12 @@ beck_status queues_recover(struct queue_home *home,
 
 /* ---- consumers: the functions behind beck.h ---- */
 
+/* What every beck_consumer begins with: there are those of queues here, and those of a server's
+ * queues (src/remote). */
+struct consumer_base {
+    bool remote;
+};
+
 beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **out, beck_error *err);
 void consumer_close(beck_consumer *c);
 /* Those that are left, when the handle ends. write false: as if the process had been killed. */
