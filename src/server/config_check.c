@@ -122,8 +122,13 @@ static void check_hook(struct config *c, struct hook_setting *hook)
     s->tolerance_ms = s->tolerance_ms ? s->tolerance_ms : -1;
     s->dedup_window_ms = s->dedup_window_ms ? s->dedup_window_ms : -1;
     beck_error err;
-    if (bus_name_check("bus", s->bus, false, &err)) {
+    struct hook *checked;
+    beck_status status = bus_name_check("bus", s->bus, false, &err);
+    status = status ? status : hook_new(s, NULL, &checked, &err);
+    if (status) {
         config_fault(c, hook->record.source, "hooks.%.100s: %s", s->name, err.text);
+    } else {
+        hook_free(checked);
     }
 }
 

@@ -10,6 +10,7 @@
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
+#include "wire/http/hooks.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -33,6 +34,7 @@ struct server {
     struct log *log;
     beck *b;
     struct access *access;
+    struct hooks *hooks; /* NULL: none were configured at the start */
     struct listen_sockets sockets;
     bool has_socket; /* in the data directory */
     struct http *http;
@@ -157,6 +159,30 @@ static beck_status open_data(struct server *s, int64_t wait_ms, beck_error *err)
     }
 }
 
+static beck_status set_hooks(struct server *s, const struct settings *settings, beck_error *err)
+{
+    const struct hook_setting *from = settings->hooks.at;
+    struct hook_source *sources = calloc(settings->hooks.count + 1, sizeof *sources);
+    if (!sources) {
+        return error_set(err, BECK_ENOMEM, "no memory for webhooks");
+    }
+    for (size_t i = 0; i < settings->hooks.count; i++) {
+        sources[i] = from[i].source;
+    }
+    beck_status status = hooks_set(s->hooks, sources, settings->hooks.count, err);
+    free(sources);
+    return status;
+}
+
+static beck_status open_hooks(struct server *s, beck_error *err)
+{
+    if (s->started->hooks.count == 0) {
+        return BECK_OK;
+    }
+    beck_status status = hooks_new(s->b, NULL, &s->hooks, err);
+    return status ? status : set_hooks(s, s->started, err);
+}
+
 static beck_status listen_all(struct server *s, const char *row, const struct texts *addresses,
                               bool tls, beck_error *err)
 {
@@ -220,6 +246,7 @@ static beck_status open_http(struct server *s, beck_error *err)
     }
     struct http_context context = {.b = s->b,
                                    .access = s->access,
+                                   .hooks = s->hooks,
                                    .server_version = BECK_VERSION,
                                    .control = control,
                                    .control_ctx = s,
@@ -282,6 +309,9 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = declared_apply(settings, s->b, s->access, s->log, err);
     }
     if (!status) {
+        status = open_hooks(s, err);
+    }
+    if (!status) {
         status = open_sockets(s, err);
     }
     if (!status) {
@@ -297,6 +327,15 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
 }
 
 /* ---- reloading ---- */
+
+static beck_status reload_hooks(struct server *s, const struct settings *fresh, beck_error *err)
+{
+    if (!s->hooks && fresh->hooks.count > 0) {
+        return error_set(err, BECK_EUNSUPPORTED,
+                         "the first webhooks of a configuration need a restart");
+    }
+    return s->hooks ? set_hooks(s, fresh, err) : BECK_OK;
+}
 
 static void tell_fault(void *ctx, const char *text)
 {
@@ -325,25 +364,34 @@ static void tell_kept(struct server *s, const struct settings *fresh)
     }
 }
 
-/* Each part is put in force by itself; the first failure is told, the others are in the log. */
+/* Keeps the first failure; all are logged. */
+static void note(struct server *s, beck_status failed, const beck_error *why, const char *what,
+                 beck_status *status, beck_error *err)
+{
+    if (failed) {
+        LOG(s->log, LEVEL_ERROR, what, LOG_TEXT("error", why->text));
+        *status = *status ? *status : error_set(err, failed, "%s", why->text);
+    }
+}
+
+/* Each part is put in force by itself. */
 static beck_status put_in_force(struct server *s, const struct settings *fresh, beck_error *err)
 {
+    beck_status status = BECK_OK;
     beck_error why;
-    beck_status status = log_reopen(s->log, fresh->log_file, (enum log_level)fresh->log_level,
-                                    (enum log_format)fresh->log_format, err);
-    if (status) {
-        LOG(s->log, LEVEL_ERROR, "the log goes on as before", LOG_TEXT("error", err->text));
-    }
+    beck_status failed = log_reopen(s->log, fresh->log_file, (enum log_level)fresh->log_level,
+                                    (enum log_format)fresh->log_format, &why);
+    note(s, failed, &why, "the log goes on as before", &status, err);
     tell_kept(s, fresh);
     atomic_store(&s->access_log, fresh->http_access_log);
     atomic_store(&s->drain_timeout_ms, fresh->drain_timeout_ms);
-    beck_status failed = http_reload(s->http, &why);
-    if (failed) {
-        LOG(s->log, LEVEL_ERROR, "the certificate goes on as before", LOG_TEXT("error", why.text));
-        status = status ? status : error_set(err, failed, "%s", why.text);
-    }
+    failed = http_reload(s->http, &why);
+    note(s, failed, &why, "the certificate goes on as before", &status, err);
     failed = declared_apply(fresh, s->b, s->access, s->log, &why);
-    return status ? status : failed ? error_set(err, failed, "%s", why.text) : BECK_OK;
+    note(s, failed, &why, "not everything that is declared is there", &status, err);
+    failed = reload_hooks(s, fresh, &why);
+    note(s, failed, &why, "the webhooks go on as before", &status, err);
+    return status;
 }
 
 static beck_status reload(struct server *s, beck_error *err)
@@ -353,13 +401,14 @@ static beck_status reload(struct server *s, beck_error *err)
     mutex_lock(&s->reload_lock);
     notify_reloading();
     beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
-    if (!status) {
+    if (status) {
+        LOG(s->log, LEVEL_ERROR, "the configuration cannot be read", LOG_TEXT("error", why.text));
+    } else {
         status = put_in_force(s, fresh, &why);
         settings_free(fresh);
     }
     if (status) {
-        LOG(s->log, LEVEL_ERROR, "reloaded with errors: what is wrong stays as it was",
-            LOG_TEXT("error", why.text));
+        LOG(s->log, LEVEL_WARN, "reloaded with errors: what is wrong stays as it was");
         error_set(err, status, "%s", why.text);
     } else {
         LOG(s->log, LEVEL_INFO, "reloaded");
@@ -423,6 +472,7 @@ static void close_all(struct server *s)
         unlink(path); /* while the directory is still locked: nobody else's */
     }
     listen_close(&s->sockets);
+    hooks_free(s->hooks);
     access_close(s->access);
     beck_close(s->b);
     LOG(s->log, LEVEL_INFO, "stopped");

@@ -10,5 +10,6 @@ const struct http_route *const http_routes[] = {
     http_routes_users,
     http_routes_openapi,
     http_routes_server,
+    http_routes_hooks,
     NULL,
 };
