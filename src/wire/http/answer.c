@@ -19,12 +19,10 @@
 
 /* Unless the network thread has not got as far as to suspend the connection: then it goes on by
  * itself. The request may be gone as soon as `park` was changed. */
-static void resume(struct http *h, struct MHD_Connection *mhd, _Atomic(int) *park)
+static void resume(struct MHD_Connection *mhd, _Atomic(int) *park)
 {
-    if (atomic_exchange(park, PARK_GOES_ON) != PARK_SUSPENDED)
-        return;
-    MHD_resume_connection(mhd);
-    http_count_parked(h, -1);
+    if (atomic_exchange(park, PARK_GOES_ON) == PARK_SUSPENDED)
+        MHD_resume_connection(mhd);
 }
 
 void request_hold(struct http_request *r)
@@ -38,7 +36,7 @@ void request_let_go(struct http_request *r)
     struct MHD_Connection *mhd = r->mhd;
     atomic_fetch_add(&h->leaving, 1);
     if (atomic_fetch_sub(&r->holds, 1) == 1)
-        resume(h, mhd, &r->park);
+        resume(mhd, &r->park);
     atomic_fetch_sub(&h->leaving, 1);
 }
 
@@ -259,11 +257,9 @@ static ssize_t read_stream(void *ctx, uint64_t position, char *to, size_t room)
         if (atomic_load(&r->stream_park) == PARK_GOES_ON)
             continue;
         MHD_suspend_connection(r->mhd);
-        http_count_parked(h, 1);
         int runs = PARK_RUNS;
         if (!atomic_compare_exchange_strong(&r->stream_park, &runs, PARK_SUSPENDED)) {
             MHD_resume_connection(r->mhd);
-            http_count_parked(h, -1);
         } else if (atomic_load(&h->draining)) {
             http_stream_wake(r);
         }
@@ -275,7 +271,7 @@ void http_stream_wake(struct http_request *r)
 {
     struct http *h = r->connection->http;
     atomic_fetch_add(&h->leaving, 1);
-    resume(h, r->mhd, &r->stream_park);
+    resume(r->mhd, &r->stream_park);
     atomic_fetch_sub(&h->leaving, 1);
 }
 

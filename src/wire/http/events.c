@@ -1,5 +1,5 @@
 /*
- * /v1/buses/{bus}/events: publishing.
+ * /v1/buses/{bus}/events: publishing, and the way to pages (page.c) and streams (follow.c) of them.
  *
  * A publish runs on the network thread unless its body is large or its bus has to be made. At level
  * `synced` the connection is suspended, and goes on when the engine says that the events are on the
@@ -8,9 +8,11 @@
 #include "wire/http/publish.h"
 
 #include "api/handle.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "event/event.h"
-#include "wire/http/http.h"
+#include "event/value.h"
+#include "wire/http/follow.h"
 
 #include <stdio.h>
 
@@ -205,6 +207,77 @@ static void handle_publish(struct http_request *r)
     }
 }
 
+/* ---- reading ---- */
+
+static bool read_until(struct http_request *r, int64_t *until_ms)
+{
+    int64_t now = clock_wall_ns(clock_system()), until_ns = 0;
+    const char *text = http_query(r, "until");
+    if (text && !value_time(text, now, &until_ns)) {
+        http_refuse(r, 400, "until is \"%.60s\"; expected a time as 2026-01-31T12:00:00Z", text);
+        return false;
+    }
+    *until_ms = text ? (until_ns + 999999) / 1000000 : 0;
+    return true;
+}
+
+/* What only pages have. */
+static bool check_stream(struct http_request *r)
+{
+    static const char *const of_pages[] = {"until", "limit", "wait"};
+    for (size_t i = 0; i < sizeof of_pages / sizeof of_pages[0]; i++)
+        if (http_query(r, of_pages[i])) {
+            http_refuse(r, 400, "%s is for pages of events; a stream of events has no end",
+                        of_pages[i]);
+            return false;
+        }
+    return true;
+}
+
+static void handle_read(struct http_request *r)
+{
+    const char *accept = http_header(r, "Accept");
+    bool follow = accept && strstr(accept, "text/event-stream");
+    struct events_query q = {.options = {.type = http_query(r, "type"),
+                                         .subject = http_query(r, "subject"),
+                                         .cursor = http_query(r, "cursor")}};
+    beck_from otherwise = {.kind = follow ? BECK_FROM_NOW : BECK_FROM_EARLIEST};
+    int64_t partition;
+    if (!http_query_number(r, "partition", 0, BUS_PARTITIONS_MAX - 1, -1, &partition) ||
+        !http_query_from(r, "from", otherwise, &q.options.from) ||
+        !http_query_flag(r, "positions", &q.positions) || !read_until(r, &q.options.until_ms) ||
+        (follow && !check_stream(r)))
+        return;
+    q.options.partition_plus_1 = (int32_t)partition + 1;
+    const char *last = follow ? http_header(r, "Last-Event-ID") : NULL;
+    if (last && *last)
+        q.options.cursor = last;
+    beck_error err;
+    beck_bus *bus;
+    beck_status status = beck_bus_get(http_of(r)->b, http_path(r, 0), &bus, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else if (follow)
+        follow_answer(r, bus, &q);
+    else
+        page_answer(r, bus, &q);
+}
+
+static const struct http_param read_params[] = {
+    {"from", "string",
+     "now, earliest, an offset, or a time; default: earliest for pages, now for a stream"},
+    {"cursor", "string",
+     "where an earlier page or stream ended (Beck-Cursor, id); instead of from"},
+    {"partition", "integer", "only this partition"},
+    {"type", "string", "only types that match: * is one word, # any number of them"},
+    {"subject", "string", "only this subject"},
+    {"until", "string", "only events before this time"},
+    {"limit", "integer", "events of a page, at most 100,000; default 1,000"},
+    {"wait", "duration", "how long to wait for the first event when there is none"},
+    {"positions", "boolean", "add beckbus, beckpartition and beckoffset to each event"},
+    {0},
+};
+
 static const struct http_param publish_params[] = {
     {"level", "string", "what the answer promises: none, written or synced; default: the bus's"},
     {"partition", "integer", "instead of the one that follows from the subject"},
@@ -224,5 +297,16 @@ const struct http_route http_routes_events[] = {
      .params = publish_params,
      .accepts = "Events",
      .answers = "Published"},
+    {.method = "GET",
+     .path = "/v1/buses/{bus}/events",
+     .run = HTTP_POOL,
+     .right = ACCESS_READ,
+     .kind = ACCESS_BUS,
+     .handle = handle_read,
+     .operation = "readEvents",
+     .summary = "Events of a bus: a page as JSON or NDJSON with the cursor of the next one in "
+                "Beck-Cursor, or (Accept: text/event-stream) all that come as server-sent events",
+     .params = read_params,
+     .answers = "Events"},
     {0},
 };

@@ -5,6 +5,7 @@
  * the keeper accepts for all listeners. A Unix socket's connection gets an address of our making,
  * which says through which listener it came.
  */
+#include "wire/http/follow.h"
 #include "wire/http/http_impl.h"
 
 #include "api/handle.h"
@@ -26,13 +27,6 @@ void http_signal_quiet(struct http *h)
     mutex_lock(&h->connections_lock);
     cond_broadcast(&h->quiet);
     mutex_unlock(&h->connections_lock);
-}
-
-void http_count_parked(struct http *h, int more)
-{
-    atomic_fetch_add(&h->parked, (uint32_t)more);
-    if (more < 0)
-        http_signal_quiet(h);
 }
 
 uint32_t http_connections(const struct http *h)
@@ -297,6 +291,8 @@ void http_stop(struct http *h)
     while (atomic_load(&h->leaving) > 0)
         sched_yield();
     work_stop(h->work);
+    follow_free(h->follow);
+    h->follow = NULL;
     pool_stop(&h->pool);
     keeper_stop(&h->keeper);
     release(h);

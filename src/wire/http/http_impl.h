@@ -153,12 +153,11 @@ struct http {
     int64_t started_ms;
 
     _Atomic(uint32_t) running; /* requests that are not answered to the end */
-    _Atomic(uint32_t) parked;  /* those whose connection is suspended */
     _Atomic(uint32_t) leaving; /* threads that let go of a request just now */
 
     struct mutex connections_lock;
     struct connection *connections;
-    struct cond quiet; /* while draining: running or parked went down */
+    struct cond quiet; /* while draining: running went down */
     bool sweeping;
 
     struct follow_hub *follow; /* follow.c */
@@ -168,8 +167,6 @@ struct http {
 
 /* ---- http.c ---- */
 
-/* Takes part in `parked`. */
-void http_count_parked(struct http *h, int more);
 void http_signal_quiet(struct http *h);
 
 /* ---- connection.c ---- */

@@ -88,15 +88,12 @@ static void post(struct http_request *r, struct http_call *call,
 /* Suspends the connection until whoever holds the request has let go; false: they have. */
 static bool park(struct http_request *r)
 {
-    struct http *h = r->connection->http;
     if (atomic_load(&r->park) == PARK_GOES_ON)
         return false;
     MHD_suspend_connection(r->mhd);
-    http_count_parked(h, 1);
     int runs = PARK_RUNS;
     if (!atomic_compare_exchange_strong(&r->park, &runs, PARK_SUSPENDED)) {
         MHD_resume_connection(r->mhd);
-        http_count_parked(h, -1);
     }
     return true;
 }
