@@ -56,7 +56,8 @@ enum {
     BECK_EEXIST = -7,        /* exists already, with other options */
     BECK_EBUSY = -8,         /* another process or user holds it */
     BECK_ECORRUPT = -9,      /* stored bytes are damaged */
-    BECK_EPOISONED = -10,    /* a sync failed: the partition refuses writes until the next open */
+    BECK_EPOISONED = -10,    /* a sync failed, or the undoing of a failed write: the partition
+                                refuses writes until the next open */
     BECK_ERANGE = -11,       /* the position is before the first or after the last one stored */
     BECK_ETIMEDOUT = -12,    /* nothing came in the time given */
     BECK_ECLOSED = -13,      /* the object is closed, paused or deleted */
@@ -303,7 +304,7 @@ typedef struct beck_publish_options {
  * listener was called. A listener that fails does not stop the others and does not make this fail.
  * Errors: BECK_EINVAL (which attribute, and why), BECK_ELIMIT (event_bytes_max; max length of a
  * queue that refuses), BECK_EFULL, BECK_EPOISONED, BECK_ECLOSED, BECK_EIO, BECK_ENOMEM. After any
- * of them the event is not stored - except BECK_EPOISONED at level `synced`, when it may be found
+ * of them the event is not stored - except BECK_EPOISONED, when it may be found
  * after the next open. */
 BECK_API beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err);
 

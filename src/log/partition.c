@@ -427,7 +427,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     p->syncing = false;
     cond_broadcast(&p->changed);
     if (status) {
-        partition_poison(p, &why);
+        partition_poison(p, "a sync", &why);
         status = partition_say_poisoned(p, err);
     } else if (target > p->synced) {
         p->synced = target;

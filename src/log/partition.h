@@ -17,7 +17,8 @@
  *
  * Failure. A write that fails (disk full) fails everybody in that gather and those behind it; their
  * offsets are given to later events; nothing of them is seen. A failed sync poisons the partition
- * for good: BECK_EPOISONED until it is opened anew.
+ * for good, and so does a failed write that cannot be cut off again: BECK_EPOISONED until it is
+ * opened anew.
  */
 #ifndef BECK_LOG_PARTITION_H
 #define BECK_LOG_PARTITION_H

@@ -136,7 +136,8 @@ void gather_unref(struct partition *p, struct gather *g);
 beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
                          int64_t timestamp_ms);
 
-void partition_poison(struct partition *p, const beck_error *cause);
+/* what: "a sync" */
+void partition_poison(struct partition *p, const char *what, const beck_error *cause);
 beck_status partition_say_poisoned(const struct partition *p, beck_error *err);
 beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err);
 void partition_write_orphans(struct partition *p);

@@ -130,15 +130,15 @@ beck_status partition_add_segment(struct partition *p, struct segment *s, beck_e
     return BECK_OK;
 }
 
-void partition_poison(struct partition *p, const beck_error *cause)
+void partition_poison(struct partition *p, const char *what, const beck_error *cause)
 {
     if (p->poisoned)
         return;
     p->poisoned = true;
     env_report(p->env, BECK_EPOISONED,
-               "a sync of \"%s\" failed (%s): nothing more is written to it, because what reached "
-               "the disk is unknown; check the disk and restart",
-               p->dir, cause->text);
+               "%s of \"%s\" failed (%s): nothing more is written to it, because what reached the "
+               "disk is unknown; check the disk and restart",
+               what, p->dir, cause->text);
 }
 
 beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
@@ -146,8 +146,8 @@ beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
     if (p->condemned)
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", p->bus);
     return error_set(err, BECK_EPOISONED,
-                     "an earlier sync of \"%s\" failed, so it takes no more events; check the disk "
-                     "and restart",
+                     "an earlier sync of \"%s\" failed, or the undoing of a failed write, so it "
+                     "takes no more events; check the disk and restart",
                      p->dir);
 }
 
@@ -198,7 +198,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     if (failed_sync) {
         beck_error cause = {0};
         error_set(&cause, status, "%s", err ? err->text : "roll");
-        partition_poison(p, &cause);
+        partition_poison(p, "a sync", &cause);
         return status;
     }
     if (status)
@@ -246,6 +246,13 @@ beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_er
     mutex_lock(&p->lock);
     if (padded)
         p->awaited = 0;
+    /* An opening may find the refused batch whole. */
+    if (status && s->haunted) {
+        beck_error cause = {0};
+        error_set(&cause, status, "%s", err ? err->text : "a write failed");
+        partition_poison(p, "the undoing of a failed write", &cause);
+        return partition_say_poisoned(p, err);
+    }
     if (status)
         return status;
     segment_note(s, &h);

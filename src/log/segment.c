@@ -189,7 +189,7 @@ beck_status segment_write(struct segment *s, beck_bytes batch, beck_error *err)
         return status;
     status = file_write(s->file, batch.data, batch.len, position, err);
     if (status) {
-        s->ragged = file_truncate(s->file, position, NULL) != BECK_OK;
+        s->ragged = s->haunted = file_truncate(s->file, position, NULL) != BECK_OK;
         s->padded_to = 0;
     }
     /* Also after a failure: what was cut must not come back. */

@@ -38,6 +38,7 @@ struct segment {
     _Atomic(bool) dirty; /* written since the last sync */
     bool unsealed;       /* appended to since the last segment_seal */
     bool ragged;         /* the rest of a failed write stands behind size */
+    bool haunted;        /* and it may be a whole batch */
     int64_t padded_to;   /* zeros stand behind size up to here (segment_pad); 0: none */
     bool checked;        /* the indexes have been looked at, or were made here */
     bool unsure;         /* a sync of an index failed: both are made again */

@@ -15,7 +15,6 @@
 
 #define EVENTS_MAX 8192
 #define STEPS 160
-#define ANY (-2) /* one of several events that failed one after the other */
 #ifndef SEEDS
 #define SEEDS effort(250, 60)
 #endif
@@ -23,8 +22,7 @@
 struct model {
     int number[EVENTS_MAX]; /* of the event at each offset below `may` */
     int64_t written;        /* confirmed: they survive the end of the process */
-    int64_t may;            /* behind `written`: may be there, since a failed sync left them */
-    int64_t uncut;          /* below it a sync may have kept an event that failed */
+    int64_t may;            /* behind `written`: may be there, since they failed with BECK_EPOISONED */
     int64_t synced;         /* confirmed: they survive loss of power */
     int64_t seen;           /* readers of synced events saw everything below */
     int64_t first;          /* the highest that retention moved it to */
@@ -102,8 +100,6 @@ static int64_t read_some(struct run *r, int64_t offset, int max)
         check(r, v->offset == offset, "there is a hole", offset, v->offset);
         check(r, offset < r->m.may, "an event that nobody published", offset, r->m.may);
         int number = number_of(v);
-        if (r->m.number[offset] == ANY && number >= 0)
-            r->m.number[offset] = number;
         check(r, number == r->m.number[offset], "another event", number, r->m.number[offset]);
         offset++;
         if (r->w.options.bus.read_synced && offset > r->m.seen)
@@ -171,7 +167,6 @@ static void open_again(struct run *r, int64_t at_least)
     }
     /* What was found counts as synced. */
     r->m.written = r->m.may = r->m.synced = next;
-    r->m.uncut = 0;
     if (r->m.first > next)
         r->m.first = next;
 }
@@ -189,8 +184,6 @@ static void stop_power(struct run *r)
     int64_t at_least = r->m.synced;
     if (r->w.options.bus.read_synced && r->m.seen > at_least)
         at_least = r->m.seen;
-    for (int64_t i = at_least; i < r->m.uncut && i < r->m.may; i++)
-        r->m.number[i] = ANY;
     partition_abandon(r->p);
     no_faults(r);
     vfs_sim_crash(r->w.vfs);
@@ -246,14 +239,10 @@ static void append(struct run *r)
         check(r, r->faults || r->poisoned, "an append failed", status, 0);
         /* Written, and not synced; or the disk took it, said no, and did not let us cut it off. Then
          * it may be found later. */
-        bool unsynced = status == BECK_EPOISONED && level == BECK_LEVEL_SYNCED && !r->poisoned;
-        bool uncut = r->p->segments[r->p->segment_count - 1]->ragged;
-        for (size_t i = 0; i < count && (unsynced || uncut); i++) {
-            int64_t offset = r->m.written + (int64_t)i;
-            bool again = uncut && offset < r->m.may;
-            r->m.number[offset] = again ? ANY : first + (int)i;
-            if (offset == r->m.may)
-                r->m.may++;
+        bool doubtful = status == BECK_EPOISONED && !r->poisoned;
+        for (size_t i = 0; i < count && doubtful; i++) {
+            r->m.number[r->m.written + (int64_t)i] = first + (int)i;
+            r->m.may++;
         }
         r->poisoned = r->poisoned || status == BECK_EPOISONED;
         return;
@@ -261,8 +250,6 @@ static void append(struct run *r)
     check(r, !r->poisoned, "a poisoned partition took an event", a.first_offset, 0);
     check(r, a.first_offset == r->m.written, "an offset was left out or given twice",
           a.first_offset, r->m.written);
-    if (r->m.may > r->m.written)
-        r->m.uncut = r->m.may;
     for (size_t i = 0; i < count; i++)
         r->m.number[r->m.written++] = first + (int)i;
     r->m.may = r->m.written;

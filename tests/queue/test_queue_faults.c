@@ -14,7 +14,6 @@ struct story {
     enum { CONFIRMED, REFUSED, DOUBTFUL } published[EVENTS];
     enum { OWED, DONE, PERHAPS_DONE } settled[EVENTS];
     int ready[EVENTS], dead[EVENTS];
-    bool broken;  /* nothing can be undone on such a disk: what was refused may be there */
     bool rebuilt; /* a list was made again: what was settled may be there again */
 };
 
@@ -53,7 +52,7 @@ static void tell_answer(struct story *s, enum answer answer)
     if (!s->consumer || beck_take(s->consumer, &d, 1, 0, &count, NULL))
         return;
     int n = number_of(d.event->data);
-    assert_true(s->published[n] != REFUSED || s->broken);
+    assert_true(s->published[n] != REFUSED);
     assert_true(s->settled[n] != DONE || s->rebuilt);
     if (answer == SETTLE)
         s->settled[n] = beck_settle(s->consumer, &d.tag, 1, NULL) ? PERHAPS_DONE : DONE;
@@ -163,9 +162,9 @@ static void check_story(struct story *s, const char *what, uint64_t n)
     for (int k = 0; k < s->count; k++) {
         int there = s->ready[k] + s->dead[k];
         int least = s->published[k] == CONFIRMED && s->settled[k] == OWED;
-        int most = s->published[k] == REFUSED && !s->broken ? 0
-                   : s->rebuilt                             ? 2 /* also as a dead letter */
-                                                            : s->settled[k] != DONE;
+        int most = s->published[k] == REFUSED ? 0
+                   : s->rebuilt               ? 2 /* also as a dead letter */
+                                              : s->settled[k] != DONE;
         if (there < least || there > most) {
             print_error("%s %llu: event %d (published %d, settled %d): ready %d, dead %d\n", what,
                         (unsigned long long)n, k, s->published[k], s->settled[k], s->ready[k],
@@ -206,7 +205,6 @@ static void any_call_of_the_disk_may_fail_once_or_for_ever(void **state)
                                                 "ENOSPC from", "EIO, killed",    "ENOSPC, killed"};
             begin(&s, n);
             vfs_sim_fail(s.w.vfs, VFS_OP_ANY, n, how == 2 || how == 3, codes[how % 2]);
-            s.broken = how == 2 || how == 3;
             live(&s);
             if (how >= 4)
                 tell_close(&s, true);
