@@ -22,15 +22,6 @@ static bool given(const struct record *record, const struct setting_table *table
     return record->given >> (row - table->rows) & 1;
 }
 
-static const struct setting_table *table_of(const char *group)
-{
-    const struct setting_group *g = setting_groups;
-    while (strcmp(g->name, group) != 0) {
-        g++;
-    }
-    return g->table;
-}
-
 /* ---- http ---- */
 
 static void check_addresses(struct config *c, const char *row, const struct texts *list)
@@ -90,7 +81,8 @@ static void check_queue(struct config *c, struct queue_setting *queue)
 {
     beck_error err;
     const char *name = queue->record.name;
-    if (given(&queue->record, table_of("queues"), "deadline") && queue->options.deadline_ms == 0) {
+    if (given(&queue->record, setting_group_table("queues"), "deadline") &&
+        queue->options.deadline_ms == 0) {
         queue->options.deadline_ms = -1;
     }
     beck_queue_options o = queue->options;

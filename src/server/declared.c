@@ -14,15 +14,6 @@ struct apply {
     beck_error *err;
 };
 
-static const struct setting *rows_of(const char *group)
-{
-    const struct setting_group *g = setting_groups;
-    while (strcmp(g->name, group) != 0) {
-        g++;
-    }
-    return g->table->rows;
-}
-
 static void failed(struct apply *a, const char *kind, const struct record *record,
                    beck_status status, const beck_error *why)
 {
@@ -91,7 +82,8 @@ static beck_status apply_bus(struct apply *a, const struct bus_setting *bus, bec
     status = status ? status : bus_options_check(&wanted.options, true, err);
     if (!status) {
         is.options = info.options;
-        status = compare(rows_of("buses"), &bus->record, &is, &wanted, "bus", err);
+        status =
+            compare(setting_group_table("buses")->rows, &bus->record, &is, &wanted, "bus", err);
     }
     return status;
 }
@@ -112,7 +104,7 @@ static beck_status bind(struct apply *a, const struct queue_setting *queue, beck
 static beck_status apply_queue(struct apply *a, const struct queue_setting *queue, beck_error *err)
 {
     const char *name = queue->record.name;
-    struct queue_setting is = {.record = queue->record}, wanted = *queue;
+    struct queue_setting is = *queue, wanted = *queue;
     beck_queue_info info;
     beck_status status = beck_queue_info_get(a->b, name, &info, err);
     if (status == BECK_ENOENT) {
@@ -124,7 +116,8 @@ static beck_status apply_queue(struct apply *a, const struct queue_setting *queu
         status = queue_options_check(&wanted.options, true, err);
         is.options = info.options;
         status = status ? status
-                        : compare(rows_of("queues"), &queue->record, &is, &wanted, "queue", err);
+                        : compare(setting_group_table("queues")->rows, &queue->record, &is, &wanted,
+                                  "queue", err);
     }
     return status ? status : bind(a, queue, err);
 }

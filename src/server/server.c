@@ -10,6 +10,7 @@
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
+#include "server/runners.h"
 #include "wire/http/hooks.h"
 #include <errno.h>
 #include <poll.h>
@@ -38,6 +39,7 @@ struct server {
     struct listen_sockets sockets;
     bool has_socket; /* in the data directory */
     struct http *http;
+    struct runners *runners;
     int signal_fd;
     int stop_fd; /* an eventfd: a request asked for the end */
     _Atomic(int) state;
@@ -321,6 +323,12 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = open_http(s, err);
     }
     if (!status) {
+        status = runners_new(s->b, s->log, &s->runners, err);
+    }
+    if (!status) {
+        status = runners_apply(s->runners, settings, err);
+    }
+    if (!status) {
         announce(s, began_ns);
     }
     return status;
@@ -391,6 +399,8 @@ static beck_status put_in_force(struct server *s, const struct settings *fresh, 
     note(s, failed, &why, "not everything that is declared is there", &status, err);
     failed = reload_hooks(s, fresh, &why);
     note(s, failed, &why, "the webhooks go on as before", &status, err);
+    failed = runners_apply(s->runners, fresh, &why);
+    note(s, failed, &why, "not every program runs", &status, err);
     return status;
 }
 
@@ -440,16 +450,23 @@ static const char *wait_for_end(struct server *s)
     }
 }
 
-/* Waits in small steps, so that a second signal is noticed. */
+/* Waits in small steps, so that a second signal is noticed. Programs go on with what they handle
+ * while requests are answered. */
 static void drain(struct server *s)
 {
     int64_t now = clock_mono_ns(clock_system());
     int64_t until = now + (int64_t)atomic_load(&s->drain_timeout_ms) * 1000000;
     int number = 0;
+    runners_end(s->runners);
     while (number == 0 || number == SIGHUP) {
         int64_t step = now + DRAIN_STEP_MS * 1000000;
-        if (http_drain(s->http, step < until ? step : until)) {
+        bool answered = http_drain(s->http, step < until ? step : until);
+        if (answered && runners_working(s->runners) == 0) {
             return;
+        }
+        if (answered) {
+            struct pollfd fd = {.fd = s->signal_fd, .events = POLLIN};
+            poll(&fd, 1, DRAIN_STEP_MS);
         }
         now = clock_mono_ns(clock_system());
         if (now >= until) {
@@ -457,7 +474,7 @@ static void drain(struct server *s)
         }
         number = next_signal(s);
     }
-    LOG(s->log, LEVEL_WARN, "requests were cut off",
+    LOG(s->log, LEVEL_WARN, "what was still being handled was cut off",
         LOG_TEXT("cause", now >= until ? "server.drain_timeout" : "a second signal"));
 }
 
@@ -467,6 +484,7 @@ static void close_all(struct server *s)
     if (s->http) {
         http_stop(s->http);
     }
+    runners_stop(s->runners);
     if (s->has_socket &&
         (size_t)snprintf(path, sizeof path, "%s/" SOCKET_NAME, s->started->data) < sizeof path) {
         unlink(path); /* while the directory is still locked: nobody else's */

@@ -146,6 +146,9 @@ static const struct setting binding_rows[] = {{.name = "bus",
 static const struct setting_table binding_table = {binding_rows, sizeof(struct binding_setting)};
 
 #define QUEUE(member) FIELD(struct queue_setting, options.member)
+#define RUN(member) FIELD(struct queue_setting, run.member)
+
+static const char *const failures[] = {"retry", "reject", NULL};
 
 static const struct setting queue_rows[] = {
     {.name = "bindings",
@@ -204,6 +207,92 @@ static const struct setting queue_rows[] = {
      QUEUE(no_dead_letters),
      .preset = "false",
      .help = "drop instead of keeping dead letters"},
+    {.name = "run",
+     .kind = SETTING_LIST,
+     RUN(program),
+     .value = "PROGRAM,ARGUMENT...",
+     .reloadable = true,
+     .help = "the server works the queue with this program, as beck on does; default: no program"},
+    {.name = "run_workers",
+     .kind = SETTING_NUMBER,
+     RUN(workers),
+     .min = 1,
+     .max = CREW_MAX,
+     .preset = "1",
+     .reloadable = true,
+     .help = "programs at once"},
+    {.name = "run_persistent",
+     .kind = SETTING_BOOL,
+     RUN(persistent),
+     .preset = "false",
+     .reloadable = true,
+     .help = "one long-lived program per worker: a line in, an answer out"},
+    {.name = "run_retry_exit",
+     .kind = SETTING_NUMBER,
+     RUN(retry_exit),
+     .min = 1,
+     .max = 255,
+     .preset = "75",
+     .reloadable = true,
+     .help = "exit status that always means: try again"},
+    {.name = "run_on_failure",
+     .kind = SETTING_CHOICE,
+     RUN(failure),
+     .choices = failures,
+     .first = BECK_RETRY,
+     .preset = "retry",
+     .reloadable = true,
+     .help = "what any other failure means"},
+    {.name = "run_user",
+     .kind = SETTING_TEXT,
+     RUN(user),
+     .value = "USER",
+     .reloadable = true,
+     .help = "the program runs as this user; needs a server that runs as root"},
+    {.name = "run_group",
+     .kind = SETTING_TEXT,
+     RUN(group),
+     .value = "GROUP",
+     .reloadable = true,
+     .help = "and with this group; default: the user's"},
+    {.name = "run_directory",
+     .kind = SETTING_TEXT,
+     RUN(directory),
+     .value = "DIR",
+     .reloadable = true,
+     .help = "where the program starts; default: where the server was started"},
+    {.name = "run_environment",
+     .kind = SETTING_LIST,
+     RUN(environment),
+     .value = "NAME=VALUE,...",
+     .reloadable = true,
+     .help = "variables of the program besides the server's own (without BECK_*) and the event's"},
+    {.name = "run_memory_max",
+     .kind = SETTING_SIZE,
+     RUN(memory_max),
+     .preset = "0",
+     .reloadable = true,
+     .help = "address space of each program; 0: as the server's"},
+    {.name = "run_cpu_max",
+     .kind = SETTING_DURATION,
+     RUN(cpu_max_ms),
+     .preset = "0",
+     .reloadable = true,
+     .help = "processor time of each program; 0: as the server's"},
+    {.name = "run_files_max",
+     .kind = SETTING_NUMBER,
+     RUN(files_max),
+     .max = 1 << 20,
+     .preset = "0",
+     .reloadable = true,
+     .help = "open files of each program; 0: as the server's"},
+    {.name = "run_processes_max",
+     .kind = SETTING_NUMBER,
+     RUN(processes_max),
+     .max = 1 << 22,
+     .preset = "0",
+     .reloadable = true,
+     .help = "processes of the program's user; 0: as the server's"},
     {0}};
 
 static const struct setting_table queue_table = {queue_rows, sizeof(struct queue_setting)};
@@ -393,3 +482,12 @@ const struct setting_group setting_groups[] = {
      "Users that are made at the start when they are missing; those that exist stay as they are. "
      "`beck user` makes and changes them too."},
     {0}};
+
+const struct setting_table *setting_group_table(const char *name)
+{
+    const struct setting_group *g = setting_groups;
+    while (strcmp(g->name, name) != 0) {
+        g++;
+    }
+    return g->table;
+}

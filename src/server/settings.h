@@ -9,6 +9,7 @@
 #define BECK_SERVER_SETTINGS_H
 
 #include "hook/hook.h"
+#include "process/runner.h"
 #include "server/setting.h"
 #include "wire/http/http.h"
 
@@ -25,11 +26,24 @@ struct binding_setting {
     beck_from from;
 };
 
+/* The program that works a queue: none without `program`. As struct runner_options. */
+struct run_setting {
+    struct texts program, environment;
+    uint32_t workers;
+    bool persistent;
+    uint32_t retry_exit;
+    int failure; /* beck_verdict */
+    const char *user, *group, *directory;
+    int64_t memory_max, cpu_max_ms, files_max, processes_max;
+};
+
 struct queue_setting {
     struct record record;
     beck_queue_options options;
     struct records bindings; /* struct binding_setting */
+    struct run_setting run;
 };
+
 
 struct hook_setting {
     struct record record;
@@ -59,6 +73,7 @@ struct setting_group {
 };
 
 extern const struct setting_group setting_groups[];
+const struct setting_table *setting_group_table(const char *name); /* that there is */
 
 /* ---- everything ---- */
 

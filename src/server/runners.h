@@ -1,0 +1,26 @@
+/*
+ * Queues that the server works itself: those whose configuration has `run`. Their programs' output
+ * and failures go into the log.
+ */
+#ifndef BECK_SERVER_RUNNERS_H
+#define BECK_SERVER_RUNNERS_H
+
+#include "server/log.h"
+#include "server/settings.h"
+
+struct runners;
+
+/* None runs yet. */
+beck_status runners_new(beck *b, struct log *log, struct runners **out, beck_error *err);
+/* Starts what the settings have and does not run, ends what they have no more, and starts anew what
+ * they have otherwise. Each failure is logged and returned, the first in `err`; the others run.
+ * settings: not kept. */
+beck_status runners_apply(struct runners *r, const struct settings *s, beck_error *err);
+/* Nothing more is begun. */
+void runners_end(struct runners *r);
+/* How many workers still handle something, after runners_end. */
+uint32_t runners_working(struct runners *r);
+/* Kills what still runs; its events go back to their queues. Frees. NULL allowed. */
+void runners_stop(struct runners *r);
+
+#endif
