@@ -62,7 +62,9 @@ static void find_counters(struct hooks *h, struct endpoint *e, const char *name)
 static beck_status find_bus(struct hooks *h, const struct hook_source *s, beck_bus **out,
                             beck_error *err)
 {
-    beck_status status = beck_bus_get(h->b, s->bus, out, NULL);
+    beck_status status = bus_name_check("bus", s->bus, false, err);
+    if (!status)
+        status = beck_bus_get(h->b, s->bus, out, NULL);
     if (status != BECK_ENOENT)
         return status;
     beck_bus_options options = {.dedup_window_ms = s->dedup_window_ms > 0 ? s->dedup_window_ms : 0};
