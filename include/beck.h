@@ -113,7 +113,8 @@ typedef struct beck_position {
  * source           URI-reference. Absent: the reader sees "/<bus>"
  * id               unique together with source. Absent: the reader sees
  *                  "<bus>/<partition>/<offset>"
- * time_ns          when it happened; 0: the time of publishing
+ * time_ns          when it happened; 0: the time of publishing. (Listeners of a memory bus that
+ *                  feeds no queue see the 0: there no publish looks at the clock)
  * datacontenttype  absent means application/json
  * correlationid    absent: taken from the event being handled on this thread, if any (its own or
  *                  else its id)

@@ -17,8 +17,20 @@ beck_status vfs_open(struct vfs *v, const char *path, unsigned flags, struct fil
 
 void file_close(struct file *f)
 {
-    if (f != NULL)
-        f->ops->close(f);
+    if (f == NULL)
+        return;
+    char *renamed = f->renamed;
+    f->ops->close(f);
+    free(renamed);
+}
+
+void file_renamed(struct file *f, const char *path)
+{
+    char *name = strdup(path);
+    if (name == NULL)
+        return;
+    free(f->renamed);
+    f->name = f->renamed = name;
 }
 
 beck_status file_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,

@@ -30,6 +30,8 @@ enum vfs_open_flags {
 beck_status vfs_open(struct vfs *v, const char *path, unsigned flags, struct file **out,
                      beck_error *err);
 void file_close(struct file *f); /* NULL allowed */
+/* The file that was opened by another name is here now: messages say so. Nobody else uses it yet. */
+void file_renamed(struct file *f, const char *path);
 
 /* Reads up to len bytes; *got is less only at the end of the file. */
 beck_status file_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,

@@ -39,6 +39,8 @@ struct file_ops {
 
 struct file {
     const struct file_ops *ops;
+    const char *name; /* for messages */
+    char *renamed;    /* the name, when it is not the one that it was opened by; owned */
 };
 
 #endif

@@ -32,7 +32,7 @@
 struct posix_file {
     struct file file;
     int fd;
-    char path[]; /* for messages */
+    char path[]; /* that it was opened by */
 };
 
 static struct posix_file *posix_of(struct file *f)
@@ -56,7 +56,7 @@ static beck_status posix_read(struct file *f, void *data, size_t len, int64_t po
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return error_errno(err, errno, "cannot read \"%s\" at byte %lld", p->path,
+            return error_errno(err, errno, "cannot read \"%s\" at byte %lld", p->file.name,
                                (long long)position);
         if (n == 0)
             break;
@@ -98,7 +98,7 @@ static beck_status posix_writev(struct file *f, const struct iovec *parts, int c
                 continue;
             if (wrote <= 0)
                 return error_errno(err, wrote == 0 ? EIO : errno,
-                                   "cannot write \"%s\" at byte %lld", p->path,
+                                   "cannot write \"%s\" at byte %lld", p->file.name,
                                    (long long)position);
             done += (size_t)wrote;
         }
@@ -112,7 +112,7 @@ static beck_status posix_sync(struct file *f, beck_error *err)
     struct posix_file *p = posix_of(f);
     while (fdatasync(p->fd) != 0)
         if (errno != EINTR)
-            return error_errno(err, errno, "cannot sync \"%s\"", p->path);
+            return error_errno(err, errno, "cannot sync \"%s\"", p->file.name);
     return BECK_OK;
 }
 
@@ -121,7 +121,7 @@ static beck_status posix_truncate(struct file *f, int64_t size, beck_error *err)
     struct posix_file *p = posix_of(f);
     while (ftruncate(p->fd, size) != 0)
         if (errno != EINTR)
-            return error_errno(err, errno, "cannot set the size of \"%s\" to %lld", p->path,
+            return error_errno(err, errno, "cannot set the size of \"%s\" to %lld", p->file.name,
                                (long long)size);
     return BECK_OK;
 }
@@ -131,7 +131,7 @@ static beck_status posix_size(struct file *f, int64_t *size, beck_error *err)
     struct posix_file *p = posix_of(f);
     struct stat st;
     if (fstat(p->fd, &st) != 0)
-        return error_errno(err, errno, "cannot get the size of \"%s\"", p->path);
+        return error_errno(err, errno, "cannot get the size of \"%s\"", p->file.name);
     *size = st.st_size;
     return BECK_OK;
 }
@@ -146,7 +146,7 @@ static beck_status posix_reserve(struct file *f, int64_t size, beck_error *err)
             return BECK_OK;
         if (errno != EINTR)
             return error_errno(err, errno, "cannot reserve %lld bytes for \"%s\"", (long long)size,
-                               p->path);
+                               p->file.name);
     }
     return BECK_OK;
 }
@@ -173,8 +173,9 @@ static beck_status open_flags(const char *path, int flags, struct posix_file **o
     struct posix_file *p = malloc(sizeof *p + path_size);
     if (p == NULL)
         return error_set(err, BECK_ENOMEM, "no memory to open \"%s\"", path);
-    p->file.ops = &file_ops;
+    p->file = (struct file){.ops = &file_ops};
     memcpy(p->path, path, path_size);
+    p->file.name = p->path;
     do
         p->fd = open(path, flags | O_CLOEXEC, FILE_MODE);
     while (p->fd < 0 && errno == EINTR);
@@ -219,11 +220,11 @@ static beck_status say_who_holds(struct posix_file *p, beck_error *err)
         return error_set(err, BECK_EBUSY,
                          "\"%s\" is locked: the data directory is in use by another process; stop "
                          "that one first, or use another directory",
-                         p->path);
+                         p->file.name);
     return error_set(err, BECK_EBUSY,
                      "\"%s\" is locked: the data directory is in use by process %llu; stop that "
                      "one first, or use another directory",
-                     p->path, (unsigned long long)pid);
+                     p->file.name, (unsigned long long)pid);
 }
 
 static beck_status posix_lock(struct vfs *v, const char *path, struct file **out, beck_error *err)

@@ -47,7 +47,7 @@ struct sim_file {
     struct sim_file *previous, *next; /* open files of the disk */
     struct node *node;                /* NULL: dead */
     bool writable, holds_lock;
-    char path[];
+    char path[]; /* that it was opened by */
 };
 
 static struct sim *sim_of(struct vfs *v)
@@ -93,10 +93,10 @@ static beck_status enter(struct sim *s, unsigned op, const char *path, beck_erro
 static beck_status enter_file(struct sim_file *f, unsigned op, beck_error *err)
 {
     if (f->node == NULL)
-        return error_set(err, BECK_EIO, "\"%s\" was open when the power went", f->path);
+        return error_set(err, BECK_EIO, "\"%s\" was open when the power went", f->file.name);
     if ((op & (VFS_OP_WRITE | VFS_OP_TRUNCATE)) != 0 && !f->writable)
-        return error_errno(err, EBADF, "cannot write \"%s\"", f->path);
-    return enter(f->sim, op, f->path, err);
+        return error_errno(err, EBADF, "cannot write \"%s\"", f->file.name);
+    return enter(f->sim, op, f->file.name, err);
 }
 
 static beck_status no_memory(const char *path, beck_error *err)
@@ -124,7 +124,7 @@ static int64_t room_for(const struct sim *s, const struct node *n)
 
 static beck_status full(const struct sim_file *f, beck_error *err)
 {
-    return error_errno(err, ENOSPC, "cannot write \"%s\"", f->path);
+    return error_errno(err, ENOSPC, "cannot write \"%s\"", f->file.name);
 }
 
 /* Writes the bytes [skip, skip + len) of the parts; position is that of the first part. */
@@ -191,7 +191,7 @@ static beck_status write_locked(struct sim_file *f, const struct iovec *parts, i
         return full(f, err);
     }
     if (!write_range(f->node, parts, count, position, 0, len))
-        return no_memory(f->path, err);
+        return no_memory(f->file.name, err);
     return BECK_OK;
 }
 
@@ -243,7 +243,7 @@ static beck_status sim_truncate(struct file *file, int64_t size, beck_error *err
         if (size > (int64_t)n->content.size && size > room_for(s, n))
             status = full(f, err);
         else if (!content_resize(&n->content, (size_t)size))
-            status = no_memory(f->path, err);
+            status = no_memory(f->file.name, err);
         else if (n->reserved > size)
             n->reserved = size;
         tree_charge(&s->tree, n);
@@ -257,7 +257,7 @@ static beck_status sim_size(struct file *file, int64_t *size, beck_error *err)
     mutex_lock(&f->sim->lock);
     beck_status status = BECK_OK;
     if (f->node == NULL || f->sim->stopped)
-        status = no_power(f->path, err);
+        status = no_power(f->file.name, err);
     else
         *size = (int64_t)f->node->content.size;
     return leave(f->sim, status);
@@ -355,20 +355,20 @@ static int find_or_make(struct sim *s, const char *path, unsigned flags, struct 
 static beck_status open_locked(struct sim *s, struct sim_file *f, unsigned flags, bool lock,
                                beck_error *err)
 {
-    beck_status status = enter(s, VFS_OP_OPEN, f->path, err);
+    beck_status status = enter(s, VFS_OP_OPEN, f->file.name, err);
     if (status != BECK_OK)
         return status;
     struct node *n;
-    int error = find_or_make(s, f->path, flags, &n);
+    int error = find_or_make(s, f->file.name, flags, &n);
     if (error != 0)
-        return error_errno(err, error, "cannot open \"%s\"", f->path);
+        return error_errno(err, error, "cannot open \"%s\"", f->file.name);
     if (lock && n->locked)
         return error_set(err, BECK_EBUSY,
                          "\"%s\" is locked: the data directory is in use by process %ld; stop that "
                          "one first, or use another directory",
-                         f->path, (long)getpid());
+                         f->file.name, (long)getpid());
     if ((flags & VFS_TRUNCATE) != 0 && !content_resize(&n->content, 0))
-        return no_memory(f->path, err);
+        return no_memory(f->file.name, err);
     f->holds_lock = lock;
     n->locked = n->locked || lock;
     attach(s, f, n);
@@ -388,6 +388,7 @@ static beck_status open_file(struct vfs *v, const char *path, unsigned flags, bo
     f->sim = s;
     f->writable = (flags & VFS_WRITE) != 0;
     memcpy(f->path, path, path_size);
+    f->file.name = f->path;
     mutex_lock(&s->lock);
     beck_status status = leave(s, open_locked(s, f, flags, lock, err));
     if (status == BECK_OK)

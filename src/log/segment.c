@@ -68,6 +68,8 @@ beck_status segment_create(const struct env *env, char *dir, int64_t base_offset
     segment_path(s, ".log", path, sizeof path);
     if (!status)
         status = vfs_rename(env->vfs, made, path, err);
+    if (!status)
+        file_renamed(s->file, path);
     if (status) {
         segment_free(s);
         return status;

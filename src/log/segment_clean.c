@@ -112,6 +112,9 @@ beck_status segment_clean_finish(struct segment *copy, bool *replaced, beck_erro
         status = rename_suffix(copy, ".log.cleaned", ".log", err);
     if (status)
         return status;
+    char path[4200];
+    segment_path(copy, ".log", path, sizeof path);
+    file_renamed(copy->file, path);
     *replaced = true;
     status = vfs_sync_dir(copy->env->vfs, copy->dir, err);
     return status ? status : rename_indexes(copy, err);

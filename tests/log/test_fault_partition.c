@@ -22,10 +22,10 @@
 struct model {
     int number[EVENTS_MAX]; /* of the event at each offset below `may` */
     int64_t written;        /* confirmed: they survive the end of the process */
-    int64_t may;            /* behind `written`: may be there, since they failed with BECK_EPOISONED */
-    int64_t synced;         /* confirmed: they survive loss of power */
-    int64_t seen;           /* readers of synced events saw everything below */
-    int64_t first;          /* the highest that retention moved it to */
+    int64_t may;    /* behind `written`: may be there, since they failed with BECK_EPOISONED */
+    int64_t synced; /* confirmed: they survive loss of power */
+    int64_t seen;   /* readers of synced events saw everything below */
+    int64_t first;  /* the highest that retention moved it to */
     int next_number;
 };
 

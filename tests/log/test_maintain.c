@@ -911,9 +911,37 @@ static void readers_and_publishers_go_on_while_segments_are_replaced(void **stat
     world_close(&w);
 }
 
+static void errors_name_the_file_that_is_there(void **state)
+{
+    (void)state;
+    struct world w;
+    int64_t offset;
+    world_open(&w, 1);
+    struct partition *p = world_partition(&w, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        beck_error err = {0};
+        beck_event e = {.type = beck_str("t"), .data = beck_str("x")};
+        const beck_event *list[] = {&e};
+        struct append a = {.events = list, .count = 1, .level = BECK_LEVEL_WRITTEN};
+        vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, false, BECK_EIO);
+        assert_int_equal(partition_append(p, &a, &err), BECK_EIO);
+        assert_non_null(
+            strstr(err.text, i ? "/00000000000000000002.log\"" : "/00000000000000000000.log\""));
+        vfs_sim_fail(w.vfs, VFS_OP_WRITE, 0, false, 0);
+        for (int k = 0; i == 0 && k < 2; k++)
+            assert_int_equal(put_event(p, "s", "x", BECK_LEVEL_WRITTEN, &offset), 0);
+        mutex_lock(&p->lock);
+        assert_int_equal(partition_roll(p, NULL), 0);
+        mutex_unlock(&p->lock);
+    }
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(errors_name_the_file_that_is_there),
         cmocka_unit_test(segments_older_than_the_retention_time_go_and_the_rest_stays),
         cmocka_unit_test(the_last_event_of_an_idle_bus_expires_too_and_offsets_go_on),
         cmocka_unit_test(retention_by_size_drops_the_oldest_and_keeps_what_was_asked_for),
