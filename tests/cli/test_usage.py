@@ -6,8 +6,8 @@ import unittest
 
 from beck import BeckTest, DONE, NOT_FOUND, PROGRAM, USAGE, main
 
-COMMANDS = ["emit", "log", "on", "replay", "ingest", "bus", "queue", "dead", "verify", "metrics", "bench", "version",
-            "help", "completion"]
+COMMANDS = ["emit", "log", "on", "replay", "ingest", "bus", "queue", "dead", "serve", "verify", "metrics", "bench",
+            "version", "help", "completion"]
 
 
 class Help(BeckTest):

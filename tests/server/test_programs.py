@@ -1,0 +1,115 @@
+"""Queues that the server works with programs: queues.NAME.run."""
+import json
+import os
+import signal
+import subprocess
+
+from server import DONE, FAILED, PROGRAM, ServerTest, main
+
+CONFIG = """
+buses: {{events: {{}}}}
+queues:
+  work:
+    bindings: [{{bus: events}}]
+    backoff: none
+    attempts: 2
+    run: [sh, -c, {script}]
+    run_workers: {workers}
+"""
+
+
+class Programs(ServerTest):
+    def configure(self, script, workers=1, more=""):
+        return self.write("beck.yaml", CONFIG.format(script=json.dumps(script), workers=workers) + more)
+
+    def begin(self, script, **more):
+        server = self.start("--config", self.configure(script, **more))
+        return server, server.address(protocol="http")
+
+    def queue(self, address, name="work"):
+        return json.loads(self.get(address, f"/v1/queues/{name}")[1])
+
+    def test_events_are_handled_and_what_the_program_says_is_in_the_log(self):
+        server, address = self.begin("read event; echo handled $CE_TYPE")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", queue="work", text="handled a.b")
+        self.assertEqual(server.end(), DONE)
+
+    def test_failures_are_in_the_log_and_end_as_dead_letters(self):
+        server, address = self.begin("echo away >&2; exit 3")
+        self.publish(address, {"n": 1})
+        line = server.wait_for("delivery failed", text="events/0/0 a.b attempt 2 failed and was the last: exit 3: away")
+        self.assertEqual(line["level"], "warn")
+        self.assertEqual(server.end(), DONE)
+        dead = subprocess.run([PROGRAM, "dead", "list", "work", "--json", "--data", self.data], env=self.environment(),
+                              capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(dead.stdout)["reason"], "attempts")
+
+    def test_a_drain_lets_a_program_finish(self):
+        server, address = self.begin("echo began; while [ ! -e go ]; do sleep 0.01; done; echo ended")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="began")
+        server.kill(signal.SIGTERM)
+        server.wait_for("stopping")
+        self.write("go", "")
+        self.assertEqual(server.end(None), DONE)
+        self.assertIn("ended", [line.get("text") for line in server.lines])
+
+    def test_a_second_signal_kills_it_and_the_event_is_delivered_again(self):
+        server, address = self.begin("echo began; read line; sleep 1000")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="began")
+        server.kill(signal.SIGTERM)
+        server.wait_for("stopping")
+        self.assertEqual(server.end(), DONE)
+        server, address = self.begin("echo again $BECK_ATTEMPT")
+        server.wait_for("output", text="again 1")
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_reload_starts_changes_and_ends_programs(self):
+        server, address = self.begin("echo first")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="first")
+        self.configure("echo second", more="""
+  other:
+    bindings: [{bus: events, from: earliest}]
+    run: [sh, -c, 'echo other']
+""")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        server.wait_for("output", queue="other", text="other")
+        self.publish(address, {"n": 2})
+        texts = {server.wait_for("output")["text"], server.wait_for("output")["text"]}
+        self.assertEqual(texts, {"second", "other"})
+        self.write("beck.yaml", "buses: {events: {}}\n")
+        server.kill(signal.SIGHUP)
+        server.wait_for("no longer running a program")
+        server.wait_for("no longer running a program")
+        server.wait_for("reloaded")
+        self.publish(address, {"n": 3})
+        self.assertEqual(self.queue(address)["ready"], 1)
+        self.assertEqual(server.end(), DONE)
+
+    def test_what_did_not_change_goes_on_over_a_reload(self):
+        server, address = self.begin("echo $$ >> pids; read line; echo ok", more="    run_persistent: true\n")
+        self.publish(address, {"n": 1})
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.assertEqual([line for line in server.lines if "no longer" in line["message"]], [])
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_program_that_is_missing_is_a_fault_of_the_configuration(self):
+        path = self.write("beck.yaml", "queues: {work: {run: [no-such-program]}}\n")
+        self.refused(FAILED, "--config", path, says="no-such-program")
+
+    def test_limits_and_another_user(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can run a program as another user")
+        server, address = self.begin("echo $(id -un) $(ulimit -n)", more="    run_user: nobody\n    run_files_max: 40\n    run_directory: /\n")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="nobody 40")
+        self.assertEqual(server.end(), DONE)
+
+
+if __name__ == "__main__":
+    main()
