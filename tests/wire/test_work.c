@@ -56,17 +56,23 @@ static beck_queue_info info_of(const struct world *w)
     return info;
 }
 
-/* Waits until somebody waits for the queue. */
-static void wait_for_watch(const struct world *w)
+/* Waits until somebody waits for the queue, or nobody. */
+static void wait_until_waited_for(const struct world *w, bool wanted)
 {
     struct queue *q = handle_get_queue(w->b, "q", NULL);
-    for (bool waits = false; !waits;) {
+    bool waits;
+    do {
         mutex_lock(&q->lock);
         waits = q->first_watch != NULL;
         mutex_unlock(&q->lock);
         sched_yield();
-    }
+    } while (waits != wanted);
     queue_release(q);
+}
+
+static void wait_for_watch(const struct world *w)
+{
+    wait_until_waited_for(w, true);
 }
 
 static void wait_for_counts(const struct world *w, int64_t ready, int64_t in_flight)
@@ -275,8 +281,7 @@ static void nothing_is_given_to_a_client_that_went_away(void **state)
     poll_send(w, &gone, "?wait=60s");
     wait_for_watch(w);
     in_close(&gone.in);
-    while (atomic_load(&w->h->parked) > 0)
-        sched_yield();
+    wait_until_waited_for(w, false);
     poll_send(w, &stays, "?wait=60s");
     publish(w, "a");
     poll_check(&stays, 200, "\"attempt\":1,\"redelivered\":false", __LINE__);

@@ -259,7 +259,7 @@ void reply_free(struct reply *r)
 
 const char *reply_header(const struct reply *r, const char *name)
 {
-    static char value[4096];
+    static _Thread_local char value[4096];
     size_t len = strlen(name);
     for (const char *at = r->head; *at; at = strchr(at, '\n') + 1)
         if (strncasecmp(at, name, len) == 0 && at[len] == ':') {
