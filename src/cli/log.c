@@ -53,7 +53,7 @@ static bool is_over(struct log *l)
 static void print_events(struct log *l, beck_bus *bus, const beck_read_options *how)
 {
     beck_reader *reader;
-    int code = reading_open(l->call, bus, how, &reader);
+    int code = reading_begin(l->call, bus, how, &reader);
     if (code) {
         l->code = code;
         l->over = true;

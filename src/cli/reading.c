@@ -31,8 +31,8 @@ int reading_options(const struct call *call, beck_read_options *out)
     return EXIT_DONE;
 }
 
-int reading_open(const struct call *call, beck_bus *bus, const beck_read_options *options,
-                 beck_reader **out)
+int reading_begin(const struct call *call, beck_bus *bus, const beck_read_options *options,
+                  beck_reader **out)
 {
     beck_error err;
     beck_status status = beck_reader_open(bus, options, out, &err);

@@ -28,7 +28,7 @@
 int reading_options(const struct call *call, beck_read_options *out);
 
 /* Opens a reader on the bus; reports. A pattern that is wrong is a mistake of usage. */
-int reading_open(const struct call *call, beck_bus *bus, const beck_read_options *options,
-                 beck_reader **out);
+int reading_begin(const struct call *call, beck_bus *bus, const beck_read_options *options,
+                  beck_reader **out);
 
 #endif

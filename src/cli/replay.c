@@ -269,7 +269,7 @@ static int replay(struct replay *r)
     int code = reading_options(call, &how);
     code = code ? code : call_open(call, call->program ? CALL_INSPECT : CALL_EXISTING);
     code = code ? code : call_bus(call, source, false, &bus);
-    code = code ? code : reading_open(call, bus, &how, &r->reader);
+    code = code ? code : reading_begin(call, bus, &how, &r->reader);
     code = code ? code : open_target(r, source);
     if (code) {
         return code;
