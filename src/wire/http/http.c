@@ -169,7 +169,8 @@ static beck_status make_parts(struct http *h, const struct http_listener *listen
     h->work = work_new(h);
     h->no_memory =
         MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
-    if (!h->listeners || !h->router || !h->work || !h->no_memory)
+    h->follow = follow_new(h);
+    if (!h->listeners || !h->router || !h->work || !h->follow || !h->no_memory)
         return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
     MHD_add_response_header(h->no_memory, "Content-Type", "application/problem+json");
     memcpy(h->listeners, listeners, count * sizeof *listeners);
@@ -181,6 +182,7 @@ static void release(struct http *h)
 {
     if (h->no_memory)
         MHD_destroy_response(h->no_memory);
+    follow_free(h->follow);
     http_tls_free(h->tls);
     work_free(h->work);
     router_free(h->router);
