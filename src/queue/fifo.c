@@ -526,35 +526,17 @@ void fifo_clear(struct fifo *f)
     fifo_trim(f, f->head);
 }
 
-static beck_status sync_files(struct fifo *f, beck_error *err)
+static void each_block(struct fifo *f, void (*each)(struct fifo_block *b))
 {
-    char path[PATH_BYTES];
-    uint64_t first = file_of(f->head);
-    if (f->unsynced_file > first)
-        first = f->unsynced_file;
-    for (uint64_t i = first; i <= file_of(f->tail - 1); i++) {
-        path_of(f, i, path);
-        struct file *file;
-        beck_status status = vfs_open(f->vfs, path, VFS_WRITE, &file, err);
-        if (status != BECK_OK)
-            return status;
-        status = file_sync(file, err);
-        file_close(file);
-        if (status != BECK_OK) {
-            f->poisoned = true;
-            return status;
-        }
-    }
-    if (!f->names_unsynced)
-        return BECK_OK;
-    beck_status status = vfs_sync_dir(f->vfs, f->dir, err);
-    if (status != BECK_OK)
-        f->poisoned = true;
-    return status;
+    if (f->head_block != NULL)
+        each(f->head_block);
+    if (f->tail_block != NULL && f->tail_block != f->head_block)
+        each(f->tail_block);
 }
 
-beck_status fifo_flush(struct fifo *f, beck_error *err)
+beck_status fifo_write(struct fifo *f, struct fifo_sync *out, beck_error *err)
 {
+    *out = (struct fifo_sync){0};
     if (f->poisoned)
         return error_set(
             err, BECK_EPOISONED,
@@ -570,15 +552,60 @@ beck_status fifo_flush(struct fifo *f, beck_error *err)
         status = write_block(f, f->tail_block, f->tail, err);
     if (status != BECK_OK || f->unsynced_file == UINT64_MAX)
         return status;
-    status = sync_files(f, err);
-    if (status != BECK_OK)
-        return status;
+    uint64_t first = file_of(f->head);
+    out->file = f->unsynced_file > first ? f->unsynced_file : first;
+    out->end_file = file_of(f->tail - 1) + 1;
+    out->names = f->names_unsynced;
     f->unsynced_file = UINT64_MAX;
     f->names_unsynced = false;
-    if (f->head_block != NULL)
-        fifo_block_synced(f->head_block);
-    fifo_block_synced(f->tail_block);
+    each_block(f, fifo_block_begin_sync);
     return BECK_OK;
+}
+
+beck_status fifo_sync(const struct fifo *f, struct fifo_sync *s, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    char path[PATH_BYTES];
+    for (uint64_t i = s->file; i < s->end_file; i++) {
+        path_of(f, i, path);
+        struct file *file;
+        status = vfs_open(f->vfs, path, VFS_WRITE, &file, err);
+        if (status != BECK_OK)
+            return status;
+        status = file_sync(file, err);
+        file_close(file);
+        s->failed = status != BECK_OK;
+        if (s->failed)
+            return status;
+    }
+    if (s->names) {
+        status = vfs_sync_dir(f->vfs, f->dir, err);
+        s->failed = status != BECK_OK;
+    }
+    return status;
+}
+
+static void block_synced(struct fifo_block *b)
+{
+    fifo_block_end_sync(b, true);
+}
+
+static void block_not_synced(struct fifo_block *b)
+{
+    fifo_block_end_sync(b, false);
+}
+
+void fifo_synced(struct fifo *f, const struct fifo_sync *s, bool synced)
+{
+    if (s->file == s->end_file)
+        return;
+    each_block(f, synced ? block_synced : block_not_synced);
+    if (synced)
+        return;
+    if (s->file < f->unsynced_file)
+        f->unsynced_file = s->file;
+    f->names_unsynced |= s->names;
+    f->poisoned |= s->failed;
 }
 
 struct old_files {

@@ -29,7 +29,7 @@ struct fifo;
  * earlier are ignored and overwritten. */
 beck_status fifo_new(struct vfs *v, const char *dir, uint32_t level, uint64_t first,
                      struct fifo **out, beck_error *err);
-/* What fifo_flush made durable: [head, tail). BECK_ECORRUPT: files are missing or damaged (which,
+/* What was made durable: [head, tail). BECK_ECORRUPT: files are missing or damaged (which,
  * and where). */
 beck_status fifo_open(struct vfs *v, const char *dir, uint32_t level, uint64_t head, uint64_t tail,
                       struct fifo **out, beck_error *err);
@@ -62,11 +62,22 @@ beck_status fifo_walk_next(struct fifo_walk *w, struct entry *out, beck_error *e
 void fifo_walk_end(struct fifo_walk *w);
 
 void fifo_clear(struct fifo *f); /* head = tail; files below are removed */
-/* Writes everything up to tail into the files and syncs them; costs nothing when nothing changed.
- * After an error the list is as it was, and a later flush goes on, but not when a sync failed:
- * which bytes reached the device is unknown then, and every later flush gives BECK_EPOISONED until
- * fifo_clear; the other functions go on. */
-beck_status fifo_flush(struct fifo *f, beck_error *err);
+/*
+ * Making the list durable, in three steps of which the slow one needs no lock; one at a time:
+ * fifo_write puts everything up to tail into the files (nothing, when nothing changed), fifo_sync
+ * syncs them, and after a fifo_write that succeeded fifo_synced says how it went, also when there
+ * was no fifo_sync. After an error the list is as it was, and a later fifo_write goes on, but not
+ * when a sync failed: which bytes reached the device is unknown then, and every later one gives
+ * BECK_EPOISONED until fifo_clear; the other functions go on.
+ */
+struct fifo_sync {
+    uint64_t file, end_file; /* to be synced; equal: none */
+    bool names;              /* and the directory */
+    bool failed;             /* a sync failed */
+};
+beck_status fifo_write(struct fifo *f, struct fifo_sync *out, beck_error *err);
+beck_status fifo_sync(const struct fifo *f, struct fifo_sync *s, beck_error *err);
+void fifo_synced(struct fifo *f, const struct fifo_sync *s, bool synced);
 /* Removes files that hold only numbers below `head`, which a durable snapshot no longer needs. */
 void fifo_trim(struct fifo *f, uint64_t head);
 /* Removes all fifo files of a directory, of every level. */

@@ -27,7 +27,7 @@ void fifo_block_reuse(struct fifo_block *b, uint64_t index, uint64_t first)
     b->first = first;
     b->file_first = b->file_count = b->file_crc = 0;
     b->slot = 0;
-    b->unsynced = b->homeless = false;
+    b->unsynced = b->syncing = b->homeless = false;
     assert(first < b->end && first + FIFO_BLOCK_ENTRIES >= b->end);
 }
 
@@ -148,6 +148,18 @@ static beck_status write_home(struct fifo_block *b, struct file *file,
     return BECK_OK;
 }
 
+/* The claim that is being synced would be overwritten, and the one before it may be too short. */
+static beck_status finish_sync(struct fifo_block *b, struct file *file, bool *sync_failed,
+                               beck_error *err)
+{
+    beck_status status = file_sync(file, err);
+    if (status != BECK_OK)
+        *sync_failed = true;
+    else
+        fifo_block_end_sync(b, true);
+    return status;
+}
+
 beck_status fifo_block_write(struct fifo_block *b, const struct fifo_place *place, uint64_t from,
                              uint64_t upto, bool *sync_failed, beck_error *err)
 {
@@ -156,7 +168,9 @@ beck_status fifo_block_write(struct fifo_block *b, const struct fifo_place *plac
     beck_status status = vfs_open(place->vfs, place->path, VFS_WRITE | VFS_CREATE, &file, err);
     if (status != BECK_OK)
         return status;
-    if (b->homeless)
+    if (b->syncing)
+        status = finish_sync(b, file, sync_failed, err);
+    if (status == BECK_OK && b->homeless)
         status = write_home(b, file, place, sync_failed, err);
     if (status == BECK_OK && b->file_count == 0)
         status = write_all(b, file, place, from, upto, err);
@@ -168,11 +182,19 @@ beck_status fifo_block_write(struct fifo_block *b, const struct fifo_place *plac
     return status;
 }
 
-void fifo_block_synced(struct fifo_block *b)
+void fifo_block_begin_sync(struct fifo_block *b)
 {
-    if (b->unsynced)
-        b->slot ^= 1;
+    b->syncing = b->unsynced;
     b->unsynced = false;
+}
+
+void fifo_block_end_sync(struct fifo_block *b, bool synced)
+{
+    if (b->syncing && synced)
+        b->slot ^= 1;
+    else if (b->syncing)
+        b->unsynced = true;
+    b->syncing = false;
 }
 
 /* ---- reading ---- */

@@ -39,6 +39,7 @@ struct fifo_block {
     uint32_t file_crc;
     uint8_t slot;  /* where the next claim goes */
     bool unsynced; /* a claim was written there */
+    bool syncing;  /* and somebody is making it durable */
     bool homeless; /* what was opened is no synced claim of its own: write one before anything else
                     */
     uint64_t file_first;
@@ -69,8 +70,10 @@ static inline uint64_t fifo_block_written(const struct fifo_block *b)
 {
     return b->file_count == 0 ? 0 : b->file_first + b->file_count;
 }
-/* What was written is now synced. */
-void fifo_block_synced(struct fifo_block *b);
+/* Making what was written durable: between the two calls, of which the second says how it went, the
+ * file is synced. A write that comes in between syncs the file by itself first. */
+void fifo_block_begin_sync(struct fifo_block *b);
+void fifo_block_end_sync(struct fifo_block *b, bool synced);
 
 /* Reads the entries of a block into `data` (FIFO_BLOCK_BYTES, the header included); those in
  * [from, upto) must be among them. BECK_ECORRUPT: the file is missing, too short or damaged. */

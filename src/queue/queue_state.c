@@ -238,12 +238,13 @@ static beck_status count_failure(void *ctx, uint64_t where, beck_bytes failure)
     return BECK_OK;
 }
 
-static beck_status add_lists(struct queue *q, struct buf *b, beck_error *err)
+static beck_status add_lists(struct queue *q, struct buf *b, struct fifo_sync *syncs,
+                             beck_error *err)
 {
     add_u32(b, q->options.priority_max + 1);
     for (uint32_t i = 0; i <= q->options.priority_max; i++) {
         struct fifo *f = q->levels[i];
-        beck_status status = f ? fifo_flush(f, err) : BECK_OK;
+        beck_status status = f ? fifo_write(f, &syncs[i], err) : BECK_OK;
         if (status)
             return status;
         add_u32(b, i);
@@ -273,8 +274,10 @@ static void tidy_sources(struct queue *q)
     }
 }
 
-/* With the lock, and no operation under way. */
-static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *err)
+/* With the lock, and no operation under way. syncs: of the lists, one for each level; what they say
+ * is still to be done. */
+static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_sync *syncs,
+                                    beck_error *err)
 {
     uint64_t replay_from = (uint64_t)partition_visible(q->home->state->partitions[0]);
     tidy_sources(q);
@@ -298,7 +301,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
         for (uint32_t n = 0; n < q->bindings[i].bus->partition_count; n++)
             add_u64(b, (uint64_t)q->bindings[i].first[n]);
     }
-    beck_status status = add_lists(q, b, err);
+    beck_status status = add_lists(q, b, syncs, err);
     if (status)
         return status;
     add_u32(b, (uint32_t)q->dead_count);
@@ -323,18 +326,28 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, beck_error *
     return BECK_OK;
 }
 
-beck_status queue_snapshot(struct queue *q, beck_error *err)
+/* Without the lock, which publishers and consumers want. */
+static beck_status sync_lists(struct queue *q, struct fifo_sync *syncs, beck_status status,
+                              beck_error *err)
 {
-    if (!q->durable)
-        return BECK_OK;
-    struct buf b;
-    buf_init(&b, SNAPSHOT_BYTES_MAX);
-    mutex_lock(&q->lock);
-    while (q->operations > 0 || q->limbo_working)
-        cond_wait(&q->quiet, &q->lock);
-    beck_status status = compose_snapshot(q, &b, err);
-    uint32_t sources = q->source_count;
-    mutex_unlock(&q->lock);
+    for (uint32_t i = 0; i <= q->options.priority_max; i++) {
+        if (syncs[i].file == syncs[i].end_file)
+            continue;
+        mutex_lock(&q->lock);
+        struct fifo *f = q->levels[i];
+        mutex_unlock(&q->lock);
+        if (!status)
+            status = fifo_sync(f, &syncs[i], err);
+        mutex_lock(&q->lock);
+        fifo_synced(f, &syncs[i], !status);
+        mutex_unlock(&q->lock);
+    }
+    return status;
+}
+
+static beck_status sync_sources(struct queue *q, uint32_t sources, beck_error *err)
+{
+    beck_status status = BECK_OK;
     for (uint32_t i = 0; i < sources && !status; i++) {
         mutex_lock(&q->lock);
         struct partition *p = q->sources[i].partition;
@@ -344,8 +357,30 @@ beck_status queue_snapshot(struct queue *q, beck_error *err)
     }
     if (!status && !partition_is_memory(q->home->dead->partitions[0]))
         status = partition_sync(q->home->dead->partitions[0], err);
+    return status;
+}
+
+beck_status queue_snapshot(struct queue *q, beck_error *err)
+{
+    if (!q->durable)
+        return BECK_OK;
+    struct buf b;
+    struct fifo_sync *syncs = calloc(q->options.priority_max + 1, sizeof *syncs);
+    if (!syncs)
+        return error_set(err, BECK_ENOMEM, "no memory for a snapshot of queue \"%s\"", q->name);
+    buf_init(&b, SNAPSHOT_BYTES_MAX);
+    mutex_lock(&q->lock);
+    while (q->operations > 0 || q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    beck_status status = compose_snapshot(q, &b, syncs, err);
+    uint32_t sources = q->source_count;
+    mutex_unlock(&q->lock);
+    status = sync_lists(q, syncs, status, err);
+    if (!status)
+        status = sync_sources(q, sources, err);
     if (!status)
         status = append_state(q, "snapshot", buf_bytes(&b), err);
+    free(syncs);
     buf_release(&b);
     if (status) {
         mutex_lock(&q->lock);

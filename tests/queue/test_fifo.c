@@ -29,6 +29,17 @@ static struct fifo *new_fifo(struct vfs *v, uint64_t first)
     return f;
 }
 
+static beck_status fifo_flush(struct fifo *f, beck_error *err)
+{
+    struct fifo_sync s;
+    beck_status status = fifo_write(f, &s, err);
+    if (status != BECK_OK)
+        return status;
+    status = fifo_sync(f, &s, err);
+    fifo_synced(f, &s, status == BECK_OK);
+    return status;
+}
+
 static void push(struct fifo *f, uint64_t where)
 {
     struct entry e = {.where = where, .meta = ~where};
@@ -625,11 +636,32 @@ static void model_walk(struct model *m)
         fail_msg("walk: %s", err.text);
 }
 
+/* What others do while a list is synced. */
+static void model_meanwhile(struct model *m)
+{
+    static const uint64_t most[] = {1, 300, 3 * FIFO_BLOCK_ENTRIES};
+    if (rng_below(&m->rng, 2) == 0)
+        model_push(m, 1 + rng_below(&m->rng, most[rng_below(&m->rng, 3)]));
+    if (rng_below(&m->rng, 3) == 0)
+        model_pop(m, 1 + rng_below(&m->rng, most[rng_below(&m->rng, 3)]));
+}
+
 static void model_flush(struct model *m)
 {
     beck_error err = {0};
-    beck_status status = fifo_flush(m->fifo, &err);
-    if (status == BECK_EPOISONED && m->poisoned)
+    struct fifo_sync s;
+    beck_status status = fifo_write(m->fifo, &s, &err);
+    uint64_t head = m->head, tail = m->tail;
+    if (status == BECK_OK) {
+        model_meanwhile(m);
+        if (rng_below(&m->rng, 20) != 0) /* else something before it failed */
+            status = fifo_sync(m->fifo, &s, &err);
+        else
+            status = BECK_ETIMEDOUT;
+        model_meanwhile(m);
+        fifo_synced(m->fifo, &s, status == BECK_OK);
+    }
+    if (status == BECK_ETIMEDOUT || (status == BECK_EPOISONED && m->poisoned))
         return;
     if (status != BECK_OK) {
         if (!excused(m, status))
@@ -640,8 +672,8 @@ static void model_flush(struct model *m)
     if (rng_below(&m->rng, 4) == 0)
         return; /* the snapshot could not be written */
     m->saved = true;
-    m->saved_head = m->head;
-    m->saved_tail = m->tail;
+    m->saved_head = head;
+    m->saved_tail = tail;
     if (rng_below(&m->rng, 2) == 0)
         fifo_trim(m->fifo, m->saved_head);
 }
