@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from server import DONE, FAILED, PROGRAM, ServerTest, main
+from server import DONE, PROGRAM, USAGE, ServerTest, main
 
 CONFIG = """
 buses: {{events: {{}}}}
@@ -100,7 +100,7 @@ class Programs(ServerTest):
 
     def test_a_program_that_is_missing_is_a_fault_of_the_configuration(self):
         path = self.write("beck.yaml", "queues: {work: {run: [no-such-program]}}\n")
-        self.refused(FAILED, "--config", path, says="no-such-program")
+        self.refused(USAGE, "--config", path, says="no-such-program")
 
     def test_limits_and_another_user(self):
         if os.geteuid() != 0:
