@@ -48,6 +48,7 @@ struct beck {
     _Atomic(int64_t) timer_due_ns; /* when a queue is to be looked at, before the next tick */
     struct mutex timer_lock;
     struct cond timer_wake;
+    int64_t traced;           /* offsets that the index of traces knows, summed; with trace_lock */
     struct mutex trace_lock;  /* of the index of traces; before all others */
     struct mutex upkeep_lock; /* one checkpoint or maintenance at a time; before admin_lock */
 };

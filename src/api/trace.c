@@ -30,12 +30,12 @@ struct sources {
 };
 
 /* The topic id of a partition: another bus of the same name has another. */
-static void read_incarnation(const beck *b, const beck_bus *bus, uint32_t number, char out[32])
+static void read_incarnation(const beck *b, const char *bus, uint32_t number, char out[32])
 {
     char path[4300];
     struct buf text;
     buf_init(&text, 256);
-    snprintf(path, sizeof path, "%s/%s-%u/partition.metadata", b->data_dir, bus->name, number);
+    snprintf(path, sizeof path, "%s/%s-%u/partition.metadata", b->data_dir, bus, number);
     out[0] = 0;
     if (!vfs_read_file(b->env.vfs, path, 256, &text, NULL) && !buf_terminate(&text)) {
         const char *id = strstr((const char *)text.data, "topic_id: ");
@@ -72,13 +72,19 @@ static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
         if (bus->internal || bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
             continue;
         for (uint32_t n = 0; n < bus->partition_count; n++) {
-            read_incarnation(b, bus, n, s->incarnations[s->count]);
             s->list[s->count] =
                 (struct trace_source){bus->partitions[n], bus->name, s->incarnations[s->count]};
             s->count++;
         }
     }
     return BECK_OK;
+}
+
+static void read_incarnations(const beck *b, struct sources *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        read_incarnation(b, s->list[i].bus, partition_number(s->list[i].partition),
+                         s->incarnations[i]);
 }
 
 static beck_status open_index(beck *b, struct trace_index **out, beck_error *err)
@@ -110,6 +116,17 @@ static beck_status catch_up(struct trace_index *t, const struct sources *s, int6
     return status ? status : trace_index_trim(t, s->list, s->count, err);
 }
 
+/* Grows with every event that is published. */
+static int64_t sum_of_offsets(const struct handle_view *v)
+{
+    int64_t sum = 1;
+    for (size_t i = 0; i < v->bus_count; i++)
+        for (uint32_t n = 0; n < v->buses[i]->partition_count && !v->buses[i]->internal; n++)
+            if (!atomic_load(&v->buses[i]->closed))
+                sum += partition_visible(v->buses[i]->partitions[n]);
+    return sum;
+}
+
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err)
 {
     struct sources s;
@@ -117,11 +134,18 @@ beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *
     beck_status status = sources_take(b, &s, err);
     if (status)
         return status;
+    *more = false;
     mutex_lock(&b->trace_lock);
-    status = open_index(b, &t, err);
-    if (!status)
-        status = catch_up(t, &s, events_max, more, err);
-    trace_index_close(t);
+    int64_t sum = sum_of_offsets(&s.view);
+    if (sum != b->traced) {
+        read_incarnations(b, &s);
+        status = open_index(b, &t, err);
+        if (!status)
+            status = catch_up(t, &s, events_max, more, err);
+        if (!status && !*more)
+            b->traced = sum;
+        trace_index_close(t);
+    }
     mutex_unlock(&b->trace_lock);
     sources_release(&s);
     return status;
@@ -684,6 +708,7 @@ beck_status beck_trace(beck *b, const char *id, size_t max,
     status = t.cursors ? BECK_OK : no_memory(&t);
     if (!status) {
         mutex_lock(&b->trace_lock);
+        read_incarnations(b, &t.sources);
         status = gather(&t, beck_str(id));
         trace_index_close(t.index);
         mutex_unlock(&b->trace_lock);

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/thread.h"
 #include "server/declared.h"
+#include "server/indexer.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/notify.h"
@@ -40,6 +41,7 @@ struct server {
     bool has_socket; /* in the data directory */
     struct http *http;
     struct runners *runners;
+    struct indexer *indexer; /* NULL: trace.interval is 0 */
     int signal_fd;
     int stop_fd; /* an eventfd: a request asked for the end */
     _Atomic(int) state;
@@ -146,6 +148,7 @@ static beck_status open_data(struct server *s, int64_t wait_ms, beck_error *err)
     beck_options options = {.data_dir = s->started->data,
                             .sync_interval_ms = s->started->sync_interval_ms,
                             .checkpoint_ms = s->started->checkpoint_ms,
+                            .trace_bytes = s->started->trace_bytes ? s->started->trace_bytes : -1,
                             .on_error = report,
                             .on_error_ctx = s};
     int64_t until = clock_mono_ns(clock_system()) + wait_ms * 1000000;
@@ -328,6 +331,9 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     if (!status) {
         status = runners_apply(s->runners, settings, err);
     }
+    if (!status && settings->trace_interval_ms > 0) {
+        status = indexer_start(s->b, s->log, settings->trace_interval_ms, &s->indexer, err);
+    }
     if (!status) {
         announce(s, began_ns);
     }
@@ -485,6 +491,7 @@ static void close_all(struct server *s)
         http_stop(s->http);
     }
     runners_stop(s->runners);
+    indexer_stop(s->indexer);
     if (s->has_socket &&
         (size_t)snprintf(path, sizeof path, "%s/" SOCKET_NAME, s->started->data) < sizeof path) {
         unlink(path); /* while the directory is still locked: nobody else's */

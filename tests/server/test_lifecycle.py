@@ -214,7 +214,7 @@ class Drain(ServerTest):
         peer.sendall(b'{"n": 123}')
         self.assertIn(b"HTTP/1.1 200", peer.recv(4096))
         self.assertEqual(server.end(None), DONE)
-        self.assertNotIn("requests were cut off", [line["message"] for line in server.lines])
+        self.assertNotIn("what was still being handled was cut off", [line["message"] for line in server.lines])
 
     def test_a_second_signal_ends_it_at_once(self):
         server = self.start("--server.drain_timeout", "1h")
@@ -222,14 +222,14 @@ class Drain(ServerTest):
         server.kill(signal.SIGTERM)
         server.wait_for("stopping")
         server.kill(signal.SIGINT)
-        server.wait_for("requests were cut off", cause="a second signal")
+        server.wait_for("what was still being handled was cut off", cause="a second signal")
         self.assertEqual(server.end(None), DONE)
 
     def test_what_takes_too_long_is_cut_off(self):
         server = self.start("--server.drain_timeout", "50ms")
         peer = self.half_a_request(server.address())
         server.kill(signal.SIGTERM)
-        server.wait_for("requests were cut off", cause="server.drain_timeout")
+        server.wait_for("what was still being handled was cut off", cause="server.drain_timeout")
         self.assertEqual(server.end(None), DONE)
 
     def test_who_waits_is_answered_at_once(self):
@@ -243,7 +243,7 @@ class Drain(ServerTest):
             server.kill(signal.SIGTERM)
             self.assertIn(b"HTTP/1.1 204", peer.recv(4096))
             self.assertEqual(server.end(None), DONE)
-        self.assertNotIn("requests were cut off", [line["message"] for line in server.lines])
+        self.assertNotIn("what was still being handled was cut off", [line["message"] for line in server.lines])
 
 
 class Activation(ServerTest):
