@@ -164,6 +164,10 @@ class Reload(ServerTest):
         path = os.path.join(self.dir, "log")
         server = self.start("--log.file", "log", "--http.listen", "")
         self.get_when_there(os.path.join(self.data, "beck.sock"))
+        with open(path, encoding="utf-8") as log:
+            written = log.read()
+            while '"ready"' not in written:  # the log is written by a thread of its own
+                written += log.read()
         os.rename(path, path + ".1")
         status, body = self.get(os.path.join(self.data, "beck.sock"), "/v1/server/reload", "POST")
         self.assertIn(status, (200, 202, 204), body)
