@@ -2,8 +2,8 @@
  * Consumers of a queue of a server. Each is a connection of its own (hold=connection): when that
  * ends, the server gives back what it holds, as for a consumer that is closed.
  *
- * A take that waits is a request that waits, and is asked for a second at a time. Whoever wakes the
- * consumer ends the waiting, not the request: its answer is received by whatever the consumer does
+ * A take that waits is a request that waits, a second at most, and less while deliveries come: so
+ * long it may take until the connection is free for something else. Whoever wakes the consumer ends the waiting, not the request: its answer is received by whatever the consumer does
  * next, and deliveries in it are given out by the next take, or returned when the consumer closes.
  *
  * Deliveries are kept in a table in the order in which they came, with a hole where one was
@@ -24,7 +24,8 @@
 #define PREFETCH_DEFAULT 64
 #define TAKE_MAX 256
 #define ANSWER_AT_ONCE 1000 /* tags in one request */
-#define WAIT_MS 1000
+#define WAIT_MIN_MS 50
+#define WAIT_MAX_MS 1000
 
 struct held {
     uint64_t tag;
@@ -41,6 +42,7 @@ struct remote_consumer {
     uint32_t prefetch;
     struct connection *connection;
     bool asked; /* a take is on its way */
+    int64_t wait_ms; /* of the next take */
     int wake_fd;
     _Atomic(bool) woken;
     struct held *held; /* [first, end) */
@@ -161,6 +163,7 @@ beck_status remote_consumer_open(struct remote *r, const char *queue, uint32_t p
     c->base.remote = true;
     c->remote = r;
     c->prefetch = prefetch;
+    c->wait_ms = WAIT_MIN_MS;
     reply_init(&c->reply, CLIENT_ANSWER_MAX);
     c->queue = strdup(queue);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -240,8 +243,11 @@ static beck_status add_delivery(struct remote_consumer *c, const struct api_deli
 static beck_status read_deliveries(struct remote_consumer *c, beck_error *err)
 {
     struct api_deliveries said = {0};
-    if (c->reply.response.status == 204)
+    if (c->reply.response.status == 204) {
+        c->wait_ms = c->wait_ms * 2 < WAIT_MAX_MS ? c->wait_ms * 2 : WAIT_MAX_MS;
         return BECK_OK;
+    }
+    c->wait_ms = WAIT_MIN_MS;
     beck_status status = client_check(&c->reply.response, err);
     if (status == BECK_ENOENT || status == BECK_ECLOSED)
         return error_set(err, BECK_ECLOSED, "queue \"%s\" has been deleted", c->queue);
@@ -355,7 +361,8 @@ beck_status remote_take(beck_consumer *consumer, beck_delivery *out, size_t max,
         beck_status status = BECK_OK;
         bool earlier = c->asked;
         if (!earlier)
-            status = ask(c, max < room ? max : room, left_ms < WAIT_MS ? left_ms : WAIT_MS, err);
+            status =
+                ask(c, max < room ? max : room, left_ms < c->wait_ms ? left_ms : c->wait_ms, err);
         /* What this call asked for comes in time by itself. */
         if (!status)
             status = receive(c, c->wake_fd, earlier ? until_ns : INT64_MAX, err);

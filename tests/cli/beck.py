@@ -8,8 +8,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
 
+# With BECK_TEST_SERVED every test has a server on its data directory: the same commands must do the same.
+SERVED = bool(os.environ.get("BECK_TEST_SERVED"))
 PROGRAM = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else "beck"
 
 DONE, FAILED, USAGE, NOT_FOUND, BUSY, CORRUPT, REFUSED, EXISTS, UNSUPPORTED, DISK = range(10)
@@ -30,15 +33,45 @@ class Result:
         return [json.loads(line) for line in self.lines]
 
 
+def alone(why):
+    """For tests of what is only so without a server, and why."""
+    return unittest.skipIf(SERVED, why)
+
+
 class BeckTest(unittest.TestCase):
     maxDiff = None
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="beck-cli-")
         self.data = os.path.join(self.dir, "data")
+        self.server = self.serve() if SERVED else None
 
     def tearDown(self):
+        if SERVED:
+            self.stop_server()
+            os.remove(self.dir + ".log")
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def serve(self, *args):
+        """Starts a server on the data directory, and waits until it is ready."""
+        log = open(self.dir + ".log", "a+", encoding="utf-8")
+        server = subprocess.Popen([PROGRAM, "serve", "--http.listen", "", *args], cwd=self.dir, stdin=subprocess.DEVNULL,
+                                  stdout=log, stderr=log, env=self.environment())
+        ready = False
+        while not ready:
+            time.sleep(0.002)
+            with open(log.name, encoding="utf-8") as file:
+                text = file.read()
+            ready = " info ready " in text.split("---\n")[-1]
+            self.assertIsNone(server.poll(), text)
+        log.write("---\n")
+        log.close()
+        return server
+
+    def stop_server(self):
+        self.server.send_signal(signal.SIGTERM)
+        self.assertEqual(self.server.wait(), DONE)
+        self.server = None
 
     def environment(self, **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("BECK_", "CE_"))}
@@ -91,6 +124,13 @@ class BeckTest(unittest.TestCase):
         lines = "".join(json.dumps({"specversion": "1.0", "type": kind, "source": "/test", "id": str(i),
                                     "subject": f"s{i % 3}", "data": i, **options}) + "\n" for i in range(count))
         self.beck("emit", "--json-lines", "-q", stdin=lines)
+
+    def assert_untouched(self):
+        """Nothing was made: no data directory, or with a server no bus and no queue in it."""
+        if SERVED:
+            self.assertEqual(self.beck("bus", "list", "--json").out + self.beck("queue", "list", "--json").out, "")
+        else:
+            self.assertFalse(os.path.exists(self.data))
 
     def queue(self, name):
         return self.beck("queue", "show", name, "--json").json[0]

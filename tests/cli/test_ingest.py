@@ -297,14 +297,14 @@ class Options(IngestTest):
                            (["a.gz", "--type", "x.y"], "zcat"), ([".", "--format", "csv", "--type", "x.y"], "directory")):
             self.refused(USAGE, "ingest", *args, says=says)
         self.refused(NOT_FOUND, "ingest", "none.csv", "--type", "x.y", says="none.csv")
-        self.assertFalse(os.path.exists(self.data))
+        self.assert_untouched()
 
     def test_a_dry_run_shows_events_and_publishes_nothing(self):
         self.file("a.csv", "a\n1\n2\n3\n4\n\"x\n")
         result = self.ingest("a.csv", "--type", "x.y", "--dry-run", code=FAILED)
         self.assertEqual([e["data"] for e in result.json], [{"a": "1"}, {"a": "2"}, {"a": "3"}])
         self.assertIn("4 records would be published", result.err)
-        self.assertFalse(os.path.exists(self.data))
+        self.assert_untouched()
         self.assertEqual(self.read("a.csv.rejects"), [])
 
     def test_limit_and_summary(self):

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from beck import BUSY, BeckTest, DONE, EXISTS, FAILED, INTERRUPTED, NOT_FOUND, REFUSED, USAGE, interrupt, main
+from beck import BeckTest, BUSY, DONE, EXISTS, FAILED, INTERRUPTED, NOT_FOUND, REFUSED, USAGE, alone, interrupt, main
 
 IDLE = "--exit-when-idle"
 
@@ -417,6 +417,7 @@ class Signals(OnTest):
         self.assertEqual(process.returncode, DONE)
         self.assertEqual(self.queue("q")["ready"], 0)
 
+    @alone("others may be using theirs: only old ones are deleted")
     def test_a_temporary_queue_left_by_a_kill_is_deleted_by_the_next_run(self):
         self.emit(2)
         process = self.start("on", "#", "--", "cat")
@@ -427,6 +428,7 @@ class Signals(OnTest):
         self.assertEqual(len(self.on("#", IDLE, "--", "cat").lines), 2)
         self.assertEqual(self.beck("queue", "list", "--json").out, "")
 
+    @alone("several work through the server")
     def test_one_process_holds_the_data_directory(self):
         self.emit(1)
         process = self.waiting()

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from beck import BUSY, BeckTest, CORRUPT, DONE, FAILED, INTERRUPTED, NOT_FOUND, USAGE, interrupt, main
+from beck import BeckTest, BUSY, CORRUPT, FAILED, INTERRUPTED, NOT_FOUND, SERVED, USAGE, alone, interrupt, main
 
 
 class Replay(BeckTest):
@@ -96,6 +96,7 @@ class Verify(BeckTest):
     def segment(self):
         return glob.glob(os.path.join(self.data, "**", "events-0", "*.log"), recursive=True)[0]
 
+    @alone("only a directory that nobody has open is verified")
     def test_a_clean_directory(self):
         self.beck("queue", "create", "q", "#")
         self.emit(100)
@@ -104,6 +105,7 @@ class Verify(BeckTest):
         self.assertGreaterEqual(summary["records"], 100)
         self.assertEqual(self.beck("verify").lines[-1], "clean")
 
+    @alone("only a directory that nobody has open is verified")
     def test_a_flipped_bit_is_found_and_explained(self):
         self.emit(100)
         with open(self.segment(), "r+b") as file:
@@ -125,7 +127,7 @@ class Verify(BeckTest):
         process = self.start("on", "#", "--queue", "q", "--", "cat")
         try:
             process.stdout.readline()
-            self.assertEqual(self.try_beck("verify").code, BUSY)
+            self.refused(BUSY, "verify", says="a server is running" if SERVED else "in use by process")
         finally:
             interrupt(process)
             process.communicate(timeout=60)
