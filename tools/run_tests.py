@@ -23,7 +23,7 @@ RUNS = {
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
                 ["--no-suite", "kafka", "--no-suite", "tree", "--timeout-multiplier", "4"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
-               ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access",
+               ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "examples", "--timeout-multiplier", "6"]),
 }
 
