@@ -322,7 +322,7 @@ beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err
 {
     if (__builtin_expect(bus->special, false))
         return publish_special(bus, event, 1, NULL, NULL, err);
-    return bus_publish(bus, event, 1, NULL, NULL, err);
+    return bus_publish_one(bus, event, err);
 }
 
 beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t count,

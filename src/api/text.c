@@ -91,6 +91,7 @@ static int gauge_bus(void *ctx, beck_bus *bus)
     beck_bus_info info;
     if (beck_bus_info_get(bus, &info, NULL))
         return 0;
+    bus_count_published(bus);
     set_gauge(now, "beck_bus_events", "Events stored.", bus_labels, info.name, info.events);
     set_gauge(now, "beck_bus_bytes", "Bytes stored.", bus_labels, info.name, info.bytes);
     return 0;

@@ -1,7 +1,8 @@
 /* Buses: see bus.h. */
 #include "bus/bus.h"
 
-#include "event/event.h"
+#include "bus/subscribers_inline.h"
+#include "event/plain.h"
 #include "log/committer.h"
 
 #include <assert.h>
@@ -672,33 +673,54 @@ static beck_status prepare(struct publish *u, beck_error *err)
     return BECK_OK;
 }
 
-/* One event to the listeners, not stored. In steady state: no lock, no allocation, and the type is not even looked at again. */
-static beck_status call_inline(beck_bus *b, struct caller *self, const beck_event *event,
-                               bool no_context, uint32_t *failed, beck_error *err)
+/* The match of the event's type, whose first use checks it. Inside of a section. */
+static beck_status match_checked(beck_bus *b, struct caller *self, const beck_event *event,
+                                 const struct match **m, beck_error *err)
 {
+    beck_status status = *m ? event_check_rest(event, err) : event_check(event, err);
+    if (status || *m)
+        return status;
+    *m = subscribers_match(b->subscribers, self, event->type);
+    return *m ? BECK_OK
+              : error_set(err, BECK_ENOMEM, "no memory to find the listeners of an event");
+}
+
+/* One event to the listeners, not stored. In steady state: no lock, no allocation, no atomic
+ * addition, and the type is not even looked at again. */
+static inline __attribute__((always_inline)) beck_status call_inline(
+    beck_bus *b, struct caller *self, const beck_event *event, bool no_context, uint32_t *failed,
+    beck_error *err)
+{
+    beck_status status = BECK_OK;
     caller_enter(self);
     const struct match *m = subscribers_find(b->subscribers, self, event->type);
-    beck_status status = m ? event_check_rest(event, err) : event_check(event, err);
-    if (!status && !m) {
-        m = subscribers_match(b->subscribers, self, event->type);
-        if (!m)
-            status = error_set(err, BECK_ENOMEM, "no memory to find the listeners of an event");
-    }
-    if (!status && m->listener_count > 0) {
-        beck_event e = *event;
-        if (!no_context)
-            add_context(b, self, &e);
-        if (!e.source.len)
-            e.source = bytes_of(b->source, b->name_len + 1);
-        e.bus = bytes_of(b->name, b->name_len);
-        e.position = (beck_position){0, -1};
-        *failed += subscribers_run(b->subscribers, self, m, &e);
+    if (__builtin_expect(!m || !plain_event(event), false))
+        status = match_checked(b, self, event, &m, err);
+    if (!status) {
+        if (!subscribers_count_event(b->subscribers, self, m) && b->published)
+            counter_add(b->published, 1);
+        if (m->listener_count > 0) {
+            beck_event e = *event;
+            if (!no_context && caller_current(self))
+                add_context(b, self, &e);
+            if (!event->source.len)
+                e.source = bytes_of(b->source, b->name_len + 1);
+            e.bus = bytes_of(b->name, b->name_len);
+            e.position = (beck_position){0, -1};
+            *failed += subscribers_run(b->subscribers, self, m, &e);
+        }
     }
     caller_leave(self);
     return status;
 }
 
 /* A memory bus that nothing is routed from. */
+static inline bool is_inline(const beck_bus *b)
+{
+    return b->options.storage == BECK_STORAGE_MEMORY &&
+           atomic_load_explicit(&b->route_count, memory_order_acquire) == 0;
+}
+
 static beck_status publish_inline(beck_bus *b, struct caller *self, const beck_event *events,
                                   size_t count, bool no_context, beck_published *out,
                                   beck_error *err)
@@ -709,8 +731,6 @@ static beck_status publish_inline(beck_bus *b, struct caller *self, const beck_e
         status = event_check(&events[i], err);
     for (size_t i = 0; i < count && !status; i++)
         status = call_inline(b, self, &events[i], no_context, &out->listeners_failed, err);
-    if (!status && b->published)
-        counter_add(b->published, count);
     if (out->listeners_failed && b->listener_failures)
         counter_add(b->listener_failures, out->listeners_failed);
     return status;
@@ -789,9 +809,7 @@ beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
     beck_published published = {.position = {0, -1}};
-    bool stored = b->options.storage == BECK_STORAGE_DISK ||
-                  atomic_load_explicit(&b->route_count, memory_order_acquire) > 0;
-    if (stored) {
+    if (!is_inline(b)) {
         struct publish u;
         u.bus = b;
         u.options = o;
@@ -811,4 +829,26 @@ beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
     if (!status && out)
         *out = published;
     return status;
+}
+
+beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err)
+{
+    if (!is_inline(b) || b->env->read_only ||
+        atomic_load_explicit(&b->closed, memory_order_acquire))
+        return bus_publish(b, event, 1, NULL, NULL, err);
+    struct caller *self = callers_self(b->callers);
+    if (!self)
+        return error_set(err, BECK_ENOMEM, "no memory for this thread");
+    uint32_t failed = 0;
+    beck_status status = call_inline(b, self, event, false, &failed, err);
+    if (__builtin_expect(failed > 0, false) && b->listener_failures)
+        counter_add(b->listener_failures, failed);
+    return status;
+}
+
+void bus_count_published(beck_bus *b)
+{
+    uint64_t since = subscribers_take_published(b->subscribers);
+    if (b->published)
+        counter_add(b->published, since);
 }

@@ -73,6 +73,10 @@ void bus_remove_metrics(beck_bus *b);
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err);
 
+/* The same for one event without options, with fewer detours. */
+beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err);
+/* Brings the metric of published events up to date. */
+void bus_count_published(beck_bus *b);
 /* Correlation and causation follow from the event that this thread is handling, if any. */
 void bus_add_context(const beck_bus *b, struct caller *self, beck_event *e);
 

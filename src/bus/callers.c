@@ -24,30 +24,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define HOMES 64 /* a power of two */
-
-/* thread: 0 when free. Claimed with a compare-and-swap, given back by slot_end, never taken over:
- * so only the thread that finds itself here uses `caller`. */
-struct home {
-    _Atomic(uintptr_t) thread;
-    struct caller *caller;
-};
-
-struct callers {
-    /* Read by every publish, written by retirements, changes of subscribers and new threads only.
-     */
-    _Alignas(64) _Atomic(uint64_t) epoch;
-    bool full_fences;
-    pthread_key_t key;
-    struct home homes[HOMES];
-
-    _Alignas(64) struct mutex lock;
-    struct cond section_ended;
-    struct caller *slots;                          /* every one ever made; only added to */
-    struct retired *retired_first, **retired_last; /* oldest epoch first */
-    _Atomic(uint64_t) generation;
-};
-
 static bool membarrier_works(void)
 {
     return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0 &&
@@ -166,26 +142,10 @@ static struct caller *slot_take(struct callers *c)
     return slot;
 }
 
-static inline uintptr_t thread_address(void)
-{
-#if defined(__has_builtin) && (defined(__x86_64__) || defined(__aarch64__))
-#if __has_builtin(__builtin_thread_pointer)
-    return (uintptr_t)__builtin_thread_pointer();
-#endif
-#endif
-    return (uintptr_t)pthread_self();
-}
-
-static inline struct home *home_of(struct callers *c, uintptr_t thread)
-{
-    return &c->homes[(thread * UINT64_C(0x9e3779b97f4a7c15)) >> 58];
-}
-_Static_assert(HOMES == 1 << (64 - 58), "the index has as many bits as the table needs");
-
 static void home_claim(struct callers *c, struct caller *self)
 {
-    uintptr_t thread = thread_address(), none = 0;
-    struct home *home = home_of(c, thread);
+    uintptr_t thread = caller_thread_address(), none = 0;
+    struct caller_home *home = caller_home_of(c, thread);
     if (atomic_compare_exchange_strong_explicit(&home->thread, &none, thread, memory_order_acquire,
                                                 memory_order_relaxed)) {
         home->caller = self;
@@ -194,7 +154,7 @@ static void home_claim(struct callers *c, struct caller *self)
 }
 
 /* By the pthread key; a thread that comes for the first time gets a slot. */
-static __attribute__((noinline)) struct caller *self_by_key(struct callers *c)
+struct caller *callers_self_by_key(struct callers *c)
 {
     struct caller *self = pthread_getspecific(c->key);
     if (self != NULL)
@@ -208,15 +168,6 @@ static __attribute__((noinline)) struct caller *self_by_key(struct callers *c)
     }
     home_claim(c, self);
     return self;
-}
-
-struct caller *callers_self(struct callers *c)
-{
-    uintptr_t thread = thread_address();
-    const struct home *home = home_of(c, thread);
-    if (__builtin_expect(atomic_load_explicit(&home->thread, memory_order_relaxed) == thread, true))
-        return home->caller;
-    return self_by_key(c);
 }
 
 uint64_t callers_generation(struct callers *c)

@@ -16,6 +16,7 @@
 #define BECK_BUS_CALLERS_H
 
 #include "base/error.h"
+#include "base/thread.h"
 #include "base/uuid.h"
 #include <assert.h>
 #include <stdatomic.h>
@@ -52,14 +53,64 @@ struct caller {
     struct caller *next;
 };
 
+/* Visible for callers_self only. */
+#define CALLER_HOMES 64 /* a power of two */
+
+/* thread: 0 when free. Claimed with a compare-and-swap, given back by slot_end, never taken over:
+ * so only the thread that finds itself here uses `caller`. */
+struct caller_home {
+    _Atomic(uintptr_t) thread;
+    struct caller *caller;
+};
+
+struct callers {
+    /* Read by every publish, written by retirements, changes of subscribers and new threads only.
+     */
+    _Alignas(64) _Atomic(uint64_t) epoch;
+    bool full_fences;
+    pthread_key_t key;
+    struct caller_home homes[CALLER_HOMES];
+
+    _Alignas(64) struct mutex lock;
+    struct cond section_ended;
+    struct caller *slots;                          /* every one ever made; only added to */
+    struct retired *retired_first, **retired_last; /* oldest epoch first */
+    _Atomic(uint64_t) generation;
+};
+
 /* BECK_ELIMIT: no pthread key left. */
 beck_status callers_new(struct callers **out, beck_error *err);
 /* No thread is in a section, and none that used the handle is ending right now; releases everything
  * retired. NULL is allowed. */
 void callers_free(struct callers *c);
 
-/* This thread's slot; NULL when memory is short. A few nanoseconds after the first call. */
-struct caller *callers_self(struct callers *c);
+static inline uintptr_t caller_thread_address(void)
+{
+#if defined(__has_builtin) && (defined(__x86_64__) || defined(__aarch64__))
+#if __has_builtin(__builtin_thread_pointer)
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+#endif
+    return (uintptr_t)pthread_self();
+}
+
+static inline struct caller_home *caller_home_of(struct callers *c, uintptr_t thread)
+{
+    return &c->homes[(thread * UINT64_C(0x9e3779b97f4a7c15)) >> 58];
+}
+_Static_assert(CALLER_HOMES == 1 << (64 - 58), "the index has as many bits as the table needs");
+
+struct caller *callers_self_by_key(struct callers *c); /* the long way */
+
+/* This thread's slot; NULL when memory is short. A nanosecond after the first call. */
+static inline struct caller *callers_self(struct callers *c)
+{
+    uintptr_t thread = caller_thread_address();
+    const struct caller_home *home = caller_home_of(c, thread);
+    if (__builtin_expect(atomic_load_explicit(&home->thread, memory_order_relaxed) == thread, true))
+        return home->caller;
+    return callers_self_by_key(c);
+}
 
 /* A number that was never given before by these callers, from 1: names one state of one set of
  * subscribers. */

@@ -13,76 +13,12 @@
  * A listener is unlinked from the trie first and retired then (callers.h). Calls that found it
  * before look at its state once more before they call it.
  */
-#include "bus/subscribers.h"
-#include "base/bytes.h"
-#include "base/thread.h"
+#include "bus/subscribers_inline.h"
 #include "event/event.h"
-#include "event/pattern.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define TABLE_SIZE 256 /* a power of two */
-
-enum listener_state {
-    LISTENER_ENDED,
-    LISTENER_PLAIN,
-    LISTENER_LIMITED /* by events_max */
-};
-
-struct beck_listener {
-    _Atomic(uint32_t) state; /* set under the lock, read without */
-    beck_listener_fn fn;
-    void *ctx;
-    uint64_t sequence; /* of subscription */
-    uint64_t calls_max;
-    _Atomic(uint64_t) calls; /* begun; counted only when limited */
-    struct subscribers *subscribers;
-    struct beck_listener *previous, *next; /* all that were not unsubscribed; lock */
-
-    /* Who may still use this: the owner of the handle, and after events_max the sections that were
-     * running then. `ctx` is released by whichever goes first, the memory by the last. */
-    void (*release)(void *ctx);
-    _Atomic(bool) released;
-    _Atomic(uint32_t) uses;
-    struct retired expired, removed;
-
-    size_t pattern_len;
-    uint8_t pattern[];
-};
-
-struct subscribers {
-    /* Read by every publish. */
-    _Alignas(64) _Atomic(uint64_t) generation;
-    _Atomic(uint32_t) listener_count; /* that have not ended */
-    struct callers *callers;
-    beck_error_fn report;
-    void *report_ctx;
-    char *bus_name;
-
-    _Alignas(64) struct mutex lock;
-    struct trie *listeners, *routes;
-    struct beck_listener *first, *last;
-    uint64_t sequence;
-    struct trie_matches found_listeners, found_routes; /* kept for their memory */
-};
-
 /* ---- the table of a thread ---- */
-
-struct held {
-    struct match match; /* its arrays lie behind the type */
-    uint32_t users;     /* calls that iterate over it */
-    uint32_t type_len;
-    bool in_table;
-    size_t room;       /* bytes behind this structure */
-    struct held *next; /* among the spare ones */
-    uint8_t type[];
-};
-
-struct table {
-    struct held *recent; /* the one found last, in its place: publishers come in runs of one type */
-    struct held *spare;
-    struct held *places[TABLE_SIZE];
-};
 
 static void table_free(void *local)
 {
@@ -132,6 +68,11 @@ static struct held *table_place(struct table *table, struct held **place, size_t
     return held;
 }
 
+void subscribers_spare(struct caller *self, struct held *held)
+{
+    held_spare(self->local, held);
+}
+
 static struct table *table_of(struct caller *self)
 {
     if (self->local == NULL) {
@@ -139,62 +80,6 @@ static struct table *table_of(struct caller *self)
         self->local_release = table_free;
     }
     return self->local;
-}
-
-static inline size_t table_index(const struct subscribers *s, beck_bytes type)
-{
-    return bytes_hash(type.data, type.len, (uintptr_t)s) & (TABLE_SIZE - 1);
-}
-
-static inline uint64_t load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* memcmp() == 0 without the call. */
-static inline bool same(const uint8_t *a, const uint8_t *b, size_t len)
-{
-    if (len < 8) {
-        for (size_t i = 0; i < len; i++) {
-            if (a[i] != b[i])
-                return false;
-        }
-        return true;
-    }
-    for (size_t i = 0; i < len - 8; i += 8) {
-        if (load64(a + i) != load64(b + i))
-            return false;
-    }
-    return load64(a + len - 8) == load64(b + len - 8);
-}
-
-static inline bool held_is(const struct held *held, uint64_t generation, beck_bytes type)
-{
-    return held != NULL && held->match.generation == generation && held->type_len == type.len &&
-           same(held->type, type.data, type.len);
-}
-
-static inline const struct match *find(struct subscribers *s, struct caller *self, beck_bytes type)
-{
-    struct table *table = self->local;
-    if (__builtin_expect(table == NULL, false))
-        return NULL;
-    uint64_t generation = subscribers_generation(s);
-    if (__builtin_expect(held_is(table->recent, generation, type), true))
-        return &table->recent->match;
-    struct held *held = table->places[table_index(s, type)];
-    if (!held_is(held, generation, type))
-        return NULL;
-    table->recent = held;
-    return &held->match;
-}
-
-const struct match *subscribers_find(struct subscribers *s, struct caller *self, beck_bytes type)
-{
-    assert(caller_in_section(self));
-    return find(s, self, type);
 }
 
 /* ---- matching ---- */
@@ -257,6 +142,7 @@ static void held_fill(struct held *held, struct subscribers *s, beck_bytes type,
         .route_count = routes,
         .generation = subscribers_generation(s),
     };
+    held->tally = NULL;
 }
 
 static __attribute__((noinline)) const struct match *match_anew(struct subscribers *s,
@@ -283,13 +169,8 @@ static __attribute__((noinline)) const struct match *match_anew(struct subscribe
 
 const struct match *subscribers_match(struct subscribers *s, struct caller *self, beck_bytes type)
 {
-    const struct match *match = find(s, self, type);
+    const struct match *match = subscribers_find(s, self, type);
     return __builtin_expect(match != NULL, true) ? match : match_anew(s, self, type);
-}
-
-uint64_t subscribers_generation(const struct subscribers *s)
-{
-    return atomic_load_explicit(&s->generation, memory_order_seq_cst);
 }
 
 /* Every match made before is stale from now on. */
@@ -301,9 +182,8 @@ static void move_generation(struct subscribers *s)
 
 /* ---- calling ---- */
 
-static __attribute__((noinline, cold)) void report_failed(struct subscribers *s,
-                                                          const struct beck_listener *l,
-                                                          const beck_event *event, int result)
+void listener_report(struct subscribers *s, const struct beck_listener *l, const beck_event *event,
+                     int result)
 {
     if (s->report == NULL)
         return;
@@ -355,8 +235,7 @@ static void listener_expire(struct subscribers *s, struct beck_listener *l)
         callers_retire_in(s->callers, &l->expired, l, listener_drop, false);
 }
 
-static __attribute__((noinline)) int call_limited(struct subscribers *s, struct beck_listener *l,
-                                                  const beck_event *event)
+int listener_call_limited(struct subscribers *s, struct beck_listener *l, const beck_event *event)
 {
     uint64_t call = atomic_fetch_add_explicit(&l->calls, 1, memory_order_relaxed) + 1;
     if (call > l->calls_max)
@@ -365,46 +244,6 @@ static __attribute__((noinline)) int call_limited(struct subscribers *s, struct 
     if (call == l->calls_max)
         listener_expire(s, l);
     return result;
-}
-
-static inline uint32_t call_each(struct subscribers *s, const struct match *match,
-                                 const beck_event *event)
-{
-    uint32_t failed = 0;
-    struct beck_listener **end = match->listeners + match->listener_count;
-    for (struct beck_listener **each = match->listeners; each < end; each++) {
-        struct beck_listener *l = *each;
-        uint32_t state = atomic_load_explicit(&l->state, memory_order_acquire);
-        int result;
-        if (__builtin_expect(state == LISTENER_PLAIN, true))
-            result = l->fn(l->ctx, event);
-        else if (state == LISTENER_LIMITED)
-            result = call_limited(s, l, event);
-        else
-            continue;
-        if (__builtin_expect(result != 0, false)) {
-            failed++;
-            report_failed(s, l, event, result);
-        }
-    }
-    return failed;
-}
-
-uint32_t subscribers_run(struct subscribers *s, struct caller *self, const struct match *match,
-                         const beck_event *event)
-{
-    assert(caller_in_section(self));
-    if (match->listener_count == 0)
-        return 0;
-    struct held *held = (struct held *)match; /* its first member */
-    struct caller_frame frame;
-    held->users++;
-    caller_push(self, &frame, event);
-    uint32_t failed = call_each(s, match, event);
-    caller_pop(self, &frame);
-    if (__builtin_expect(--held->users == 0 && !held->in_table, false))
-        held_spare(self->local, held);
-    return failed;
 }
 
 uint32_t subscribers_call(struct subscribers *s, struct caller *self, const beck_event *event)
@@ -426,6 +265,34 @@ bool subscribers_have_listeners(const struct subscribers *s)
 uint32_t subscribers_count(struct subscribers *s)
 {
     return atomic_load_explicit(&s->listener_count, memory_order_relaxed);
+}
+
+/* ---- counting ---- */
+
+struct tally *subscribers_tally(struct subscribers *s, struct caller *self)
+{
+    mutex_lock(&s->lock);
+    struct tally *t = s->tallies;
+    while (t != NULL && t->caller != self)
+        t = t->next;
+    if (t == NULL && (t = aligned_alloc(_Alignof(struct tally), sizeof *t)) != NULL) {
+        *t = (struct tally){.caller = self, .next = s->tallies};
+        s->tallies = t;
+    }
+    mutex_unlock(&s->lock);
+    return t;
+}
+
+uint64_t subscribers_take_published(struct subscribers *s)
+{
+    uint64_t total = 0;
+    mutex_lock(&s->lock);
+    for (struct tally *t = s->tallies; t != NULL; t = t->next)
+        total += atomic_load_explicit(&t->published, memory_order_relaxed);
+    uint64_t since = total - s->published_taken;
+    s->published_taken = total;
+    mutex_unlock(&s->lock);
+    return since;
 }
 
 /* ---- changing ---- */
@@ -464,6 +331,11 @@ void subscribers_free(struct subscribers *s)
         struct beck_listener *l = s->first;
         s->first = l->next;
         listener_drop(l);
+    }
+    while (s->tallies != NULL) {
+        struct tally *t = s->tallies;
+        s->tallies = t->next;
+        free(t);
     }
     trie_free(s->listeners);
     trie_free(s->routes);

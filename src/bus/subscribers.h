@@ -35,17 +35,7 @@ void subscribers_free(struct subscribers *s);
  * for another match of the same handle (a listener that publishes does): callers that need it
  * longer copy it. The type has been checked (event_check_type). NULL: no memory. */
 const struct match *subscribers_match(struct subscribers *s, struct caller *self, beck_bytes type);
-/* The same without work: NULL when this thread has no current match of the type. A type that it has
- * one of was given to subscribers_match before, so it needs no check again. */
-const struct match *subscribers_find(struct subscribers *s, struct caller *self, beck_bytes type);
-/* The generation that a match must have to be current. */
-uint64_t subscribers_generation(const struct subscribers *s);
-
-/* Inside a section of `self`: calls every listener of a valid match with the event as this thread's
- * current one. Returns how many failed. Nested publishes, subscribing and unsubscribing inside of
- * calls leave the match valid until this returns. */
-uint32_t subscribers_run(struct subscribers *s, struct caller *self, const struct match *match,
-                         const beck_event *event);
+/* Finding a match that was made before, and calling its listeners: subscribers_inline.h. */
 
 /* Enters a section, matches, runs, leaves. Returns how many failed, or SUBSCRIBERS_NO_MEMORY: no
  * listener was called. */
@@ -60,6 +50,8 @@ beck_status subscribers_add(struct subscribers *s, beck_bytes pattern, beck_list
                             void *ctx, const beck_listener_options *options, beck_listener **out,
                             beck_error *err);
 void subscribers_remove(beck_listener *listener);
+/* Events counted since this was asked last (subscribers_count_event, by all threads). */
+uint64_t subscribers_take_published(struct subscribers *s);
 /* Listeners that can still be called. */
 uint32_t subscribers_count(struct subscribers *s);
 

@@ -3,6 +3,7 @@
  * text is checked eight bytes at a time as long as it is plain ASCII.
  */
 #include "event/event.h"
+#include "event/plain.h"
 #include "base/error.h"
 #include "event/utf8.h"
 
@@ -52,63 +53,11 @@ static size_t plain_prefix(const uint8_t *p, size_t len)
     return at;
 }
 
-static inline uint64_t load8(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
-/* Up to 8 bytes from the end of a text, the first of them lowest; what is missing is 'a'. */
-static inline uint64_t load_tail(const uint8_t *p, size_t len, size_t at)
-{
-    const uint64_t filler = 0x6161616161616161ULL;
-    size_t left = len - at;
-    if (left == 8) {
-        return load8(p + at);
-    }
-    if (len >= 8) {
-        return load8(p + len - 8) >> (8 * (8 - left)) | filler << (8 * left);
-    }
-    /* at is 0: a text of less than eight bytes, by loads that overlap. */
-    uint64_t v = filler << (8 * left);
-    if (len >= 4) {
-        uint32_t first, last;
-        memcpy(&first, p, 4);
-        memcpy(&last, p + len - 4, 4);
-        return v | first | (uint64_t)last >> (8 * (8 - len)) << 32;
-    }
-    return v | p[0] | (uint64_t)p[len / 2] << (8 * (len / 2)) |
-           (uint64_t)p[len - 1] << (8 * (len - 1));
-}
-
-#define EACH_BYTE(b) (0x0101010101010101ULL * (uint8_t)(b))
-
-/* The high bit of each byte that is not printable ASCII; bytes above the first such may be wrong. */
-static inline uint64_t odd_bytes(uint64_t v)
-{
-    return (v | (v - EACH_BYTE(0x20)) | ((v ^ EACH_BYTE(0x7F)) - EACH_BYTE(1))) & EACH_BYTE(0x80);
-}
-
 /* The high bit of each byte that is `c`, exactly. */
 static inline uint64_t bytes_that_are(uint64_t v, char c)
 {
-    uint64_t t = v ^ EACH_BYTE(c);
-    return ~(((t & EACH_BYTE(0x7F)) + EACH_BYTE(0x7F)) | t | EACH_BYTE(0x7F));
-}
-
-/* Whether the text is short and printable ASCII: what nearly all are, and the full check is not needed for. */
-static inline bool is_plain(beck_bytes text, size_t max)
-{
-    const uint8_t *p = text.data;
-    uint64_t odd = 0;
-    if (text.len > max) {
-        return false;
-    }
-    for (size_t at = 0; at < text.len; at += 8) {
-        odd |= odd_bytes(text.len - at >= 8 ? load8(p + at) : load_tail(p, text.len, at));
-    }
-    return odd == 0;
+    uint64_t t = v ^ PLAIN_EACH_BYTE(c);
+    return ~(((t & PLAIN_EACH_BYTE(0x7F)) + PLAIN_EACH_BYTE(0x7F)) | t | PLAIN_EACH_BYTE(0x7F));
 }
 
 /* The same for a type: plain, no wildcards, no empty word. */
@@ -120,9 +69,9 @@ static inline bool is_plain_type(beck_bytes type)
         return false;
     }
     for (size_t at = 0; at < type.len; at += 8) {
-        uint64_t v = type.len - at >= 8 ? load8(p + at) : load_tail(p, type.len, at);
+        uint64_t v = type.len - at >= 8 ? plain_load8(p + at) : plain_load_tail(p, type.len, at);
         uint64_t dots = bytes_that_are(v, '.');
-        bad |= odd_bytes(v) | bytes_that_are(v, '*') | bytes_that_are(v, '#') |
+        bad |= plain_odd_bytes(v) | bytes_that_are(v, '*') | bytes_that_are(v, '#') |
                (dots & (dots << 8 | dot_before));
         dot_before = dots >> 56;
     }
@@ -299,17 +248,16 @@ static beck_status check_extension(const beck_event *e, size_t index, beck_error
 /* Everything but the type, where no more than a glance is needed. */
 static inline bool rest_is_plain(const beck_event *e)
 {
-    return e->extension_count == 0 && e->priority <= EVENT_PRIORITY_MAX &&
-           (uint64_t)e->deliver_at_ms <= EVENT_MS_MAX &&
-           (uint64_t)e->expires_at_ms <= EVENT_MS_MAX &&
-           is_plain(e->subject, EVENT_ATTRIBUTE_MAX) &&
-           ((e->source.len | e->id.len | e->datacontenttype.len | e->dataschema.len |
-             e->correlationid.len | e->causationid.len) == 0 ||
-            (is_plain(e->source, EVENT_ATTRIBUTE_MAX) && is_plain(e->id, EVENT_ATTRIBUTE_MAX) &&
-             is_plain(e->datacontenttype, EVENT_ATTRIBUTE_MAX) &&
-             is_plain(e->dataschema, EVENT_ATTRIBUTE_MAX) &&
-             is_plain(e->correlationid, EVENT_ATTRIBUTE_MAX) &&
-             is_plain(e->causationid, EVENT_ATTRIBUTE_MAX)));
+    return plain_event(e) ||
+           (e->extension_count == 0 && e->priority <= EVENT_PRIORITY_MAX &&
+            (uint64_t)e->deliver_at_ms <= EVENT_MS_MAX &&
+            (uint64_t)e->expires_at_ms <= EVENT_MS_MAX &&
+            plain_text(e->subject, EVENT_ATTRIBUTE_MAX) &&
+            plain_text(e->source, EVENT_ATTRIBUTE_MAX) && plain_text(e->id, EVENT_ATTRIBUTE_MAX) &&
+            plain_text(e->datacontenttype, EVENT_ATTRIBUTE_MAX) &&
+            plain_text(e->dataschema, EVENT_ATTRIBUTE_MAX) &&
+            plain_text(e->correlationid, EVENT_ATTRIBUTE_MAX) &&
+            plain_text(e->causationid, EVENT_ATTRIBUTE_MAX));
 }
 
 static beck_status check_fully(const beck_event *e, beck_error *err)

@@ -1,4 +1,5 @@
 /* Listeners and routes: who is called, in which order, and when it ends. */
+#include "bus/subscribers_inline.h"
 #include "shop.h"
 #include "event/pattern.h"
 #include "support/failing_malloc.h"

@@ -1,4 +1,5 @@
 /* Listeners under many threads: what unsubscribing waits for, exact limits, and all at once. */
+#include "bus/subscribers_inline.h"
 #include "shop.h"
 
 #include <pthread.h>
@@ -233,12 +234,54 @@ static void test_threads_subscribe_unsubscribe_and_publish_at_once(void **state)
     bus_release(&bus);
 }
 
+/* ---- counting ---- */
+
+#define COUNTED 20000
+
+static void *count_events(void *arg)
+{
+    struct bus *bus = arg;
+    struct caller *self = callers_self(bus->callers);
+    for (int i = 0; i < COUNTED; i++) {
+        beck_bytes type = beck_str(i % 3 ? "a" : "b");
+        caller_enter(self);
+        const struct match *m = subscribers_match(bus->subscribers, self, type);
+        assert_non_null(m);
+        assert_true(subscribers_count_event(bus->subscribers, self, m));
+        caller_leave(self);
+    }
+    return NULL;
+}
+
+static void test_what_all_threads_count_is_taken_once(void **state)
+{
+    (void)state;
+    struct bus bus;
+    uint64_t total = 0;
+    bus_init(&bus);
+    for (int round = 0; round < 3; round++) { /* later threads get the slots of those that ended */
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, count_events, &bus), 0);
+        total += subscribers_take_published(bus.subscribers);
+        for (int i = 0; i < 4; i++)
+            pthread_join(threads[i], NULL);
+        beck_listener *l = subscribe(&bus, "a", block, NULL, NULL); /* matches are made anew */
+        subscribers_remove(l);
+    }
+    total += subscribers_take_published(bus.subscribers);
+    assert_int_equal(total, 3 * 4 * COUNTED);
+    assert_int_equal(subscribers_take_published(bus.subscribers), 0);
+    bus_release(&bus);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unsubscribing_waits_for_calls_on_other_threads),
         cmocka_unit_test(test_events_max_is_exact_with_many_threads),
         cmocka_unit_test(test_threads_subscribe_unsubscribe_and_publish_at_once),
+        cmocka_unit_test(test_what_all_threads_count_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
