@@ -93,6 +93,7 @@ static struct connection *connection_open(struct http *h, struct MHD_Connection 
     c->fd = fd->connect_fd;
     describe_peer(c, address->client_addr);
     c->request.connection = c;
+    c->request.mhd = mhd;
     request_reset(&c->request);
     connection_phase(c, PHASE_IDLE);
     mutex_lock(&h->connections_lock);

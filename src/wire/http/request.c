@@ -104,10 +104,9 @@ void request_reset(struct http_request *r)
         free(r->blocks);
         r->blocks = next;
     }
-    struct connection *c = r->connection;
-    memset(r, 0, offsetof(struct http_request, park));
-    r->connection = c;
-    r->mhd = c->mhd;
+    /* Its connection stays: whoever ends all waits may be looking at it. */
+    size_t from = offsetof(struct http_request, method);
+    memset((char *)r + from, 0, offsetof(struct http_request, park) - from);
     atomic_store(&r->gone, false);
 }
 
