@@ -143,7 +143,7 @@ static void what_is_taken_is_settled_once(void **state)
     check_reply(&r, TAKE, 200,
                 "\"attempt\":1,\"redelivered\":false,\"event\":{\"specversion\":", __LINE__);
     assert_non_null(
-        strstr(r.body, "\"beckbus\":\"orders\",\"beckpartition\":0,\"beckoffset\":1}}]}"));
+        strstr(r.body, "\"beckbus\":\"orders\",\"beckpartition\":0,\"beckoffset\":\"1\""));
     assert_null(strstr(r.body, "\"type\":\"c\""));
     uint64_t a = tag_of(&r, 0), b = tag_of(&r, 1);
     reply_free(&r);
