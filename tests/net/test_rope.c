@@ -119,6 +119,8 @@ static void what_is_put_in_is_sent(void **state)
                 assert_true(sent <= before + 60001);
             }
             ssize_t n = rng_below(&w.rng, 3) ? recv(ends[1], got, sizeof got, 0) : 0;
+            if (n > 0)
+                compare(&w, got, (size_t)n);
         }
         close(ends[0]);
         close(ends[1]);
