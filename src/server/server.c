@@ -61,6 +61,17 @@ static void report(void *ctx, const beck_error *error)
         LOG_TEXT("code", beck_status_name(error->code)), LOG_TEXT("error", error->text));
 }
 
+/* Without the query of a webhook, which may hold the sender's token. */
+static const char *shown_target(const struct http_request *r, char *copy, size_t size)
+{
+    const char *target = http_target(r);
+    if (strncmp(target, "/hooks/", 7) != 0 || !strchr(target, '?')) {
+        return target;
+    }
+    snprintf(copy, size, "%.*s", (int)strcspn(target, "?"), target);
+    return copy;
+}
+
 static void log_request(void *ctx, const struct http_request *r, int status, size_t bytes,
                         int64_t ns)
 {
@@ -71,8 +82,9 @@ static void log_request(void *ctx, const struct http_request *r, int status, siz
         return;
     }
     const struct identity *who = http_identity(r);
+    char target[256];
     LOG(s->log, level, "request", LOG_TEXT("method", http_method(r)),
-        LOG_TEXT("target", http_target(r)), LOG_NUMBER("status", status),
+        LOG_TEXT("target", shown_target(r, target, sizeof target)), LOG_NUMBER("status", status),
         LOG_NUMBER("bytes", (int64_t)bytes), LOG_NUMBER("us", ns / 1000),
         LOG_TEXT("peer", http_peer(r)->address), LOG_TEXT("user", who ? identity_name(who) : ""));
 }
