@@ -95,6 +95,11 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
                           &b->log_start, &bus, err);
     if (status)
         return status;
+    for (uint32_t i = 0; i < bus->partition_count; i++) {
+        int64_t cleaned;
+        if (checkpoint_get(&b->cleaned, name, i, &cleaned))
+            partition_resume_cleaning(bus->partitions[i], cleaned);
+    }
     size_t at = b->bus_count++;
     for (; at > 0 && compare_names(name, b->buses[at - 1]->name) < 0; at--)
         b->buses[at] = b->buses[at - 1];
@@ -196,12 +201,19 @@ static beck_status prepare_directory(beck *b, beck_error *err)
         if (!status)
             status = vfs_lock(v, path, &b->lock_file, err);
     }
-    snprintf(path, sizeof path, "%s/recovery-point-offset-checkpoint", b->data_dir);
-    if (!status)
-        status = checkpoint_read(v, path, &b->recovery, err);
-    snprintf(path, sizeof path, "%s/log-start-offset-checkpoint", b->data_dir);
-    if (!status)
-        status = checkpoint_read(v, path, &b->log_start, err);
+    struct checkpoint *checkpoints[] = {&b->recovery, &b->log_start, &b->cleaned};
+    for (int i = 0; i < 3 && !status; i++) {
+        upkeep_checkpoint_path(b, checkpoints[i], path, sizeof path);
+        beck_error why = {0};
+        status = checkpoint_read(v, path, checkpoints[i], &why);
+        /* How far compaction has come can be found out again. */
+        if (status == BECK_ECORRUPT && checkpoints[i] == &b->cleaned) {
+            report(b, &why);
+            status = BECK_OK;
+        }
+        if (status)
+            error_set(err, status, "%s", why.text);
+    }
     return status;
 }
 
@@ -282,6 +294,7 @@ static void free_handle(beck *b)
     metrics_free(b->env.metrics);
     checkpoint_release(&b->recovery);
     checkpoint_release(&b->log_start);
+    checkpoint_release(&b->cleaned);
     file_close(b->lock_file);
     mutex_release(&b->admin_lock);
     mutex_release(&b->timer_lock);
@@ -346,6 +359,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     cond_init(&b->timer_wake);
     checkpoint_init(&b->recovery);
     checkpoint_init(&b->log_start);
+    checkpoint_init(&b->cleaned);
     beck_status status = begin_handle(b, o, err);
     if (!status && b->data_dir)
         status = open_or_connect(b, o, err);

@@ -38,7 +38,7 @@ struct beck {
     struct queue **queues; /* in order of name */
     size_t queue_count;
     beck_bus *topology;
-    struct checkpoint recovery, log_start; /* as on disk; with upkeep_lock */
+    struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */
     beck_workers **workers;
     size_t worker_count;
     beck_reader *readers; /* open ones, a list */
@@ -126,8 +126,9 @@ void readers_close(beck *b);
 beck *handle_of(const beck_bus *bus);
 
 /* upkeep.c */
-/* Writes `fresh` in the place of recovery or log_start; on success the two are swapped. With
- * upkeep_lock. */
+/* The path of one of the handle's checkpoints. */
+void upkeep_checkpoint_path(const beck *b, const struct checkpoint *known, char *out, size_t size);
+/* Writes `fresh` in the place of one of them; on success the two are swapped. With upkeep_lock. */
 beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
                                   beck_error *err);
 /* struct queue_home's `due`; ctx is the handle. */

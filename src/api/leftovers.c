@@ -177,9 +177,9 @@ static beck_status copy_without(const struct checkpoint *from, const char *bus,
 beck_status leftovers_forget(beck *b, const char *bus, beck_error *err)
 {
     assert(mutex_held(&b->upkeep_lock));
-    struct checkpoint *known[] = {&b->recovery, &b->log_start};
+    struct checkpoint *known[] = {&b->recovery, &b->log_start, &b->cleaned};
     beck_status status = BECK_OK;
-    for (int i = 0; i < 2 && !status; i++) {
+    for (int i = 0; i < 3 && !status; i++) {
         struct checkpoint rest;
         status = copy_without(known[i], bus, &rest);
         if (status)

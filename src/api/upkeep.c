@@ -81,12 +81,19 @@ static bool checkpoints_equal(const struct checkpoint *a, const struct checkpoin
     return same;
 }
 
+void upkeep_checkpoint_path(const beck *b, const struct checkpoint *known, char *out, size_t size)
+{
+    snprintf(out, size, "%s/%s-offset-checkpoint", b->data_dir,
+             known == &b->recovery    ? "recovery-point"
+             : known == &b->log_start ? "log-start"
+                                      : "cleaner");
+}
+
 beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
                                   beck_error *err)
 {
     char path[4200];
-    snprintf(path, sizeof path, "%s/%s-offset-checkpoint", b->data_dir,
-             known == &b->recovery ? "recovery-point" : "log-start");
+    upkeep_checkpoint_path(b, known, path, sizeof path);
     beck_status status = checkpoint_write(b->env.vfs, path, fresh, err);
     if (status)
         return status;
@@ -96,11 +103,15 @@ beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct chec
     return BECK_OK;
 }
 
+struct points {
+    struct checkpoint recovery, log_start, cleaned;
+};
+
 /* The points of one partition. When it has no new ones the old ones stand. */
-static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct checkpoint *recovery,
-                              struct checkpoint *log_start, beck_error *err)
+static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct points *fresh,
+                              beck_error *err)
 {
-    int64_t point = -1, start = 0;
+    int64_t point = -1, start = 0, cleaned = partition_cleaned(bus->partitions[number]);
     beck_status status = partition_checkpoint(bus->partitions[number], &point, &start, err);
     if (status) {
         point = -1;
@@ -110,42 +121,47 @@ static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct ch
     }
     beck_status added = BECK_OK;
     if (point >= 0)
-        added = checkpoint_set(recovery, bus->name, number, point);
+        added = checkpoint_set(&fresh->recovery, bus->name, number, point);
     if (!added && start > 0)
-        added = checkpoint_set(log_start, bus->name, number, start);
+        added = checkpoint_set(&fresh->log_start, bus->name, number, start);
+    if (!added && cleaned > 0)
+        added = checkpoint_set(&fresh->cleaned, bus->name, number, cleaned);
     return added ? error_set(err, added, "no memory for a checkpoint") : status;
 }
 
 /* Goes on after a partition that fails: one that is poisoned must not hold up the others. */
 static beck_status write_recovery_points(beck *b, const struct handle_view *v, beck_error *err)
 {
-    struct checkpoint recovery, log_start;
+    struct points fresh;
     beck_status status = BECK_OK;
-    checkpoint_init(&recovery);
-    checkpoint_init(&log_start);
+    checkpoint_init(&fresh.recovery);
+    checkpoint_init(&fresh.log_start);
+    checkpoint_init(&fresh.cleaned);
     for (size_t i = 0; i < v->bus_count && status != BECK_ENOMEM; i++) {
         beck_bus *bus = v->buses[i];
         if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
             continue;
         for (uint32_t n = 0; n < bus->partition_count && status != BECK_ENOMEM; n++) {
             beck_error why = {0};
-            if (add_points(b, bus, n, &recovery, &log_start, &why) &&
-                (!status || why.code == BECK_ENOMEM))
+            if (add_points(b, bus, n, &fresh, &why) && (!status || why.code == BECK_ENOMEM))
                 status = error_set(err, why.code, "%s", why.text);
         }
     }
     beck_error why = {0};
     if (status != BECK_ENOMEM) {
         beck_status put = BECK_OK;
-        if (!checkpoints_equal(&log_start, &b->log_start))
-            put = upkeep_put_checkpoint(b, &b->log_start, &log_start, &why);
-        if (!put && !checkpoints_equal(&recovery, &b->recovery))
-            put = upkeep_put_checkpoint(b, &b->recovery, &recovery, &why);
+        if (!checkpoints_equal(&fresh.log_start, &b->log_start))
+            put = upkeep_put_checkpoint(b, &b->log_start, &fresh.log_start, &why);
+        if (!put && !checkpoints_equal(&fresh.recovery, &b->recovery))
+            put = upkeep_put_checkpoint(b, &b->recovery, &fresh.recovery, &why);
+        if (!put && !checkpoints_equal(&fresh.cleaned, &b->cleaned))
+            put = upkeep_put_checkpoint(b, &b->cleaned, &fresh.cleaned, &why);
         if (put && !status)
             status = error_set(err, put, "%s", why.text);
     }
-    checkpoint_release(&recovery);
-    checkpoint_release(&log_start);
+    checkpoint_release(&fresh.recovery);
+    checkpoint_release(&fresh.log_start);
+    checkpoint_release(&fresh.cleaned);
     return status;
 }
 

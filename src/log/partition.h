@@ -187,6 +187,10 @@ void partition_keep_hidden(struct partition *p, int64_t bytes);
 /* Everything below `offset` is no longer readable, and removed by the next maintenance unless owed.
  */
 beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_error *err);
+/* Everything below has been compacted; and what a checkpoint says of it, before the partition is
+ * used: compaction goes on from there. One at a time with partition_maintain. */
+int64_t partition_cleaned(const struct partition *p);
+void partition_resume_cleaning(struct partition *p, int64_t cleaned);
 /* Syncs; *recovery_point and *log_start are what to write in the checkpoints. */
 beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, int64_t *log_start,
                                  beck_error *err);

@@ -504,6 +504,20 @@ static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed
     }
 }
 
+int64_t partition_cleaned(const struct partition *p)
+{
+    return p->cleaned;
+}
+
+void partition_resume_cleaning(struct partition *p, int64_t cleaned)
+{
+    int64_t now_ms = clock_wall_ms(p->env->clock);
+    p->cleaned = cleaned < p->written ? cleaned : p->written;
+    /* There may be tombstones; when they came nobody remembers. */
+    if (p->cleaned > 0)
+        p->tombstone_due_ms = now_ms + TOMBSTONE_MS;
+}
+
 /* Worth it as Kafka sees it: half of what would be read is new, or a tombstone's time has come. */
 static bool worth_it(const struct partition *p, const struct sealed *list, size_t count,
                      int64_t now_ms, bool *from_start)
@@ -525,7 +539,11 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
     struct sealed *list = NULL;
     size_t count;
     bool from_start;
-    beck_status status = list_again(p, &list, &count, err);
+    mutex_lock(&p->lock);
+    beck_status status = partition_know_sealed(p, err);
+    mutex_unlock(&p->lock);
+    if (!status)
+        status = list_again(p, &list, &count, err);
     if (status || count == 0 ||
         !worth_it(p, list, count, clock_wall_ms(p->env->clock), &from_start)) {
         free(list);

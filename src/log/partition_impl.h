@@ -111,6 +111,9 @@ void partition_call_watches(struct partition *p, bool all);
 void partition_check(const struct partition *p);
 /* Begins a new segment, unless the active one is empty. The lock is held on entry and exit. */
 beck_status partition_roll(struct partition *p, beck_error *err);
+/* Knows the sizes and times of the sealed segments, and adds them up. With the lock, which is free
+ * while files are read. After an error what could be known is. */
+beck_status partition_know_sealed(struct partition *p, beck_error *err);
 void partition_unref(struct partition *p);
 /* Drops the blocks of one segment (-1: of all) from the tail cache. With the lock. */
 void partition_forget_blocks(struct partition *p, int64_t segment);

@@ -233,24 +233,6 @@ beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t li
     return BECK_OK;
 }
 
-/* Sizes of segments that nobody has opened yet. With the upkeep and the lock, which is let go of
- * between two of them. */
-static beck_status learn_sizes(struct partition *p, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    for (size_t i = 0; i + 1 < p->segment_count && !status; i++) {
-        struct segment *s = p->segments[i];
-        if (atomic_load(&s->size) > 0)
-            continue;
-        status = segment_use(s, err);
-        if (!status)
-            segment_unuse(s);
-        mutex_unlock(&p->lock);
-        mutex_lock(&p->lock);
-    }
-    return status;
-}
-
 /* Whether all of it is older than retention_ms. Segments without timestamps do not age. */
 static bool is_old(const struct partition *p, struct segment *s, int64_t now_ms)
 {
@@ -284,7 +266,7 @@ static beck_status retire(struct partition *p, int64_t now_ms, beck_error *err)
     }
     if (p->options.bus.retention_bytes <= 0)
         return BECK_OK;
-    beck_status status = learn_sizes(p, err);
+    beck_status status = partition_know_sealed(p, err);
     int64_t total = 0;
     for (size_t i = 0; i < p->segment_count; i++)
         if (i + 1 == p->segment_count || p->segments[i + 1]->base_offset > p->first)
@@ -331,7 +313,7 @@ static beck_status cleaned_limit(struct partition *p, int64_t *limit, beck_error
 {
     mutex_lock(&p->lock);
     *limit = p->first;
-    beck_status status = p->hidden_bytes > 0 ? learn_sizes(p, err) : BECK_OK;
+    beck_status status = p->hidden_bytes > 0 ? partition_know_sealed(p, err) : BECK_OK;
     int64_t kept = 0;
     for (size_t i = p->segment_count; i-- > 1 && p->hidden_bytes > 0 && !status;) {
         if (p->segments[i]->base_offset > p->first)

@@ -36,17 +36,24 @@ static struct segment *next_unknown(const struct partition *p, int64_t after)
 
 /* Reads the numbers of a sealed segment from its files, as a segment that nobody else has. Without
  * the lock. */
-static bool look_at_files(const struct partition *p, int64_t base_offset, struct segment *out)
+static beck_status look_at_files(const struct partition *p, int64_t base_offset,
+                                 struct segment *out, beck_error *err)
 {
     struct env env = *p->env;
     struct segment *s;
     env.read_only = true;
-    if (segment_know(&env, p->dir, base_offset, &s, NULL))
-        return false;
+    beck_status status = segment_know(&env, p->dir, base_offset, &s, err);
+    if (status)
+        return status;
     int64_t ms;
-    bool good = !segment_use(s, NULL);
-    if (good) {
-        good = !segment_created(s, &ms, NULL) && !segment_max_timestamp(s, &ms, NULL);
+    status = segment_use(s, err);
+    if (!status) {
+        status = segment_created(s, &ms, err);
+        if (!status)
+            status = segment_max_timestamp(s, &ms, err);
+        /* Damage hides the times; the size is known all the same. */
+        if (status == BECK_ECORRUPT)
+            status = BECK_OK;
         *out = (struct segment){.created_ms = s->created_ms,
                                 .max_timestamp_ms = s->max_timestamp_ms,
                                 .max_timestamp_offset = s->max_timestamp_offset};
@@ -54,26 +61,29 @@ static bool look_at_files(const struct partition *p, int64_t base_offset, struct
         segment_unuse(s);
     }
     segment_free(s);
-    return good;
+    return status;
 }
 
-/* Adds up the sealed segments, of which some have been made, taken out or replaced since. With the
- * lock, which is free while files are read. */
-static void add_up_sealed(struct partition *p)
+beck_status partition_know_sealed(struct partition *p, beck_error *err)
 {
-    bool all = true;
+    assert(mutex_held(&p->lock));
+    beck_status status = BECK_OK;
     struct segment *s;
+    if (p->sealed_known)
+        return BECK_OK;
     for (int64_t at = -1; (s = next_unknown(p, at));) {
         struct segment seen;
         at = s->base_offset;
         mutex_unlock(&p->lock);
-        bool good = look_at_files(p, at, &seen);
+        beck_error why = {0};
+        beck_status looked = look_at_files(p, at, &seen, &why);
         mutex_lock(&p->lock);
         s = next_unknown(p, at - 1);
         if (!s || s->base_offset != at)
             continue;
-        all &= good;
-        if (!good)
+        if (looked && !status)
+            status = error_set(err, looked, "%s", why.text);
+        if (looked)
             continue;
         if (atomic_load(&s->size) == 0)
             atomic_store(&s->size, atomic_load(&seen.size));
@@ -91,14 +101,15 @@ static void add_up_sealed(struct partition *p)
         if (s->max_timestamp_ms > p->sealed_newest_ms)
             p->sealed_newest_ms = s->max_timestamp_ms;
     }
-    p->sealed_known = all;
+    p->sealed_known = !status;
+    return status;
 }
 
 void partition_info(struct partition *p, beck_partition_info *out)
 {
     mutex_lock(&p->lock);
-    if (!p->sealed_known && !p->options.memory)
-        add_up_sealed(p);
+    if (!p->options.memory)
+        partition_know_sealed(p, NULL);
     *out = (beck_partition_info){.first_offset = p->first,
                                  .next_offset = p->next,
                                  .written_offset = p->written,

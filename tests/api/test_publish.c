@@ -502,6 +502,56 @@ static void a_full_memory_bus_answers_duplicates_and_refuses_the_rest(void **sta
     beck_close(b);
 }
 
+static beck *open_compacted(struct vfs *v, struct clock *clock, beck_bus **bus)
+{
+    beck *b;
+    beck_options o = {.data_dir = "data"};
+    beck_bus_options options = {.compact = true, .segment_bytes = 4096};
+    must(beck_open_env(&b, &o, v, clock, &err));
+    upkeep_stop(b);
+    must(beck_bus_create(b, "shop", &options, bus, &err));
+    return b;
+}
+
+static void compaction_goes_on_after_an_opening_where_it_was(void **state)
+{
+    (void)state;
+    const char *const path = "data/cleaner-offset-checkpoint";
+    struct vfs *v = vfs_sim_new(1);
+    struct clock *clock = clock_virtual_new(1700000000000000000);
+    beck_bus *bus;
+    beck *b = open_compacted(v, clock, &bus);
+    for (int i = 0; i < 300; i++)
+        publish(bus, "t.x", "one", "some text that takes a little room");
+    assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+    must(upkeep_maintain(b, &err));
+    int64_t cleaned = partition_cleaned(bus->partitions[0]);
+    assert_true(cleaned > 200);
+    beck_close(b);
+    b = open_compacted(v, clock, &bus);
+    assert_int_equal(partition_cleaned(bus->partitions[0]), cleaned);
+    beck_close(b);
+    /* Without it, or with a damaged one, it is done again, also of files that nobody has opened. */
+    for (int damaged = 0; damaged < 2; damaged++) {
+        must(damaged ? vfs_write_file(v, path, beck_str("rubbish"), &err)
+                     : vfs_unlink(v, path, &err));
+        b = open_compacted(v, clock, &bus);
+        assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+        must(upkeep_maintain(b, &err));
+        assert_int_equal(partition_cleaned(bus->partitions[0]), cleaned);
+        beck_close(b);
+    }
+    /* Another bus of that name begins at its beginning. */
+    b = open_compacted(v, clock, &bus);
+    must(beck_bus_delete(b, "shop", &err));
+    beck_close(b);
+    b = open_compacted(v, clock, &bus);
+    assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+    beck_close(b);
+    clock_virtual_free(clock);
+    vfs_sim_free(v);
+}
+
 /* ---- listeners ---- */
 
 struct seen {
@@ -692,6 +742,7 @@ int main(void)
         cmocka_unit_test(syncs_by_the_clock_are_not_waited_for),
         cmocka_unit_test(readers_of_synced_events_see_no_others),
         cmocka_unit_test(the_same_source_and_id_are_stored_once_within_the_window),
+        cmocka_unit_test(compaction_goes_on_after_an_opening_where_it_was),
         cmocka_unit_test(a_full_memory_bus_answers_duplicates_and_refuses_the_rest),
         cmocka_unit_test(listeners_of_a_disk_bus_see_position_id_source_and_time),
         cmocka_unit_test(effects_carry_the_ids_of_their_cause),
