@@ -7,6 +7,7 @@
 
 #define TEXT_MAX (256u << 20)
 #define WHY_COLUMNS 100
+#define SOON_MS (24 * 3600 * 1000)
 
 static const struct option options[] = {{.name = "limit",
                                          .letter = 'n',
@@ -55,6 +56,13 @@ static beck_bytes last_why(const char *history)
     return bytes_of(found, len);
 }
 
+/* An event may be much older than its publishing: then how long it took says nothing. */
+static bool is_soon(const beck_event *e, int64_t at_ms)
+{
+    int64_t took_ms = at_ms - e->time_ns / 1000000;
+    return e->time_ns > 0 && took_ms >= 0 && took_ms < SOON_MS;
+}
+
 static void add_delivery(struct tracing *t, const beck_trace_delivery *d, const beck_event *e,
                          uint32_t depth)
 {
@@ -74,9 +82,13 @@ static void add_delivery(struct tracing *t, const beck_trace_delivery *d, const 
         add(t, " until ");
         value_time_text(d->at_ms * 1000000, t->call->now_ns, text);
         add(t, text);
-    } else if (d->at_ms > 0 && e->time_ns > 0 && d->at_ms >= e->time_ns / 1000000) {
+    } else if (d->at_ms > 0 && is_soon(e, d->at_ms)) {
         add(t, " after ");
         value_duration_text(d->at_ms - e->time_ns / 1000000, text);
+        add(t, text);
+    } else if (d->at_ms > 0) {
+        add(t, " at ");
+        value_time_text(d->at_ms * 1000000, t->call->now_ns, text);
         add(t, text);
     }
     if (d->attempts > 0 && !t->status)

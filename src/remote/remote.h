@@ -103,7 +103,7 @@ beck_status remote_return(beck_consumer *consumer, uint64_t tag, beck_error *err
 beck_status remote_reject(beck_consumer *consumer, uint64_t tag, const char *why, beck_error *err);
 beck_status remote_extend(beck_consumer *consumer, uint64_t tag, beck_error *err);
 
-/* ---- dead letters, metrics ---- */
+/* ---- dead letters, traces, metrics ---- */
 
 beck_status remote_dead_list(struct remote *r, const char *queue, size_t max,
                              int (*each)(void *ctx, const beck_dead *dead), void *ctx,
@@ -112,6 +112,9 @@ beck_status remote_dead_redrive(struct remote *r, const char *queue, int64_t off
                                 int64_t *redriven, beck_error *err);
 beck_status remote_dead_purge(struct remote *r, const char *queue, int64_t offset, int64_t *purged,
                               beck_error *err);
+beck_status remote_trace(struct remote *r, const char *id, size_t max,
+                         int (*each)(void *ctx, const beck_trace_step *step), void *ctx,
+                         beck_error *err);
 beck_status remote_metrics(struct remote *r, void (*write)(void *ctx, const char *text, size_t len),
                            void *ctx, beck_error *err);
 
