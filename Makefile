@@ -1,4 +1,4 @@
-# make run     builds beck and shows it at work on real GitHub webhooks
+# make run     builds beck and shows its server at work on real, signed webhooks
 # make test    runs all tests: as built for use, and with sanitizers; the last line counts them
 # make bench   measures against peers; the table is also in build/bench.json
 # make check   static checks: clang-tidy, cppcheck, layers, format
