@@ -41,7 +41,7 @@ struct remote_consumer {
     char *queue;
     uint32_t prefetch;
     struct connection *connection;
-    bool asked; /* a take is on its way */
+    bool asked;      /* a take is on its way */
     int64_t wait_ms; /* of the next take */
     int wake_fd;
     _Atomic(bool) woken;

@@ -115,14 +115,18 @@ static beck_status take_cursor(struct remote_reader *r, beck_error *err)
 /* A server that refuses to read on says where the damage ends. */
 static beck_status take_refusal(struct remote_reader *r, beck_error *err)
 {
-    beck_status status = client_check(&r->response, err);
+    static const char no_bus[] = "there is no bus ";
+    beck_error why;
+    beck_status status = client_check(&r->response, &why);
     if (status == BECK_ECORRUPT) {
         r->broken = r->response.cursor.len == 0;
         if (take_cursor(r, NULL) || r->at_end)
             r->broken = true;
-        return status;
     }
-    return remote_bus_gone(r->bus, status, err);
+    /* There may also be no such partition. */
+    if (status == BECK_ENOENT && strncmp(why.text, no_bus, sizeof no_bus - 1) == 0)
+        return remote_bus_gone(r->bus, status, err);
+    return error_set(err, status, "%s", why.text);
 }
 
 /* The next page has about as many bytes as it should. */
