@@ -36,7 +36,7 @@ struct server {
     struct log *log;
     beck *b;
     struct access *access;
-    struct hooks *hooks; /* NULL: none were configured at the start */
+    struct hooks *hooks;
     struct listen_sockets sockets;
     bool has_socket; /* in the data directory */
     struct http *http;
@@ -193,9 +193,6 @@ static beck_status set_hooks(struct server *s, const struct settings *settings, 
 
 static beck_status open_hooks(struct server *s, beck_error *err)
 {
-    if (s->started->hooks.count == 0) {
-        return BECK_OK;
-    }
     beck_status status = hooks_new(s->b, NULL, &s->hooks, err);
     return status ? status : set_hooks(s, s->started, err);
 }
@@ -354,15 +351,6 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
 
 /* ---- reloading ---- */
 
-static beck_status reload_hooks(struct server *s, const struct settings *fresh, beck_error *err)
-{
-    if (!s->hooks && fresh->hooks.count > 0) {
-        return error_set(err, BECK_EUNSUPPORTED,
-                         "the first webhooks of a configuration need a restart");
-    }
-    return s->hooks ? set_hooks(s, fresh, err) : BECK_OK;
-}
-
 static void tell_fault(void *ctx, const char *text)
 {
     struct server *s = ctx;
@@ -415,7 +403,7 @@ static beck_status put_in_force(struct server *s, const struct settings *fresh, 
     note(s, failed, &why, "the certificate goes on as before", &status, err);
     failed = declared_apply(fresh, s->b, s->access, s->log, &why);
     note(s, failed, &why, "not everything that is declared is there", &status, err);
-    failed = reload_hooks(s, fresh, &why);
+    failed = set_hooks(s, fresh, &why);
     note(s, failed, &why, "the webhooks go on as before", &status, err);
     failed = runners_apply(s->runners, fresh, &why);
     note(s, failed, &why, "not every program runs", &status, err);

@@ -131,6 +131,26 @@ class Reload(ServerTest):
         server.wait_for("request", level="debug", target="/v1/buses/orders/partitions", status=200)
         self.assertEqual(server.end(), DONE)
 
+    def test_webhooks_come_and_go(self):
+        self.write("beck.yaml", "")
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        self.assertEqual(self.get(address, "/hooks/h", "POST", "{}")[0], 404)
+        self.write("beck.yaml", "hooks: {h: {provider: none, bus: b}}\n")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        status, body = self.get(address, "/hooks/h", "POST", "{}", {"Content-Type": "application/json"})
+        self.assertIn(status, (200, 202, 204), body)
+        self.write("beck.yaml", "hooks: {h: {provider: github, bus: b, secrets: [x]}}\n")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.assertEqual(self.get(address, "/hooks/h", "POST", "{}")[0], 401)
+        self.write("beck.yaml", "")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.assertEqual(self.get(address, "/hooks/h", "POST", "{}")[0], 404)
+        self.assertEqual(server.end(), DONE)
+
     def test_a_mistake_changes_nothing(self):
         self.write("beck.yaml", "log: {level: info}\n")
         server = self.start("-c", "beck.yaml")

@@ -141,8 +141,10 @@ beck_status hooks_new(beck *b, const struct hooks_options *options, struct hooks
     beck_status status = h->requests ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for hooks");
     if (!status)
         status = certificates_new(o->certificates, &h->certificates, err);
-    if (!status)
-        status = refused_open(h, o->refused_max ? o->refused_max : REFUSED_MAX, err);
+    if (!status) {
+        h->limiter = limiter_new(o->refused_max ? o->refused_max : REFUSED_MAX, REFUSED_WINDOW_MS);
+        status = h->limiter ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for hooks");
+    }
     if (status) {
         hooks_free(h);
         return status;
@@ -164,7 +166,7 @@ beck_status hooks_set(struct hooks *h, const struct hook_source *sources, size_t
     struct endpoint **list = calloc(count + 1, sizeof(struct endpoint *));
     if (!list)
         return error_set(err, BECK_ENOMEM, "no memory for %zu hooks", count);
-    beck_status status = BECK_OK;
+    beck_status status = count > 0 ? refused_open(h, err) : BECK_OK;
     size_t made = 0;
     for (; made < count && !status; made += !status) {
         status = make_endpoint(h, &sources[made], &list[made], err);

@@ -23,21 +23,21 @@
 #define BODY_KEPT 4096
 #define HEADERS_KEPT 8192 /* bytes of names and values */
 #define DOCUMENT_MAX (128 * 1024)
-#define WINDOW_MS 60000
 #define KEPT_MAX 1000 /* in a window, of all addresses together */
 
-beck_status refused_open(struct hooks *h, uint32_t refused_max, beck_error *err)
+beck_status refused_open(struct hooks *h, beck_error *err)
 {
     static const beck_bus_options options = {.partitions = 1,
                                              .level = BECK_LEVEL_NONE,
                                              .segment_bytes = SEGMENT_BYTES,
                                              .retention_bytes = BUS_BYTES_MAX};
-    h->limiter = limiter_new(refused_max, WINDOW_MS);
-    if (!h->limiter)
-        return error_set(err, BECK_ENOMEM, "no memory for hooks");
-    if (!h->b->data_dir)
+    beck_bus *bus;
+    if (!h->b->data_dir || atomic_load(&h->refused))
         return BECK_OK;
-    return handle_own_bus(h->b, "__refused_hooks", &options, &h->refused, err);
+    beck_status status = handle_own_bus(h->b, "__refused_hooks", &options, &bus, err);
+    if (!status)
+        atomic_store(&h->refused, bus);
+    return status;
 }
 
 /* ---- writing ---- */
@@ -106,7 +106,7 @@ static bool take_turn(struct hooks *h, int64_t now_ns)
 {
     mutex_lock(&h->lock);
     if (now_ns >= h->kept_until_ns) {
-        h->kept_until_ns = now_ns + WINDOW_MS * 1000000LL;
+        h->kept_until_ns = now_ns + REFUSED_WINDOW_MS * 1000000LL;
         h->kept = 0;
     }
     bool mine = h->kept < KEPT_MAX;
@@ -122,7 +122,8 @@ bool refused_keep(struct hooks *h, const char *name, enum hook_reason reason,
     if (!limiter_allows(h->limiter, peer->address, now_ns, NULL))
         return false;
     limiter_failed(h->limiter, peer->address, now_ns);
-    if (!h->refused || !take_turn(h, now_ns))
+    beck_bus *bus = atomic_load(&h->refused);
+    if (!bus || !take_turn(h, now_ns))
         return true;
     struct buf document;
     buf_init(&document, DOCUMENT_MAX);
@@ -132,7 +133,7 @@ bool refused_keep(struct hooks *h, const char *name, enum hook_reason reason,
                         .data = buf_bytes(&document)};
         beck_publish_options options = {.level = BECK_LEVEL_NONE, .no_context = true};
         /* Counted all the same when the disk is full. */
-        bus_publish(h->refused, &e, 1, &options, NULL, NULL);
+        bus_publish(bus, &e, 1, &options, NULL, NULL);
     }
     buf_release(&document);
     return true;
@@ -178,9 +179,10 @@ void refused_list(struct hooks *h, const char *name, size_t limit, struct docume
 {
     beck_reader *reader;
     beck_read_options options = {.from.kind = BECK_FROM_EARLIEST, .subject = beck_str(name)};
-    if (!h->refused || out->status)
+    beck_bus *bus = atomic_load(&h->refused);
+    if (!bus || out->status)
         return;
-    out->status = beck_reader_open(h->refused, &options, &reader, &out->err);
+    out->status = beck_reader_open(bus, &options, &reader, &out->err);
     if (out->status)
         return;
     struct newest n = {.ring = calloc(limit, sizeof *n.ring), .limit = limit};

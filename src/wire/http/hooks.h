@@ -22,7 +22,7 @@ struct hooks_options {
     const struct certificates_options *certificates; /* NULL: PayPal's, over https */
 };
 
-/* No source yet. The handle outlives it. */
+/* No source yet, and no bus `__refused_hooks` before the first one. The handle outlives it. */
 beck_status hooks_new(beck *b, const struct hooks_options *options, struct hooks **out,
                       beck_error *err);
 /* Instead of those before; makes buses that are missing. On an error nothing has changed. */

@@ -10,6 +10,7 @@
 #include "wire/http/hooks.h"
 
 #define REFUSED_LIMIT_MAX 1000
+#define REFUSED_WINDOW_MS 60000 /* in which those of an address, and those kept, are counted */
 #define FAILURE_TEXT_MAX 256
 
 /* A source as it is configured. Does not change, save for the last failure and counters. */
@@ -41,9 +42,9 @@ struct hooks {
     struct endpoint **endpoints;
     size_t count;
     struct window *windows;
-    beck_bus *refused;       /* NULL: memory only */
-    struct limiter *limiter; /* of addresses that are refused */
-    int64_t kept_until_ns;   /* monotonic: end of the minute in which `kept` counts */
+    _Atomic(beck_bus *) refused; /* NULL: there was no source yet, or memory only */
+    struct limiter *limiter;     /* of addresses that are refused */
+    int64_t kept_until_ns;       /* monotonic: end of the minute in which `kept` counts */
     uint32_t kept;
 };
 
@@ -57,7 +58,7 @@ void endpoints_list(struct hooks *h, struct document_list *out);
 
 /* ---- hook_refused.c ---- */
 
-beck_status refused_open(struct hooks *h, uint32_t refused_max, beck_error *err);
+beck_status refused_open(struct hooks *h, beck_error *err); /* unless it is open */
 /* Keeps the request, unless there were too many. False: too many of that address. */
 bool refused_keep(struct hooks *h, const char *name, enum hook_reason reason,
                   const struct access_peer *peer, const struct hook_request *r);
