@@ -284,5 +284,8 @@ void http_answer_stream(struct http_request *r, int status, const char *content_
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, r, NULL);
     if (response && content_type)
         MHD_add_response_header(response, "Content-Type", content_type);
+    /* MHD would end the answer to HEAD with a last chunk, which is none of it. */
+    if (response && strcmp(r->method, "HEAD") == 0)
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     finish(r, status, response);
 }
