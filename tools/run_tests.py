@@ -19,9 +19,9 @@ COMMON = ["-Ddebug=true", "-Dwerror=false"]
 # name -> build folder, options of meson setup, options of meson test
 RUNS = {
     "plain": ("build", ["--buildtype=release"], []),
-    # Kafka's tool reads the same files again; the tree is checked once.
+    # Kafka's tool reads the same files again; the tree and the API's descriptions are checked once.
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
-                ["--no-suite", "kafka", "--no-suite", "tree", "--timeout-multiplier", "4"]),
+                ["--no-suite", "kafka", "--no-suite", "tree", "--no-suite", "api-documents", "--timeout-multiplier", "4"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "examples", "--timeout-multiplier", "6"]),
@@ -39,11 +39,18 @@ def configure(folder, options):
                           stdout=subprocess.DEVNULL).returncode == 0
 
 
-def fetch_kafka(folder):
-    """Tests of suite kafka are skipped without it; so that does not go unseen, this says so."""
-    result = subprocess.run(["tools/fetch_kafka.sh", str(folder / "kafka")], cwd=ROOT, check=False)
-    if result.returncode:
-        print("Kafka's tools could not be fetched: the tests of suite kafka are skipped", flush=True)
+# script, folder, what it fetches, suite that is skipped without it
+FETCHED = [
+    ("fetch_kafka.sh", "kafka", "Kafka's tools", "kafka"),
+    ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
+]
+
+
+def fetch(folder):
+    """Tests are skipped without what they need from outside; so that does not go unseen, this says so."""
+    for script, name, what, suite in FETCHED:
+        if subprocess.run([f"tools/{script}", str(folder / name)], cwd=ROOT, check=False).returncode:
+            print(f"{what} could not be fetched: the tests of suite {suite} are skipped", flush=True)
 
 
 def count(log):
@@ -69,7 +76,7 @@ def run(name):
         print(f"{folder.name}/ cannot be configured", flush=True)
         return 0, 1, 0
     if name == "plain":
-        fetch_kafka(folder)
+        fetch(folder)
     log = folder / "meson-logs" / "testlog.json"
     log.unlink(missing_ok=True)
     status = subprocess.run(["meson", "test", "-C", str(folder), "--num-processes", "2", "--print-errorlogs", *options],

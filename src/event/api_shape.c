@@ -562,6 +562,20 @@ static const struct shape_field caller_fields[] = {
 const struct shape shape_caller = {"Caller", "Who asks.", caller_fields, sizeof(struct api_caller),
                                    NULL};
 
+/* ---- the server ---- */
+
+static const struct shape_field server_fields[] = {
+    ALWAYS(struct api_server, version, SHAPE_TEXT, .max = 64),
+    COUNTER(struct api_server, pid),
+    COUNTER(struct api_server, started_ms),
+    INPUT(struct api_server, data, SHAPE_TEXT, .max = 4096, .help = "the data directory"),
+    ALWAYS(struct api_server, connections, SHAPE_U32, .max = UINT32_MAX),
+    ALWAYS(struct api_server, requests, SHAPE_U32, .max = UINT32_MAX, .help = "that run now"),
+    COUNTER(struct api_server, body_bytes, .help = "held by all requests that are being read"),
+    END};
+const struct shape shape_server = {"Server", "The server.", server_fields,
+                                   sizeof(struct api_server), NULL};
+
 /* ---- webhooks ---- */
 
 static const struct shape_field hook_fields[] = {
@@ -648,6 +662,7 @@ const struct shape *const api_shapes[] = {&shape_problem,
                                           &shape_token_spec,
                                           &shape_token,
                                           &shape_caller,
+                                          &shape_server,
                                           &shape_hook,
                                           &shape_hooks,
                                           &shape_refused,

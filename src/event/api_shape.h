@@ -233,6 +233,16 @@ struct api_caller {
 };
 extern const struct shape shape_caller;
 
+/* ---- the server ---- */
+
+struct api_server {
+    const char *version, *data; /* data: the directory; NULL: in memory */
+    int64_t pid, started_ms;
+    uint32_t connections, requests;
+    int64_t body_bytes;
+};
+extern const struct shape shape_server;
+
 /* ---- webhooks ---- */
 
 /* A configured source, without its secrets, and what became of its requests. */

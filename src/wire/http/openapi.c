@@ -21,6 +21,9 @@ static const char *const event_answer[] = {"application/cloudevents-batch+json",
                                            "text/event-stream",
                                            "{\"type\":\"string\"}",
                                            NULL};
+static const char *const peek_answer[] = {"application/cloudevents-batch+json",
+                                          "{\"$ref\":\"" REFS "Events\"}", "application/x-ndjson",
+                                          "{\"type\":\"string\"}", NULL};
 static const char *const event_body[] = {"application/cloudevents+json",
                                          "{\"$ref\":\"" REFS "Event\"}",
                                          "application/cloudevents-batch+json",
@@ -31,9 +34,14 @@ static const char *const event_body[] = {"application/cloudevents+json",
                                          "{}",
                                          NULL};
 static const char *const text[] = {"text/plain", "{\"type\":\"string\"}", NULL};
+static const char *const object[] = {"application/json", "{\"type\":\"object\"}", NULL};
 static const char *const json_only[] = {"application/json", NULL, NULL};
 
-static const struct body answers[] = {{"Events", event_answer}, {"text", text}, {NULL, NULL}};
+static const struct body answers[] = {{"Events", event_answer},
+                                      {"PeekedEvents", peek_answer},
+                                      {"Document", object},
+                                      {"text", text},
+                                      {NULL, NULL}};
 static const struct body bodies[] = {{"Events", event_body}, {NULL, NULL}};
 
 /* ---- one operation ---- */

@@ -263,5 +263,5 @@ const struct http_route http_routes_queues[] = {
      "Rewind", NULL},
     {"GET", "/v1/queues/{queue}/events", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, peek_queue,
      "peekQueue", "Ready events in order of delivery, without taking them", peek_params, NULL,
-     "Events"},
+     "PeekedEvents"},
     {0}};

@@ -4,12 +4,11 @@
 #include "api/handle.h"
 #include "base/error.h"
 #include "base/process_metrics.h"
-#include "event/writer.h"
+#include "wire/http/document.h"
 
 #include <unistd.h>
 
 #define METRICS_MAX (256u << 20)
-#define ANSWER_MAX 65536
 #define WHY_MAX 512
 
 static void handle_live(struct http_request *r)
@@ -60,26 +59,14 @@ static void handle_metrics(struct http_request *r)
 static void handle_server(struct http_request *r)
 {
     struct http *h = r->connection->http;
-    struct writer w;
-    struct buf out;
-    beck_error err = {0};
-    buf_init(&out, ANSWER_MAX);
-    writer_begin(&w, &out);
-    writer_text(&w, "version", beck_str(h->context.server_version));
-    writer_number(&w, "pid", getpid());
-    writer_number(&w, "started_ms", h->started_ms);
-    if (h->context.b->data_dir)
-        writer_text(&w, "data", beck_str(h->context.b->data_dir));
-    writer_number(&w, "connections", http_connections(h));
-    writer_number(&w, "requests", atomic_load(&h->running));
-    writer_number(&w, "body_bytes", (int64_t)atomic_load(&h->bodies));
-    writer_end(&w);
-    beck_status status = writer_result(&w, &err);
-    if (status)
-        http_fail(r, status, &err);
-    else
-        http_answer(r, 200, "application/json", &out);
-    buf_release(&out);
+    struct api_server shown = {.version = h->context.server_version,
+                               .data = h->context.b->data_dir,
+                               .pid = getpid(),
+                               .started_ms = h->started_ms,
+                               .connections = http_connections(h),
+                               .requests = atomic_load(&h->running),
+                               .body_bytes = (int64_t)atomic_load(&h->bodies)};
+    document_answer(r, 200, &shape_server, &shown);
 }
 
 static void control(struct http_request *r, const char *what)
