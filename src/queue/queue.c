@@ -352,8 +352,11 @@ static void look_at_schedule(struct queue *q)
     beck_status status = schedule_peek(q->delayed, &next, &why);
     q->next_due_ms = status ? INT64_MAX : next.due_ms;
     if (status && status != BECK_END)
-        env_report(q->home->env, status, "queue \"%s\": its delayed events cannot be read: %s",
-                   q->name, why.text);
+        env_report(
+            q->home->env, status,
+            "queue \"%s\": its delayed events cannot be read: %s; close, remove the file and "
+            "open again: they are read from the log",
+            q->name, why.text);
 }
 
 void queue_wake(struct queue *q, size_t count)

@@ -137,6 +137,11 @@ static bool wanted(const struct queue *q, const struct source *s, const struct r
     return found;
 }
 
+bool queue_wants(const struct queue *q, const struct source *s, const struct record_view *v)
+{
+    return wanted(q, s, v, NULL);
+}
+
 /* Whether the queue has it elsewhere than in the list that is being made again. */
 static bool is_held(const struct source *s, int64_t offset)
 {

@@ -73,11 +73,11 @@ struct queue {
     beck_queue_options options;
 
     struct mutex lock;
-    struct cond ready; /* something may be taken, or somebody must look */
-    struct cond quiet; /* operations came to an end */
+    struct cond ready;          /* something may be taken, or somebody must look */
+    struct cond quiet;          /* operations came to an end */
     _Atomic(uint32_t) arrivals; /* times that the hook brought events: for those who spin */
     uint32_t takers;            /* threads waiting in take */
-    uint32_t watchers; /* those of them that look again when the next thing is due */
+    uint32_t watchers;          /* those of them that look again when the next thing is due */
     struct queue_watch *first_watch, *last_watch; /* who waits without a thread */
     bool deleted, paused;
 
@@ -154,6 +154,9 @@ void queue_note_popped(struct queue *q, const struct entry *e);
 /* Empties the lists, which are to be made again from the log. What is elsewhere is not listed
  * twice; what was settled out of order may come again. */
 void queue_rebuild(struct queue *q);
+/* Fills a schedule of which files are damaged, or missing, from the log and the failures on record.
+ * While the queue is recovered, once its sources have caught up; without the lock. */
+beck_status queue_rebuild_delayed(struct queue *q, beck_error *err);
 void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
 /* These three without the lock. Lets go of events of memory partitions. */
 void queue_disown(struct queue *q, const struct entry *entries, size_t count);
@@ -191,6 +194,8 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,
                                   beck_error *err); /* without the lock */
 
+/* Whether any binding gives the queue this event of a source. With the lock. */
+bool queue_wants(const struct queue *q, const struct source *s, const struct record_view *v);
 /* Lists the events before what the hook and catching up bring, that only this binding matches. */
 beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *err);
 

@@ -524,7 +524,8 @@ struct recovery {
     size_t redriven_count;
     uint8_t *levels; /* of them; NULL: all 0 */
     bool *binding_known;
-    bool closed; /* the last snapshot was taken when the handle was closed */
+    bool closed;       /* the last snapshot was taken when the handle was closed */
+    bool delayed_lost; /* files of the schedule are damaged */
 };
 
 static struct change *change_slot(struct recovery *r, uint64_t where)
@@ -705,6 +706,23 @@ static beck_status load_levels(struct recovery *r, struct input *in, bool *lost,
     return BECK_OK;
 }
 
+static beck_status load_schedule(struct recovery *r, beck_bytes description, beck_error *err)
+{
+    struct queue *q = r->q;
+    size_t used;
+    beck_error why = {0};
+    beck_status status = schedule_load(q->delayed, description, &used, &why);
+    r->delayed_lost = status == BECK_ECORRUPT;
+    if (r->delayed_lost)
+        env_report(q->home->env, status,
+                   "queue \"%s\": %s; its delayed events are read from the log again, and those "
+                   "that waited for another try are ready now",
+                   q->name, why.text);
+    else if (status)
+        error_set(err, status, "%s", why.text);
+    return r->delayed_lost ? BECK_OK : status;
+}
+
 static beck_status load_rest(struct recovery *r, struct input *in, beck_error *err)
 {
     struct queue *q = r->q;
@@ -716,9 +734,8 @@ static beck_status load_rest(struct recovery *r, struct input *in, beck_error *e
             status = queue_push_return(q, &e);
     }
     beck_bytes description = take_bytes(in, take_u32(in));
-    size_t used;
     if (!status && !in->bad)
-        status = schedule_load(q->delayed, description, &used, err);
+        status = load_schedule(r, description, err);
     count = take_u32(in);
     for (uint32_t i = 0; i < count && !in->bad && !status; i++) {
         int64_t offset = (int64_t)take_u64(in);
@@ -1014,7 +1031,9 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
         status = begin_sources(&a->all[i], err);
         if (!status) {
             queue_catch_up(a->all[i].q);
-            if (a->all[i].q->options.priority_max && a->all[i].redriven_count)
+            if (a->all[i].delayed_lost)
+                status = queue_rebuild_delayed(a->all[i].q, err);
+            if (!status && a->all[i].q->options.priority_max && a->all[i].redriven_count)
                 status = dead_levels(a->all[i].q, a->all[i].redriven, a->all[i].redriven_count,
                                      &a->all[i].levels, err);
         }

@@ -115,10 +115,8 @@ static beck_status damaged(const struct run_cursor *c, uint64_t block, const cha
 {
     char path[RUN_PATH_BYTES];
     run_path(path, c->dir, c->id);
-    return error_set(err, BECK_ECORRUPT,
-                     "%s: \"%s\", block at byte %lld; remove the file and open again: the queue "
-                     "makes it anew from the log",
-                     what, path, (long long)block_position(block));
+    return error_set(err, BECK_ECORRUPT, "%s: \"%s\", block at byte %lld", what, path,
+                     (long long)block_position(block));
 }
 
 static beck_status load(struct run_cursor *c, uint64_t block, beck_error *err)

@@ -129,11 +129,8 @@ beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err)
 
 static beck_status damaged(const struct schedule *s, beck_error *err)
 {
-    return error_set(
-        err, BECK_ECORRUPT,
-        "the saved schedule of the queue in \"%s\" is damaged; the queue makes it anew "
-        "from the log",
-        s->dir);
+    return error_set(err, BECK_ECORRUPT, "the saved schedule of the queue in \"%s\" is damaged",
+                     s->dir);
 }
 
 /* The lengths and the checksum fit; then *len is the description's. */
@@ -168,10 +165,8 @@ static beck_status check_run(struct schedule *s, struct run *r, beck_error *err)
     status = file_size(file, &size, err);
     file_close(file);
     if (status == BECK_OK && size != run_bytes(r->cursor.count))
-        status = error_set(err, BECK_ECORRUPT,
-                           "\"%s\" has %lld bytes instead of %lld; remove the file and open again: "
-                           "the queue makes it anew from the log",
-                           path, (long long)size, (long long)run_bytes(r->cursor.count));
+        status = error_set(err, BECK_ECORRUPT, "\"%s\" has %lld bytes instead of %lld", path,
+                           (long long)size, (long long)run_bytes(r->cursor.count));
     return status;
 }
 

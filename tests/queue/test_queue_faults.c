@@ -405,29 +405,71 @@ static int remember_run(void *ctx, const char *name, bool is_dir)
     return 0;
 }
 
-static void a_damaged_schedule_is_refused_with_the_name_of_its_file(void **state)
+/* How: 0 the run is missing, 1 its first block is damaged, 2 it is short. */
+static void damage_run(struct world *w, int how)
 {
-    struct world w;
+    char path[512] = "";
+    struct file *f;
+    check_ok(vfs_list(w->vfs, "data/__queues/q", remember_run, path, err));
+    assert_true(path[0] != 0);
+    if (how == 0) {
+        check_ok(vfs_unlink(w->vfs, path, err));
+    } else if (how == 1) {
+        vfs_sim_flip(w->vfs, path, 100, 3);
+    } else {
+        check_ok(vfs_open(w->vfs, path, VFS_WRITE, &f, err));
+        check_ok(file_truncate(f, 1000, err));
+        file_close(f);
+    }
+}
+
+static void a_damaged_schedule_is_made_again_from_the_log(void **state)
+{
     enum { COUNT = 3000 };
     (void)state;
-    world_start(&w, 1);
-    beck_bus *bus = world_pair(&w, NULL);
-    beck_event *events = calloc(COUNT, sizeof *events);
-    for (int i = 0; i < COUNT; i++)
-        events[i] = (beck_event){.type = beck_str("t"), .deliver_at_ms = START_MS + DAY};
-    check_ok(beck_publish_many(bus, events, COUNT, NULL, NULL, err));
-    free(events);
-    world_reopen(&w);
-    check_counts(&w, "q", 0, 0, COUNT, 0);
-    beck_close(w.b);
-    char path[512] = "";
-    beck_error e = {0};
-    check_ok(vfs_list(w.vfs, "data/__queues/q", remember_run, path, err));
-    check_ok(vfs_unlink(w.vfs, path, err));
-    assert_int_equal(world_try_open(&w, &e), BECK_ECORRUPT);
-    assert_non_null(strstr(e.text, ".run"));
-    vfs_sim_free(w.vfs);
-    clock_virtual_free(w.clock);
+    for (int how = 0; how < 3; how++) {
+        struct world w;
+        world_start(&w, 1);
+        beck_bus *bus = world_pair(&w, NULL);
+        beck_event *events = calloc(COUNT, sizeof *events);
+        for (int i = 0; i < COUNT; i++)
+            events[i] = (beck_event){.type = beck_str("t"), .deliver_at_ms = START_MS + DAY};
+        put(bus, "t", "settled");
+        put(bus, "t", "retried");
+        put(bus, "t", "rejected");
+        put(bus, "t", "ready");
+        beck_consumer *c = world_consumer(&w, "q", 0);
+        settle(c, take(c, "settled"));
+        check_ok(beck_retry(c, take(c, "retried").tag, HOUR, "because", err));
+        check_ok(beck_reject(c, take(c, "rejected").tag, "no", err));
+        beck_consumer_close(c);
+        check_ok(beck_publish_many(bus, events, COUNT, NULL, NULL, err));
+        free(events);
+        world_reopen(&w);
+        check_counts(&w, "q", 1, 0, COUNT + 1, 1);
+        beck_close(w.b);
+        damage_run(&w, how);
+        world_open(&w);
+        assert_int_equal(w.reports, 1);
+        assert_non_null(strstr(w.last_report.text, ".run"));
+        check_counts(&w, "q", 2, 0, COUNT, 1);
+        world_kill(&w);
+        check_counts(&w, "q", 2, 0, COUNT, 1);
+        assert_int_equal(w.reports, 1);
+        c = world_consumer(&w, "q", 0);
+        beck_delivery d = take(c, NULL), e = take(c, NULL);
+        beck_delivery retried = text_is(d.event->data, "retried") ? d : e;
+        assert_true(text_is(retried.event->data, "retried"));
+        assert_true(text_is((retried.tag == d.tag ? e : d).event->data, "ready"));
+        assert_int_equal(retried.attempt, 2);
+        settle(c, d);
+        settle(c, e);
+        take_nothing(c);
+        world_advance(&w, DAY);
+        check_counts(&w, "q", COUNT, 0, 0, 1);
+        beck_consumer_close(c);
+        world_end(&w);
+    }
 }
 
 static int unlink_all(void *ctx, const char *name, bool is_dir)
@@ -488,7 +530,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_cannot_be_written_leaves_the_delivery_held),
         cmocka_unit_test(damaged_lists_are_made_again_from_the_log),
         cmocka_unit_test(a_list_of_many_blocks_that_breaks_while_it_is_read_is_made_again),
-        cmocka_unit_test(a_damaged_schedule_is_refused_with_the_name_of_its_file),
+        cmocka_unit_test(a_damaged_schedule_is_made_again_from_the_log),
         cmocka_unit_test(the_log_of_queues_is_not_missed_silently),
         cmocka_unit_test(any_allocation_may_fail),
     };
