@@ -220,6 +220,17 @@ struct counter *metric_counter(struct metric_family *f, const beck_bytes *values
     return number_of(f, COUNTER, values);
 }
 
+struct counter *metric_known(struct metric_family *f, const beck_bytes *values)
+{
+    if (f == NULL)
+        return NULL;
+    assert(f->kind == COUNTER);
+    mutex_lock(&f->metrics->lock);
+    struct series *s = *find_series(f, values, hash_of(f, values));
+    mutex_unlock(&f->metrics->lock);
+    return s == NULL ? NULL : s->number;
+}
+
 struct gauge *metric_gauge(struct metric_family *f, const beck_bytes *values)
 {
     return number_of(f, GAUGE, values);
@@ -230,24 +241,44 @@ struct histogram *metric_histogram(struct metric_family *f, const beck_bytes *va
     return number_of(f, HISTOGRAM, values);
 }
 
+/* `at` is the place in the list that leads to the series. */
+static void remove_series(struct metric_family *f, struct series **at)
+{
+    struct series *s = *at;
+    *find_series(f, s->values, s->hash) = s->chained;
+    *at = s->next;
+    if (f->end == &s->next)
+        f->end = at;
+    f->series_count--;
+    s->next = f->removed;
+    f->removed = s;
+}
+
 void metric_remove(struct metric_family *f, const beck_bytes *values)
 {
     if (f == NULL || f->label_count == 0)
         return;
     mutex_lock(&f->metrics->lock);
-    struct series **chain = find_series(f, values, hash_of(f, values));
-    struct series *s = *chain;
+    struct series *s = *find_series(f, values, hash_of(f, values));
     if (s != NULL && s != f->fallback) {
-        *chain = s->chained;
         struct series **at = &f->first;
         while (*at != s)
             at = &(*at)->next;
-        *at = s->next;
-        if (f->end == &s->next)
-            f->end = at;
-        f->series_count--;
-        s->next = f->removed;
-        f->removed = s;
+        remove_series(f, at);
+    }
+    mutex_unlock(&f->metrics->lock);
+}
+
+void metric_remove_all(struct metric_family *f, beck_bytes first)
+{
+    if (f == NULL || f->label_count == 0)
+        return;
+    mutex_lock(&f->metrics->lock);
+    for (struct series **at = &f->first; *at != NULL;) {
+        if (*at != f->fallback && bytes_equal((*at)->values[0], first))
+            remove_series(f, at);
+        else
+            at = &(*at)->next;
     }
     mutex_unlock(&f->metrics->lock);
 }

@@ -43,11 +43,15 @@ struct metric_family *metrics_histogram(struct metrics *m, const char *name, con
  * UTF-8 or longer than 1,024 bytes. Stays valid until metrics_free, also when the series is removed.
  */
 struct counter *metric_counter(struct metric_family *f, const beck_bytes *values);
+/* The same, but NULL when there is none with these values. */
+struct counter *metric_known(struct metric_family *f, const beck_bytes *values);
 struct gauge *metric_gauge(struct metric_family *f, const beck_bytes *values);
 struct histogram *metric_histogram(struct metric_family *f, const beck_bytes *values);
 /* The series is shown no more; the next with these values is another. Who counts goes on counting,
  * unseen; whoever knows that nobody does any more may free the number before metrics_free does. */
 void metric_remove(struct metric_family *f, const beck_bytes *values);
+/* The same with all series whose first label has that value. */
+void metric_remove_all(struct metric_family *f, beck_bytes first);
 /* Frees the number of a removed series; leaves alone what is none. */
 void metric_free(struct metric_family *f, const void *number);
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 
 #define EVENTS_MAX 1000000 /* of one publish */
+#define SERIES_MAX 10000   /* of one metric, over all buses */
+#define TYPES_COUNTED 100  /* of one bus, by name; the rest together */
 #define ON_STACK 8
 
 /* ---- options ---- */
@@ -136,16 +138,33 @@ static void free_bus(beck_bus *b)
 
 static struct metric_family *published_family(const beck_bus *b)
 {
-    static const char *const labels[] = {"bus", NULL};
+    static const char *const labels[] = {"bus", "type", NULL};
     return metrics_counter(b->env->metrics, "beck_events_published_total",
-                           "Events published to a bus.", labels, 1000);
+                           "Events published to a bus, by type.", labels, SERIES_MAX);
+}
+
+/* The counter of a type; after the first TYPES_COUNTED of them, that of all others. With the lock of
+ * the subscribers. */
+static struct counter *type_counter(void *ctx, beck_bytes type)
+{
+    beck_bus *b = ctx;
+    struct metric_family *f = published_family(b);
+    beck_bytes values[] = {beck_str(b->name), type};
+    struct counter *c = metric_known(f, values);
+    if (c)
+        return c;
+    if (b->types_counted < TYPES_COUNTED)
+        b->types_counted++;
+    else
+        values[1] = beck_str("other");
+    return metric_counter(f, values);
 }
 
 static struct metric_family *failures_family(const beck_bus *b)
 {
     static const char *const labels[] = {"bus", NULL};
     return metrics_counter(b->env->metrics, "beck_listener_failures_total",
-                           "Calls of listeners that reported a failure.", labels, 1000);
+                           "Calls of listeners that reported a failure.", labels, SERIES_MAX);
 }
 
 static void make_metrics(beck_bus *b)
@@ -153,7 +172,7 @@ static void make_metrics(beck_bus *b)
     if (!b->env->metrics)
         return;
     beck_bytes values[] = {beck_str(b->name)};
-    b->published = metric_counter(published_family(b), values);
+    subscribers_count_by(b->subscribers, type_counter, b);
     b->listener_failures = metric_counter(failures_family(b), values);
 }
 
@@ -162,7 +181,7 @@ void bus_remove_metrics(beck_bus *b)
     if (!b->env->metrics)
         return;
     beck_bytes values[] = {beck_str(b->name)};
-    metric_remove(published_family(b), values);
+    metric_remove_all(published_family(b), values[0]);
     metric_remove(failures_family(b), values);
 }
 
@@ -607,6 +626,23 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
     return status;
 }
 
+/* Without memory for a match they are not counted. */
+static void count_stored(struct publish *u, bool some_known)
+{
+    beck_bus *b = u->bus;
+    caller_enter(u->self);
+    for (size_t first = 0, end; first < u->count; first = end) {
+        uint64_t stored = 0;
+        for (end = first; end < u->count && same_slice(u->given[end].type, u->given[first].type);
+             end++)
+            stored += !some_known || !u->stored[end].known;
+        const struct match *m = subscribers_match(b->subscribers, u->self, u->given[first].type);
+        if (m && m->published && stored > 0)
+            counter_add(m->published, stored);
+    }
+    caller_leave(u->self);
+}
+
 static void call_listeners(struct publish *u, beck_published *out)
 {
     beck_bus *b = u->bus;
@@ -697,8 +733,7 @@ static inline __attribute__((always_inline)) beck_status call_inline(
     if (__builtin_expect(!m || !plain_event(event), false))
         status = match_checked(b, self, event, &m, err);
     if (!status) {
-        if (!subscribers_count_event(b->subscribers, self, m) && b->published)
-            counter_add(b->published, 1);
+        subscribers_count_event(b->subscribers, self, m);
         if (m->listener_count > 0) {
             beck_event e = *event;
             if (!no_context && caller_current(self))
@@ -757,7 +792,6 @@ static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_o
 static beck_status publish_stored(struct publish *u, const beck_event *events, beck_published *out,
                                   beck_error *err)
 {
-    beck_bus *b = u->bus;
     struct join *join = NULL;
     beck_status status = publish_begin(u, events, err);
     if (status)
@@ -776,8 +810,7 @@ static beck_status publish_stored(struct publish *u, const beck_event *events, b
     if (!status)
         status = append_by_partition(u, join, out, err);
     if (!status) {
-        if (b->published)
-            counter_add(b->published, u->count - out->duplicates);
+        count_stored(u, out->duplicates > 0);
         call_listeners(u, out);
     }
     if (join && status) {
@@ -848,7 +881,5 @@ beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *er
 
 void bus_count_published(beck_bus *b)
 {
-    uint64_t since = subscribers_take_published(b->subscribers);
-    if (b->published)
-        counter_add(b->published, since);
+    subscribers_sum_up(b->subscribers);
 }

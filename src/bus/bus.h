@@ -48,7 +48,8 @@ struct beck_bus {
     _Atomic(uint32_t) route_count;
     _Atomic(uint32_t) turn; /* of events without a subject */
     _Atomic(bool) closed;
-    struct counter *published, *listener_failures;
+    struct counter *listener_failures;
+    uint32_t types_counted; /* with a counter of their own; with the lock of the subscribers */
 };
 
 /* Fills in the defaults and checks the ranges. */

@@ -141,6 +141,7 @@ static void held_fill(struct held *held, struct subscribers *s, beck_bytes type,
         .routes = array + listeners,
         .route_count = routes,
         .generation = subscribers_generation(s),
+        .published = s->counter ? s->counter(s->counter_ctx, type) : NULL,
     };
     held->tally = NULL;
 }
@@ -189,7 +190,7 @@ void listener_report(struct subscribers *s, const struct beck_listener *l, const
         return;
     beck_error error;
     int id_len = event->id.len < 64 ? (int)event->id.len : 64;
-    error_set(&error, result < 0 && result >= BECK_END ? result : BECK_EIO,
+    error_set(&error, result < 0 && result >= BECK_EDENIED ? result : BECK_EIO,
               "listener of '%.*s' on bus '%s' returned %d for event '%.*s' with id '%.*s%s': the "
               "event went on to the others; see to the cause in the listener",
               (int)l->pattern_len, (const char *)l->pattern, s->bus_name, result,
@@ -269,30 +270,36 @@ uint32_t subscribers_count(struct subscribers *s)
 
 /* ---- counting ---- */
 
-struct tally *subscribers_tally(struct subscribers *s, struct caller *self)
+void subscribers_count_by(struct subscribers *s,
+                          struct counter *(*counter)(void *ctx, beck_bytes type), void *ctx)
+{
+    s->counter = counter;
+    s->counter_ctx = ctx;
+}
+
+struct tally *subscribers_tally(struct subscribers *s, struct caller *self, struct counter *counter)
 {
     mutex_lock(&s->lock);
     struct tally *t = s->tallies;
-    while (t != NULL && t->caller != self)
+    while (t != NULL && (t->caller != self || t->counter != counter))
         t = t->next;
     if (t == NULL && (t = aligned_alloc(_Alignof(struct tally), sizeof *t)) != NULL) {
-        *t = (struct tally){.caller = self, .next = s->tallies};
+        *t = (struct tally){.caller = self, .counter = counter, .next = s->tallies};
         s->tallies = t;
     }
     mutex_unlock(&s->lock);
     return t;
 }
 
-uint64_t subscribers_take_published(struct subscribers *s)
+void subscribers_sum_up(struct subscribers *s)
 {
-    uint64_t total = 0;
     mutex_lock(&s->lock);
-    for (struct tally *t = s->tallies; t != NULL; t = t->next)
-        total += atomic_load_explicit(&t->published, memory_order_relaxed);
-    uint64_t since = total - s->published_taken;
-    s->published_taken = total;
+    for (struct tally *t = s->tallies; t != NULL; t = t->next) {
+        uint64_t published = atomic_load_explicit(&t->published, memory_order_relaxed);
+        counter_add(t->counter, published - t->taken);
+        t->taken = published;
+    }
     mutex_unlock(&s->lock);
-    return since;
 }
 
 /* ---- changing ---- */

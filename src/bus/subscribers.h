@@ -10,6 +10,7 @@
 #ifndef BECK_BUS_SUBSCRIBERS_H
 #define BECK_BUS_SUBSCRIBERS_H
 
+#include "base/metrics.h"
 #include "bus/callers.h"
 
 struct subscribers;
@@ -21,6 +22,7 @@ struct match {
     void **routes; /* each once */
     size_t route_count;
     uint64_t generation;
+    struct counter *published; /* of events of the type; NULL: nobody counts */
 };
 
 /* report is called (no lock held, inside of the section) for every listener that fails, with
@@ -28,6 +30,9 @@ struct match {
  * is a beck_status, else BECK_EIO. report may be NULL. */
 beck_status subscribers_new(struct callers *callers, const char *bus_name, beck_error_fn report,
                             void *report_ctx, struct subscribers **out);
+/* Before the first match: gives the counter of a type, for match.published. Called with bus.lock. */
+void subscribers_count_by(struct subscribers *s,
+                          struct counter *(*counter)(void *ctx, beck_bytes type), void *ctx);
 /* Nobody is in a section; remaining listeners are released. NULL is allowed. */
 void subscribers_free(struct subscribers *s);
 
@@ -50,8 +55,8 @@ beck_status subscribers_add(struct subscribers *s, beck_bytes pattern, beck_list
                             void *ctx, const beck_listener_options *options, beck_listener **out,
                             beck_error *err);
 void subscribers_remove(beck_listener *listener);
-/* Events counted since this was asked last (subscribers_count_event, by all threads). */
-uint64_t subscribers_take_published(struct subscribers *s);
+/* Adds to the counters what threads have counted by themselves (subscribers_count_event). */
+void subscribers_sum_up(struct subscribers *s);
 /* Listeners that can still be called. */
 uint32_t subscribers_count(struct subscribers *s);
 

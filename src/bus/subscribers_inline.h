@@ -40,10 +40,12 @@ struct beck_listener {
     uint8_t pattern[];
 };
 
-/* What one thread has published to one bus, outside of the log: it alone counts. */
+/* What one thread has published of one type to one bus, outside of the log: it alone counts. */
 struct tally {
     _Alignas(64) _Atomic(uint64_t) published;
     const struct caller *caller; /* also the next thread's that gets this slot */
+    struct counter *counter;     /* several types may share one */
+    uint64_t taken;              /* is in the counter; with the lock */
     struct tally *next;
 };
 
@@ -62,14 +64,16 @@ struct subscribers {
     uint64_t sequence;
     struct trie_matches found_listeners, found_routes; /* kept for their memory */
     struct tally *tallies;
-    uint64_t published_taken; /* of all tallies together */
+    struct counter *(*counter)(void *ctx, beck_bytes type); /* NULL: nobody counts */
+    void *counter_ctx;
 };
 
 /* ---- the table of a thread ---- */
 
 struct held {
     struct match match;  /* its arrays lie behind the type */
-    struct tally *tally; /* of this thread and these subscribers; NULL: not looked for yet */
+    struct tally *tally; /* of this thread, these subscribers and the type's counter; NULL: not
+                            looked for yet */
     uint32_t users;      /* calls that iterate over it */
     uint32_t type_len;
     bool in_table;
@@ -195,22 +199,27 @@ static inline uint32_t subscribers_run(struct subscribers *s, struct caller *sel
 
 /* ---- counting ---- */
 
-/* This thread's tally, made when there is none; NULL: no memory. */
-struct tally *subscribers_tally(struct subscribers *s, struct caller *self);
+/* This thread's tally for that counter, made when there is none; NULL: no memory. */
+struct tally *subscribers_tally(struct subscribers *s, struct caller *self,
+                                struct counter *counter);
 
-/* Counts one event of a valid match; false: it could not. Nobody else counts there, so it is no
- * atomic addition, which would cost as much as the rest of finding the listeners. */
-static inline bool subscribers_count_event(struct subscribers *s, struct caller *self,
+/* Counts one event of a valid match. Nobody else counts there, so it is no atomic addition, which
+ * would cost as much as the rest of finding the listeners. */
+static inline void subscribers_count_event(struct subscribers *s, struct caller *self,
                                            const struct match *match)
 {
     struct held *held = (struct held *)match; /* its first member */
-    if (__builtin_expect(held->tally == NULL, false))
-        held->tally = subscribers_tally(s, self);
-    if (held->tally == NULL)
-        return false;
+    if (__builtin_expect(held->tally == NULL, false)) {
+        if (match->published == NULL)
+            return;
+        held->tally = subscribers_tally(s, self, match->published);
+        if (held->tally == NULL) {
+            counter_add(match->published, 1);
+            return;
+        }
+    }
     uint64_t n = atomic_load_explicit(&held->tally->published, memory_order_relaxed);
     atomic_store_explicit(&held->tally->published, n + 1, memory_order_relaxed);
-    return true;
 }
 
 #endif

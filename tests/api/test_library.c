@@ -527,12 +527,45 @@ static void metrics_are_prometheus_text_with_what_there_is(void **state)
     publish(bus, "t.x", NULL, NULL);
     struct text t = {0};
     must(beck_metrics(b, take_text, &t, &err));
-    assert_non_null(strstr(t.data, "beck_events_published_total{bus=\"shop\"} 3\n"));
+    assert_non_null(strstr(t.data, "beck_events_published_total{bus=\"shop\",type=\"t.x\"} 3\n"));
     assert_non_null(strstr(t.data, "beck_queue_ready{queue=\"work\"} 1\n"));
     assert_int_equal(t.data[t.len - 1], '\n');
     char *rest = NULL;
     for (char *line = strtok_r(t.data, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         check_line(line);
+    free(t.data);
+    beck_close(b);
+}
+
+/* What is published is counted by type, whichever way it goes; types beyond a hundred together. */
+static void published_events_are_counted_by_type(void **state)
+{
+    (void)state;
+    beck *b = open_memory();
+    beck_bus *plain = make_bus(b, "plain", NULL), *stored = make_bus(b, "stored", NULL);
+    must(beck_queue_create(b, "work", NULL, &err));
+    must(beck_queue_bind(b, "work", &(beck_binding){.bus = "stored"}, &err));
+    for (int i = 0; i < 150; i++) {
+        char type[16];
+        snprintf(type, sizeof type, "t.n%d", i);
+        publish(plain, type, NULL, NULL);
+        publish(stored, type, NULL, NULL);
+        publish(stored, type, NULL, NULL);
+    }
+    const beck_event mixed[] = {event_of("t.n1", NULL, ""), event_of("t.n1", NULL, ""),
+                                event_of("t.n2", NULL, ""), event_of("t.n1", NULL, "")};
+    must(beck_publish_many(stored, mixed, 4, NULL, NULL, &err));
+    must(beck_publish_many(plain, mixed, 4, NULL, NULL, &err));
+    struct text t = {0};
+    must(beck_metrics(b, take_text, &t, &err));
+    static const char *const lines[] = {
+        "{bus=\"plain\",type=\"t.n0\"} 1\n",    "{bus=\"plain\",type=\"t.n1\"} 4\n",
+        "{bus=\"plain\",type=\"other\"} 50\n",  "{bus=\"stored\",type=\"t.n99\"} 2\n",
+        "{bus=\"stored\",type=\"t.n1\"} 5\n",   "{bus=\"stored\",type=\"t.n2\"} 3\n",
+        "{bus=\"stored\",type=\"other\"} 100\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        assert_non_null(strstr(t.data, lines[i]));
+    assert_null(strstr(t.data, "type=\"t.n100\""));
     free(t.data);
     beck_close(b);
 }
@@ -553,7 +586,8 @@ static void what_was_deleted_leaves_the_metrics(void **state)
         must(beck_take(c, &d, 1, 0, &count, &err));
         struct text t = {0};
         must(beck_metrics(b, take_text, &t, &err));
-        assert_non_null(strstr(t.data, "beck_events_published_total{bus=\"shop\"} 1\n"));
+        assert_non_null(
+            strstr(t.data, "beck_events_published_total{bus=\"shop\",type=\"t.x\"} 1\n"));
         assert_non_null(strstr(t.data, "beck_queue_delivered_total{queue=\"work\"} 1\n"));
         assert_non_null(strstr(t.data, "beck_queue_in_flight{queue=\"work\"} 1\n"));
         must(beck_queue_delete(b, "work", &err));
@@ -633,6 +667,7 @@ int main(void)
         cmocka_unit_test(two_handles_do_not_meet),
         cmocka_unit_test(a_memory_handle_has_no_thread_and_is_small),
         cmocka_unit_test(metrics_are_prometheus_text_with_what_there_is),
+        cmocka_unit_test(published_events_are_counted_by_type),
         cmocka_unit_test(what_was_deleted_leaves_the_metrics),
         cmocka_unit_test(everything_is_there_after_closing_and_opening),
     };
