@@ -7,9 +7,13 @@ static const char *find(const struct hook_request *r, const char *name, size_t *
 {
     const char *first = NULL;
     *count = 0;
-    for (size_t i = 0; i < r->header_count; i++)
-        if (strcasecmp(r->headers[i].name, name) == 0 && (*count)++ == 0)
+    size_t len = strlen(name);
+    for (size_t i = 0; i < r->header_count; i++) {
+        const char *other = r->headers[i].name;
+        /* Most differ in length, which is the cheaper look. */
+        if (strlen(other) == len && strncasecmp(other, name, len) == 0 && (*count)++ == 0)
             first = r->headers[i].value;
+    }
     return first;
 }
 
