@@ -3,8 +3,8 @@
  * a turn is settled at its end. The states are in net_impl.h.
  *
  * Input. What comes is read into the loop's scratch memory and given to the protocol from there;
- * only what it leaves is kept, so an idle connection holds no buffer. While something is kept, more
- * is read behind it.
+ * only what it leaves is kept, so an idle connection holds no buffer. What is kept goes in front of
+ * what comes next, or, when it is long, what comes next is read behind it.
  *
  * Time. There is one timer for each connection, for the earliest of its deadlines as known when it
  * was set. Bytes that come or go only move a number; the timer looks at it when it fires.
@@ -149,12 +149,13 @@ static void give_kept(struct connection *c)
     c->input.len -= consumed;
 }
 
+/* The input is empty, but may have memory. */
 static void keep(struct connection *c, const uint8_t *data, size_t len)
 {
     if (len == 0)
-        return;
-    if (buf_reserve(&c->input, len < c->expected ? c->expected : len) ||
-        buf_append(&c->input, data, len))
+        buf_release(&c->input);
+    else if (buf_reserve(&c->input, len < c->expected ? c->expected : len) ||
+             buf_append(&c->input, data, len))
         connection_fail(c, "there is no memory for the input");
 }
 
@@ -203,11 +204,12 @@ static bool receive(struct connection *c, uint8_t *into, size_t room, size_t *go
     return false;
 }
 
+/* A long message: what came of it is not moved again. */
 static void read_behind_kept(struct connection *c)
 {
     size_t more = c->expected > c->input.len ? c->expected - c->input.len : 0, got;
-    if (more < SCRATCH_SIZE / 4)
-        more = SCRATCH_SIZE / 4;
+    if (more < SCRATCH_SIZE)
+        more = SCRATCH_SIZE;
     if (more > c->input.max - c->input.len)
         more = c->input.max - c->input.len;
     if (buf_reserve(&c->input, more)) {
@@ -223,13 +225,18 @@ static void read_behind_kept(struct connection *c)
 static void read_plain(struct connection *c)
 {
     uint8_t *scratch = c->loop->scratch;
-    size_t got;
-    if (c->input.len > 0) {
+    size_t kept = c->input.len, got;
+    if (kept > KEPT_SHORT || c->expected > SCRATCH_SIZE) {
         read_behind_kept(c);
-    } else if (receive(c, scratch, SCRATCH_SIZE, &got)) {
-        size_t consumed = give(c, bytes_of(scratch, got));
-        keep(c, scratch + consumed, got - consumed);
+        return;
     }
+    if (!receive(c, scratch + kept, SCRATCH_SIZE, &got))
+        return;
+    if (kept > 0)
+        memcpy(scratch, c->input.data, kept);
+    buf_clear(&c->input);
+    size_t consumed = give(c, bytes_of(scratch, kept + got));
+    keep(c, scratch + consumed, kept + got - consumed);
 }
 
 static void read_tls(struct connection *c)

@@ -180,7 +180,7 @@ beck_status loop_open(struct net *n, struct net_loop *l, beck_error *err)
     if (l->wake_fd < 0)
         return error_errno(err, errno, "no descriptor for a network thread");
     l->base = new_base();
-    l->scratch = malloc(SCRATCH_SIZE);
+    l->scratch = malloc(KEPT_SHORT + SCRATCH_SIZE);
     l->space = malloc(TLS_RECORD);
     if (!l->base || !l->scratch || !l->space)
         return error_set(err, BECK_ENOMEM, "no memory for a network thread");

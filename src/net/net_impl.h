@@ -25,6 +25,7 @@
 #include <event2/event_struct.h>
 
 #define SCRATCH_SIZE 65536 /* read at once */
+#define KEPT_SHORT 16384   /* of the input: is copied in front of what is read */
 
 /* A listener, and what is counted for it. */
 struct gate_keeper {

@@ -19,7 +19,8 @@ static void was_put(struct connection *c, bool done)
         connection_fail(c, "there is no memory for the output");
     if (output_waits(c) >= c->keeper->settings.output_max)
         c->full = true;
-    loop_due(c);
+    if (!c->due)
+        loop_due(c);
 }
 
 void connection_write(struct connection *c, const void *data, size_t len)

@@ -27,6 +27,7 @@ struct piece {
     enum piece_kind kind;
     const uint8_t *data; /* the first byte that is left; not of files */
     size_t len;          /* that are left */
+    size_t room;         /* behind them; none but in own pieces */
     size_t cap;          /* own: of `bytes` */
     int fd;
     int64_t position; /* of the first byte that is left */
@@ -64,6 +65,7 @@ static struct piece *own_piece(struct piece_cache *cache, size_t size)
     p->kind = PIECE_OWN;
     p->data = p->bytes;
     p->len = 0;
+    p->room = p->cap;
     return p;
 }
 
@@ -102,48 +104,62 @@ void rope_release(struct rope *r, struct piece_cache *cache)
 
 /* ---- putting in ---- */
 
-static size_t room_of(const struct rope *r)
+static uint8_t *end_of(struct piece *p)
 {
-    const struct piece *p = r->tail;
-    if (!p || p->kind != PIECE_OWN)
-        return 0;
-    return p->cap - (size_t)(p->data - p->bytes) - p->len;
+    return p->bytes + (p->cap - p->room);
+}
+
+static void fill(struct rope *r, struct piece *p, size_t len)
+{
+    assert(len <= p->room);
+    p->len += len;
+    p->room -= len;
+    r->len += len;
 }
 
 uint8_t *rope_reserve(struct rope *r, struct piece_cache *cache, size_t size)
 {
-    if (room_of(r) < size) {
-        struct piece *p = own_piece(cache, size);
+    struct piece *p = r->tail;
+    if (!p || p->room < size) {
+        p = own_piece(cache, size);
         if (!p)
             return NULL;
         add(r, p);
     }
-    struct piece *p = r->tail;
-    return p ? p->bytes + (size_t)(p->data - p->bytes) + p->len : NULL;
+    return p->kind == PIECE_OWN ? end_of(p) : p->bytes;
 }
 
 void rope_commit(struct rope *r, size_t len)
 {
-    assert(len <= room_of(r));
-    if (r->tail)
-        r->tail->len += len;
-    r->len += len;
+    if (len > 0)
+        fill(r, r->tail, len);
+}
+
+/* The rest of what the last piece could not take. */
+static bool append_more(struct rope *r, struct piece_cache *cache, const uint8_t *data, size_t len)
+{
+    size_t first = r->tail ? r->tail->room : 0;
+    struct piece *more = own_piece(cache, len - first);
+    if (!more)
+        return false;
+    if (first > 0) {
+        memcpy(end_of(r->tail), data, first);
+        fill(r, r->tail, first);
+    }
+    add(r, more);
+    memcpy(more->bytes, data + first, len - first);
+    fill(r, more, len - first);
+    return true;
 }
 
 bool rope_append(struct rope *r, struct piece_cache *cache, const void *data, size_t len)
 {
-    size_t first = room_of(r) < len ? room_of(r) : len;
-    struct piece *more = NULL;
-    if (first < len && !(more = own_piece(cache, len - first)))
-        return false;
-    if (first > 0) {
-        memcpy(rope_reserve(r, cache, first), data, first);
-        rope_commit(r, first);
-    }
-    if (more) {
-        memcpy(more->bytes, (const uint8_t *)data + first, len - first);
-        more->len = len - first;
-        add(r, more);
+    struct piece *p = r->tail;
+    if (!p || p->room < len)
+        return append_more(r, cache, data, len);
+    if (len > 0) {
+        memcpy(end_of(p), data, len);
+        fill(r, p, len);
     }
     return true;
 }

@@ -306,6 +306,14 @@ static inline void server_stop(struct server *s)
     close(s->file);
 }
 
+static inline size_t output_seen(struct server *s)
+{
+    mutex_lock(&s->lock);
+    size_t max = s->output_max;
+    mutex_unlock(&s->lock);
+    return max;
+}
+
 /* ---- clients ---- */
 
 static inline int connect_to(const struct server *s)
