@@ -1,98 +1,19 @@
 /*
- * Deliveries over HTTP.
- *
- * A taker is a consumer with what requests want of it. Requests become operations (`struct op`) in
- * its list; whoever finds it idle works off the list, one thread at a time, and nobody waits for
- * that thread. Takes that find nothing stay in a line, oldest first, and a watch of the queue has the
- * taker look again: so polls are served in the order in which they came, and wait without a thread.
- *
- * Deliveries whose answer could not be sent are returned at once. Those whose client was silent
- * afterwards come back by the queue's deadline.
- *
- * `work.lock` guards lists, flags and references of all takers. It is taken with queue.lock or
- * keeper.lock held (by a watch, a timer), so neither is taken with it held.
+ * Deliveries over HTTP: requests become operations of takers (taker.h), one for each queue that
+ * requests share, and those that connections have of their own.
  */
 #include "wire/http/work.h"
 
-#include "api/handle.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "queue/consumer.h"
-#include "wire/http/document.h"
-#include "wire/http/http_impl.h"
+#include "wire/http/taker.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define TAKERS 256              /* buckets of the table */
-#define HELD_MAX 64             /* queues that one connection holds deliveries of */
-#define AT_ONCE 32              /* deliveries taken with the queue locked once */
-#define ANSWER_BYTES (8u << 20) /* no more deliveries are put into an answer of this size */
-#define ANSWER_BYTES_MAX (256u << 20)
-#define TURNS 64           /* then others get the thread */
-#define RETRY_NS 100000000 /* when a queue cannot say when it has something */
+#define HELD_MAX 64 /* queues that one connection holds deliveries of */
 #define SWEEP_NS 15000000000
 #define IDLE_NS 60000000000
-
-enum op_kind { OP_TAKE, OP_SETTLE, OP_RETRY, OP_REJECT, OP_RETURN, OP_EXTEND };
-
-/* What one request wants; lives in its memory. */
-struct op {
-    struct op *next;
-    enum op_kind kind;
-    struct http_request *r;
-    struct taker *taker; /* with a reference */
-    bool again;          /* it was handed on once from a queue that was deleted */
-    bool waiting, ended; /* with work.lock: it is in line; and its time came, or its client went */
-    bool timed;
-    uint32_t max;
-    int64_t until_ns; /* 0: it does not wait */
-    uint64_t *tags;   /* settled; or taken, until their answer is sent */
-    size_t count;
-    int64_t delay_ms;
-    const char *why;
-};
-
-struct ops {
-    struct op *first, *last;
-};
-
-struct taker {
-    struct job job; /* its first member */
-    struct work *work;
-    struct taker *next; /* in the table */
-    bool shared;
-    char *name;
-    struct queue *queue;
-    beck_consumer *consumer;
-
-    /* With work.lock. */
-    uint32_t references; /* the table's or connection's, each op's, that of the thread at work */
-    bool busy;           /* a thread is at work, or on its way */
-    bool noted, ended, sweep, closing, closed;
-    struct ops todo;
-    uint64_t *returns; /* deliveries whose answer was not sent */
-    size_t return_count, return_cap;
-    int64_t used_ns;
-
-    /* Of the thread at work. */
-    struct ops line; /* takes that wait */
-    struct queue_watch watch;
-    bool watching;
-    struct timer retry;
-    struct buf event; /* scratch */
-};
-
-struct work {
-    struct http *http;
-    struct mutex lock;
-    struct taker *table[TAKERS];
-    size_t count; /* in the table */
-    bool sweeping, stopping;
-    int64_t idle_ns;
-    struct timer sweep;
-    struct job sweep_job;
-};
 
 /* What a connection holds. */
 struct holder {
@@ -103,550 +24,12 @@ struct holder {
 
 static const char holder_key;
 
-/* ---- lists ---- */
-
-static void ops_add(struct ops *list, struct op *op)
-{
-    op->next = NULL;
-    if (list->last)
-        list->last->next = op;
-    else
-        list->first = op;
-    list->last = op;
-}
-
-static struct op *ops_pop(struct ops *list)
-{
-    struct op *op = list->first;
-    if (op) {
-        list->first = op->next;
-        if (!op->next)
-            list->last = NULL;
-    }
-    return op;
-}
-
-/* ---- takers ---- */
-
-static struct taker **place_of(struct work *w, const char *name)
-{
-    struct taker **at = &w->table[bytes_hash(name, strlen(name), 0) % TAKERS];
-    while (*at && strcmp((*at)->name, name) != 0)
-        at = &(*at)->next;
-    return at;
-}
-
-static void run(struct job *job);
-
-/* Has somebody work. True: the caller, who must call run. With work.lock. */
-static bool rouse(struct taker *t)
-{
-    assert(mutex_held(&t->work->lock));
-    if (t->busy)
-        return false;
-    t->busy = true;
-    t->references++;
-    return true;
-}
-
-static void wake(struct taker *t)
-{
-    if (rouse(t))
-        http_push(t->work->http, &t->job);
-}
-
-static void release(struct taker *t)
-{
-    struct work *w = t->work;
-    mutex_lock(&w->lock);
-    bool last = --t->references == 0;
-    mutex_unlock(&w->lock);
-    if (!last)
-        return;
-    assert(t->closed && !t->todo.first && !t->line.first);
-    free(t->returns);
-    buf_release(&t->event);
-    free(t->name);
-    free(t);
-}
-
-/* No more requests come to it. With work.lock; then it is to be woken. */
-static void retire(struct taker *t)
-{
-    assert(mutex_held(&t->work->lock));
-    if (t->closing)
-        return;
-    t->closing = true;
-    if (!t->shared)
-        return;
-    struct taker **at = place_of(t->work, t->name);
-    assert(*at == t);
-    *at = t->next;
-    t->work->count--;
-}
-
-static void note_watch(void *ctx)
-{
-    struct taker *t = ctx;
-    mutex_lock(&t->work->lock);
-    t->noted = true;
-    wake(t);
-    mutex_unlock(&t->work->lock);
-}
-
-static void note_retry(struct timer *timer)
-{
-    note_watch((char *)timer - offsetof(struct taker, retry));
-}
-
-static beck_status taker_new(struct work *w, const char *name, bool shared, uint32_t prefetch,
-                             struct taker **out, beck_error *err)
-{
-    beck *b = w->http->context.b;
-    struct taker *t = calloc(1, sizeof *t);
-    char *copy = strdup(name);
-    struct queue *q = t && copy ? handle_get_queue(b, name, err) : NULL;
-    beck_status status = BECK_OK;
-    if (!t || !copy)
-        status = error_set(err, BECK_ENOMEM, "no memory to take from a queue");
-    else if (!q)
-        status = b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
-    else
-        status = consumer_open(q, prefetch, &t->consumer, err);
-    if (status) {
-        if (q)
-            queue_release(q);
-        free(copy);
-        free(t);
-        return status;
-    }
-    t->job.run = run;
-    t->work = w;
-    t->shared = shared;
-    t->name = copy;
-    t->queue = q;
-    t->references = 1;
-    t->watch = (struct queue_watch){.fn = note_watch, .ctx = t};
-    t->retry.due = note_retry;
-    buf_init(&t->event, ANSWER_BYTES_MAX);
-    *out = t;
-    return BECK_OK;
-}
-
-/* Everything is answered. What is held goes back to the queue. */
-static void close_taker(struct taker *t)
-{
-    struct work *w = t->work;
-    keeper_cancel(&w->http->keeper, &t->retry);
-    queue_unwatch(t->queue, &t->watch);
-    queue_pass_on(t->queue);
-    consumer_close(t->consumer);
-    queue_release(t->queue);
-    mutex_lock(&w->lock);
-    t->closed = true;
-    mutex_unlock(&w->lock);
-    release(t); /* the table's, or the connection's */
-}
-
-/* ---- taking ---- */
-
-static beck_status add_delivery(struct taker *t, const beck_delivery *d, bool first,
-                                struct buf *out, beck_error *err)
-{
-    size_t before = out->len;
-    buf_clear(&t->event);
-    beck_status status = document_write_event(d->event, true, &t->event, err);
-    if (status)
-        return status;
-    struct api_delivery shown = {d->tag, d->attempt, d->redelivered, buf_bytes(&t->event)};
-    if (!first)
-        status = buf_append_byte(out, ',');
-    if (!status)
-        status = shape_write(&shape_delivery, &shown, out);
-    if (status) {
-        out->len = before;
-        return error_set(err, status, "no memory for the text of a delivery");
-    }
-    return BECK_OK;
-}
-
-/* Late ones occupy places that nobody will free. */
-static beck_status take_some(struct taker *t, beck_delivery *out, size_t max, size_t *count,
-                             beck_error *err)
-{
-    beck_status status = consumer_take(t->consumer, out, max, 0, count, err);
-    if (status == BECK_ELIMIT && t->shared) {
-        consumer_forget_stale(t->consumer);
-        status = consumer_take(t->consumer, out, max, 0, count, err);
-    }
-    return status;
-}
-
-/* Fills the answer. BECK_ETIMEDOUT: nothing is there. Once there is one delivery, it is an answer. */
-static beck_status take(struct taker *t, struct op *op, struct buf *out, beck_error *err)
-{
-    beck_status status = buf_append_text(out, "{\"deliveries\":[");
-    op->count = 0;
-    if (!status && !op->tags) {
-        op->tags = http_alloc(op->r, op->max * sizeof *op->tags);
-        status = op->tags ? BECK_OK : BECK_ENOMEM;
-    }
-    if (status)
-        return error_set(err, status, "no memory for deliveries");
-    while (!status && op->count < op->max && out->len < ANSWER_BYTES) {
-        beck_delivery d[AT_ONCE];
-        /* The first says how large they are. */
-        size_t want = op->count == 0 ? 1 : op->max - op->count, n = 0;
-        status = take_some(t, d, want < AT_ONCE ? want : AT_ONCE, &n, err);
-        for (size_t i = 0; i < n; i++) {
-            if (!status && out->len < ANSWER_BYTES)
-                status = add_delivery(t, &d[i], op->count == 0, out, err);
-            else
-                status = status ? status : BECK_ELIMIT;
-            if (status == BECK_EINVAL) /* it never will be text */
-                consumer_retry(t->consumer, d[i].tag, -1, err->text, NULL);
-            else if (status)
-                consumer_return(t->consumer, d[i].tag, NULL);
-            else
-                op->tags[op->count++] = d[i].tag;
-        }
-    }
-    if (op->count == 0)
-        return status;
-    status = buf_append_text(out, "]}");
-    for (size_t i = 0; i < op->count && status; i++)
-        consumer_return(t->consumer, op->tags[i], NULL);
-    return status ? error_set(err, status, "no memory for deliveries") : BECK_OK;
-}
-
-/* Of a take that gave deliveries. Network thread. */
-static void answer_sent(void *ctx, bool sent)
-{
-    struct op *op = ctx;
-    struct taker *t = op->taker;
-    mutex_lock(&t->work->lock);
-    size_t need = t->return_count + op->count;
-    if (!sent && !t->closed && need > t->return_cap) {
-        uint64_t *grown = realloc(t->returns, need * sizeof *grown);
-        if (grown) {
-            t->returns = grown;
-            t->return_cap = need;
-        }
-    }
-    /* Without memory they come back by their deadline. */
-    if (!sent && !t->closed && need <= t->return_cap) {
-        memcpy(t->returns + t->return_count, op->tags, op->count * sizeof *op->tags);
-        t->return_count = need;
-        wake(t);
-    }
-    mutex_unlock(&t->work->lock);
-    release(t);
-}
-
-static void answer_nothing(struct op *op)
-{
-    struct taker *t = op->taker;
-    http_answer(op->r, 204, NULL, NULL);
-    release(t);
-}
-
-static void answer_failure(struct op *op, beck_status status, const beck_error *err)
-{
-    struct taker *t = op->taker;
-    http_fail(op->r, status, err);
-    release(t);
-}
-
-/* ---- the line ---- */
-
-/* Its time came, or its client went. On the pool. */
-static void end_wait(struct http_request *r, void *ctx)
-{
-    struct op *op = ctx;
-    struct work *w = r->connection->http->work;
-    mutex_lock(&w->lock);
-    if (op->waiting) {
-        op->ended = op->taker->ended = true;
-        wake(op->taker);
-    }
-    mutex_unlock(&w->lock);
-}
-
-static void leave_line(struct op *op)
-{
-    mutex_lock(&op->taker->work->lock);
-    op->waiting = false;
-    mutex_unlock(&op->taker->work->lock);
-}
-
-/* Answers those whose wait is over, or with `all` of those that do not wait as well. */
-static void shorten_line(struct taker *t, bool all)
-{
-    struct ops over = {0}, line = {0};
-    struct op *op;
-    mutex_lock(&t->work->lock);
-    t->ended = false;
-    while ((op = ops_pop(&t->line))) {
-        bool ends = op->ended || (all && op->until_ns == 0);
-        op->waiting = !ends;
-        ops_add(ends ? &over : &line, op);
-    }
-    t->line = line;
-    mutex_unlock(&t->work->lock);
-    while ((op = ops_pop(&over)))
-        answer_nothing(op);
-}
-
-static void dispatch(struct work *w, struct op *op, bool here);
-
-/* The queue was deleted: those in line may be served by another of its name, once. */
-static void hand_on(struct taker *t, const beck_error *err)
-{
-    struct op *op;
-    if (t->shared) { /* a connection's goes with its connection */
-        mutex_lock(&t->work->lock);
-        retire(t);
-        mutex_unlock(&t->work->lock);
-    }
-    while ((op = ops_pop(&t->line))) {
-        leave_line(op);
-        if (op->again || !t->shared || (op->timed && !http_at_cancel(op->r))) {
-            answer_failure(op, BECK_ECLOSED, err);
-            continue;
-        }
-        op->again = true;
-        op->timed = false;
-        op->taker = NULL;
-        dispatch(t->work, op, false);
-        release(t);
-    }
-}
-
-static void start_timers(struct taker *t)
-{
-    for (struct op *op = t->line.first; op; op = op->next) {
-        if (op->timed)
-            continue;
-        op->timed = true;
-        http_at(op->r, op->until_ns, end_wait, op);
-    }
-}
-
-/* Nothing is there for those in line. True: something may be there after all. */
-static bool wait_for_more(struct taker *t, int *tries)
-{
-    shorten_line(t, true);
-    if (!t->line.first)
-        return false;
-    start_timers(t);
-    if (t->watching)
-        return false;
-    t->watching = queue_watch(t->queue, &t->watch);
-    if (t->watching)
-        return false;
-    if (++*tries < 3)
-        return true;
-    keeper_cancel(&t->work->http->keeper, &t->retry);
-    keeper_set(&t->work->http->keeper, &t->retry, clock_mono_ns(clock_system()) + RETRY_NS);
-    return false;
-}
-
-static void serve(struct taker *t)
-{
-    int tries = 0;
-    while (t->line.first) {
-        struct op *op = t->line.first;
-        struct buf out;
-        beck_error err;
-        if (http_is_ending(op->r)) {
-            leave_line(ops_pop(&t->line));
-            answer_nothing(op);
-            continue;
-        }
-        buf_init(&out, ANSWER_BYTES_MAX);
-        beck_status status = take(t, op, &out, &err);
-        if (status == BECK_ETIMEDOUT) {
-            buf_release(&out);
-            if (wait_for_more(t, &tries))
-                continue;
-            break;
-        }
-        if (status == BECK_ECLOSED) {
-            buf_release(&out);
-            hand_on(t, &err);
-            break;
-        }
-        leave_line(ops_pop(&t->line));
-        if (status) {
-            answer_failure(op, status, &err);
-        } else {
-            http_on_sent(op->r, answer_sent, op);
-            http_answer(op->r, 200, "application/json", &out);
-        }
-        buf_release(&out);
-    }
-    /* A watch without anybody in line would swallow what is for others. */
-    if (!t->line.first && t->watching) {
-        queue_unwatch(t->queue, &t->watch);
-        t->watching = false;
-    }
-}
-
-/* ---- saying how it went ---- */
-
-static const struct shape *const answers[] = {
-    NULL, &shape_settled, &shape_retried, &shape_rejected, &shape_returned, &shape_extended};
-
-static beck_status tell_one(struct taker *t, const struct op *op, uint64_t tag, beck_error *err)
-{
-    switch (op->kind) {
-    case OP_RETRY:
-        return consumer_retry(t->consumer, tag, op->delay_ms, op->why, err);
-    case OP_REJECT:
-        return consumer_reject(t->consumer, tag, op->why, err);
-    case OP_RETURN:
-        return consumer_return(t->consumer, tag, err);
-    case OP_EXTEND:
-        return consumer_extend(t->consumer, tag, err);
-    case OP_TAKE:
-    case OP_SETTLE:
-        break;
-    }
-    assert(!"a take tells nothing, and settling is done for all at once");
-    return BECK_EINVAL;
-}
-
-static void tell(struct taker *t, struct op *op)
-{
-    struct api_done done = {0};
-    bool *stale = http_alloc(op->r, op->count + 1);
-    beck_status status = BECK_OK;
-    beck_error err;
-    if (!stale)
-        status = error_set(&err, BECK_ENOMEM, "no memory to settle deliveries");
-    else if (op->kind == OP_SETTLE)
-        status = consumer_settle_each(t->consumer, op->tags, op->count, stale, &err);
-    for (size_t i = 0; i < op->count && !status && op->kind != OP_SETTLE; i++) {
-        status = tell_one(t, op, op->tags[i], &err);
-        stale[i] = status == BECK_ESTALE;
-        status = stale[i] ? BECK_OK : status;
-    }
-    if (status) {
-        answer_failure(op, status, &err);
-        return;
-    }
-    done.stale = op->tags;
-    for (size_t i = 0; i < op->count; i++) {
-        if (stale[i])
-            done.stale[done.stale_count++] = op->tags[i];
-        else
-            done.count++;
-    }
-    document_answer(op->r, 200, answers[op->kind], &done);
-    release(t);
-}
-
-/* ---- the thread at work ---- */
-
-/* What is to be done now, taken out of the taker's hands. */
-struct turn {
-    struct ops ops;
-    uint64_t *returns;
-    size_t return_count;
-    bool noted, ended, sweep, close;
-};
-
-/* False: nothing, and the thread is at work no more. */
-static bool begin_turn(struct taker *t, struct turn *turn)
-{
-    mutex_lock(&t->work->lock);
-    *turn =
-        (struct turn){t->todo, t->returns, t->return_count, t->noted, t->ended, t->sweep, false};
-    bool any = t->todo.first || t->return_count > 0 || t->noted || t->ended || t->sweep;
-    turn->close = !any && t->closing && !t->closed;
-    t->todo = (struct ops){0};
-    t->returns = NULL;
-    t->return_count = t->return_cap = 0;
-    t->noted = t->sweep = false;
-    if (turn->ops.first)
-        t->used_ns = clock_mono_ns(clock_system());
-    t->busy = any || turn->close;
-    mutex_unlock(&t->work->lock);
-    return any || turn->close;
-}
-
-static void sweep_taker(struct taker *t)
-{
-    struct work *w = t->work;
-    uint32_t held = consumer_forget_stale(t->consumer);
-    mutex_lock(&w->lock);
-    if (held == 0 && !t->todo.first && !t->line.first &&
-        clock_mono_ns(clock_system()) - t->used_ns >= w->idle_ns)
-        retire(t);
-    mutex_unlock(&w->lock);
-}
-
-static void do_turn(struct taker *t, struct turn *turn)
-{
-    struct op *op;
-    for (size_t i = 0; i < turn->return_count && !t->closed; i++)
-        consumer_return(t->consumer, turn->returns[i], NULL);
-    free(turn->returns);
-    if (turn->noted)
-        t->watching = false;
-    while ((op = ops_pop(&turn->ops))) {
-        if (op->kind != OP_TAKE) {
-            tell(t, op);
-            continue;
-        }
-        mutex_lock(&t->work->lock);
-        op->waiting = true;
-        mutex_unlock(&t->work->lock);
-        ops_add(&t->line, op);
-    }
-    if (turn->ended)
-        shorten_line(t, false);
-    bool others = turn->noted && !t->line.first;
-    if (t->closed)
-        return;
-    serve(t);
-    if (others)
-        queue_pass_on(t->queue);
-    if (turn->sweep)
-        sweep_taker(t);
-}
-
-static void run(struct job *job)
-{
-    struct taker *t = (struct taker *)job; /* its first member */
-    struct turn turn;
-    for (int i = 0; begin_turn(t, &turn); i++) {
-        if (turn.close) {
-            close_taker(t);
-            continue;
-        }
-        do_turn(t, &turn);
-        if (i < TURNS)
-            continue;
-        http_push(t->work->http, &t->job);
-        return;
-    }
-    release(t);
-}
-
 /* ---- from requests to takers ---- */
 
 static void sweep_due(struct timer *timer)
 {
     struct work *w = (struct work *)((char *)timer - offsetof(struct work, sweep));
     http_push(w->http, &w->sweep_job);
-}
-
-static void add_op(struct taker *t, struct op *op)
-{
-    op->taker = t;
-    t->references++;
-    ops_add(&t->todo, op);
 }
 
 /* The taker that all share, made when there is none, and the operation in its list. */
@@ -656,7 +39,7 @@ static beck_status add_to_shared(struct work *w, struct op *op, struct taker **o
     const char *name = http_path(op->r, 0);
     struct taker *fresh = NULL;
     mutex_lock(&w->lock);
-    bool known = *place_of(w, name) != NULL;
+    bool known = *taker_place(w, name) != NULL;
     mutex_unlock(&w->lock);
     if (!known) {
         beck_status status = taker_new(w, name, true, QUEUE_PREFETCH_MAX, &fresh, err);
@@ -664,7 +47,7 @@ static beck_status add_to_shared(struct work *w, struct op *op, struct taker **o
             return status;
     }
     mutex_lock(&w->lock);
-    struct taker **at = place_of(w, name);
+    struct taker **at = taker_place(w, name);
     bool taken_in = !*at && fresh;
     if (taken_in) {
         *at = fresh;
@@ -674,29 +57,26 @@ static beck_status add_to_shared(struct work *w, struct op *op, struct taker **o
     bool start = taken_in && !w->sweeping;
     w->sweeping |= start;
     if (t) {
-        add_op(t, op);
-        *work_here = rouse(t);
+        taker_add(t, op);
+        *work_here = taker_rouse(t);
     }
     mutex_unlock(&w->lock);
-    if (fresh && !taken_in) {
-        fresh->closing = true;
-        close_taker(fresh);
-    }
+    if (fresh && !taken_in)
+        taker_discard(fresh);
     if (start)
         keeper_set(&w->http->keeper, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
     *out = t;
     return BECK_OK;
 }
 
-/* Puts the operation where it is done; here: by this thread, if nobody else is at it. */
-static void dispatch(struct work *w, struct op *op, bool here)
+void work_dispatch(struct work *w, struct op *op, bool here)
 {
     struct taker *t = op->taker;
     bool work_here = false;
     if (t) { /* the connection's */
         mutex_lock(&w->lock);
-        add_op(t, op);
-        work_here = rouse(t);
+        taker_add(t, op);
+        work_here = taker_rouse(t);
         mutex_unlock(&w->lock);
     }
     while (!t) {
@@ -708,7 +88,7 @@ static void dispatch(struct work *w, struct op *op, bool here)
         }
     }
     if (work_here && here)
-        run(&t->job);
+        taker_run(&t->job);
     else if (work_here)
         http_push(w->http, &t->job);
 }
@@ -732,8 +112,8 @@ static void release_holder(void *thing)
     struct holder *h = thing;
     mutex_lock(&h->work->lock);
     for (size_t i = 0; i < h->count; i++) {
-        retire(h->list[i]);
-        wake(h->list[i]);
+        taker_retire(h->list[i]);
+        taker_wake(h->list[i]);
     }
     mutex_unlock(&h->work->lock);
     free(h);
@@ -816,7 +196,7 @@ static void handle_take(struct http_request *r)
     if (wait_ms > 0)
         op->until_ns = clock_mono_ns(clock_system()) + wait_ms * 1000000;
     http_later(r);
-    dispatch(r->connection->http->work, op, true);
+    work_dispatch(r->connection->http->work, op, true);
 }
 
 static void handle_tags(struct http_request *r, enum op_kind kind, const struct shape *shape)
@@ -831,7 +211,7 @@ static void handle_tags(struct http_request *r, enum op_kind kind, const struct 
     op->delay_ms = tags.delay_ms;
     op->why = tags.why;
     http_later(r);
-    dispatch(r->connection->http->work, op, true);
+    work_dispatch(r->connection->http->work, op, true);
 }
 
 static void handle_settle(struct http_request *r)
@@ -865,10 +245,10 @@ void work_sweep(struct work *w, int64_t idle_ns)
 {
     mutex_lock(&w->lock);
     w->idle_ns = idle_ns;
-    for (size_t i = 0; i < TAKERS; i++) {
+    for (size_t i = 0; i < WORK_TAKERS; i++) {
         for (struct taker *t = w->table[i]; t; t = t->next) {
             t->sweep = true;
-            wake(t);
+            taker_wake(t);
         }
     }
     mutex_unlock(&w->lock);
@@ -902,11 +282,11 @@ void work_stop(struct work *w)
 {
     mutex_lock(&w->lock);
     w->stopping = true;
-    for (size_t i = 0; i < TAKERS; i++) {
+    for (size_t i = 0; i < WORK_TAKERS; i++) {
         while (w->table[i]) {
             struct taker *t = w->table[i];
-            retire(t);
-            wake(t);
+            taker_retire(t);
+            taker_wake(t);
         }
     }
     mutex_unlock(&w->lock);
