@@ -199,6 +199,13 @@ bool queue_wants(const struct queue *q, const struct source *s, const struct rec
 /* Lists the events before what the hook and catching up bring, that only this binding matches. */
 beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *err);
 
+/* ---- queue_state.c, queue_recover.c: the form of snapshots ---- */
+#define SNAPSHOT_VERSION 2
+#define SNAPSHOT_OPEN 0xff /* its last byte: more may have been delivered since */
+#define SNAPSHOT_CLOSED 0xfe
+#define SOURCE_GONE 1
+#define SOURCE_MIXED 2
+
 /* ---- queue_state.c: operations; without the lock ---- */
 enum operation { OP_SETTLED = 'S', OP_RETRIED = 'R', OP_REDRIVEN = 'D', OP_DEAD_PURGED = 'P' };
 beck_status state_settled(struct queue *q, const struct entry *entries, size_t count,
