@@ -113,8 +113,10 @@ beck_status client_call(struct client *c, const struct request *q, struct respon
         }
         connection_close(used);
         used = NULL;
-        /* An idle connection that the server has just given up: nothing was asked yet. */
-        if (!again || !untouched)
+        /* An idle connection that the server has just given up: nothing was asked yet, or nothing
+         * that does harm when it is asked twice. */
+        bool harmless = untouched || strcmp(q->method, "GET") == 0;
+        if (!again || !harmless || status != BECK_EIO)
             return status;
     }
 }
