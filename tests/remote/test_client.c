@@ -150,10 +150,15 @@ static void stop(struct client *c)
     unlink(path);
 }
 
+static beck_status call(struct client *c, const char *method, struct response *a, beck_error *err)
+{
+    const struct request q = {.method = method, .target = "/x"};
+    return client_call(c, &q, a, err);
+}
+
 static beck_status get(struct client *c, struct response *a, beck_error *err)
 {
-    const struct request q = {.method = "GET", .target = "/x"};
-    return client_call(c, &q, a, err);
+    return call(c, "GET", a, err);
 }
 
 #define LENGTH(body, n) "HTTP/1.1 200 OK\r\nContent-Length: " n "\r\n\r\n" body
@@ -230,7 +235,7 @@ static void what_is_no_answer_is_refused(void **state)
         beck_error err = {0};
         struct client *c = start(script);
         response_init(&a, 1000);
-        beck_status status = get(c, &a, &err);
+        beck_status status = call(c, "POST", &a, &err);
         if (status != wrong[i].status || !strstr(err.text, wrong[i].says))
             fail_msg("%zu: %s: %s", i, beck_status_name(status), err.text);
         assert_true(a.body.len <= 1000);
@@ -302,6 +307,25 @@ static void connections_that_the_server_ended_are_replaced(void **state)
     stop(c);
     assert_int_equal(fake.accepted, 3);
     assert_int_equal(client_open(fake.data, &c, &err), BECK_ENOENT);
+}
+
+static void only_a_look_up_is_asked_for_twice(void **state)
+{
+    (void)state;
+    static const struct reply script[] = {{.text = "", .close = true}, {0}};
+    static const struct reply twice[] = {
+        {.text = "", .close = true}, {.text = LENGTH("hello", "5")}, {0}};
+    struct response a;
+    beck_error err;
+    response_init(&a, 1000);
+    struct client *c = start(script);
+    assert_int_equal(call(c, "POST", &a, &err), BECK_EIO);
+    assert_non_null(strstr(err.text, "is not known"));
+    stop(c);
+    c = start(twice);
+    assert_int_equal(call(c, "GET", &a, &err), BECK_OK);
+    stop(c);
+    response_release(&a);
 }
 
 static void a_server_that_is_gone_is_an_error_that_names_it(void **state)
@@ -448,6 +472,7 @@ int main(void)
         TEST(what_is_no_answer_is_refused),
         TEST(errors_are_what_the_server_says),
         TEST(connections_that_the_server_ended_are_replaced),
+        TEST(only_a_look_up_is_asked_for_twice),
         TEST(a_server_that_is_gone_is_an_error_that_names_it),
         TEST(a_refusal_that_comes_before_the_body_was_sent_is_read),
         TEST(waiting_ends_by_time_or_by_a_wake_and_the_answer_still_comes),
