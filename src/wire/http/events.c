@@ -188,15 +188,16 @@ static void handle_publish(struct http_request *r)
         return;
     p->options.partition_plus_1 = (int32_t)partition + 1;
     const char *content_type = http_header(r, "Content-Type");
-    p->form = publish_form_of(content_type, http_header(r, "ce-specversion") != NULL);
+    /* Without a version it is 1.0: nobody who writes ce-type means anything else. */
+    p->form = publish_form_of(content_type, http_header(r, "ce-type") != NULL ||
+                                                http_header(r, "ce-specversion") != NULL);
     if (p->form == PUBLISH_NONE) {
         http_refuse(
             r, 415,
-            "Content-Type is \"%.100s\"%s; events come as application/cloudevents+json, "
+            "Content-Type is \"%.100s\"; events come as application/cloudevents+json, "
             "application/cloudevents-batch+json, application/x-ndjson, application/json, or "
-            "as anything with ce-* headers, ce-specversion among them",
-            content_type ? content_type : "",
-            http_header(r, "ce-type") ? " and ce-specversion is missing" : "");
+            "as anything with ce-* headers, ce-type among them",
+            content_type ? content_type : "");
         return;
     }
     if (p->create || http_body(r).len > INLINE_MAX) {

@@ -14,7 +14,7 @@ enum publish_form {
     PUBLISH_LINES   /* one a line */
 };
 
-/* content_type may be NULL. binary: there is a header ce-specversion. */
+/* content_type may be NULL. binary: there is a header ce-type or ce-specversion. */
 enum publish_form publish_form_of(const char *content_type, bool binary);
 
 /* The events of one body, with what they refer to. */
