@@ -9,6 +9,7 @@
 #include "event/time.h"
 #include "hook/hook_impl.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -35,6 +36,7 @@ static beck_bytes decode(const char *value, struct hook_result *out)
 {
     if (!strchr(value, '%'))
         return beck_str(value);
+    assert(out->decoded);
     uint8_t *start = out->decoded + out->used, *to = start;
     for (const char *p = value; *p;) {
         int high = p[0] == '%' && p[1] && p[2] ? hex_digit(p[1]) : -1;
