@@ -99,9 +99,9 @@ static bool fits(const struct endpoint *e, const struct hook_result *result)
     return true;
 }
 
-/* Takes over the endpoint. */
+/* Takes over the endpoint. on_pool: the request was put off already. */
 static void publish(struct http_request *r, struct endpoint *e, const struct hook_result *result,
-                    int64_t now_ns)
+                    int64_t now_ns, bool on_pool)
 {
     struct delivery *d = http_alloc(r, sizeof *d);
     if (!d) {
@@ -122,7 +122,8 @@ static void publish(struct http_request *r, struct endpoint *e, const struct hoo
     beck_publish_options options = {
         .level = hook_settings(e->hook)->level, .done = stored, .done_ctx = d, .no_context = true};
     beck_error err;
-    http_later(r);
+    if (!on_pool)
+        http_later(r);
     /* Once this has worked the request may be answered, and gone. */
     beck_status status =
         beck_publish_many(e->bus, result->events, result->event_count, &options, NULL, &err);
@@ -186,7 +187,7 @@ static const char *find_query(void *ctx, const char *name)
     return http_query(ctx, name);
 }
 
-static void receive(struct http_request *r, struct endpoint *e, bool may_block);
+static void receive(struct http_request *r, struct endpoint *e, bool on_pool);
 
 static void receive_on_pool(struct http_request *r, void *ctx)
 {
@@ -194,7 +195,7 @@ static void receive_on_pool(struct http_request *r, void *ctx)
 }
 
 /* Takes over the endpoint. */
-static void receive(struct http_request *r, struct endpoint *e, bool may_block)
+static void receive(struct http_request *r, struct endpoint *e, bool on_pool)
 {
     struct headers headers;
     headers.count = 0;
@@ -213,11 +214,11 @@ static void receive(struct http_request *r, struct endpoint *e, bool may_block)
                                    .query_ctx = r,
                                    .body = http_body(r),
                                    .now_ns = clock_wall_ns(http_of(r)->b->env.clock),
-                                   .may_block = may_block};
+                                   .may_block = on_pool};
     struct hook_result result;
     switch (hook_receive(e->hook, &request, &result)) {
     case HOOK_EVENTS:
-        publish(r, e, &result, request.now_ns);
+        publish(r, e, &result, request.now_ns, on_pool);
         break;
     case HOOK_ANSWERED:
         counter_add(e->handshakes, 1);
