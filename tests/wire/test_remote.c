@@ -21,8 +21,12 @@ static beck *r; /* the handle that works through the server */
             fail_msg("%s: %s: %s", #call, beck_status_name(must_status), err.text);                \
     } while (0)
 
-static void open_remote(void)
+/* Opens the remote handle, by the name that the socket has in a data directory. */
+static void reach(void)
 {
+    char path[128];
+    snprintf(path, sizeof path, "%s/beck.sock", w.dir);
+    assert_int_equal(symlink("test.sock", path), 0);
     beck_options o = {.data_dir = w.dir, .connect = true};
     must(beck_open(&r, &o, &err));
     assert_true(beck_is_connected(r));
@@ -30,13 +34,10 @@ static void open_remote(void)
 
 static int setup(void **state)
 {
-    char path[128];
     (void)state;
     world_open(&w);
     world_serve(&w);
-    snprintf(path, sizeof path, "%s/beck.sock", w.dir);
-    assert_int_equal(symlink("test.sock", path), 0);
-    open_remote();
+    reach();
     return 0;
 }
 
@@ -646,6 +647,33 @@ static void deliveries_are_settled_retried_returned_and_rejected(void **state)
     beck_consumer_close(c);
 }
 
+static void what_a_silent_consumer_holds_stays_its_own(void **state)
+{
+    (void)state;
+    beck_consumer *c;
+    int64_t idle_ns = 1500000000;
+    beck_close(r);
+    world_close(&w);
+    world_open(&w);
+    w.settings = (struct http_settings){.idle_timeout_ms = 1000, .request_timeout_ms = 100};
+    world_serve(&w);
+    reach();
+    make_queue("q", "orders", NULL);
+    publish(r, "orders", "a", NULL, "1");
+    must(beck_consumer_open(r, "q", 0, &c, &err));
+    beck_delivery d = take_one(c);
+    /* Others come and go meanwhile: a connection that holds nothing does not last. */
+    int fd = dial_unix(&w);
+    char byte;
+    int64_t since = clock_mono_ns(clock_system());
+    assert_int_equal(read(fd, &byte, 1), 0);
+    close(fd);
+    while (clock_mono_ns(clock_system()) < since + idle_ns)
+        publish(r, "orders", "b", NULL, "1");
+    must(beck_settle(c, &d.tag, 1, &err));
+    beck_consumer_close(c);
+}
+
 static void late_deliveries_are_stale(void **state)
 {
     (void)state;
@@ -908,6 +936,7 @@ int main(void)
         TEST(a_bounded_reader_ends_where_the_bus_ended_when_it_was_opened),
         TEST(following_waits_for_what_comes),
         TEST(deliveries_are_settled_retried_returned_and_rejected),
+        TEST(what_a_silent_consumer_holds_stays_its_own),
         TEST(late_deliveries_are_stale),
         TEST(a_waiting_consumer_is_woken),
         TEST(workers_handle_each_once_and_their_effects_name_the_cause),

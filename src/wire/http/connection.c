@@ -70,6 +70,8 @@ void connection_sweep(struct job *job)
     mutex_lock(&h->connections_lock);
     for (struct connection *c = h->connections; c; c = c->next) {
         int phase = atomic_load_explicit(&c->phase, memory_order_relaxed);
+        if (phase == PHASE_IDLE && atomic_load(&c->keeps))
+            continue;
         if (now - atomic_load_explicit(&c->phase_ns, memory_order_relaxed) > limits[phase])
             shutdown(c->fd, SHUT_RDWR);
     }

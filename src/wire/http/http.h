@@ -115,7 +115,8 @@ bool http_require(struct http_request *r, enum access_right right, enum access_k
 /* Memory that lives as long as the request; NULL: none (answer with http_fail). */
 void *http_alloc(struct http_request *r, size_t size);
 
-/* Something of the handlers' that lives with the connection (a Unix socket's consumers). `release`
+/* Something of the handlers' that lives with the connection (a Unix socket's consumers). On the
+ * trusted socket a connection that has something is not ended for being idle. `release`
  * runs when the connection ends, on a network thread. One key holds one thing. */
 void *http_connection_get(const struct http_request *r, const void *key);
 beck_status http_connection_put(struct http_request *r, const void *key, void *thing,

@@ -122,6 +122,7 @@ struct connection {
     struct identity *identity; /* of the last request, with what it was proved by */
     char *authorization;       /* NULL: without a name */
     struct connection_thing *things;
+    _Atomic(bool) keeps; /* something for somebody of this machine: may be idle for ever */
     _Atomic(int) phase;
     _Atomic(int64_t) phase_ns; /* since when */
     struct connection *next, *previous;

@@ -376,5 +376,10 @@ beck_status http_connection_put(struct http_request *r, const void *key, void *t
         return error_set(err, BECK_ENOMEM, "no memory for what the connection keeps");
     *t = (struct connection_thing){r->connection->things, key, thing, release};
     r->connection->things = t;
+    /* One of this machine that holds something is not idle: its process may be at work on it. */
+    if (r->connection->peer.trusted) {
+        MHD_set_connection_option(r->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+        atomic_store(&r->connection->keeps, true);
+    }
     return BECK_OK;
 }
