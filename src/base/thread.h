@@ -12,8 +12,9 @@
  *   queue.lock             everything of one queue
  *   bus.lock               listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
+ *   hooks.lock             the sources of webhooks
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, access.lock,
- *   limiter.lock, known.lock: leaves, nothing is taken inside
+ *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.
