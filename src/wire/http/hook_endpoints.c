@@ -8,6 +8,9 @@
 #include <stdlib.h>
 
 #define REFUSED_MAX 60
+#define ATTRIBUTES_BYTES (128 * 1024) /* of an event, beside its data */
+#define EVENT_BYTES_DEFAULT 1048588   /* a bus's event_bytes_max: default, and most */
+#define EVENT_BYTES_MAX (64u << 20)
 
 /* ---- endpoints ---- */
 
@@ -68,6 +71,10 @@ static beck_status find_bus(struct hooks *h, const struct hook_source *s, beck_b
     if (status != BECK_ENOENT)
         return status;
     beck_bus_options options = {.dedup_window_ms = s->dedup_window_ms > 0 ? s->dedup_window_ms : 0};
+    uint64_t event_bytes = s->body_max + ATTRIBUTES_BYTES;
+    if (event_bytes > EVENT_BYTES_DEFAULT)
+        options.event_bytes_max =
+            (uint32_t)(event_bytes < EVENT_BYTES_MAX ? event_bytes : EVENT_BYTES_MAX);
     return beck_bus_create(h->b, s->bus, &options, out, err);
 }
 
