@@ -721,6 +721,37 @@ static beck_status match_checked(beck_bus *b, struct caller *self, const beck_ev
               : error_set(err, BECK_ENOMEM, "no memory to find the listeners of an event");
 }
 
+/* With subject, data and time only, the rest of what listeners see is the same each time. */
+static inline __attribute__((always_inline)) uint32_t call_plain(beck_bus *b, struct caller *self,
+                                                                 const struct match *m,
+                                                                 const beck_event *event)
+{
+    beck_event *e = subscribers_plain(m);
+    if (__builtin_expect(!e->bus.data, false)) {
+        e->source = bytes_of(b->source, b->name_len + 1);
+        e->bus = bytes_of(b->name, b->name_len);
+        e->position = (beck_position){0, -1};
+    }
+    e->subject = event->subject;
+    e->data = event->data;
+    e->time_ns = event->time_ns;
+    return subscribers_run(b->subscribers, self, m, e);
+}
+
+static __attribute__((noinline)) uint32_t call_copy(beck_bus *b, struct caller *self,
+                                                    const struct match *m, const beck_event *event,
+                                                    bool no_context)
+{
+    beck_event e = *event;
+    if (!no_context && caller_current(self))
+        add_context(b, self, &e);
+    if (!event->source.len)
+        e.source = bytes_of(b->source, b->name_len + 1);
+    e.bus = bytes_of(b->name, b->name_len);
+    e.position = (beck_position){0, -1};
+    return subscribers_run(b->subscribers, self, m, &e);
+}
+
 /* One event to the listeners, not stored. In steady state: no lock, no allocation, no atomic
  * addition, and the type is not even looked at again. */
 static inline __attribute__((always_inline)) beck_status call_inline(
@@ -730,20 +761,15 @@ static inline __attribute__((always_inline)) beck_status call_inline(
     beck_status status = BECK_OK;
     caller_enter(self);
     const struct match *m = subscribers_find(b->subscribers, self, event->type);
-    if (__builtin_expect(!m || !plain_event(event), false))
+    bool plain = plain_event(event);
+    if (__builtin_expect(!m || !plain, false))
         status = match_checked(b, self, event, &m, err);
     if (!status) {
         subscribers_count_event(b->subscribers, self, m);
-        if (m->listener_count > 0) {
-            beck_event e = *event;
-            if (!no_context && caller_current(self))
-                add_context(b, self, &e);
-            if (!event->source.len)
-                e.source = bytes_of(b->source, b->name_len + 1);
-            e.bus = bytes_of(b->name, b->name_len);
-            e.position = (beck_position){0, -1};
-            *failed += subscribers_run(b->subscribers, self, m, &e);
-        }
+        plain = plain && (no_context || !caller_current(self));
+        if (m->listener_count > 0)
+            *failed += plain && !subscribers_busy(m) ? call_plain(b, self, m, event)
+                                                     : call_copy(b, self, m, event, no_context);
     }
     caller_leave(self);
     return status;

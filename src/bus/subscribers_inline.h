@@ -74,7 +74,10 @@ struct held {
     struct match match;  /* its arrays lie behind the type */
     struct tally *tally; /* of this thread, these subscribers and the type's counter; NULL: not
                             looked for yet */
-    uint32_t users;      /* calls that iterate over it */
+    /* What listeners are given of an event that has subject, data and time only: all the rest is
+     * there already. In use while `users` is not 0; without `bus` it is not made yet. */
+    beck_event plain;
+    uint32_t users; /* calls that iterate over it */
     uint32_t type_len;
     bool in_table;
     size_t room;       /* bytes behind this structure */
@@ -153,6 +156,18 @@ int listener_call_limited(struct subscribers *s, struct beck_listener *l, const 
 void listener_report(struct subscribers *s, const struct beck_listener *l, const beck_event *event,
                      int result);
 void subscribers_spare(struct caller *self, struct held *held);
+
+/* Whether a call iterates over the match: then its plain event is being looked at. */
+static inline bool subscribers_busy(const struct match *match)
+{
+    return ((const struct held *)match)->users > 0;
+}
+
+/* The plain event of a match that is not busy, to be filled in for subscribers_run. */
+static inline beck_event *subscribers_plain(const struct match *match)
+{
+    return &((struct held *)match)->plain;
+}
 
 static inline uint32_t subscribers_call_each(struct subscribers *s, const struct match *match,
                                              const beck_event *event)
