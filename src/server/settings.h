@@ -142,7 +142,7 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "largest body of a request") \
     ROW("http.bodies_max", SIZE, http.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
         "memory of all bodies that are being received") \
-    ROW("http.header_max", SIZE, http.header_max, 4096, 1048576, "32k", NULL, NULL, false, \
+    ROW("http.header_max", SIZE, http.header_max, 4096, 1048576, "16k", NULL, NULL, false, \
         "largest head of a request") \
     ROW("http.idle_timeout", DURATION, http.idle_timeout_ms, 1000, 86400000, "75s", NULL, NULL, false, \
         "a connection without a request is closed after this") \

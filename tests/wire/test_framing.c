@@ -4,6 +4,7 @@
 #include "wire/http/http_impl.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -166,7 +167,8 @@ static void half_closed_requests(void **state)
     expect(r, 200);
     reply_free(&r);
     in_close(&in);
-    in_open(&in, dial(w)); /* cut off: nothing of it counts */
+    /* Cut off: nothing of it counts. MHD may overlook the end, so the time limit ends it. */
+    in_open(&in, dial(w));
     send_text(in.fd,
               "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 18\r\n\r\n" EVENT);
     shutdown(in.fd, SHUT_WR);
@@ -238,7 +240,8 @@ static void large_bodies_are_refused(void **state)
         send_text(in.fd, "3e8\r\n%01000d\r\n", i);
     assert_false(read_reply(&in, false, &r));
     in_close(&in);
-    assert_int_equal(atomic_load(&w->h->bodies), 0);
+    while (atomic_load(&w->h->bodies) > 0)
+        sched_yield();
     assert_int_equal(stored(w, "orders"), 0);
 }
 
@@ -268,7 +271,8 @@ static void all_bodies_together_are_bounded(void **state)
     while (atomic_load(&w->h->bodies) > 0)
         sched_yield();
     must_answer(w, bytes, 400); /* there is room again, and it is no event */
-    assert_int_equal(atomic_load(&w->h->bodies), 0);
+    while (atomic_load(&w->h->bodies) > 0)
+        sched_yield();
 }
 
 /* Some bytes now and then keep nobody for ever. */
@@ -377,7 +381,7 @@ static void idle_connections_are_cheap(void **state)
     print_message("%d idle connections: %.1f MiB, after a request each %.1f MiB\n", count,
                   opened - before, used - before);
     assert_true(opened - before < count * 0.016 + 8);
-    assert_true(used - before < count * 0.048 + 8);
+    assert_true(used - before < count * 0.032 + 8);
     for (int i = 0; i < count; i++)
         close(fds[i]);
     free(fds);
@@ -392,7 +396,7 @@ int main(void)
         with(malformed_framing_is_refused, open_world),
         with(http_1_0, open_world),
         with(pipelined_requests_are_answered_in_order, open_world),
-        with(half_closed_requests, open_world),
+        with(half_closed_requests, open_hasty),
         with(waiting_for_leave_to_send, open_world),
         with(endless_headers_are_cut_off, open_world),
         with(large_bodies_are_refused, open_small),

@@ -89,7 +89,7 @@ static void set_defaults(struct http_settings *s)
     set_default(&s->threads, 2);
     set_default(&s->pool_threads, 4);
     set_default(&s->connections_max, 20000);
-    set_default(&s->header_max, 32768);
+    set_default(&s->header_max, 16384);
     set_default(&s->idle_timeout_ms, 75000);
     set_default(&s->request_timeout_ms, 30000);
     set_default(&s->wait_max_ms, 60000);

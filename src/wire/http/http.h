@@ -40,7 +40,8 @@ struct http_settings { /* zero means the default, unless said otherwise */
     uint32_t connections_per_address_max; /* 0: no limit */
     uint64_t body_max;                    /* default 25 MiB */
     uint64_t bodies_max;         /* of all requests being read, together; default 256 MiB */
-    uint32_t header_max;         /* default 32 KiB */
+    uint32_t header_max;         /* default 16 KiB: memory of each connection, cleared with each
+                                    request; what is shorter is read at once */
     uint32_t idle_timeout_ms;    /* default 75,000 */
     uint32_t request_timeout_ms; /* from the first byte to the last of a request; default 30,000 */
     uint32_t wait_max_ms;        /* longest long poll; default 60,000 */

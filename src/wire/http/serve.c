@@ -92,9 +92,8 @@ static bool park(struct http_request *r)
         return false;
     MHD_suspend_connection(r->mhd);
     int runs = PARK_RUNS;
-    if (!atomic_compare_exchange_strong(&r->park, &runs, PARK_SUSPENDED)) {
+    if (!atomic_compare_exchange_strong(&r->park, &runs, PARK_SUSPENDED))
         MHD_resume_connection(r->mhd);
-    }
     return true;
 }
 
@@ -286,7 +285,8 @@ void http_served(void *ctx, struct MHD_Connection *mhd, void **request,
 
 void http_later(struct http_request *r)
 {
-    r->later = true;
+    if (!r->later) /* a second call may be from another thread */
+        r->later = true;
 }
 
 void http_on_sent(struct http_request *r, void (*fn)(void *ctx, bool sent), void *ctx)
