@@ -479,15 +479,35 @@ struct turn {
     struct ops ops;
     uint64_t *returns;
     size_t return_count;
-    bool noted, ended, sweep, close;
+    bool noted, ended, look, sweep, close;
 };
 
-/* False: nothing, and the thread is at work no more. */
-static bool begin_turn(struct taker *t, struct turn *turn)
+enum turns { TURN_NONE, TURN_SOME, TURN_NOT_HERE };
+
+/* Nothing that reads the log or appends dead letters. With work.lock. */
+static bool is_quick(const struct taker *t)
+{
+    for (const struct op *op = t->todo.first; op; op = op->next)
+        if (op->kind != OP_SETTLE && op->kind != OP_EXTEND && op->kind != OP_RETURN)
+            return false;
+    return !t->noted && !t->ended && !t->look && !t->sweep && !t->closing;
+}
+
+/* NONE: there is nothing to do, and the thread is at work no more. */
+static enum turns begin_turn(struct taker *t, bool quick, struct turn *turn)
 {
     mutex_lock(&t->work->lock);
-    *turn =
-        (struct turn){t->todo, t->returns, t->return_count, t->noted, t->ended, t->sweep, false};
+    if (quick && !is_quick(t)) {
+        mutex_unlock(&t->work->lock);
+        return TURN_NOT_HERE;
+    }
+    *turn = (struct turn){.ops = t->todo,
+                          .returns = t->returns,
+                          .return_count = t->return_count,
+                          .noted = t->noted,
+                          .ended = t->ended,
+                          .look = t->look,
+                          .sweep = t->sweep};
     bool any = t->todo.first || t->return_count > 0 || t->noted || t->ended || t->look || t->sweep;
     turn->close = !any && t->closing && !t->closed;
     t->todo = (struct ops){0};
@@ -498,7 +518,7 @@ static bool begin_turn(struct taker *t, struct turn *turn)
         t->used_ns = clock_mono_ns(clock_system());
     t->busy = any || turn->close;
     mutex_unlock(&t->work->lock);
-    return any || turn->close;
+    return any || turn->close ? TURN_SOME : TURN_NONE;
 }
 
 static void sweep_taker(struct taker *t)
@@ -520,6 +540,7 @@ static void do_turn(struct taker *t, struct turn *turn)
     free(turn->returns);
     if (turn->noted)
         t->watching = false;
+    bool look = turn->noted || turn->ended || turn->look;
     while ((op = ops_pop(&turn->ops))) {
         if (op->kind != OP_TAKE) {
             tell(t, op);
@@ -529,33 +550,46 @@ static void do_turn(struct taker *t, struct turn *turn)
         op->waiting = true;
         mutex_unlock(&t->work->lock);
         ops_add(&t->line, op);
+        look = true;
     }
     if (turn->ended)
         shorten_line(t, false);
     bool others = turn->noted && !t->line.first;
     if (t->closed)
         return;
-    serve(t);
+    if (look)
+        serve(t);
     if (others)
         queue_pass_on(t->queue);
     if (turn->sweep)
         sweep_taker(t);
 }
 
-void taker_run(struct job *job)
+static void work_on(struct taker *t, bool quick)
 {
-    struct taker *t = (struct taker *)job; /* its first member */
     struct turn turn;
-    for (int i = 0; begin_turn(t, &turn); i++) {
-        if (turn.close) {
-            close_taker(t);
-            continue;
+    for (int i = 0;; i++) {
+        enum turns next = i < TURNS ? begin_turn(t, quick, &turn) : TURN_NOT_HERE;
+        if (next == TURN_NONE)
+            break;
+        if (next == TURN_NOT_HERE) {
+            http_push(t->work->http, &t->job);
+            return;
         }
-        do_turn(t, &turn);
-        if (i < TURNS)
-            continue;
-        http_push(t->work->http, &t->job);
-        return;
+        if (turn.close)
+            close_taker(t);
+        else
+            do_turn(t, &turn);
     }
     release(t);
+}
+
+void taker_run(struct job *job)
+{
+    work_on((struct taker *)job, false); /* its first member */
+}
+
+void taker_run_quick(struct taker *t)
+{
+    work_on(t, true);
 }

@@ -88,13 +88,15 @@ struct taker **taker_place(struct work *w, const char *name);
 
 /* With work.lock: one more operation; it holds a reference until it is answered. */
 void taker_add(struct taker *t, struct op *op);
-/* With work.lock: has somebody work. True: the caller, who must call taker_run. */
+/* With work.lock: has somebody work. True: the caller, who must run it. */
 bool taker_rouse(struct taker *t);
 /* With work.lock: has the pool work, unless somebody does. */
 void taker_wake(struct taker *t);
 /* With work.lock: no more requests come to it; what it holds goes back once it is woken. */
 void taker_retire(struct taker *t);
 void taker_run(struct job *job);
+/* The same for a network thread: what may wait for the disk for long is left to the pool. */
+void taker_run_quick(struct taker *t);
 
 /* work.c: puts an operation where it is done; here: by this thread, if nobody else is at it. */
 void work_dispatch(struct work *w, struct op *op, bool here);

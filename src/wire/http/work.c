@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define HELD_MAX 64 /* queues that one connection holds deliveries of */
+#define QUICK_BODY_MAX 4096
 #define SWEEP_NS 15000000000
 #define IDLE_NS 60000000000
 
@@ -199,44 +200,104 @@ static void handle_take(struct http_request *r)
     work_dispatch(r->connection->http->work, op, true);
 }
 
-static void handle_tags(struct http_request *r, enum op_kind kind, const struct shape *shape)
+/* How deliveries went. Settling is what happens most: it is done on the network thread when it is
+ * short and nobody else is at the taker, which halves what it costs. */
+struct verb {
+    enum op_kind kind;
+    bool quick;
+    const struct shape *shape;
+};
+
+static const struct verb verbs[] = {
+    [OP_SETTLE] = {OP_SETTLE, true, &shape_tags},
+    [OP_RETRY] = {OP_RETRY, false, &shape_tags_retry},
+    [OP_REJECT] = {OP_REJECT, false, &shape_tags_reject},
+    [OP_RETURN] = {OP_RETURN, true, &shape_tags},
+    [OP_EXTEND] = {OP_EXTEND, true, &shape_tags},
+};
+
+/* NULL, after answering. */
+static struct op *read_tags(struct http_request *r, const struct verb *verb)
 {
     struct api_tags tags;
-    struct op *op = op_new(r, kind);
-    if (!op || !document_read(r, shape, &tags))
-        return;
+    struct op *op = op_new(r, verb->kind);
+    if (!op || !document_read(r, verb->shape, &tags))
+        return NULL;
     op->taker = find_held(r);
     op->tags = tags.tags;
     op->count = tags.count;
     op->delay_ms = tags.delay_ms;
     op->why = tags.why;
+    return op;
+}
+
+static void tell_on_pool(struct http_request *r, void *ctx)
+{
+    struct op *op = read_tags(r, ctx);
+    if (op)
+        work_dispatch(r->connection->http->work, op, true);
+}
+
+static void dispatch_on_pool(struct http_request *r, void *ctx)
+{
+    work_dispatch(r->connection->http->work, ctx, true);
+}
+
+static void tell_here(struct http_request *r, const struct verb *verb)
+{
+    struct work *w = r->connection->http->work;
+    struct op *op = read_tags(r, verb);
+    if (!op)
+        return;
+    http_later(r); /* whoever is at the taker may answer */
+    mutex_lock(&w->lock);
+    struct taker *t = op->taker ? op->taker : *taker_place(w, http_path(r, 0));
+    bool roused = false;
+    if (t) {
+        taker_add(t, op);
+        roused = taker_rouse(t);
+    }
+    mutex_unlock(&w->lock);
+    if (!t)
+        http_to_pool(r, dispatch_on_pool, op); /* to open a consumer waits for locks */
+    else if (roused)
+        taker_run_quick(t);
+}
+
+static void handle_tags(struct http_request *r, enum op_kind kind)
+{
+    const struct verb *verb = &verbs[kind];
+    if (verb->quick && http_body(r).len <= QUICK_BODY_MAX) {
+        tell_here(r, verb);
+        return;
+    }
     http_later(r);
-    work_dispatch(r->connection->http->work, op, true);
+    http_to_pool(r, tell_on_pool, (void *)(uintptr_t)verb);
 }
 
 static void handle_settle(struct http_request *r)
 {
-    handle_tags(r, OP_SETTLE, &shape_tags);
+    handle_tags(r, OP_SETTLE);
 }
 
 static void handle_retry(struct http_request *r)
 {
-    handle_tags(r, OP_RETRY, &shape_tags_retry);
+    handle_tags(r, OP_RETRY);
 }
 
 static void handle_reject(struct http_request *r)
 {
-    handle_tags(r, OP_REJECT, &shape_tags_reject);
+    handle_tags(r, OP_REJECT);
 }
 
 static void handle_return(struct http_request *r)
 {
-    handle_tags(r, OP_RETURN, &shape_tags);
+    handle_tags(r, OP_RETURN);
 }
 
 static void handle_extend(struct http_request *r)
 {
-    handle_tags(r, OP_EXTEND, &shape_tags);
+    handle_tags(r, OP_EXTEND);
 }
 
 /* ---- life ---- */
@@ -315,7 +376,7 @@ static const struct http_param take_params[] = {
 
 #define WORK_ROUTE(verb, function, id, help, accepts, answers)                                     \
     {                                                                                              \
-        "POST", "/v1/queues/{queue}/" verb, HTTP_POOL, ACCESS_WORK, ACCESS_QUEUE, function, id,    \
+        "POST", "/v1/queues/{queue}/" verb, HTTP_INLINE, ACCESS_WORK, ACCESS_QUEUE, function, id,  \
             help, NULL, accepts, answers                                                           \
     }
 
