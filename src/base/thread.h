@@ -4,6 +4,7 @@
  * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
  * never two of one line:
  *
+ *   server.reload_lock     one reload of the configuration at a time
  *   access.change_lock     one change of users at a time
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
@@ -13,7 +14,7 @@
  *   bus.lock               listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
  *   hooks.lock             the sources of webhooks
- *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, access.lock,
+ *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
