@@ -10,6 +10,7 @@
 #include "access/known.h"
 #include "access/limiter.h"
 #include "access/roster.h"
+#include "access/through.h"
 #include "api/handle.h"
 
 #include <assert.h>
@@ -127,7 +128,7 @@ static beck_status begin(struct access *a, beck_error *err)
     /* Nobody's: no password has a hash of zeros. */
     a->nobody.log_n = s->scrypt_log_n;
     beck_status status = known_new(&a->known, err);
-    return status ? status : load(a, err);
+    return status || a->b->remote ? status : load(a, err);
 }
 
 static void note_users(struct access *a)
@@ -435,6 +436,8 @@ beck_status access_put_user(struct access *a, const char *name, beck_bytes passw
         status = user_rules_check(rules, rule_count, err);
     if (!status && password.data && (password.len == 0 || password.len > ACCESS_PASSWORD_MAX))
         status = error_set(err, BECK_EINVAL, "a password has 1 to %d bytes", ACCESS_PASSWORD_MAX);
+    if (!status && a->b->remote)
+        return through_put_user(a->b->remote, name, password, rules, rule_count, err);
     if (!status && password.data) {
         begin_hashing(a);
         status = password_make(password, a->settings.scrypt_log_n, &made, err);
@@ -455,6 +458,8 @@ static beck_status no_user(const char *name, beck_error *err)
 
 beck_status access_delete_user(struct access *a, const char *name, beck_error *err)
 {
+    if (a->b->remote)
+        return remote_user_delete(a->b->remote, name, err);
     mutex_lock(&a->change_lock);
     struct identity *old = find_user(a, beck_str(name));
     beck_status status = old ? put(a, old->name, NULL, err) : no_user(name, err);
@@ -482,6 +487,8 @@ beck_status access_list_users(struct access *a,
                               int (*each)(void *ctx, const struct access_user *user), void *ctx,
                               beck_error *err)
 {
+    if (a->b->remote)
+        return through_list_users(a->b->remote, each, ctx, err);
     mutex_lock(&a->lock);
     size_t count = a->roster.user_count;
     struct identity **list = roster_list(&a->roster);
@@ -531,6 +538,8 @@ beck_status access_make_token(struct access *a, const char *user, const char *to
     char text[ACCESS_TOKEN_SIZE];
     uint8_t digest[SECRET_DIGEST];
     beck_status status = user_name_check("token", token_name, err);
+    if (!status && a->b->remote)
+        return remote_token_make(a->b->remote, user, token_name, out, ACCESS_TOKEN_SIZE, err);
     if (!status)
         status = token_make(text, digest, err);
     if (status)
@@ -561,6 +570,8 @@ static beck_status drop_token(struct access *a, const struct identity *user, con
 beck_status access_revoke_token(struct access *a, const char *user, const char *token_name,
                                 beck_error *err)
 {
+    if (a->b->remote)
+        return remote_token_revoke(a->b->remote, user, token_name, err);
     mutex_lock(&a->change_lock);
     struct identity *old = find_user(a, beck_str(user));
     beck_status status =

@@ -38,7 +38,9 @@ struct access_settings {
                               passwords set from now on */
 };
 
-/* Reads the users; the handle outlives it. In a handle without a data directory users last as long as
+/* Reads the users; the handle outlives it. When a server owns the data directory of the handle, the
+ * functions that list and change users work through it, and those of callers are not to be used: who
+ * is let in is the server's business. In a handle without a data directory users last as long as
  * this. BECK_ECORRUPT: a record of `__users` is none. */
 beck_status access_open(beck *b, const struct access_settings *settings, struct access **out,
                         beck_error *err);

@@ -106,12 +106,14 @@ static int user_json(const struct call *call, const struct access_user *user)
 struct listing {
     const struct call *call;
     struct table table;
+    size_t count;
     int code;
 };
 
 static int list_one(void *ctx, const struct access_user *user)
 {
     struct listing *l = ctx;
+    l->count++;
     if (l->call->json) {
         l->code = user_json(l->call, user);
         return l->code != EXIT_DONE || output_broken();
@@ -144,8 +146,8 @@ static int list_run(struct call *call)
         return code;
     }
     table_init(&l.table, headings);
-    bool none = access_user_count(a) == 0;
     beck_status status = access_list_users(a, list_one, &l, &err);
+    bool none = l.count == 0;
     access_close(a);
     if (!status && !l.code && !none && !call->json) {
         return table_print(&l.table, call);

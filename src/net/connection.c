@@ -417,7 +417,7 @@ static void say_goodbye(struct connection *c)
 {
     if (c->tls && !(SSL_get_shutdown(c->tls->ssl) & SSL_SENT_SHUTDOWN)) {
         tls_finish(c->tls);
-        output_flush(c);
+        output_send(c);
         if (output_waits(c) > 0)
             return;
     }
@@ -431,7 +431,7 @@ static void say_goodbye(struct connection *c)
 void connection_settle(struct connection *c)
 {
     if (!c->failure && c->state != STATE_LINGERING)
-        output_flush(c);
+        output_send(c);
     if (!c->failure && c->state == STATE_OPEN)
         go_on(c);
     if (!c->failure && c->state == STATE_FINISHING && output_waits(c) == 0)

@@ -153,7 +153,7 @@ void connection_fail(struct connection *c, const char *why);
 /* ---- output.c ---- */
 
 /* Sends what waits. False: the connection failed. */
-bool output_flush(struct connection *c);
+bool output_send(struct connection *c);
 static inline size_t output_waits(const struct connection *c)
 {
     return c->output.len + (c->tls ? c->tls->wire.len : 0);

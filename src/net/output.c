@@ -135,7 +135,7 @@ static const char *reason_of(int error)
     }
 }
 
-bool output_flush(struct connection *c)
+bool output_send(struct connection *c)
 {
     size_t sent = 0;
     if (c->blocked || output_waits(c) == 0)

@@ -22,6 +22,8 @@
 
 struct remote;
 struct remote_reader;
+struct api_user; /* event/api_shape.h */
+struct api_user_spec;
 
 /* owner, env and callers outlive it. BECK_ENOENT: no server listens in that directory. */
 beck_status remote_open(const char *data_dir, beck *owner, const struct env *env,
@@ -117,5 +119,18 @@ beck_status remote_trace(struct remote *r, const char *id, size_t max,
                          beck_error *err);
 beck_status remote_metrics(struct remote *r, void (*write)(void *ctx, const char *text, size_t len),
                            void *ctx, beck_error *err);
+
+/* ---- users: for src/access ---- */
+
+beck_status remote_user_list(struct remote *r, int (*each)(void *ctx, const struct api_user *user),
+                             void *ctx, beck_error *err);
+beck_status remote_user_put(struct remote *r, const char *name, const struct api_user_spec *spec,
+                            beck_error *err);
+beck_status remote_user_delete(struct remote *r, const char *name, beck_error *err);
+/* `size`: of its text, NUL included. */
+beck_status remote_token_make(struct remote *r, const char *user, const char *token_name, char *out,
+                              size_t size, beck_error *err);
+beck_status remote_token_revoke(struct remote *r, const char *user, const char *token_name,
+                                beck_error *err);
 
 #endif

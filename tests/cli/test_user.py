@@ -3,7 +3,7 @@ import os
 import pty
 import select
 
-from beck import BeckTest, DONE, EXISTS, NOT_FOUND, PROGRAM, USAGE, main
+from beck import BeckTest, DONE, EXISTS, NOT_FOUND, PROGRAM, USAGE, alone, main
 
 
 class User(BeckTest):
@@ -81,6 +81,7 @@ class User(BeckTest):
             self.refused(USAGE, "user", "add", "bob", "--no-password", "--allow", rule)
         self.assertEqual(list(self.users()), ["ada"])
 
+    @alone("a server makes its data directory")
     def test_a_directory_that_is_missing(self):
         self.refused(NOT_FOUND, "user", "list", says="no data directory")
         self.refused(NOT_FOUND, "user", "password", "ada", "--password-stdin", stdin="x\n", says="no data directory")
