@@ -36,7 +36,8 @@ beck_status cloudevents_write(const beck_event *e, beck_form form, struct buf *o
 /* The form in which a server and beck's own clients give each other events. It is CloudEvents, and
  * loses nothing: data whose bytes `data` would change (white space around or between its tokens) is
  * data_base64, and where an event is stored are the members beckbus, beckpartition and beckoffset,
- * which become `bus` and `position`. id and source may be missing. */
+ * which become `bus` and `position`; extensions of these names are left out when writing. id and
+ * source may be missing. */
 beck_status cloudevents_parse_exact(beck_bytes json, beck_document **out, beck_error *err);
 beck_status cloudevents_write_exact(const beck_event *e, struct buf *out, beck_error *err);
 
