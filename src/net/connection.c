@@ -86,6 +86,34 @@ static void leave_net(struct connection *c)
         cond_broadcast(&n->changed);
 }
 
+/* After the memory of the input changed. */
+static void count_input(struct connection *c)
+{
+    if (c->input.cap == c->counted)
+        return;
+    atomic_fetch_add(&c->loop->net->inputs, (uint64_t)c->input.cap - (uint64_t)c->counted);
+    c->counted = c->input.cap;
+}
+
+static void forget_input(struct connection *c)
+{
+    buf_release(&c->input);
+    count_input(c);
+}
+
+/* Room for so many bytes behind the input. False: the connection failed. */
+static bool make_room(struct connection *c, size_t size)
+{
+    struct net *n = c->loop->net;
+    size_t grows = c->input.len + size > c->input.cap ? c->input.len + size - c->input.cap : 0;
+    if (grows > 0 && atomic_load(&n->inputs) + grows > n->settings.inputs_max)
+        connection_fail(c, "too much is waiting on all connections together (inputs_max)");
+    else if (grows > 0 && buf_reserve(&c->input, size))
+        connection_fail(c, "there is no memory for the input");
+    count_input(c);
+    return !c->failure;
+}
+
 /* At the end of a turn only. */
 static void close_now(struct connection *c)
 {
@@ -109,7 +137,7 @@ static void close_now(struct connection *c)
     rope_release(&c->output, &l->pieces);
     tls_filter_free(c->tls);
     c->tls = NULL;
-    buf_release(&c->input);
+    forget_input(c);
     close(c->fd);
     leave_net(c);
     connection_release(c);
@@ -142,7 +170,7 @@ static void give_kept(struct connection *c)
 {
     size_t consumed = give(c, buf_bytes(&c->input));
     if (consumed == c->input.len) {
-        buf_release(&c->input);
+        forget_input(c);
         return;
     }
     memmove(c->input.data, c->input.data + consumed, c->input.len - consumed);
@@ -153,10 +181,9 @@ static void give_kept(struct connection *c)
 static void keep(struct connection *c, const uint8_t *data, size_t len)
 {
     if (len == 0)
-        buf_release(&c->input);
-    else if (buf_reserve(&c->input, len < c->expected ? c->expected : len) ||
-             buf_append(&c->input, data, len))
-        connection_fail(c, "there is no memory for the input");
+        forget_input(c);
+    else if (make_room(c, len < c->expected ? c->expected : len))
+        buf_append(&c->input, data, len);
 }
 
 static void open_protocol(struct connection *c)
@@ -212,11 +239,7 @@ static void read_behind_kept(struct connection *c)
         more = SCRATCH_SIZE;
     if (more > c->input.max - c->input.len)
         more = c->input.max - c->input.len;
-    if (buf_reserve(&c->input, more)) {
-        connection_fail(c, "there is no memory for the input");
-        return;
-    }
-    if (!receive(c, c->input.data + c->input.len, more, &got))
+    if (!make_room(c, more) || !receive(c, c->input.data + c->input.len, more, &got))
         return;
     c->input.len += got;
     give_kept(c);
@@ -242,17 +265,24 @@ static void read_plain(struct connection *c)
 static void read_tls(struct connection *c)
 {
     size_t got;
-    if (!receive(c, c->loop->scratch, SCRATCH_SIZE, &got))
+    /* What comes out takes no more room than what came. */
+    if (c->state == STATE_OPEN && !make_room(c, SCRATCH_SIZE + TLS_RECORD))
         return;
+    if (!receive(c, c->loop->scratch, SCRATCH_SIZE, &got)) {
+        if (c->input.len == 0)
+            forget_input(c);
+        return;
+    }
     enum tls_result result = tls_receive(c->tls, bytes_of(c->loop->scratch, got), &c->input);
+    count_input(c);
     if (c->tls->greeted && c->state == STATE_GREETING)
         open_protocol(c);
     if (c->input.len > 0 && may_be_given(c))
         give_kept(c);
     else if (c->input.len == 0)
-        buf_release(&c->input);
+        forget_input(c);
     if (result == TLS_ENDED)
-        peer_ended(c);
+        c->ending = true;
     else if (result == TLS_NO_MEMORY)
         connection_fail(c, "there is no memory for the input");
     else if (result == TLS_FAILED)
@@ -267,7 +297,7 @@ static void throw_away(struct connection *c)
 
 static bool wants_input(const struct connection *c)
 {
-    if (c->peer_ended)
+    if (c->peer_ended || c->ending)
         return false;
     return c->state != STATE_OPEN || !is_stopped(c);
 }
@@ -434,6 +464,9 @@ void connection_settle(struct connection *c)
         output_send(c);
     if (!c->failure && c->state == STATE_OPEN)
         go_on(c);
+    /* An end that came together with what was before it: not before that was given. */
+    if (c->ending && !c->peer_ended && (c->state != STATE_OPEN || (may_be_given(c) && !c->due)))
+        peer_ended(c);
     if (!c->failure && c->state == STATE_FINISHING && output_waits(c) == 0)
         say_goodbye(c);
     if (!c->failure)

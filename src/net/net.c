@@ -14,6 +14,7 @@
 #define LINGER_MS 2000
 #define BUFFER_MAX (1 << 20)
 #define BUFFER_MIN 4096
+#define INPUTS_MAX (256u << 20)
 
 static void default_to(uint32_t *value, uint32_t otherwise)
 {
@@ -25,6 +26,8 @@ static beck_status check(struct net *n, beck_error *err)
 {
     default_to(&n->settings.loops, LOOPS);
     default_to(&n->settings.connections_max, CONNECTIONS_MAX);
+    if (n->settings.inputs_max == 0)
+        n->settings.inputs_max = INPUTS_MAX;
     if (n->settings.loops > LOOPS_MAX)
         return error_set(err, BECK_EINVAL, "there are at most %d network threads, not %u",
                          LOOPS_MAX, n->settings.loops);

@@ -15,7 +15,8 @@
  * that goes on elsewhere) holds a reference: its memory stays, it says that it is closed, what is
  * written to it is dropped.
  *
- * Bounds: connections, all and by address; input that is kept until a message is whole; output that
+ * Bounds: connections, all and by address; input that is kept until a message is whole, of each and of
+ * all; output that
  * the peer does not read (then the protocol is told to stop, and nothing more is read from that
  * peer); time for the handshake, time without a byte, time to read the last answers.
  */
@@ -75,6 +76,8 @@ struct net_settings {
     uint32_t loops;                       /* default 2, at most 64 */
     uint32_t connections_max;             /* default 20,000 */
     uint32_t connections_per_address_max; /* 0: no limit; IPv6 addresses count by their /64 */
+    uint64_t inputs_max; /* bytes of messages that are not whole, over all connections: one that
+                            needs more is closed; default 256 MiB */
     struct metrics *metrics;
 };
 

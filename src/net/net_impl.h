@@ -58,17 +58,19 @@ struct connection {
     int fd;
     enum connection_state state;
     void *protocol_state;
-    bool told;        /* the protocol was told of it */
-    bool established; /* the idle timeout counts */
-    bool paused;      /* by the protocol */
-    bool full;        /* output_max was reached; cleared below half of it */
-    bool reading;     /* read_event is added */
-    bool blocked;     /* the socket takes no more: write_event is added */
-    bool peer_ended;
+    bool told;           /* the protocol was told of it */
+    bool established;    /* the idle timeout counts */
+    bool paused;         /* by the protocol */
+    bool full;           /* output_max was reached; cleared below half of it */
+    bool reading;        /* read_event is added */
+    bool blocked;        /* the socket takes no more: write_event is added */
+    bool ending;         /* the last of what came is before the protocol; then peer_ended */
+    bool peer_ended;     /* the protocol knows */
     bool goes_on;        /* what is left of the input is to be given again */
     const char *failure; /* it is to be closed at the end of the turn; "": both sides are done */
 
     struct buf input; /* what was not consumed */
+    size_t counted;   /* of its memory, in net.inputs */
     size_t expected;  /* bytes that the next message has */
     struct rope output;
     struct tls_filter *tls; /* NULL: none */
@@ -109,9 +111,10 @@ struct net {
     struct gate_keeper *keepers;
     size_t keeper_count;
     struct addresses *addresses;
-    _Atomic(uint32_t) open; /* connections, from accept to close */
-    bool drained;           /* by net_drain; the caller's thread */
-    struct mutex lock;      /* a leaf, for what follows */
+    _Atomic(uint32_t) open;   /* connections, from accept to close */
+    _Atomic(uint64_t) inputs; /* memory of what is kept of the input, over all connections */
+    bool drained;             /* by net_drain; the caller's thread */
+    struct mutex lock;        /* a leaf, for what follows */
     struct cond changed;
     bool keepers_closed;
     struct net_task close_task;

@@ -194,8 +194,8 @@ static bool run_line(struct connection *c, beck_bytes line)
         connection_abort(c, "an unknown command");
     }
     note(s, if (connection_output(c) > s->output_max) s->output_max = connection_output(c));
-    return l->zeros == 0 && !connection_is_full(c) && s->last != c && strcmp(word, "quit") != 0 &&
-           strcmp(word, "abort") != 0;
+    return l->zeros == 0 && !connection_is_full(c) && strcmp(word, "pause") != 0 &&
+           strcmp(word, "quit") != 0 && strcmp(word, "abort") != 0;
 }
 
 /* Bytes of one frame or line; 0: it is not whole. */

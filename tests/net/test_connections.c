@@ -110,6 +110,40 @@ static void a_message_without_an_end_is_refused(void **state)
     server_stop(&s);
 }
 
+static void all_that_waits_to_be_whole_is_bounded(void **state)
+{
+    (void)state;
+    enum { FRAME = 500000 };
+    struct server s = {.settings.inputs_max = 3 * FRAME};
+    int fds[2];
+    server_start(&s);
+    for (int i = 0; i < 2; i++) {
+        fds[i] = connect_to(&s);
+        say(fds[i], "echo x\nframe 500000\nthe beginning");
+        hear(fds[i], "echo x\n");
+    }
+    /* Three frames are the most that there is room for. */
+    int many[4];
+    for (int i = 0; i < 4; i++) {
+        many[i] = connect_to(&s);
+        say(many[i], "frame 500000\nthe beginning");
+    }
+    wait_until(&s, s.closed >= 3);
+    assert_string_equal(s.why, "too much is waiting on all connections together (inputs_max)");
+    for (int i = 0; i < 4; i++)
+        reset(many[i]);
+    for (int i = 0; i < 2; i++)
+        reset(fds[i]);
+    wait_until(&s, s.closed == 6);
+    /* And there is room again. */
+    int fd = connect_to(&s);
+    say(fd, "frame 500000\n");
+    say_bytes(fd, zeros, FRAME);
+    hear(fd, "frame\n");
+    close(fd);
+    server_stop(&s);
+}
+
 static void memory_blocks_and_files_are_sent_as_they_are(void **state)
 {
     (void)state;
@@ -476,6 +510,7 @@ int main(void)
         cmocka_unit_test(lines_that_are_not_waited_for_are_answered_in_order),
         cmocka_unit_test(frames_are_given_whole),
         cmocka_unit_test(a_message_without_an_end_is_refused),
+        cmocka_unit_test(all_that_waits_to_be_whole_is_bounded),
         cmocka_unit_test(memory_blocks_and_files_are_sent_as_they_are),
         cmocka_unit_test(a_file_that_became_shorter_ends_the_connection),
         cmocka_unit_test(who_does_not_read_is_not_read_from),

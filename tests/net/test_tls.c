@@ -253,8 +253,12 @@ static void who_says_all_and_goes_on_reading_gets_all_answers(void **state)
     struct secure w = {0};
     secure_start(&w);
     SSL *ssl = greet(&w);
+    /* All in one piece, the end as well. */
+    int on = 1, off = 0;
+    setsockopt(SSL_get_fd(ssl), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
     say_text(ssl, "zeros 3000000\necho two\n");
     SSL_shutdown(ssl);
+    setsockopt(SSL_get_fd(ssl), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
     hear_tls_zeros(ssl, 3000000);
     hear_text(ssl, "echo two\n");
     leave(ssl);
