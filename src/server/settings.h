@@ -44,7 +44,6 @@ struct queue_setting {
     struct run_setting run;
 };
 
-
 struct hook_setting {
     struct record record;
     struct hook_source source;
