@@ -300,7 +300,7 @@ static beck_status read_value(struct reading *in, const struct shape_field *f,
     case SHAPE_ARRAY:
         break;
     }
-    assert(!"lists of lists are not made");
+    assert(false && "lists of lists are not made");
     return BECK_EINVAL;
 }
 
@@ -497,7 +497,7 @@ static beck_status write_value(const struct shape_field *f, const char *at, stru
     case SHAPE_ARRAY:
         break;
     }
-    assert(!"lists of lists are not made");
+    assert(false && "lists of lists are not made");
     return BECK_EINVAL;
 }
 
