@@ -47,7 +47,7 @@ void world_serve(struct world *w)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
-    w->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    w->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     must(w->listen_fd >= 0 && bind(w->listen_fd, (struct sockaddr *)&in, sizeof in) == 0 &&
              listen(w->listen_fd, 1024) == 0 &&
              getsockname(w->listen_fd, (struct sockaddr *)&in, &len) == 0,

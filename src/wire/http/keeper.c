@@ -13,6 +13,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -332,6 +333,9 @@ beck_status keeper_start(struct keeper *k, const int *listeners, size_t count,
     }
     for (size_t i = 0; i < count; i++)
         k->listeners[i] = listeners[i];
+    /* Or one connection that ends before it is accepted would keep the thread. */
+    for (size_t i = 0; i < count; i++)
+        fcntl(listeners[i], F_SETFL, fcntl(listeners[i], F_GETFL) | O_NONBLOCK);
     k->listener_count = count;
     mutex_lock(&k->lock);
     listen_to(k, true);
