@@ -457,7 +457,7 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
-void histogram_record(struct histogram *h, double value)
+void histogram_record_many(struct histogram *h, double value, uint64_t count)
 {
     /* The first bound that is not below the value; NaN is below none. */
     size_t low = 0, high = h->bound_count;
@@ -468,12 +468,17 @@ void histogram_record(struct histogram *h, double value)
         else
             low = middle + 1;
     }
-    atomic_fetch_add_explicit(&h->buckets[low], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&h->buckets[low], count, memory_order_relaxed);
     uint64_t old = atomic_load_explicit(&h->sum_bits, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&h->sum_bits, &old,
-                                                  bits_of(double_of(old) + value),
+                                                  bits_of(double_of(old) + value * (double)count),
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
+}
+
+void histogram_record(struct histogram *h, double value)
+{
+    histogram_record_many(h, value, 1);
 }
 
 /* ---- text: https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4 ---- */

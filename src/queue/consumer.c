@@ -209,6 +209,7 @@ void consumer_close(beck_consumer *c)
     for (uint32_t i = 0; i < c->slot_count; i++) {
         struct slot *s = slot_at(c, i);
         if (s->state == SLOT_HELD) {
+            queue_count_failed(q, s);
             slot_unlink(q, s);
             struct entry e = s->entry;
             uint32_t attempts = entry_attempts(&e) + 1;
@@ -398,6 +399,8 @@ static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t
         c->free_count--;
         c->held++;
         s->state = SLOT_HELD;
+        s->taken_ns = now_ns;
+        atomic_store_explicit(&s->shown, false, memory_order_relaxed);
         slot_link(q, s, now_ns);
         q->in_flight++;
         taken[n++] = s;
@@ -486,6 +489,8 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         q->takers--;
     }
     q->delivered += (int64_t)*count;
+    if (*count > 0 && !q->m_processing)
+        queue_make_processing(q);
     /* More than this one can take: another may. And without a timer somebody has to watch the
      * clock. */
     bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
@@ -533,6 +538,7 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                 drop_lost(c, s, status, &why);
                 continue;
             }
+            atomic_store_explicit(&s->shown, true, memory_order_release);
             out[delivered++] = (beck_delivery){.event = &s->event,
                                                .tag = tag_of(s),
                                                .attempt = entry_attempts(&s->entry) + 1,
@@ -594,6 +600,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     struct queue *q = c->queue;
     struct slot *slots[SETTLE_AT_ONCE];
     struct entry entries[SETTLE_AT_ONCE];
+    int64_t taken_ns[SETTLE_AT_ONCE];
     size_t n = 0;
     bool memory = false;
     mutex_lock(&q->lock);
@@ -603,6 +610,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         if (!s)
             continue;
         slots[n] = s;
+        taken_ns[n] = s->taken_ns;
         entries[n++] = s->entry;
         struct partition *p = q->sources[entry_source(&s->entry)].partition;
         memory |= p && partition_is_memory(p);
@@ -630,6 +638,8 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         queue_disown(q, entries, n);
     if (!status && q->m_settled)
         counter_add(q->m_settled, n);
+    if (!status && n > 0)
+        queue_record_processing(q, taken_ns, n);
     return status;
 }
 
@@ -688,13 +698,17 @@ static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, cons
     beck_status status = queue_put_away(q, &l, err);
     mutex_lock(&q->lock);
     end_operation(q);
+    int64_t taken_ns = s->taken_ns;
     if (status) {
         s->state = SLOT_HELD;
     } else {
+        queue_count_failed(q, s);
         leave(q, c, s);
         q->rejected += reason != NULL;
     }
     mutex_unlock(&q->lock);
+    if (!status)
+        queue_record_processing(q, &taken_ns, 1);
     return status;
 }
 

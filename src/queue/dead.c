@@ -315,10 +315,9 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
         return status;
     mutex_lock(&q->lock);
     histories_remove(&q->histories, l->entry.where);
+    queue_count_dead(q, l->reason);
     mutex_unlock(&q->lock);
     queue_disown(q, &l->entry, 1);
-    if (q->m_dead)
-        counter_add(q->m_dead, 1);
     return BECK_OK;
 }
 

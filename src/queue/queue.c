@@ -8,45 +8,6 @@
 
 /* ---- life ---- */
 
-static const struct {
-    const char *name, *help;
-    size_t counter;
-} counters[] = {
-    {"beck_queue_delivered_total", "Deliveries to consumers.", offsetof(struct queue, m_delivered)},
-    {"beck_queue_settled_total", "Deliveries settled.", offsetof(struct queue, m_settled)},
-    {"beck_queue_retried_total", "Failed deliveries that are tried again.",
-     offsetof(struct queue, m_retried)},
-    {"beck_queue_dead_lettered_total", "Events given up on.", offsetof(struct queue, m_dead)},
-};
-
-/* Calls `each` with the family of each counter, and where the queue keeps its number. */
-static void each_metric(struct queue *q, void (*each)(struct queue *q, struct metric_family *f,
-                                                      struct counter **number))
-{
-    static const char *const labels[] = {"queue", NULL};
-    struct metrics *m = q->home->env->metrics;
-    for (size_t i = 0; m && i < sizeof counters / sizeof *counters; i++)
-        each(q, metrics_counter(m, counters[i].name, counters[i].help, labels, 10000),
-             (struct counter **)(void *)((char *)q + counters[i].counter));
-}
-
-static void make_metric(struct queue *q, struct metric_family *f, struct counter **number)
-{
-    *number = metric_counter(f, (beck_bytes[]){beck_str(q->name)});
-}
-
-static void remove_metric(struct queue *q, struct metric_family *f, struct counter **number)
-{
-    (void)number;
-    metric_remove(f, (beck_bytes[]){beck_str(q->name)});
-}
-
-static void free_metric(struct queue *q, struct metric_family *f, struct counter **number)
-{
-    (void)q;
-    metric_free(f, *number);
-}
-
 static beck_status make_directory(struct queue *q, beck_error *err)
 {
     struct vfs *v = q->home->env->vfs;
@@ -98,7 +59,7 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
         queue_release(q);
         return status;
     }
-    each_metric(q, make_metric);
+    queue_make_metrics(q);
     *out = q;
     return BECK_OK;
 }
@@ -115,8 +76,7 @@ static void release_many(struct queue *q, uint32_t count)
     assert(before >= count);
     if (before != count)
         return;
-    if (q->deleted)
-        each_metric(q, free_metric);
+    queue_free_metrics(q);
     for (uint32_t i = 0; q->levels && i <= q->options.priority_max; i++)
         fifo_free(q->levels[i]);
     schedule_free(q->delayed);
@@ -612,6 +572,7 @@ static void expire_deadlines(struct queue *q, int64_t now_ns)
             if (queue_add_limbo(q, &s->entry, NULL, "the deadline passed before it was settled",
                                 -1))
                 return;
+            queue_count_failed(q, s);
             slot_unlink(q, s);
             s->state = SLOT_STALE;
             q->in_flight--;
@@ -764,9 +725,9 @@ void queue_take_away(struct queue *q)
 
 void queue_delete(struct queue *q)
 {
-    each_metric(q, remove_metric);
     mutex_lock(&q->lock);
     q->deleted = true;
+    queue_remove_metrics(q);
     while (q->operations > 0 || q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
     cond_broadcast(&q->ready);

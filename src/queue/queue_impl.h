@@ -55,10 +55,11 @@ struct slot {
     struct entry entry;
     beck_consumer *consumer;
     struct slot *previous, *next; /* of the queue's deadline list, in order of deadline */
-    int64_t deadline_ns;
+    int64_t taken_ns, deadline_ns;
     uint32_t generation;
     uint16_t state;
     uint16_t index;
+    _Atomic(bool) shown; /* `event` has been read, and stays until the slot is free */
     struct block *block;
     struct buf memory;
     beck_event event;
@@ -120,7 +121,10 @@ struct queue {
     struct rng rng;
 
     int64_t delivered, settled, retried, rejected, expired, dropped;
-    struct counter *m_delivered, *m_settled, *m_retried, *m_dead;
+    struct counter *m_delivered, *m_settled, *m_retried;
+    struct histogram *m_processing; /* NULL: nothing has been delivered yet */
+    struct counter **m_made; /* those of types and reasons, made when they were counted first */
+    uint32_t m_made_count, types_counted;
 };
 
 /* ---- queue.c; all with the lock unless said ---- */
@@ -166,6 +170,19 @@ beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **
 bool queue_source_is_dead(struct queue *q, uint32_t source);
 uint32_t queue_level(const struct queue *q, uint32_t priority);
 int64_t backoff_delay(struct queue *q, uint32_t attempts); /* uses the rng */
+
+/* ---- queue_metrics.c; with the lock unless said ---- */
+void queue_make_metrics(struct queue *q); /* before anybody else has the queue */
+/* When it is deleted: they are shown no more, and memory goes with the queue's. */
+void queue_remove_metrics(struct queue *q);
+void queue_free_metrics(struct queue *q); /* nobody has the queue any more; without the lock */
+/* Something is delivered: from now on there is something to tell of how long it takes. */
+void queue_make_processing(struct queue *q);
+/* What a consumer holds has failed: counted by type, of each queue the first hundred by name. */
+void queue_count_failed(struct queue *q, const struct slot *s);
+void queue_count_dead(struct queue *q, const char *reason);
+/* Deliveries handed out at these times have been answered now; without the lock. */
+void queue_record_processing(struct queue *q, const int64_t *taken_ns, size_t count);
 
 /* ---- queue_watch.c; with the lock ---- */
 void queue_call_watches(struct queue *q, size_t count);
