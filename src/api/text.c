@@ -48,6 +48,7 @@ beck_status beck_pattern_match(const char *pattern, beck_bytes type, bool *out, 
 
 static const char *const queue_labels[] = {"queue", NULL};
 static const char *const bus_labels[] = {"bus", NULL};
+static const char *const version_labels[] = {"version", NULL};
 
 struct now {
     beck *b;
@@ -61,6 +62,15 @@ static void set_gauge(struct now *now, const char *name, const char *help,
     struct metric_family *f = metrics_gauge(now->gauges, name, help, labels, 10000);
     if (f)
         gauge_set(metric_gauge(f, values), value);
+}
+
+static void set_counter(struct now *now, const char *name, const char *help,
+                        const char *const *labels, const char *label, uint64_t value)
+{
+    beck_bytes values[] = {beck_str(label)};
+    struct metric_family *f = metrics_counter(now->gauges, name, help, labels, 10000);
+    if (f)
+        counter_add(metric_counter(f, values), value);
 }
 
 static int gauge_queue(void *ctx, const char *name)
@@ -85,6 +95,32 @@ static int gauge_queue(void *ctx, const char *name)
     return 0;
 }
 
+/* Of a bus on disk: its partitions together. */
+static void count_log(struct now *now, const beck_bus *bus)
+{
+    struct partition_counts sum = {0};
+    int64_t segments = 0, poisoned = 0;
+    for (uint32_t i = 0; i < bus->partition_count; i++) {
+        struct partition_counts c;
+        beck_partition_info info;
+        partition_counts(bus->partitions[i], &c);
+        partition_info(bus->partitions[i], &info);
+        sum.batches += c.batches;
+        sum.bytes += c.bytes;
+        poisoned += c.poisoned;
+        segments += info.segments;
+    }
+    set_counter(now, "beck_log_written_batches_total", "Batches written to the log of a bus.",
+                bus_labels, bus->name, sum.batches);
+    set_counter(now, "beck_log_written_bytes_total", "Bytes written to the log of a bus.",
+                bus_labels, bus->name, sum.bytes);
+    set_gauge(now, "beck_log_segments", "Segments of a bus, in files.", bus_labels, bus->name,
+              segments);
+    set_gauge(now, "beck_log_poisoned_partitions",
+              "Partitions that take no more events after a failed sync, until the restart.",
+              bus_labels, bus->name, poisoned);
+}
+
 static int gauge_bus(void *ctx, beck_bus *bus)
 {
     struct now *now = ctx;
@@ -94,6 +130,8 @@ static int gauge_bus(void *ctx, beck_bus *bus)
     bus_count_published(bus);
     set_gauge(now, "beck_bus_events", "Events stored.", bus_labels, info.name, info.events);
     set_gauge(now, "beck_bus_bytes", "Bytes stored.", bus_labels, info.name, info.bytes);
+    if (info.options.storage == BECK_STORAGE_DISK)
+        count_log(now, bus);
     return 0;
 }
 
@@ -109,6 +147,8 @@ beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, siz
     if (!status) {
         beck_queue_list(b, gauge_queue, &now, NULL);
         beck_bus_list(b, gauge_bus, &now, NULL);
+        set_gauge(&now, "beck_build_info", "1; the label says which version runs.", version_labels,
+                  BECK_VERSION, 1);
         status = metrics_write(b->env.metrics, &text);
     }
     if (!status)

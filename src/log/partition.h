@@ -119,6 +119,12 @@ const struct record_context *partition_context(const struct partition *p);
 bool partition_is_memory(const struct partition *p);
 /* Reads from files only what is new since the last call, without the lock. */
 void partition_info(struct partition *p, beck_partition_info *out);
+/* What was written since it was opened, and whether it takes no more. Disk only: all 0 in memory. */
+struct partition_counts {
+    uint64_t batches, bytes;
+    bool poisoned;
+};
+void partition_counts(struct partition *p, struct partition_counts *out);
 int64_t partition_next(struct partition *p);
 int64_t partition_visible(struct partition *p); /* readers see offsets below it; without a lock */
 int64_t partition_first(struct partition *p);

@@ -83,6 +83,7 @@ struct partition {
     struct partition_watch *watches;
     int64_t checkpointed;   /* recovery point last given out */
     int64_t unsynced_bytes; /* written since the last sync began */
+    uint64_t written_batches, written_bytes; /* since it was opened */
     struct file *prepared;  /* the next segment's, made ahead of need; NULL: not yet */
     int64_t maintained;     /* written, when it was maintained last */
     int64_t hidden_bytes;   /* see partition_keep_hidden */

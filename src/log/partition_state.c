@@ -132,6 +132,15 @@ void partition_info(struct partition *p, beck_partition_info *out)
     mutex_unlock(&p->lock);
 }
 
+void partition_counts(struct partition *p, struct partition_counts *out)
+{
+    mutex_lock(&p->lock);
+    *out = (struct partition_counts){.batches = p->written_batches,
+                                     .bytes = p->written_bytes,
+                                     .poisoned = p->poisoned && !p->condemned};
+    mutex_unlock(&p->lock);
+}
+
 int64_t partition_next(struct partition *p)
 {
     mutex_lock(&p->lock);

@@ -257,6 +257,8 @@ beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_er
         return status;
     segment_note(s, &h);
     p->unsynced_bytes += (int64_t)batch.len;
+    p->written_batches++;
+    p->written_bytes += batch.len;
     partition_add_block(p, batch, h.base_offset, s->base_offset, position);
     if (h.producer_id >= 0)
         producers_update(p->producers, &h);
