@@ -50,30 +50,41 @@ static beck_status make_metrics(struct http *h, beck_error *err)
         metrics_gauge(m, "beck_http_connections", "HTTP connections open.", NULL, 1);
     struct metric_family *bodies =
         metrics_gauge(m, "beck_http_body_bytes", "Bytes of request bodies in memory.", NULL, 1);
-    struct metric_family *answers =
+    h->answers =
         metrics_counter(m, "beck_http_requests_total",
                         "HTTP requests by route and class of status; none: the client went away "
                         "before an answer.",
                         answer_labels, (size_t)count * 6 + 1);
-    struct metric_family *seconds = metrics_histogram(
-        m, "beck_http_request_seconds",
-        "Time from the request line to the last byte of the answer.", route_labels, count + 1,
-        seconds_bounds, sizeof seconds_bounds / sizeof seconds_bounds[0]);
+    h->seconds = metrics_histogram(m, "beck_http_request_seconds",
+                                   "Time from the request line to the last byte of the answer.",
+                                   route_labels, count + 1, seconds_bounds,
+                                   sizeof seconds_bounds / sizeof seconds_bounds[0]);
     h->metrics = calloc(count, sizeof *h->metrics);
-    if (!connections || !bodies || !answers || !seconds || !h->metrics)
+    if (!connections || !bodies || !h->answers || !h->seconds || !h->metrics)
         return error_set(err, BECK_ENOMEM, "no memory for the metrics of HTTP");
     h->connection_gauge = metric_gauge(connections, NULL);
     h->body_gauge = metric_gauge(bodies, NULL);
-    for (uint32_t i = 0; i < count; i++) {
-        const char *name = i + 1 < count ? router_at(h->router, i)->operation : "none";
-        beck_bytes values[2] = {beck_str(name)};
-        h->metrics[i].seconds = metric_histogram(seconds, values);
-        for (int kind = 0; kind < 6; kind++) {
-            values[1] = beck_str(code_texts[kind]);
-            h->metrics[i].answers[kind] = metric_counter(answers, values);
-        }
-    }
     return BECK_OK;
+}
+
+/* Threads that make a series at once get the same. */
+void http_count(struct http *h, const struct http_request *r, int64_t took_ns)
+{
+    struct route_metrics *m = &h->metrics[r->route ? r->number : router_count(h->router)];
+    int kind = r->status / 100;
+    kind = kind > 0 && kind < 6 ? kind : 0;
+    struct counter *answers = atomic_load(&m->answers[kind]);
+    struct histogram *seconds = atomic_load(&m->seconds);
+    if (!answers || !seconds) {
+        const beck_bytes values[] = {beck_str(r->route ? r->route->operation : "none"),
+                                     beck_str(code_texts[kind])};
+        answers = metric_counter(h->answers, values);
+        seconds = metric_histogram(h->seconds, values);
+        atomic_store(&m->answers[kind], answers);
+        atomic_store(&m->seconds, seconds);
+    }
+    counter_add(answers, 1);
+    histogram_record(seconds, (double)took_ns / 1e9);
 }
 
 /* ---- starting ---- */

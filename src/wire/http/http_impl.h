@@ -129,9 +129,10 @@ struct connection {
     struct http_request request;
 };
 
+/* Made when they are counted in first. */
 struct route_metrics {
-    struct counter *answers[6]; /* by the first digit of the status */
-    struct histogram *seconds;
+    _Atomic(struct counter *) answers[6]; /* by the first digit of the status */
+    _Atomic(struct histogram *) seconds;
 };
 
 struct http {
@@ -163,12 +164,15 @@ struct http {
 
     struct follow_hub *follow; /* follow.c */
     struct gauge *connection_gauge, *body_gauge;
+    struct metric_family *answers, *seconds;
     struct route_metrics *metrics; /* of each route, and of what has none */
 };
 
 /* ---- http.c ---- */
 
 void http_signal_quiet(struct http *h);
+/* A request has been served. */
+void http_count(struct http *h, const struct http_request *r, int64_t took_ns);
 
 /* ---- connection.c ---- */
 

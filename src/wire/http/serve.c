@@ -264,10 +264,7 @@ void http_served(void *ctx, struct MHD_Connection *mhd, void **request,
     if (!r || r->stage == STAGE_NEW)
         return;
     int64_t took = clock_mono_ns(clock_system()) - r->began_ns;
-    struct route_metrics *m = &h->metrics[r->route ? r->number : router_count(h->router)];
-    int kind = r->status / 100;
-    counter_add(m->answers[kind > 0 && kind < 6 ? kind : 0], 1);
-    histogram_record(m->seconds, (double)took / 1e9);
+    http_count(h, r, took);
     if (h->context.log)
         h->context.log(h->context.log_ctx, r, r->status, r->sent, took);
     if (r->on_sent)
