@@ -15,7 +15,8 @@
  *   committer.lock         sync rounds and who waits for them
  *   hooks.lock             the sources of webhooks
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
- *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock: leaves, nothing is taken inside
+ *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock,
+ *   addresses.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.
