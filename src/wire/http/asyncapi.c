@@ -36,12 +36,13 @@ static void types_add(struct types *t, beck_bytes type)
     if (t->count == TYPES_MAX)
         return;
     char *copy = strndup(type.data, type.len);
-    t->failed |= copy == NULL;
-    if (!copy)
+    if (!copy) {
+        t->failed = true;
         return;
-    memmove(t->list + low + 1, t->list + low, (t->count - low) * sizeof t->list[0]);
+    }
+    for (size_t i = t->count++; i > low; i--)
+        t->list[i] = t->list[i - 1];
     t->list[low] = copy;
-    t->count++;
 }
 
 static void types_release(struct types *t)

@@ -7,6 +7,8 @@
 #include "wire/http/router.h"
 
 #define REFS "#/components/schemas/"
+#define EVENT "{\"$ref\":\"#/components/schemas/Event\"}"
+#define EVENTS "{\"$ref\":\"#/components/schemas/Events\"}"
 
 /* In which content types a schema goes over the wire; NULL: application/json. */
 struct body {
@@ -15,19 +17,18 @@ struct body {
 };
 
 static const char *const event_answer[] = {"application/cloudevents-batch+json",
-                                           "{\"$ref\":\"" REFS "Events\"}",
+                                           EVENTS,
                                            "application/x-ndjson",
                                            "{\"type\":\"string\"}",
                                            "text/event-stream",
                                            "{\"type\":\"string\"}",
                                            NULL};
-static const char *const peek_answer[] = {"application/cloudevents-batch+json",
-                                          "{\"$ref\":\"" REFS "Events\"}", "application/x-ndjson",
-                                          "{\"type\":\"string\"}", NULL};
+static const char *const peek_answer[] = {"application/cloudevents-batch+json", EVENTS,
+                                          "application/x-ndjson", "{\"type\":\"string\"}", NULL};
 static const char *const event_body[] = {"application/cloudevents+json",
-                                         "{\"$ref\":\"" REFS "Event\"}",
+                                         EVENT,
                                          "application/cloudevents-batch+json",
-                                         "{\"$ref\":\"" REFS "Events\"}",
+                                         EVENTS,
                                          "application/x-ndjson",
                                          "{\"type\":\"string\"}",
                                          "*/*",

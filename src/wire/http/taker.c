@@ -65,6 +65,15 @@ void taker_wake(struct taker *t)
         http_push(t->work->http, &t->job);
 }
 
+/* By the thread at work, which has a reference of its own. */
+static void let_go(struct taker *t)
+{
+    mutex_lock(&t->work->lock);
+    t->references--;
+    assert(t->busy && t->references > 0);
+    mutex_unlock(&t->work->lock);
+}
+
 static void release(struct taker *t)
 {
     struct work *w = t->work;
@@ -80,7 +89,6 @@ static void release(struct taker *t)
     free(t);
 }
 
-/* No more requests come to it. With work.lock; then it is to be woken. */
 void taker_retire(struct taker *t)
 {
     assert(mutex_held(&t->work->lock));
@@ -159,13 +167,13 @@ static void close_taker(struct taker *t)
     mutex_lock(&w->lock);
     t->closed = true;
     mutex_unlock(&w->lock);
-    release(t); /* the table's, or the connection's */
 }
 
 void taker_discard(struct taker *t)
 {
     t->closing = true;
     close_taker(t);
+    release(t);
 }
 
 void taker_add(struct taker *t, struct op *op)
@@ -275,14 +283,14 @@ static void answer_nothing(struct op *op)
 {
     struct taker *t = op->taker;
     http_answer(op->r, 204, NULL, NULL);
-    release(t);
+    let_go(t);
 }
 
 static void answer_failure(struct op *op, beck_status status, const beck_error *err)
 {
     struct taker *t = op->taker;
     http_fail(op->r, status, err);
-    release(t);
+    let_go(t);
 }
 
 /* ---- the line ---- */
@@ -344,7 +352,7 @@ static void hand_on(struct taker *t, const beck_error *err)
         op->timed = false;
         op->taker = NULL;
         work_dispatch(t->work, op, false);
-        release(t);
+        let_go(t);
     }
 }
 
@@ -438,7 +446,7 @@ static beck_status tell_one(struct taker *t, const struct op *op, uint64_t tag, 
     case OP_SETTLE:
         break;
     }
-    assert(!"a take tells nothing, and settling is done for all at once");
+    assert(false && "a take tells nothing, and settling is done for all at once");
     return BECK_EINVAL;
 }
 
@@ -469,7 +477,7 @@ static void tell(struct taker *t, struct op *op)
             done.count++;
     }
     document_answer(op->r, 200, answers[op->kind], &done);
-    release(t);
+    let_go(t);
 }
 
 /* ---- the thread at work ---- */
@@ -576,10 +584,12 @@ static void work_on(struct taker *t, bool quick)
             http_push(t->work->http, &t->job);
             return;
         }
-        if (turn.close)
+        if (turn.close) {
             close_taker(t);
-        else
+            let_go(t); /* the table's reference, or the connection's */
+        } else {
             do_turn(t, &turn);
+        }
     }
     release(t);
 }
