@@ -457,9 +457,9 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
-void histogram_record_many(struct histogram *h, double value, uint64_t count)
+/* The first bound that is not below the value; NaN is below none. */
+static size_t bucket_of(const struct histogram *h, double value)
 {
-    /* The first bound that is not below the value; NaN is below none. */
     size_t low = 0, high = h->bound_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
@@ -468,17 +468,28 @@ void histogram_record_many(struct histogram *h, double value, uint64_t count)
         else
             low = middle + 1;
     }
-    atomic_fetch_add_explicit(&h->buckets[low], count, memory_order_relaxed);
+    return low;
+}
+
+void histogram_record_each(struct histogram *h, const double *values, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0, n; i < count; i += n) {
+        size_t bucket = bucket_of(h, values[i]);
+        sum += values[i];
+        for (n = 1; i + n < count && bucket_of(h, values[i + n]) == bucket; n++)
+            sum += values[i + n];
+        atomic_fetch_add_explicit(&h->buckets[bucket], n, memory_order_relaxed);
+    }
     uint64_t old = atomic_load_explicit(&h->sum_bits, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(&h->sum_bits, &old,
-                                                  bits_of(double_of(old) + value * (double)count),
+    while (!atomic_compare_exchange_weak_explicit(&h->sum_bits, &old, bits_of(double_of(old) + sum),
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
 void histogram_record(struct histogram *h, double value)
 {
-    histogram_record_many(h, value, 1);
+    histogram_record_each(h, &value, 1);
 }
 
 /* ---- text: https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4 ---- */

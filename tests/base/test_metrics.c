@@ -60,16 +60,16 @@ static void histogram_buckets_are_cumulative_and_include_their_bound(void **stat
     static const double values[] = {0.005, 0.25, 1, 2, 2e6, -1};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         histogram_record(h, values[i]);
-    histogram_record_many(h, 0.5, 4);
+    histogram_record_each(h, (double[]){0.5, 0.5, 3, 0.5, 1}, 5);
     assert_text(m, "# HELP t_seconds Time.\n"
                    "# TYPE t_seconds histogram\n"
                    "t_seconds_bucket{bus=\"b\",le=\"0.005\"} 2\n"
                    "t_seconds_bucket{bus=\"b\",le=\"0.1\"} 2\n"
                    "t_seconds_bucket{bus=\"b\",le=\"1\"} 8\n"
-                   "t_seconds_bucket{bus=\"b\",le=\"1000000\"} 9\n"
-                   "t_seconds_bucket{bus=\"b\",le=\"+Inf\"} 10\n"
-                   "t_seconds_sum{bus=\"b\"} 2000004.255\n"
-                   "t_seconds_count{bus=\"b\"} 10\n");
+                   "t_seconds_bucket{bus=\"b\",le=\"1000000\"} 10\n"
+                   "t_seconds_bucket{bus=\"b\",le=\"+Inf\"} 11\n"
+                   "t_seconds_sum{bus=\"b\"} 2000007.755\n"
+                   "t_seconds_count{bus=\"b\"} 11\n");
     metrics_free(m);
 }
 
