@@ -583,6 +583,78 @@ static void following_waits_for_what_comes(void **state)
     beck_reader_close(reader);
 }
 
+/* Ends engine and server in order, has a byte of the log changed, and begins anew. */
+static void damage(const char *bus, long at)
+{
+    char path[160];
+    http_stop(w.h);
+    access_close(w.access);
+    beck_close(w.b);
+    close(w.listen_fd);
+    close(w.unix_fd);
+    snprintf(path, sizeof path, "%s/%s-0/00000000000000000000.log", w.dir, bus);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    assert_int_equal(fputc(byte ^ 1, file), byte ^ 1);
+    assert_int_equal(fclose(file), 0);
+    must(beck_open(&w.b, &(beck_options){.data_dir = w.dir}, &err));
+    must(access_open(w.b, &(struct access_settings){.anonymous_loopback = true}, &w.access, &err));
+    w.context.b = w.b;
+    w.context.access = w.access;
+    world_serve(&w);
+}
+
+static void readers_tell_damage_and_go_on_behind_it(void **state)
+{
+    (void)state;
+    beck_reader *reader;
+    const beck_event *e;
+    beck_error texts[2];
+    beck_read_options o = {.from = {.kind = BECK_FROM_EARLIEST}};
+    int64_t damaged = -1;
+    bool seen[2][100] = {0};
+    beck_bus_info info;
+    must(beck_bus_create(r, "shop", &(beck_bus_options){.segment_bytes = 4096}, NULL, &err));
+    for (int i = 0; i < 100; i++)
+        publish(r, "shop", "a", NULL, "{\"some\":\"data\"}");
+    must(beck_bus_info_get(bus_of(r, "shop"), &info, &err));
+    assert_int_equal(info.bytes % 100, 0);
+    /* In the first segment, of several: the record of the batch of the eleventh event. */
+    damage("shop", (long)(info.bytes / 100 * 10 + 70));
+    for (int side = 0; side < 2; side++) {
+        int told = 0;
+        int64_t next = 0;
+        must(beck_reader_open(bus_of(side ? r : w.b, "shop"), &o, &reader, &err));
+        for (beck_status status = BECK_OK; status != BECK_END;) {
+            beck_error why;
+            status = beck_reader_next(reader, 0, &e, &why);
+            if (status == BECK_ECORRUPT) {
+                told++;
+                damaged = next;
+                texts[side] = why;
+            } else if (!status) {
+                seen[side][e->position.offset] = true;
+                next = e->position.offset + 1;
+            }
+        }
+        assert_int_equal(told, 1);
+        assert_int_equal(next, 100);
+        beck_reader_close(reader);
+    }
+    assert_string_equal(texts[0].text, texts[1].text);
+    assert_memory_equal(seen[0], seen[1], sizeof seen[0]);
+    /* Also when it is the first thing that there is. */
+    o.from = (beck_from){.kind = BECK_FROM_OFFSET, .offset = damaged};
+    must(beck_reader_open(bus_of(r, "shop"), &o, &reader, &err));
+    assert_int_equal(beck_reader_next(reader, 0, &e, NULL), BECK_ECORRUPT);
+    must(beck_reader_next(reader, 0, &e, &err));
+    assert_true(e->position.offset > damaged && seen[0][e->position.offset]);
+    beck_reader_close(reader);
+}
+
 /* ---- consuming ---- */
 
 static beck_delivery take_one(beck_consumer *c)
@@ -935,6 +1007,7 @@ int main(void)
         TEST(readers_give_the_same_in_the_same_order),
         TEST(a_bounded_reader_ends_where_the_bus_ended_when_it_was_opened),
         TEST(following_waits_for_what_comes),
+        TEST(readers_tell_damage_and_go_on_behind_it),
         TEST(deliveries_are_settled_retried_returned_and_rejected),
         TEST(what_a_silent_consumer_holds_stays_its_own),
         TEST(late_deliveries_are_stale),

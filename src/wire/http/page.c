@@ -48,7 +48,8 @@ static beck_status read_page(struct page_call *p, struct buf *out, int64_t *coun
     while (!status && *count < p->limit && out->len < PAGE_BYTES) {
         status = reading_next(p->reading, &e, err);
         if (status == BECK_ECORRUPT && *count > 0) {
-            status = BECK_END; /* the next page begins with it */
+            reading_step_back(p->reading); /* the next page begins with it */
+            status = BECK_END;
             break;
         }
         if (status)

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "event/pattern.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* A decimal without sign and needless zeros, below `max`. */
@@ -185,8 +186,11 @@ static beck_status advance(struct reading *r, struct lane *lane, beck_error *err
         const struct record_view *v;
         int64_t skip_to = lane->next;
         beck_status status = cursor_read(lane->cursor, lane->next, false, &v, &skip_to, err);
-        if (status == BECK_ECORRUPT)
+        if (status == BECK_ECORRUPT) {
+            r->damaged = lane;
+            r->damage = lane->next;
             lane->next = skip_to;
+        }
         if (status == BECK_END || (!status && v->offset >= lane->end)) {
             lane->next = lane->end; /* a hole: what was there is gone */
             return BECK_END;
@@ -220,6 +224,12 @@ beck_status reading_next(struct reading *r, const beck_event **out, beck_error *
     r->given = best;
     *out = &best->view->event;
     return BECK_OK;
+}
+
+void reading_step_back(struct reading *r)
+{
+    assert(r->damaged);
+    r->damaged->next = r->damage;
 }
 
 int64_t reading_position(const struct lane *lane)

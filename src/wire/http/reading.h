@@ -28,6 +28,8 @@ struct reading {
     struct lane *lanes;
     uint32_t count;
     struct lane *given;
+    struct lane *damaged; /* that met damage last, and where it begins */
+    int64_t damage;
     char *pattern, *subject; /* NULL: all */
     int64_t until_ms;        /* 0: none */
 };
@@ -50,6 +52,8 @@ void reading_extend(struct reading *r);
 /* The next event, valid until the next call. BECK_END: nothing more below the ends. After
  * BECK_ECORRUPT the next call goes on behind the damage. */
 beck_status reading_next(struct reading *r, const beck_event **out, beck_error *err);
+/* After BECK_ECORRUPT: back to before the damage, so that whoever goes on from the cursor meets it. */
+void reading_step_back(struct reading *r);
 /* Where a lane goes on. */
 int64_t reading_position(const struct lane *lane);
 /* Appends the cursor behind what was given. */
