@@ -43,7 +43,7 @@ void world_open(struct world *w)
     open_engine(w);
 }
 
-void world_serve(struct world *w)
+static void start(struct world *w, bool tls)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof in;
@@ -62,12 +62,22 @@ void world_serve(struct world *w)
              listen(w->unix_fd, 64) == 0,
          "listening on a Unix socket");
     struct http_listener listeners[] = {
-        {.fd = w->listen_fd},
+        {.fd = w->listen_fd, .tls = tls},
         {.fd = w->unix_fd, .unix_socket = true, .trusted = true},
     };
     beck_error err;
     if (http_start(&w->settings, &w->context, listeners, 2, &w->h, &err))
         fail_msg("%s", err.text);
+}
+
+void world_serve(struct world *w)
+{
+    start(w, false);
+}
+
+void world_serve_tls(struct world *w)
+{
+    start(w, true);
 }
 
 static void stop_serving(struct world *w)
@@ -289,7 +299,7 @@ struct reply ask(const struct world *w, const char *format, ...)
     va_end(args);
     must(len >= 0, "memory");
     int fd = dial(w);
-    send_text(fd, "%s HTTP/1.1\r\nHost: test\r\n\r\n", text);
+    send_text(fd, "%s HTTP/1.1\r\nHost: localhost\r\n\r\n", text);
     bool head = strncmp(text, "HEAD", 4) == 0;
     free(text);
     return one_reply(fd, head);
@@ -298,7 +308,7 @@ struct reply ask(const struct world *w, const char *format, ...)
 struct reply post(const struct world *w, const char *target, const char *headers, const char *body)
 {
     int fd = dial(w);
-    send_text(fd, "POST %s HTTP/1.1\r\nHost: test\r\nContent-Length: %zu\r\n%s\r\n%s",
+    send_text(fd, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n%s\r\n%s",
               target ? target : "/v1/buses/orders/events", strlen(body), headers ? headers : "",
               body);
     return one_reply(fd, false);
