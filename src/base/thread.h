@@ -9,11 +9,16 @@
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
+ *   follow_hub.lock        who follows buses over HTTP
  *   partition.lock         offsets, pending appends, segment list
  *   queue.lock             everything of one queue
  *   bus.lock               listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
  *   hooks.lock             the sources of webhooks
+ *   feed.lock              what followers of one feed share
+ *   http.connections_lock  the list of connections
+ *   keeper.lock            times and sockets that are waited for
+ *   pool.lock              jobs
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock,
  *   addresses.lock: leaves, nothing is taken inside
