@@ -6,6 +6,7 @@
 #include "base/process_metrics.h"
 #include "wire/http/document.h"
 
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define METRICS_MAX (256u << 20)
@@ -38,6 +39,26 @@ static void append_text(void *ctx, const char *text, size_t len)
         out->max = 0; /* does not fit: found out by the caller */
 }
 
+static void set_gauge(struct metrics *m, const char *name, const char *help, uint64_t value)
+{
+    struct metric_family *f = metrics_gauge(m, name, help, NULL, 1);
+    if (f)
+        gauge_set(metric_gauge(f, NULL), (int64_t)value);
+}
+
+static void look_at_disk(const beck *b)
+{
+    struct statvfs s;
+    if (!b->data_dir || statvfs(b->data_dir, &s))
+        return;
+    set_gauge(b->env.metrics, "beck_disk_free_bytes",
+              "Bytes that may still be written where the data directory is.",
+              (uint64_t)s.f_bavail * s.f_frsize);
+    set_gauge(b->env.metrics, "beck_disk_size_bytes",
+              "Size of the file system that the data directory is on.",
+              (uint64_t)s.f_blocks * s.f_frsize);
+}
+
 static void handle_metrics(struct http_request *r)
 {
     struct http *h = r->connection->http;
@@ -45,6 +66,7 @@ static void handle_metrics(struct http_request *r)
     struct buf out;
     buf_init(&out, METRICS_MAX);
     gauge_set(h->body_gauge, (int64_t)atomic_load(&h->bodies));
+    look_at_disk(h->context.b);
     beck_status status = beck_metrics(h->context.b, append_text, &out, &err);
     if (!status && (out.max == 0 || process_metrics_write(&out)))
         status = error_set(&err, BECK_ENOMEM, "no memory for the metrics");
