@@ -19,10 +19,11 @@ COMMON = ["-Ddebug=true", "-Dwerror=false"]
 # name -> build folder, options of meson setup, options of meson test
 RUNS = {
     "plain": ("build", ["--buildtype=release"], []),
-    # Kafka's tool reads the same files again; the tree, the API's descriptions and webhooks' signers are checked once.
+    # Kafka's tool reads the same files again; the tree, the API's descriptions, webhooks' signers and what Prometheus is given
+    # are checked once.
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
                 ["--no-suite", "kafka", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
-                 "--timeout-multiplier", "4"]),
+                 "--no-suite", "promtool", "--timeout-multiplier", "4"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "examples", "--timeout-multiplier", "6"]),
@@ -45,6 +46,7 @@ FETCHED = [
     ("fetch_kafka.sh", "kafka", "Kafka's tools", "kafka"),
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
+    ("fetch_promtool.sh", "promtool", "Prometheus' promtool", "promtool"),
 ]
 
 
