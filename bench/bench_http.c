@@ -277,7 +277,7 @@ static void *publish(void *arg)
                            "{\"eventType\":\"order.created\",\"subject\":\"ORD-1\",\"data\":%lld}",
                            (long long)bench_now_ns());
         len = snprintf(request, sizeof request,
-                       "POST /v1/buses/orders/events HTTP/1.1\r\nHost: x\r\n"
+                       "POST /v1/buses/orders/events HTTP/1.1\r\nHost: localhost\r\n"
                        "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
                        len, body);
         bench_must(send(fd, request, (size_t)len, 0) == len, "publishing");
@@ -333,7 +333,7 @@ static void read_some(struct follower *f, int64_t *ages, size_t *count)
 
 static void open_followers(struct follower *all, int epoll, uint16_t port)
 {
-    static const char request[] = "GET /v1/buses/orders/events HTTP/1.1\r\nHost: x\r\n"
+    static const char request[] = "GET /v1/buses/orders/events HTTP/1.1\r\nHost: localhost\r\n"
                                   "Accept: text/event-stream\r\n\r\n";
     for (int i = 0; i < FOLLOWERS; i++) {
         char text[4096];

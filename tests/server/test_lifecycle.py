@@ -224,7 +224,7 @@ class Drain(ServerTest):
         """A connection whose request is under way, as the server knows."""
         peer = socket.create_connection(address)
         self.addCleanup(peer.close)
-        peer.sendall(b"POST /v1/buses/events/events?create=true HTTP/1.1\r\nHost: x\r\nce-type: a.b\r\n"
+        peer.sendall(b"POST /v1/buses/events/events?create=true HTTP/1.1\r\nHost: localhost\r\nce-type: a.b\r\n"
                      b"ce-specversion: 1.0\r\nContent-Type: application/json\r\nContent-Length: 10\r\n"
                      b"Expect: 100-continue\r\n\r\n")
         self.assertIn(b"100 Continue", peer.recv(4096))
@@ -261,7 +261,7 @@ class Drain(ServerTest):
         server = self.start("-c", "beck.yaml", "--server.drain_timeout", "1h")
         address = server.address()
         with socket.create_connection(address) as peer:
-            peer.sendall(b"POST /v1/queues/work/take?wait=1m HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            peer.sendall(b"POST /v1/queues/work/take?wait=1m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
             while json.loads(self.get(address, "/v1/queues/work")[1])["consumers"] == 0:
                 pass
             server.kill(signal.SIGTERM)
@@ -402,7 +402,7 @@ class Tls(ServerTest):
         for name in ("first", "second"):
             try:
                 with socket.create_connection(address) as raw, context.wrap_socket(raw, server_hostname=name) as secure:
-                    secure.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    secure.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     self.assertIn(b"200 OK", secure.recv(4096))
                     return name
             except ssl.SSLError:

@@ -192,6 +192,19 @@ static void options_of_a_publish(void **state)
     assert_int_equal(stored(*state, "new"), 1);
 }
 
+/* A bus that was deleted is not found again by its name; one made anew is. */
+static void a_bus_is_deleted_and_made_anew(void **state)
+{
+    const struct world *w = *state;
+    beck_bus *bus;
+    must_publish(w, JSON, "{\"eventType\":\"a\"}");
+    assert_int_equal(beck_bus_delete(w->b, "orders", NULL), BECK_OK);
+    must_refuse(w, JSON, "{\"eventType\":\"a\"}", 404, "there is no bus");
+    assert_int_equal(beck_bus_create(w->b, "orders", NULL, &bus, NULL), BECK_OK);
+    must_publish(w, JSON, "{\"eventType\":\"b\"}");
+    assert_int_equal(stored(w, "orders"), 1);
+}
+
 static void large_bodies_go_through_the_pool(void **state)
 {
     struct buf body;
@@ -296,7 +309,7 @@ static void as_lines(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "GET /v1/buses/orders/events HTTP/1.1\r\nHost: x\r\n"
+    send_text(in.fd, "GET /v1/buses/orders/events HTTP/1.1\r\nHost: localhost\r\n"
                      "Accept: application/x-ndjson\r\n\r\n");
     assert_true(read_reply(&in, false, &r));
     assert_string_equal(reply_header(&r, "Content-Type"), "application/x-ndjson");
@@ -347,7 +360,7 @@ static void a_page_waits_for_its_first_event(void **state)
     struct reply r;
     in_open(&in, dial(w));
     send_text(in.fd,
-              "GET /v1/buses/orders/events?type=order.paid&wait=1m HTTP/1.1\r\nHost: x\r\n\r\n");
+              "GET /v1/buses/orders/events?type=order.paid&wait=1m HTTP/1.1\r\nHost: localhost\r\n\r\n");
     must_publish(w, JSON, "{\"eventType\":\"order.created\",\"data\":1}");
     must_publish(w, JSON, "{\"eventType\":\"order.paid\",\"data\":2}");
     assert_true(read_reply(&in, false, &r));
@@ -370,7 +383,7 @@ static void a_wait_ends_with_its_client(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(in.fd, "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: localhost\r\n\r\n");
     shutdown(in.fd, SHUT_WR);
     assert_true(read_reply(&in, false, &r));
     expect(r, 200);
@@ -384,7 +397,7 @@ static void a_wait_ends_with_its_bus(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(w));
-    send_text(in.fd, "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(in.fd, "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_int_equal(beck_bus_delete(w->b, "orders", NULL), BECK_OK);
     assert_true(read_reply(&in, false, &r));
     assert_true(r.status == 410 || r.status == 404);
@@ -398,8 +411,8 @@ static void a_wait_ends_when_the_server_drains(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(w));
-    send_text(in.fd, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-                     "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(in.fd, "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                     "GET /v1/buses/orders/events?wait=1h HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_true(read_reply(&in, false, &r));
     reply_free(&r);
     assert_true(http_drain(w->h, INT64_MAX));
@@ -422,6 +435,7 @@ int main(void)
         one(json_refused),
         one(a_batch_is_stored_whole_or_not_at_all),
         one(options_of_a_publish),
+        one(a_bus_is_deleted_and_made_anew),
         one(large_bodies_go_through_the_pool),
         one(filters),
         one(pages_refused),

@@ -52,7 +52,7 @@ static void follow(struct follower *f, const struct world *w, const char *target
     *f = (struct follower){0};
     buf_init(&f->text, 64 << 20);
     in_open(&f->in, dial(w));
-    send_text(f->in.fd, "GET %s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n%s%s%s\r\n",
+    send_text(f->in.fd, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s%s%s\r\n",
               target, last ? "Last-Event-ID: " : "", last ? last : "", last ? "\r\n" : "");
     assert_true(read_line(&f->in, line, sizeof line));
     assert_string_equal(line, "HTTP/1.1 200 OK");
@@ -184,7 +184,7 @@ static void a_cursor_behind_the_end_is_refused(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "GET /v1/buses/orders/events?cursor=0-7 HTTP/1.1\r\nHost: x\r\n"
+    send_text(in.fd, "GET /v1/buses/orders/events?cursor=0-7 HTTP/1.1\r\nHost: localhost\r\n"
                      "Accept: text/event-stream\r\n\r\n");
     assert_true(read_reply(&in, false, &r));
     expect(r, 416);
@@ -345,7 +345,7 @@ static void pages_have_what_streams_have_not(void **state)
         struct reply r;
         in_open(&in, dial(*state));
         send_text(in.fd,
-                  "GET /v1/buses/orders/events?%s HTTP/1.1\r\nHost: x\r\n"
+                  "GET /v1/buses/orders/events?%s HTTP/1.1\r\nHost: localhost\r\n"
                   "Accept: text/event-stream\r\n\r\n",
                   refused[i]);
         assert_true(read_reply(&in, false, &r));
@@ -356,7 +356,7 @@ static void pages_have_what_streams_have_not(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "HEAD /v1/buses/orders/events HTTP/1.1\r\nHost: x\r\n"
+    send_text(in.fd, "HEAD /v1/buses/orders/events HTTP/1.1\r\nHost: localhost\r\n"
                      "Accept: text/event-stream\r\n\r\n");
     assert_true(read_reply(&in, true, &r));
     expect(r, 200);

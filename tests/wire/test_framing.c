@@ -71,7 +71,7 @@ static void must_answer(const struct world *w, const char *bytes, int status)
 static void chunked_bodies(void **state)
 {
     must_answer(*state,
-                "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n"
+                "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n"
                 "5\r\n{\"eve\r\n00000c;name=value\r\nntType\":\"a\"}\r\n0\r\nTrailer: x\r\n\r\n",
                 200);
     assert_int_equal(stored(*state, "orders"), 1);
@@ -103,7 +103,7 @@ static void malformed_framing_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         char bytes[1024];
-        snprintf(bytes, sizeof bytes, "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "%s\r\n%s",
+        snprintf(bytes, sizeof bytes, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "%s\r\n%s",
                  refused[i].headers, refused[i].body);
         must_answer(*state, bytes, refused[i].status);
     }
@@ -135,7 +135,7 @@ static void pipelined_requests_are_answered_in_order(void **state)
     buf_init(&bytes, 1 << 20);
     for (int i = 0; i < COUNT; i++)
         assert_int_equal(buf_printf(&bytes,
-                                    "POST " TARGET "?level=%s HTTP/1.1\r\nHost: x\r\n" TYPE
+                                    "POST " TARGET "?level=%s HTTP/1.1\r\nHost: localhost\r\n" TYPE
                                     "Content-Length: 17\r\n\r\n" EVENT,
                                     i % 3 ? "written" : "synced"),
                          BECK_OK);
@@ -160,7 +160,7 @@ static void half_closed_requests(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(w)); /* whole: answered */
-    send_text(in.fd, "POST " TARGET "?level=synced HTTP/1.1\r\nHost: x\r\n" TYPE
+    send_text(in.fd, "POST " TARGET "?level=synced HTTP/1.1\r\nHost: localhost\r\n" TYPE
                      "Content-Length: 17\r\n\r\n" EVENT);
     shutdown(in.fd, SHUT_WR);
     assert_true(read_reply(&in, false, &r));
@@ -170,7 +170,7 @@ static void half_closed_requests(void **state)
     /* Cut off: nothing of it counts. MHD may overlook the end, so the time limit ends it. */
     in_open(&in, dial(w));
     send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 18\r\n\r\n" EVENT);
+              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 18\r\n\r\n" EVENT);
     shutdown(in.fd, SHUT_WR);
     assert_false(in_more(&in));
     in_close(&in);
@@ -182,7 +182,7 @@ static void waiting_for_leave_to_send(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE
+    send_text(in.fd, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
                      "Content-Length: 17\r\nExpect: 100-continue\r\n\r\n");
     assert_true(read_reply(&in, false, &r));
     expect(r, 100);
@@ -192,7 +192,7 @@ static void waiting_for_leave_to_send(void **state)
     expect(r, 200);
     reply_free(&r);
     /* What is refused anyway is refused before. */
-    send_text(in.fd, "POST /nothing HTTP/1.1\r\nHost: x\r\n" TYPE
+    send_text(in.fd, "POST /nothing HTTP/1.1\r\nHost: localhost\r\n" TYPE
                      "Content-Length: 17\r\nExpect: 100-continue\r\n\r\n");
     assert_true(read_reply(&in, false, &r));
     expect(r, 404);
@@ -205,13 +205,13 @@ static void endless_headers_are_cut_off(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(*state));
-    send_text(in.fd, "GET /health/live HTTP/1.1\r\nHost: x\r\n");
+    send_text(in.fd, "GET /health/live HTTP/1.1\r\nHost: localhost\r\n");
     for (int i = 0; i < 100000; i++)
         send_text(in.fd, "x-%d: %0100d\r\n", i, i); /* fails once the other end has closed */
     assert_true(!read_reply(&in, false, &r) || r.status == 431);
     reply_free(&r);
     in_close(&in);
-    must_answer(*state, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", 200);
+    must_answer(*state, "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 200);
 }
 
 static void large_bodies_are_refused(void **state)
@@ -219,12 +219,12 @@ static void large_bodies_are_refused(void **state)
     struct world *w = *state;
     struct stream_in in;
     struct reply r;
-    must_answer(w, "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 10001\r\n\r\n",
+    must_answer(w, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10001\r\n\r\n",
                 413);
     /* Without a length: once it is too much. */
     in_open(&in, dial(w));
     send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
+              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 11; i++)
         send_text(in.fd, "3e8\r\n%01000d\r\n", i);
     send_text(in.fd, "0\r\n\r\n");
@@ -235,7 +235,7 @@ static void large_bodies_are_refused(void **state)
     /* An endless one is cut off. */
     in_open(&in, dial(w));
     send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
+              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 1000; i++)
         send_text(in.fd, "3e8\r\n%01000d\r\n", i);
     assert_false(read_reply(&in, false, &r));
@@ -250,7 +250,7 @@ static int dial_hanging(struct world *w, uint64_t held)
 {
     int fd = dial(w);
     send_text(fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 10000\r\n\r\n%09999d",
+              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%09999d",
               1);
     while (atomic_load(&w->h->bodies) < held)
         sched_yield();
@@ -263,7 +263,7 @@ static void all_bodies_together_are_bounded(void **state)
     int first = dial_hanging(w, 10000), second = dial_hanging(w, 20000);
     char bytes[12000];
     snprintf(bytes, sizeof bytes,
-             "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 10000\r\n\r\n%010000d",
+             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%010000d",
              1);
     must_answer(w, bytes, 503);
     close(first);
@@ -280,8 +280,8 @@ static void slow_senders_are_cut_off(void **state)
 {
     const struct world *w = *state;
     static const char *const beginnings[] = {
-        "GET /health/live HTTP/1.1\r\nHost: x\r\n",
-        "POST " TARGET " HTTP/1.1\r\nHost: x\r\n" TYPE "Content-Length: 1000000\r\n\r\n",
+        "GET /health/live HTTP/1.1\r\nHost: localhost\r\n",
+        "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 1000000\r\n\r\n",
         "G",
     };
     for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
@@ -304,9 +304,9 @@ static void clients_that_go_away(void **state)
         struct linger reset = {1, 0};
         if (i % 2)
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        send_text(fd, i % 4 < 2 ? "POST " TARGET "?level=synced HTTP/1.1\r\nHost: x\r\n" TYPE
+        send_text(fd, i % 4 < 2 ? "POST " TARGET "?level=synced HTTP/1.1\r\nHost: localhost\r\n" TYPE
                                   "Content-Length: 17\r\n\r\n" EVENT
-                                : "GET " TARGET "?wait=1h&from=now HTTP/1.1\r\nHost: x\r\n\r\n");
+                                : "GET " TARGET "?wait=1h&from=now HTTP/1.1\r\nHost: localhost\r\n\r\n");
         close(fd);
     }
     while (http_connections(w->h) > 0)
@@ -366,12 +366,12 @@ static void idle_connections_are_cheap(void **state)
     while (http_connections(w->h) < (uint32_t)count)
         sched_yield();
     double opened = rss_mib();
-    must_answer(w, "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n", 200);
+    must_answer(w, "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 200);
     for (int i = 0; i < count; i++) {
         struct stream_in in;
         struct reply r;
         in_open(&in, fds[i]);
-        send_text(fds[i], "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+        send_text(fds[i], "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_true(read_reply(&in, false, &r));
         expect(r, 200);
         reply_free(&r);

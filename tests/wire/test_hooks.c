@@ -223,7 +223,7 @@ static void bodies_as_they_come(void **state)
     in_open(&in, dial(&p->w));
     send_text(
         in.fd,
-        "POST /hooks/gh?x=%%41&y HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n%s\r\n",
+        "POST /hooks/gh?x=%%41&y HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n%s\r\n",
         push_headers(SECRET, "d1", PUSH));
     for (const char *at = PUSH; *at; at++)
         send_text(in.fd, "1\r\n%c\r\n", *at);
@@ -232,7 +232,7 @@ static void bodies_as_they_come(void **state)
     expect(r, 200);
     reply_free(&r);
     send_text(in.fd,
-              "POST /hooks/gh HTTP/1.1\r\nHost: test\r\nContent-Length: %zu\r\n"
+              "POST /hooks/gh HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n"
               "Expect: 100-continue\r\n%s\r\n",
               strlen(PUSH), push_headers(SECRET, "d2", PUSH));
     assert_true(read_reply(&in, false, &r));

@@ -107,11 +107,43 @@ static void a_publish_at_each_level(void **state)
     }
 }
 
+/* What a browser sends for a page of elsewhere, also for a name that was made to mean this machine. */
+static void requests_of_pages_of_elsewhere_need_a_name(void **state)
+{
+    static const struct {
+        const char *head;
+        int status;
+    } cases[] = {{"Host: localhost:2325\r\n", 200},
+                 {"Host: 127.0.0.1:2325\r\n", 200},
+                 {"Host: [::1]:2325\r\n", 200},
+                 {"Host: localhost:2325\r\nOrigin: http://localhost:2325\r\n", 200},
+                 {"Host: localhost:2325\r\nOrigin: http://evil.example\r\n", 403},
+                 {"Host: localhost:2325\r\nOrigin: http://localhost:9999\r\n", 403},
+                 {"Host: localhost:2325\r\nOrigin: null\r\n", 403},
+                 {"Host: evil.example\r\n", 403},
+                 {"Host: evil.example\r\nOrigin: http://evil.example\r\n", 403},
+                 {"Host: 127.0.0.1.evil.example\r\n", 403}};
+    const struct world *w = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct stream_in in;
+        struct reply r;
+        in_open(&in, dial(w));
+        send_text(in.fd, "GET /v1/buses HTTP/1.1\r\n%s\r\n", cases[i].head);
+        assert_true(read_reply(&in, false, &r));
+        if (r.status != cases[i].status)
+            fail_msg("%s: %d", cases[i].head, r.status);
+        reply_free(&r);
+        in_close(&in);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(health),
         cmocka_unit_test(unknown_things_are_refused),
+        cmocka_unit_test_setup_teardown(requests_of_pages_of_elsewhere_need_a_name, open_world,
+                                        close_world),
         cmocka_unit_test_setup_teardown(paths_are_decoded_once, open_world, close_world),
         cmocka_unit_test_setup_teardown(a_publish_at_each_level, open_world, close_world),
     };

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "event/json.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 
 #define CREDENTIALS_MAX 4096
@@ -89,11 +90,47 @@ static enum naming name_by_password(struct http_request *r, const char *text, bo
     return result;
 }
 
+/* Whether the Host header means this machine: "localhost", or a number of an address, with a port or
+ * without. */
+static bool is_local_host(const char *host)
+{
+    char name[64];
+    struct in_addr v4;
+    struct in6_addr v6;
+    bool bracketed = host[0] == '[';
+    size_t len = bracketed ? strcspn(host + 1, "]") : strcspn(host, ":");
+    if (len >= sizeof name)
+        return false;
+    memcpy(name, host + bracketed, len);
+    name[len] = 0;
+    return strcasecmp(name, "localhost") == 0 || inet_pton(AF_INET, name, &v4) == 1 ||
+           inet_pton(AF_INET6, name, &v6) == 1;
+}
+
+/* Any page that somebody on this machine looks at can have the browser send requests here, so one
+ * without a name must not come from a page of elsewhere: neither openly (Origin), nor by a name that
+ * was made to mean this machine (Host). */
+static bool is_of_elsewhere(const struct http_request *r)
+{
+    const char *host = http_header(r, "Host"), *origin = http_header(r, "Origin");
+    const struct access_peer *peer = http_peer(r);
+    if (strcmp(peer->address, "unix") == 0) /* no browser gets there */
+        return false;
+    if (origin) {
+        const char *rest = strstr(origin, "://");
+        return !host || !rest || strcasecmp(rest + 3, host) != 0 ||
+               (peer->loopback && !is_local_host(host));
+    }
+    return peer->loopback && host && !is_local_host(host);
+}
+
 enum naming request_name(struct http_request *r, bool slow)
 {
     struct connection *c = r->connection;
     const char *authorization = http_header(r, "Authorization");
-    if (c->identity && same_proof(c, authorization) && !identity_is_stale(c->identity)) {
+    bool foreign = !authorization && is_of_elsewhere(r);
+    if (!foreign && c->identity && same_proof(c, authorization) &&
+        !identity_is_stale(c->identity)) {
         r->identity = c->identity;
         return NAMING_DONE;
     }
@@ -102,6 +139,13 @@ enum naming request_name(struct http_request *r, bool slow)
     beck_error err = {0};
     int64_t retry_ms = 0;
     beck_status status = BECK_OK;
+    if (foreign) {
+        http_refuse(
+            r, 403,
+            "requests without a name are for this machine's own programs, not for pages of "
+            "other hosts: use http://localhost, or make a user and send a password or token");
+        return NAMING_REFUSED;
+    }
     if (!authorization) {
         status = access_anonymous(access, &c->peer, &identity, &err);
     } else if (strncasecmp(authorization, "Bearer ", 7) == 0) {
