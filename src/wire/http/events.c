@@ -13,6 +13,7 @@
 #include "event/event.h"
 #include "event/value.h"
 #include "wire/http/follow.h"
+#include "wire/http/http_impl.h"
 
 #include <stdio.h>
 
@@ -20,6 +21,24 @@
 
 static const char *const level_names[] = {
     [BECK_LEVEL_NONE] = "none", [BECK_LEVEL_WRITTEN] = "written", [BECK_LEVEL_SYNCED] = "synced"};
+
+/* A lookup takes a lock that is held while a bus is made, which no network thread can wait for. Buses
+ * stay in memory, closed when they were deleted: so a bus that was found before is found again without. */
+static beck_status find_bus(const struct http_request *r, beck_bus **out, beck_error *err)
+{
+    struct http *h = r->connection->http;
+    const char *name = http_path(r, 0);
+    _Atomic(beck_bus *) *place = &h->buses[bytes_hash(name, strlen(name), 0) % HTTP_BUSES];
+    beck_bus *bus = atomic_load_explicit(place, memory_order_acquire);
+    if (bus && strcmp(bus->name, name) == 0 && !atomic_load(&bus->closed)) {
+        *out = bus;
+        return BECK_OK;
+    }
+    beck_status status = beck_bus_get(h->context.b, name, out, err);
+    if (!status)
+        atomic_store_explicit(place, *out, memory_order_release);
+    return status;
+}
 
 /* One publish; lives as long as its request. */
 struct publish_call {
@@ -142,7 +161,7 @@ static void publish_body(struct http_request *r, void *ctx)
 {
     struct publish_call *p = ctx;
     beck_error err = {0};
-    beck_status status = beck_bus_get(http_of(r)->b, http_path(r, 0), &p->bus, &err);
+    beck_status status = find_bus(r, &p->bus, &err);
     if (status == BECK_ENOENT && p->create) {
         if (!http_require(r, ACCESS_ADMIN, ACCESS_BUS, http_path(r, 0)))
             return;
@@ -255,7 +274,7 @@ static void handle_read(struct http_request *r)
         q.options.cursor = last;
     beck_error err;
     beck_bus *bus;
-    beck_status status = beck_bus_get(http_of(r)->b, http_path(r, 0), &bus, &err);
+    beck_status status = find_bus(r, &bus, &err);
     if (status)
         http_fail(r, status, &err);
     else if (follow)

@@ -135,6 +135,8 @@ struct route_metrics {
     _Atomic(struct histogram *) seconds;
 };
 
+#define HTTP_BUSES 256
+
 struct http {
     struct http_settings settings;
     struct http_context context;
@@ -162,7 +164,8 @@ struct http {
     struct cond quiet; /* while draining: running went down */
     bool sweeping;
 
-    struct follow_hub *follow; /* follow.c */
+    struct follow_hub *follow;             /* follow.c */
+    _Atomic(beck_bus *) buses[HTTP_BUSES]; /* events.c: found lately, by their names' hashes */
     struct gauge *connection_gauge, *body_gauge;
     struct metric_family *answers, *seconds;
     struct route_metrics *metrics; /* of each route, and of what has none */
