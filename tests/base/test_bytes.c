@@ -65,8 +65,8 @@ static void no_block_takes_the_seed_away(void **state)
             words[at] = constants[c];
             uint64_t h = bytes_hash(words, sizeof words, 1);
             assert_true(h != bytes_hash(words, sizeof words, 2));
-            words[at ^ 1] += at < 4;
-            assert_true(at == 4 || h != bytes_hash(words, sizeof words, 1));
+            words[(at + 1) % 5]++;
+            assert_true(h != bytes_hash(words, sizeof words, 1));
         }
     }
 }
