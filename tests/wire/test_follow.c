@@ -52,7 +52,8 @@ static void follow(struct follower *f, const struct world *w, const char *target
     *f = (struct follower){0};
     buf_init(&f->text, 64 << 20);
     in_open(&f->in, dial(w));
-    send_text(f->in.fd, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s%s%s\r\n",
+    send_text(f->in.fd,
+              "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n%s%s%s\r\n",
               target, last ? "Last-Event-ID: " : "", last ? last : "", last ? "\r\n" : "");
     assert_true(read_line(&f->in, line, sizeof line));
     assert_string_equal(line, "HTTP/1.1 200 OK");
@@ -306,6 +307,23 @@ static void ends_with_its_bus(void **state)
     unfollow(&f);
 }
 
+/* With the first user nobody may read without a name: also who reads already, however busy. */
+static void ends_when_its_caller_may_no_longer_read(void **state)
+{
+    const struct world *w = *state;
+    struct follower f;
+    follow(&f, w, "/v1/buses/orders/events", NULL);
+    must_begin(&f, "0-0");
+    publish(w, "orders", "order.created", 1);
+    must_get(&f, 1);
+    beck_error err;
+    assert_int_equal(access_put_user(w->access, "ada", beck_str("a long password"), NULL, 0, &err),
+                     BECK_OK);
+    publish(w, "orders", "order.created", 2);
+    assert_int_equal(next_number(&f, NULL), -1);
+    unfollow(&f);
+}
+
 static void ends_when_the_server_drains(void **state)
 {
     const struct world *w = *state;
@@ -379,6 +397,7 @@ int main(void)
         one(who_stalls_lags_and_costs_nobody_anything),
         one(many_followers_of_one_bus),
         one(ends_with_its_bus),
+        one(ends_when_its_caller_may_no_longer_read),
         one(ends_when_the_server_drains),
         one(stopping_cuts_off_who_stalls),
         one(pages_have_what_streams_have_not),

@@ -641,11 +641,18 @@ static void sent_all(struct follower *f)
     }
 }
 
+/* Who may no longer read comes again, and is told so. Not in the middle of an event. */
+static bool is_dismissed(const struct follower *f)
+{
+    const struct identity *identity = http_identity(f->request);
+    return f->sent == 0 && identity && identity_is_stale(identity);
+}
+
 static bool pull(void *ctx, struct buf *out, size_t room)
 {
     struct follower *f = ctx;
     mutex_lock(&f->feed->lock);
-    bool over = f->ended || f->feed->closed;
+    bool over = f->ended || f->feed->closed || is_dismissed(f);
     struct buf *text = over ? NULL : next_text(f);
     bool ping = f->pinged && !text;
     f->waits = !text && !ping && !over;
@@ -655,11 +662,7 @@ static bool pull(void *ctx, struct buf *out, size_t room)
     mutex_unlock(&f->feed->lock);
     if (text && copy(f, text, out, room))
         sent_all(f);
-    if (!ping)
-        return !over;
-    /* Who may no longer read comes again, and is told so. */
-    const struct identity *identity = http_identity(f->request);
-    return !(identity && identity_is_stale(identity)) && !buf_append_text(out, ":\n\n");
+    return ping ? !buf_append_text(out, ":\n\n") : !over;
 }
 
 static beck_status follower_new(struct http_request *r, beck_bus *bus, const struct events_query *q,
