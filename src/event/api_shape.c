@@ -132,7 +132,7 @@ const struct shape shape_bus = {"Bus", "A bus.", bus_fields, sizeof(struct api_b
 /* A list as the only member of a document. */
 #define ONE_LIST(variable, type, member, shape_)                                                   \
     static const struct shape_field variable##_item = {.kind = SHAPE_OBJECT, .of = &(shape_)};     \
-    static const struct shape_field variable[] = {{.name = member,                                 \
+    static const struct shape_field variable[] = {{.name = (member),                               \
                                                    .kind = SHAPE_LIST,                             \
                                                    .required = true,                               \
                                                    .at = offsetof(type, list),                     \
@@ -148,7 +148,7 @@ const struct shape shape_buses = {"Buses", "Buses in order of name, beck's own l
 
 #define PARTITION(member, kind_, min_, ...)                                                        \
     {                                                                                              \
-        .name = #member, .kind = kind_, .required = true,                                          \
+        .name = #member, .kind = (kind_), .required = true,                                        \
         .at = offsetof(struct api_partition, info.member), .min = min_, .max = INT64_MAX,          \
         __VA_ARGS__                                                                                \
     }
@@ -298,7 +298,7 @@ const struct shape shape_rewind = {"Rewind", "Where a queue begins again.", rewi
                                    sizeof(struct api_rewind), NULL};
 
 #define ONE_COUNT(variable, name_)                                                                 \
-    static const struct shape_field variable[] = {{.name = name_,                                  \
+    static const struct shape_field variable[] = {{.name = (name_),                                \
                                                    .kind = SHAPE_I64,                              \
                                                    .required = true,                               \
                                                    .at = offsetof(struct api_count, count),        \
@@ -358,7 +358,7 @@ const struct shape shape_tags_reject = {"Reject", "Deliveries that failed for go
 
 #define DONE(variable, name_)                                                                      \
     static const struct shape_field variable[] = {                                                 \
-        {.name = name_,                                                                            \
+        {.name = (name_),                                                                          \
          .kind = SHAPE_U32,                                                                        \
          .required = true,                                                                         \
          .at = offsetof(struct api_done, count),                                                   \
@@ -387,9 +387,9 @@ const struct shape shape_extended = {"Extended", "How many have their deadline b
 
 #define ORIGIN(member, kind_, max_)                                                                \
     {                                                                                              \
-        .name = #member, .kind = kind_, .required = true,                                          \
+        .name = #member, .kind = (kind_), .required = true,                                        \
         .at = offsetof(struct api_dead, origin.member) - offsetof(struct api_dead, origin),        \
-        .max = max_                                                                                \
+        .max = (max_)                                                                              \
     }
 static const struct shape_field origin_fields[] = {ORIGIN(bus, SHAPE_TEXT, NAME_MAX_BYTES),
                                                    ORIGIN(partition, SHAPE_U32, 10000),
@@ -521,7 +521,7 @@ const struct shape shape_rule = {"Rule", "What is allowed: of a bus, a queue, or
 static const struct shape_field rule_item = {.kind = SHAPE_OBJECT, .of = &shape_rule};
 #define RULES(type, required_)                                                                     \
     {                                                                                              \
-        .name = "rules", .kind = SHAPE_LIST, .required = required_, .at = offsetof(type, rules),   \
+        .name = "rules", .kind = SHAPE_LIST, .required = (required_), .at = offsetof(type, rules), \
         .count_at = offsetof(type, rule_count), .item = &rule_item,                                \
         .item_size = sizeof(struct api_rule), .max = API_RULES_MAX                                 \
     }

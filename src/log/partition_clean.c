@@ -537,7 +537,7 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
                               beck_error *err)
 {
     struct sealed *list = NULL;
-    size_t count;
+    size_t count = 0;
     bool from_start;
     mutex_lock(&p->lock);
     beck_status status = partition_know_sealed(p, err);

@@ -402,7 +402,7 @@ static beck_status exchange(struct remote_consumer *c, const struct verb *v,
 {
     struct target t;
     struct buf body;
-    struct api_done done;
+    struct api_done done = {0};
     buf_init(&body, 1u << 20);
     target_of_queue(&t, c->queue, v->path);
     beck_status status = shape_write(v->asked, tags, &body);

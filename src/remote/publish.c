@@ -62,7 +62,7 @@ beck_status remote_send_events(struct remote *r, const char *target, beck_bytes 
                         .content_type = "application/cloudevents-batch+json",
                         .body = body};
     struct reply g;
-    struct api_published said;
+    struct api_published said = {0};
     reply_init(&g, CLIENT_ANSWER_MAX);
     beck_status status = client_call(r->client, &q, &g.response, err);
     if (!status)
