@@ -102,6 +102,44 @@ static void certificates_can_be_changed(void **state)
     world_close(&w);
 }
 
+/* Whether a client that speaks that version alone gets a connection. */
+static bool connects_with(const struct world *w, int version)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_security_level(context, 0); /* or OpenSSL itself would refuse old versions */
+    SSL_CTX_set_cipher_list(context, "ALL");
+    SSL_CTX_set_min_proto_version(context, version);
+    SSL_CTX_set_max_proto_version(context, version);
+    SSL *ssl = SSL_new(context);
+    int fd = dial(w);
+    SSL_set_fd(ssl, fd);
+    bool connected = SSL_connect(ssl) == 1;
+    ERR_clear_error();
+    SSL_free(ssl);
+    SSL_CTX_free(context);
+    close(fd);
+    return connected;
+}
+
+static void versions_that_are_broken_are_refused(void **state)
+{
+    struct world w;
+    struct files f;
+    (void)state;
+    world_open(&w);
+    snprintf(f.certificate, sizeof f.certificate, "%s/certificate.pem", w.dir);
+    snprintf(f.key, sizeof f.key, "%s/key.pem", w.dir);
+    make_certificate(&f, "any");
+    w.settings.tls_certificate = f.certificate;
+    w.settings.tls_key = f.key;
+    world_serve_tls(&w);
+    assert_false(connects_with(&w, TLS1_VERSION));
+    assert_false(connects_with(&w, TLS1_1_VERSION));
+    assert_true(connects_with(&w, TLS1_2_VERSION));
+    assert_true(connects_with(&w, TLS1_3_VERSION));
+    world_close(&w);
+}
+
 static void without_a_certificate_it_does_not_start(void **state)
 {
     struct world w;
@@ -121,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(certificates_can_be_changed),
+        cmocka_unit_test(versions_that_are_broken_are_refused),
         cmocka_unit_test(without_a_certificate_it_does_not_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+/* GnuTLS would still speak 1.0 and 1.1, which are broken (RFC 8996). */
+#define TLS_PRIORITIES "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"
+
 /* ---- counting ---- */
 
 void http_signal_quiet(struct http *h)
@@ -142,7 +145,8 @@ static beck_status start_daemon(struct http *h, bool tls, struct MHD_Daemon **ou
     if (tls)
         *out =
             MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
-                             MHD_OPTION_HTTPS_CERT_CALLBACK2, http_tls_callback(), MHD_OPTION_END);
+                             MHD_OPTION_HTTPS_CERT_CALLBACK2, http_tls_callback(),
+                             MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
     else
         *out = MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
                                 MHD_OPTION_END);
