@@ -107,7 +107,8 @@ static beck_status mark_everything(struct queue *q, beck_error *err)
         s->held = NULL;
         if (!s->partition)
             continue;
-        int64_t first = partition_first(s->partition), next = partition_visible(s->partition);
+        /* What is owed outlives retention, and is kept below the first offset. */
+        int64_t first = partition_kept(s->partition), next = partition_visible(s->partition);
         s->held = calloc(1, sizeof *s->held + (size_t)(next - first) / 8 + 1);
         if (!s->held)
             return error_set(err, BECK_ENOMEM, "no memory to make a schedule again");

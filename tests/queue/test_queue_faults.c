@@ -472,6 +472,49 @@ static void a_damaged_schedule_is_made_again_from_the_log(void **state)
     }
 }
 
+/* Retention has passed over what the queue is owed: it is found below the first offset. */
+static void a_schedule_made_again_has_what_outlived_retention(void **state)
+{
+    enum { COUNT = 3000 };
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus =
+        world_bus(&w, "b", &(beck_bus_options){.segment_bytes = 4096, .retention_ms = HOUR});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "b", "#", BECK_FROM_NOW);
+    put(bus, "t", "retried");
+    put(bus, "t", "put back");
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    check_ok(beck_retry(c, take(c, "retried").tag, DAY, "because", err));
+    check_ok(beck_reject(c, take(c, "put back").tag, "no", err));
+    check_ok(beck_dead_redrive(w.b, "q", -1, NULL, err));
+    check_ok(beck_retry(c, take(c, "put back").tag, DAY, "because", err));
+    beck_consumer_close(c);
+    beck_event *events = calloc(COUNT, sizeof *events);
+    for (int i = 0; i < COUNT; i++)
+        events[i] = (beck_event){.type = beck_str("t"), .deliver_at_ms = START_MS + 2 * DAY};
+    check_ok(beck_publish_many(bus, events, COUNT, NULL, NULL, err));
+    free(events);
+    world_advance(&w, 2 * HOUR);
+    check_ok(upkeep_checkpoint(w.b, err));
+    for (int i = 0; i < 3; i++)
+        check_ok(upkeep_maintain(w.b, err));
+    beck_partition_info info;
+    check_ok(beck_partition_info_get(bus, 0, &info, err));
+    assert_int_equal(info.first_offset, COUNT + 2);
+    world_reopen(&w);
+    check_counts(&w, "q", 0, 0, COUNT + 2, 0);
+    beck_close(w.b);
+    damage_run(&w, 0);
+    world_open(&w);
+    assert_int_equal(w.reports, 1);
+    check_counts(&w, "q", 2, 0, COUNT, 0);
+    world_advance(&w, 2 * DAY);
+    check_counts(&w, "q", COUNT + 2, 0, 0, 0);
+    world_end(&w);
+}
+
 static int unlink_all(void *ctx, const char *name, bool is_dir)
 {
     struct world *w = ctx;
@@ -531,6 +574,7 @@ int main(void)
         cmocka_unit_test(damaged_lists_are_made_again_from_the_log),
         cmocka_unit_test(a_list_of_many_blocks_that_breaks_while_it_is_read_is_made_again),
         cmocka_unit_test(a_damaged_schedule_is_made_again_from_the_log),
+        cmocka_unit_test(a_schedule_made_again_has_what_outlived_retention),
         cmocka_unit_test(the_log_of_queues_is_not_missed_silently),
         cmocka_unit_test(any_allocation_may_fail),
     };
