@@ -111,6 +111,36 @@ static void malformed_framing_is_refused(void **state)
     assert_int_equal(stored(*state, "orders"), 0);
 }
 
+/* Where such a request ends is a matter of opinion: what stands behind it must not become the next. */
+static void unclear_ends_end_the_connection(void **state)
+{
+    static const char *const unclear[] = {
+        "Content-Length: 17\r\nContent-Length: 0\r\n\r\n" EVENT,
+        "Content-Length: 0\r\nContent-Length: 17\r\n\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Content-Length : 17\r\n\r\n",
+        "Transfer-Encoding : chunked\r\n\r\n",
+        "Content-Length\t: 17\r\n\r\n",
+        "Content-Length: 0\r\nX\x0b: y\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof unclear / sizeof unclear[0]; i++) {
+        struct stream_in in;
+        struct reply r;
+        in_open(&in, dial(*state));
+        send_text(in.fd,
+                  "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "%s"
+                  "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                  unclear[i]);
+        assert_true(read_reply(&in, false, &r));
+        expect(r, 400);
+        reply_free(&r);
+        if (read_reply(&in, false, &r))
+            fail_msg("%d to what stands behind %s", r.status, unclear[i]);
+        in_close(&in);
+    }
+    assert_int_equal(stored(*state, "orders"), 0);
+}
+
 static void http_1_0(void **state)
 {
     struct stream_in in;
@@ -396,6 +426,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         with(chunked_bodies, open_world),
         with(malformed_framing_is_refused, open_world),
+        with(unclear_ends_end_the_connection, open_world),
         with(http_1_0, open_world),
         with(pipelined_requests_are_answered_in_order, open_world),
         with(half_closed_requests, open_hasty),

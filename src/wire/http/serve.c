@@ -23,18 +23,43 @@ void *http_target_read(void *ctx, const char *target, struct MHD_Connection *mhd
     return request_begin(&c->request, target) ? &c->request : NULL;
 }
 
+/* Where the request ends is not sure: what stands behind it is not looked at. */
+static bool refuse_framing(struct http_request *r, const char *why)
+{
+    http_set_header(r, "Connection", "close");
+    http_refuse(r, 400, "%s", why);
+    return false;
+}
+
+/* As RFC 9110 has it (section 5.6.2): a name with a blank before its colon, above all, is another header
+ * to one reader and none to the next. */
+static void check_name(void *ctx, const char *name, const char *value)
+{
+    bool *legal = ctx;
+    (void)value;
+    for (const char *p = name; *p; p++) {
+        bool letter =
+            (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9');
+        *legal &= letter || strchr("-_!#$%&'*+.^`|~", *p);
+    }
+}
+
 /* Only a body of a known length, or one in chunks, and no header that two readers could understand
  * differently. */
 static bool check_framing(struct http_request *r)
 {
     const char *encoding = http_header(r, "Transfer-Encoding"),
                *length = http_header(r, "Content-Length");
+    bool legal = true;
     r->body_length = 0;
-    if (encoding && length) {
-        http_refuse(r, 400,
-                    "the request has both Content-Length and Transfer-Encoding; send one of them");
-        return false;
-    }
+    http_each_header(r, check_name, &legal);
+    if (!legal)
+        return refuse_framing(r, "the name of a header holds a character that none may have");
+    if (encoding && length)
+        return refuse_framing(
+            r, "the request has both Content-Length and Transfer-Encoding; send one of them");
+    if (length && http_header_count(r, "Content-Length") > 1)
+        return refuse_framing(r, "the header Content-Length comes more than once");
     if (encoding &&
         (strcasecmp(encoding, "chunked") != 0 || http_header_count(r, "Transfer-Encoding") > 1)) {
         http_refuse(r, 501, "Transfer-Encoding is \"%.60s\"; only \"chunked\" is understood",
@@ -45,7 +70,7 @@ static bool check_framing(struct http_request *r)
         r->body_length = UINT64_MAX;
     else if (length && !bytes_to_u64(beck_str(length), &r->body_length))
         r->body_length = 0; /* MHD has refused it */
-    static const char *const once[] = {"Content-Length", "Host", "Authorization", "Content-Type"};
+    static const char *const once[] = {"Host", "Authorization", "Content-Type"};
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++)
         if (http_header(r, once[i]) && http_header_count(r, once[i]) > 1) {
             http_refuse(r, 400, "the header %s comes more than once", once[i]);
@@ -102,8 +127,7 @@ static bool park(struct http_request *r)
  * for leave to send. */
 static bool answers_early(const struct http_request *r)
 {
-    return r->status == 413 || r->status == 501 || http_header(r, "Expect") ||
-           (r->body_length == UINT64_MAX && http_header(r, "Content-Length"));
+    return r->status == 413 || r->status == 501 || http_header(r, "Expect");
 }
 
 /* The headers were read. The answer, if there is one already, is `holds` 0. */
