@@ -380,6 +380,30 @@ static double rss_mib(void)
 }
 
 /* 10,000 connections, idle after a request: served all the same, at some KiB each. */
+static void add_text(void *ctx, const char *text, size_t len)
+{
+    buf_append(ctx, text, len);
+}
+
+/* One that comes when the server stops is dropped before anybody works on it: its memory goes with the
+ * connection. */
+static void nothing_begins_once_it_stops(void **state)
+{
+    struct world *w = *state;
+    struct buf metrics;
+    buf_init(&metrics, 16 << 20);
+    atomic_store(&w->h->stopping, true);
+    int status = status_of(w, "GET /v1/buses HTTP/1.1\r\nHost: localhost\r\n"
+                              "Authorization: Basic YTpi\r\n\r\n");
+    assert_int_equal(status, 0);
+    http_stop(w->h);
+    w->h = NULL;
+    assert_int_equal(beck_metrics(w->b, add_text, &metrics, NULL), BECK_OK);
+    assert_int_equal(buf_terminate(&metrics), BECK_OK);
+    assert_non_null(strstr((char *)metrics.data, "beck_logins_total{result=\"wrong\"} 0\n"));
+    buf_release(&metrics);
+}
+
 static void idle_connections_are_cheap(void **state)
 {
     struct world *w = *state;
@@ -437,6 +461,7 @@ int main(void)
         with(slow_senders_are_cut_off, open_hasty),
         with(clients_that_go_away, open_world),
         with(connections_are_counted_and_limited, open_narrow),
+        with(nothing_begins_once_it_stops, open_world),
         with(idle_connections_are_cheap, open_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,7 +137,6 @@ static void begin(struct http_request *r, const char *method)
     r->method = method;
     atomic_store(&r->holds, 1);
     atomic_store(&r->park, PARK_RUNS);
-    r->stage = STAGE_BODY;
     if (!check_framing(r))
         return;
     bool known = r->body_length != UINT64_MAX;
@@ -260,9 +259,10 @@ enum MHD_Result http_serve(void *ctx, struct MHD_Connection *mhd, const char *ur
         return MHD_NO; /* no memory */
     if (r->stage == STAGE_NEW) {
         atomic_fetch_add(&h->running, 1);
-        begin(r, method);
-        if (atomic_load(&h->stopping))
+        r->stage = STAGE_BODY;
+        if (atomic_load(&h->stopping)) /* before anybody else gets it: it goes with its connection */
             return MHD_NO;
+        begin(r, method);
         if (r->stage == STAGE_NAMING && park(r))
             return MHD_YES;
         return begun(r);
