@@ -363,15 +363,21 @@ static beck_status sync_files(struct partition *p, struct segment **files, size_
     return status;
 }
 
+/* The hook is to see offsets in order, also where another sync ends while it runs. With the lock. */
 static void release_held(struct partition *p)
 {
+    while (p->releasing)
+        cond_wait(&p->changed, &p->lock);
+    if (p->held_count == 0)
+        return;
+    p->releasing = true;
     while (p->held_count > 0) {
         struct routed *routes = p->held;
         size_t count = p->held_count, cap = p->held_cap, ready = 0;
         while (ready < count && routes[ready].offset < p->synced)
             ready++;
         if (ready == 0)
-            return;
+            break;
         p->held = NULL;
         p->held_count = p->held_cap = 0;
         mutex_unlock(&p->lock);
@@ -388,6 +394,8 @@ static void release_held(struct partition *p)
             partition_hold_routes(p, newer, newer_count);
         free(newer);
     }
+    p->releasing = false;
+    cond_broadcast(&p->changed);
 }
 
 beck_status partition_sync(struct partition *p, beck_error *err)

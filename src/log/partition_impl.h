@@ -69,6 +69,7 @@ struct partition {
     struct buf scratch;
     struct routed *held; /* read_synced: routed, waiting for the sync */
     size_t held_count, held_cap;
+    bool releasing;   /* somebody hands them on */
     uint32_t awaited; /* publishes that asked for a sync, since zeros were written */
 
     struct producers *producers;

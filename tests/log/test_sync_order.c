@@ -7,6 +7,8 @@
 #include "base/vfs_impl.h"
 
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const struct vfs_ops *disk;
 static struct vfs_ops slow_disk;
@@ -126,11 +128,84 @@ static void a_segment_begins_once_the_sync_of_the_one_before_it_is_over(void **s
     }
 }
 
+/* ---- what waited for a sync is handed on ---- */
+
+static _Atomic(int) in_hook, overlaps, hook_calls;
+static _Atomic(long) other_thread; /* that syncs */
+static pthread_t other;
+
+static void append_routed(struct partition *p)
+{
+    beck_event e = {.type = beck_str("t.x")};
+    const beck_event *list[] = {&e};
+    struct routed route = {.route = &in_hook};
+    struct append a = {.events = list,
+                       .count = 1,
+                       .routes = &route,
+                       .route_count = 1,
+                       .level = BECK_LEVEL_WRITTEN};
+    assert_int_equal(partition_append(p, &a, NULL), 0);
+}
+
+static void *sync_and_say_who(void *arg)
+{
+    atomic_store(&other_thread, syscall(SYS_gettid));
+    return sync_once(arg);
+}
+
+static bool other_sleeps(void)
+{
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", atomic_load(&other_thread));
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fread(text, 1, sizeof text - 1, f) > 0);
+    fclose(f);
+    const char *state = strrchr(text, ')');
+    return state && state[2] == 'S';
+}
+
+/* While the first event is handed on, another thread syncs the second. */
+static void slow_hook(void *ctx, struct partition *p, const struct routed *items, size_t count)
+{
+    (void)ctx;
+    if (atomic_fetch_add(&in_hook, 1) > 0)
+        atomic_fetch_add(&overlaps, 1);
+    assert_int_equal(count, 1);
+    int call = atomic_fetch_add(&hook_calls, 1);
+    assert_int_equal(items[0].offset, call);
+    if (call == 0) {
+        append_routed(p);
+        pthread_create(&other, NULL, sync_and_say_who, p);
+        while (atomic_load(&overlaps) == 0 && (partition_synced(p) < 2 || !other_sleeps()))
+            sched_yield();
+    }
+    atomic_fetch_sub(&in_hook, 1);
+}
+
+static void routes_are_handed_on_one_sync_after_the_other(void **state)
+{
+    struct world w;
+    (void)state;
+    world_open(&w, 1);
+    w.options.bus.read_synced = true;
+    w.options.routed = slow_hook;
+    struct partition *p = world_partition(&w, 0, 0);
+    append_routed(p);
+    assert_int_equal(partition_sync(p, NULL), 0);
+    pthread_join(other, NULL);
+    assert_int_equal(atomic_load(&overlaps), 0);
+    assert_int_equal(atomic_load(&hook_calls), 2);
+    partition_abandon(p);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recovery_point_is_given_only_for_what_is_on_the_device),
         cmocka_unit_test(a_segment_begins_once_the_sync_of_the_one_before_it_is_over),
+        cmocka_unit_test(routes_are_handed_on_one_sync_after_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
