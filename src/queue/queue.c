@@ -45,8 +45,9 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
     rng_seed_system(&q->rng);
     q->name = strdup(name);
     q->levels = calloc(options->priority_max + 1, sizeof(struct fifo *));
+    q->saved_heads = calloc(options->priority_max + 1, sizeof *q->saved_heads);
     beck_status status = BECK_OK;
-    if (!q->name || !q->levels)
+    if (!q->name || !q->levels || !q->saved_heads)
         status = error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
     if (!status && q->durable)
         status = make_directory(q, err);
@@ -91,6 +92,7 @@ static void release_many(struct queue *q, uint32_t count)
     }
     histories_release(&q->histories);
     free(q->levels);
+    free(q->saved_heads);
     free(q->returns);
     free(q->limbo);
     free(q->dead);

@@ -90,6 +90,7 @@ struct queue {
     uint32_t binding_count;
 
     struct fifo **levels;  /* priority_max + 1; NULL: not used yet */
+    uint64_t *saved_heads; /* of each, in the snapshot written last */
     struct entry *returns; /* heap by (seq, where) */
     size_t return_count, return_cap;
     struct schedule *delayed;

@@ -204,8 +204,9 @@ static beck_status add_lists(struct queue *q, struct buf *b, struct fifo_sync *s
         beck_status status = f ? fifo_write(f, &syncs[i], err) : BECK_OK;
         if (status)
             return status;
+        q->saved_heads[i] = f ? fifo_head(f) : 0;
         add_u32(b, i);
-        add_u64(b, f ? fifo_head(f) : 0);
+        add_u64(b, q->saved_heads[i]);
         add_u64(b, f ? fifo_tail(f) : 0);
     }
     add_taken(q, b);
@@ -354,7 +355,7 @@ void queue_snapshot_synced(struct queue *q)
     q->dead_keep_from = q->snapshot_dead_next;
     for (uint32_t i = 0; i <= q->options.priority_max; i++)
         if (q->levels[i])
-            fifo_trim(q->levels[i], fifo_head(q->levels[i]));
+            fifo_trim(q->levels[i], q->saved_heads[i]);
     schedule_trim(q->delayed);
     mutex_unlock(&q->lock);
 }

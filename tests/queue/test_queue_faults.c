@@ -2,6 +2,7 @@
 #include "queue/world.h"
 
 #include "base/bytes.h"
+#include "queue/fifo.h"
 #include "support/failing_malloc.h"
 
 #define EVENTS 64
@@ -398,6 +399,39 @@ static void a_list_of_many_blocks_that_breaks_while_it_is_read_is_made_again(voi
     world_end(&w);
 }
 
+/* What is delivered while a snapshot gets to the device may end the first file of a list, which that
+ * snapshot still needs. */
+static void files_that_the_last_snapshot_names_stay(void **state)
+{
+    enum { COUNT = FIFO_FILE_BLOCKS * FIFO_BLOCK_ENTRIES - 5, AT_ONCE = 10000 };
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    beck_event *events = calloc(AT_ONCE, sizeof *events);
+    for (int i = 0; i < AT_ONCE; i++)
+        events[i].type = beck_str("t");
+    for (int left = COUNT; left > 0; left -= AT_ONCE)
+        check_ok(beck_publish_many(bus, events, left < AT_ONCE ? (size_t)left : AT_ONCE, NULL, NULL,
+                                   err));
+    check_ok(beck_queue_purge(w.b, "q", NULL, err));
+    check_ok(beck_publish_many(bus, events, 20, NULL, NULL, err));
+    free(events);
+    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    check_ok(queue_snapshot(q, err));
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    for (int i = 0; i < 10; i++)
+        settle(c, take(c, NULL));
+    beck_consumer_close(c);
+    check_ok(partition_sync(w.b->home.state->partitions[0], err));
+    queue_snapshot_synced(q);
+    queue_release(q);
+    world_kill(&w);
+    assert_int_equal(w.reports, 0);
+    check_counts(&w, "q", 10, 0, 0, 0);
+    world_end(&w);
+}
+
 static int remember_run(void *ctx, const char *name, bool is_dir)
 {
     if (!is_dir && strstr(name, ".run"))
@@ -573,6 +607,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_cannot_be_written_leaves_the_delivery_held),
         cmocka_unit_test(damaged_lists_are_made_again_from_the_log),
         cmocka_unit_test(a_list_of_many_blocks_that_breaks_while_it_is_read_is_made_again),
+        cmocka_unit_test(files_that_the_last_snapshot_names_stay),
         cmocka_unit_test(a_damaged_schedule_is_made_again_from_the_log),
         cmocka_unit_test(a_schedule_made_again_has_what_outlived_retention),
         cmocka_unit_test(the_log_of_queues_is_not_missed_silently),
