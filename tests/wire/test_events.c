@@ -353,6 +353,55 @@ static void pages_over_partitions_give_every_event_once(void **state)
 
 /* ---- waiting ---- */
 
+static int open_narrow(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    *state = w;
+    world_open(w);
+    w->settings.header_max = 4096;
+    world_serve(w);
+    return 0;
+}
+
+/* The cursor of a bus with many partitions is long, and stands in the answer and in the next request:
+ * as long as it fits every page comes, else that is said at once. */
+static void long_cursors(void **state)
+{
+    enum { EVENTS = 9 };
+    const struct world *w = *state;
+    char target[4096] = "/v1/buses/wide/events?limit=2";
+    beck_bus *bus;
+    int count = 0;
+    beck_bus_options options = {.partitions = 250, .level = BECK_LEVEL_WRITTEN};
+    assert_int_equal(beck_bus_create(w->b, "wide", &options, &bus, NULL), BECK_OK);
+    options.partitions = 400;
+    assert_int_equal(beck_bus_create(w->b, "wider", &options, &bus, NULL), BECK_OK);
+    for (int i = 0; i < EVENTS; i++) {
+        char event[64];
+        snprintf(event, sizeof event, "{\"eventType\":\"a\",\"subject\":\"%d\"}", i);
+        struct reply r = post(w, "/v1/buses/wide/events", JSON, event);
+        expect(r, 200);
+        reply_free(&r);
+    }
+    for (int page = 0; page < 6; page++) {
+        struct reply r = ask(w, "GET %s", target);
+        expect(r, 200);
+        for (const char *p = r.body; (p = strstr(p, "\"subject\"")); p++)
+            count++;
+        snprintf(target, sizeof target, "/v1/buses/wide/events?limit=2&cursor=%s",
+                 reply_header(&r, "Beck-Cursor"));
+        reply_free(&r);
+    }
+    assert_int_equal(count, EVENTS);
+    struct reply r = ask(w, "GET /v1/buses/wider/events");
+    expect(r, 501);
+    assert_non_null(strstr(r.body, "partition=0"));
+    reply_free(&r);
+    r = ask(w, "GET /v1/buses/wider/events?partition=0");
+    expect(r, 200);
+    reply_free(&r);
+}
+
 static void a_page_waits_for_its_first_event(void **state)
 {
     const struct world *w = *state;
@@ -441,6 +490,7 @@ int main(void)
         one(pages_refused),
         one(as_lines),
         one(pages_over_partitions_give_every_event_once),
+        cmocka_unit_test_setup_teardown(long_cursors, open_narrow, close_world),
         one(a_page_waits_for_its_first_event),
         one(a_wait_ends_with_its_time),
         one(a_wait_ends_with_its_client),

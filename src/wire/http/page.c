@@ -19,6 +19,8 @@
 #define EVENTS_DEFAULT 1000
 #define EVENTS_MAX 100000
 #define CURSOR_MAX 65536
+#define HEADER_COST 72  /* of one of a request, beside its text */
+#define ANSWER_COST 768 /* of the lines and headers that all have */
 
 enum page_state { ARMING, ARMED, FIRED };
 
@@ -96,25 +98,60 @@ static beck_status write_link(const struct page_call *p, beck_bytes cursor, stru
     return status ? status : buf_append_text(out, ">; rel=\"next\"");
 }
 
+static void add_size(void *ctx, const char *name, const char *value)
+{
+    size_t *size = ctx;
+    *size += strlen(name) + strlen(value) + HEADER_COST;
+}
+
+/* What is left of the connection's memory for headers when this request, or the next one with a cursor of
+ * that size, is in it. */
+static size_t room_for_headers(const struct page_call *p, size_t cursor)
+{
+    const char *before = http_query(p->r, "cursor");
+    size_t used = strlen(http_target(p->r)) + ANSWER_COST, old = before ? strlen(before) : 0;
+    http_each_header(p->r, add_size, &used);
+    used += cursor > old ? cursor - old : 0;
+    size_t max = http_settings_of(p->r)->header_max;
+    return max > used ? max - used : 0;
+}
+
 /* Beck-Cursor, and Link with the same in it: where the next page begins. */
-static void set_cursor(struct page_call *p)
+static beck_status set_cursor(struct page_call *p, beck_error *err)
 {
     struct buf cursor, link;
     buf_init(&cursor, CURSOR_MAX);
     buf_init(&link, 2 * CURSOR_MAX);
-    if (!reading_cursor(p->reading, &cursor) && !buf_terminate(&cursor)) {
+    beck_status status = reading_cursor(p->reading, &cursor);
+    if (!status)
+        status = buf_terminate(&cursor);
+    if (status)
+        error_set(err, status, "no memory for a page of events");
+    size_t room = status ? 0 : room_for_headers(p, cursor.len);
+    if (!status && cursor.len > room)
+        status =
+            error_set(err, BECK_EUNSUPPORTED,
+                      "the cursor of %u partitions has %zu bytes, more than a header may have; "
+                      "read them one by one, with partition=0 and so on",
+                      p->reading->count, cursor.len);
+    if (!status) {
         http_set_header(p->r, "Beck-Cursor", (const char *)cursor.data);
-        if (!write_link(p, buf_bytes(&cursor), &link) && !buf_terminate(&link))
+        /* Told twice only where there is room. */
+        if (!write_link(p, buf_bytes(&cursor), &link) && !buf_terminate(&link) &&
+            cursor.len + link.len <= room)
             http_set_header(p->r, "Link", (const char *)link.data);
     }
     buf_release(&cursor);
     buf_release(&link);
+    return status;
 }
 
-static void answer(struct page_call *p, beck_status status, struct buf *out, const beck_error *err)
+static void answer(struct page_call *p, beck_status status, struct buf *out, beck_error *err)
 {
-    if (!status || status == BECK_ECORRUPT)
-        set_cursor(p);
+    if (!status)
+        status = set_cursor(p, err);
+    else if (status == BECK_ECORRUPT)
+        set_cursor(p, NULL);
     reading_close(p->reading);
     if (status)
         http_fail(p->r, status, err);
