@@ -34,6 +34,7 @@ struct certificates {
     char *owner, *trust_file;
     struct mutex lock;
     struct entry *entries[ENTRIES_MAX];
+    bool fetching;
     X509_STORE *store; /* of trusted roots; made at the first use */
 };
 
@@ -257,6 +258,15 @@ static beck_status fetch(struct certificates *c, struct entry *e, int64_t now_ns
     return status;
 }
 
+static bool begin_fetching(struct certificates *c)
+{
+    mutex_lock(&c->lock);
+    bool mine = !c->fetching;
+    c->fetching = true;
+    mutex_unlock(&c->lock);
+    return mine;
+}
+
 beck_status certificates_get(struct certificates *c, const char *url, int64_t now_ns,
                              bool may_block, EVP_PKEY **out, beck_error *err)
 {
@@ -272,6 +282,10 @@ beck_status certificates_get(struct certificates *c, const char *url, int64_t no
     struct entry *fresh = calloc(1, sizeof *fresh);
     if (!fresh)
         return error_set(err, BECK_ENOMEM, "no memory for a certificate");
+    if (!begin_fetching(c)) {
+        free(fresh);
+        return error_set(err, BECK_EBUSY, "another certificate is being fetched; try again");
+    }
     snprintf(fresh->url, sizeof fresh->url, "%s", url);
     fresh->fetched_ns = now_ns;
     beck_error why;
@@ -282,6 +296,7 @@ beck_status certificates_get(struct certificates *c, const char *url, int64_t no
     else
         status = say(fresh, out, err);
     mutex_lock(&c->lock);
+    c->fetching = false;
     put(c, fresh);
     mutex_unlock(&c->lock);
     return status;

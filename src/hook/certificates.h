@@ -6,7 +6,9 @@
  * root at the time of the request, must be made out to the owner, and is kept for a day (16
  * addresses at most). A fetch that failed is not tried again for a minute.
  *
- * Threads: any. Two threads that want the same address may both fetch it.
+ * Threads: any. Anybody can name an address in a request, before anything of it is verified, and a fetch
+ * occupies a thread for seconds: so one at a time is fetched, and who wants another one meanwhile is
+ * sent away (providers try again).
  */
 #ifndef BECK_HOOK_CERTIFICATES_H
 #define BECK_HOOK_CERTIFICATES_H
@@ -37,7 +39,7 @@ bool certificates_url_is_allowed(beck_bytes url, const char *domain);
 
 /* The public key behind an allowed address, with a reference of the caller's (EVP_PKEY_free).
  * BECK_ETIMEDOUT: it has to be fetched and may_block is false. BECK_EDENIED: it was fetched and is
- * not good. Other errors: it could not be had. */
+ * not good. BECK_EBUSY: a fetch is under way. Other errors: it could not be had. */
 beck_status certificates_get(struct certificates *c, const char *url, int64_t now_ns,
                              bool may_block, struct evp_pkey_st **out, beck_error *err);
 

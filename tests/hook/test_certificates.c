@@ -135,6 +135,41 @@ static void test_failures_are_remembered_for_a_minute(void **state)
     certificates_free(c);
 }
 
+/* A fetch during which somebody asks for another address. */
+struct crossing {
+    struct certificates *c;
+    int fetched;
+    beck_status other;
+};
+
+static beck_status fetch_crossing(void *ctx, const char *url, size_t max, struct buf *pem,
+                                  beck_error *err)
+{
+    struct crossing *x = ctx;
+    (void)url;
+    (void)max;
+    (void)pem;
+    if (x->fetched++ == 0)
+        x->other = get(x->c, "https://api.paypal.com/other", CERTIFICATE_NS, true);
+    return error_set(err, BECK_EIO, "nobody there");
+}
+
+/* Anybody can name addresses, and a fetch occupies a thread for seconds: only one at a time. */
+static void test_one_fetch_at_a_time(void **state)
+{
+    (void)state;
+    struct crossing x = {0};
+    struct certificates_options options = {.fetch = fetch_crossing, .fetch_ctx = &x};
+    assert_int_equal(certificates_new(&options, &x.c, NULL), BECK_OK);
+    assert_int_equal(get(x.c, URL, CERTIFICATE_NS, true), BECK_EIO);
+    assert_int_equal(x.fetched, 1);
+    assert_int_equal(x.other, BECK_EBUSY);
+    /* It was not tried, so nothing is remembered of it. */
+    assert_int_equal(get(x.c, "https://api.paypal.com/other", CERTIFICATE_NS, true), BECK_EIO);
+    assert_int_equal(x.fetched, 2);
+    certificates_free(x.c);
+}
+
 /* Whoever asks for many addresses does not make it forget a certificate that is in use. */
 static void test_table_is_bounded(void **state)
 {
@@ -330,6 +365,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_fetched_once_a_day),
         cmocka_unit_test(test_failures_are_remembered_for_a_minute),
+        cmocka_unit_test(test_one_fetch_at_a_time),
         cmocka_unit_test(test_table_is_bounded),
         cmocka_unit_test(test_chains),
         cmocka_unit_test(test_what_cannot_be_had),
