@@ -353,6 +353,7 @@ static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, cons
         slot_unlink(q, s);
         q->in_flight--;
     }
+    histories_remove(&q->histories, s->entry.where);
     q->dropped++;
     q->dirty = true;
     free_slot(c, s);

@@ -59,6 +59,22 @@ beck_status history_format(struct buf *out, uint32_t attempt, int64_t time_ms, c
     return status;
 }
 
+uint32_t history_attempt(beck_bytes failure)
+{
+    static const char before[] = "{\"attempt\":";
+    const char *digits = (const char *)failure.data + sizeof before - 1;
+    uint64_t attempt = 0;
+    size_t count = 0;
+    if (failure.len < sizeof before || memcmp(failure.data, before, sizeof before - 1) != 0)
+        return 0;
+    while (count < failure.len - (sizeof before - 1) && digits[count] >= '0' &&
+           digits[count] <= '9')
+        count++;
+    return bytes_to_u64(bytes_of(digits, count), &attempt) && attempt <= UINT32_MAX
+               ? (uint32_t)attempt
+               : 0;
+}
+
 static bool grow(struct histories *h)
 {
     struct histories bigger = {.cap = h->cap ? h->cap * 2 : 16};

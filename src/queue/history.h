@@ -22,6 +22,8 @@ struct histories {
 void histories_release(struct histories *h);
 /* Makes the object {"attempt","time","why"} of a failure. */
 beck_status history_format(struct buf *out, uint32_t attempt, int64_t time_ms, const char *why);
+/* The attempt that such an object tells of; 0: none. */
+uint32_t history_attempt(beck_bytes failure);
 /* Remembers one such object (copied). Without memory it is left out. */
 void histories_add(struct histories *h, uint64_t where, beck_bytes failure);
 /* Appends the objects, separated by commas, also from what is there already; nothing when there are

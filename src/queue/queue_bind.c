@@ -510,6 +510,22 @@ static void collect_for_disowning(struct queue *q, struct disown_all *d)
     schedule_each(q->delayed, collect_scheduled, d, NULL);
 }
 
+static int forget_scheduled(void *ctx, const struct scheduled *item)
+{
+    struct queue *q = ctx;
+    histories_remove(&q->histories, item->entry.where);
+    return 0;
+}
+
+/* The failures of what is ready or delayed; what consumers hold keeps its own. With the lock. */
+static void forget_failures(struct queue *q)
+{
+    for (size_t i = 0; i < q->return_count; i++)
+        histories_remove(&q->histories, q->returns[i].where);
+    if (q->histories.count)
+        schedule_each(q->delayed, forget_scheduled, q, NULL);
+}
+
 static int64_t drop_everything(struct queue *q)
 {
     struct disown_all d = {.q = q};
@@ -524,6 +540,7 @@ static int64_t drop_everything(struct queue *q)
     }
     int64_t count = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     collect_for_disowning(q, &d);
+    forget_failures(q);
     queue_forget_all(q);
     for (uint32_t i = 0; i < q->source_count; i++)
         q->sources[i].popped = q->sources[i].routed;
@@ -563,7 +580,11 @@ static bool is_purged(const struct purged *p, const struct entry *e)
 
 static bool keep_scheduled(void *ctx, const struct scheduled *item)
 {
-    return !is_purged(ctx, &item->entry);
+    const struct purged *p = ctx;
+    bool purged = is_purged(p, &item->entry);
+    if (purged)
+        histories_remove(&p->q->histories, item->entry.where);
+    return !purged;
 }
 
 /* The list goes around once: what is kept is appended again. */
@@ -587,7 +608,9 @@ static void filter_returns(const struct purged *p)
     q->return_count = 0;
     for (size_t i = 0; i < count; i++) {
         struct entry e = q->returns[i];
-        if (!is_purged(p, &e))
+        if (is_purged(p, &e))
+            histories_remove(&q->histories, e.where);
+        else
             queue_push_return(q, &e);
     }
 }

@@ -170,7 +170,6 @@ static beck_status read_delayed(struct queue *q, uint32_t index, beck_error *err
 static beck_status collect_retried(void *ctx, uint64_t where, beck_bytes failure)
 {
     struct delayed *d = ctx;
-    (void)failure;
     if (is_marked(d->q, where))
         return BECK_OK;
     /* The failures of an event come one after the other. */
@@ -185,7 +184,7 @@ static beck_status collect_retried(void *ctx, uint64_t where, beck_bytes failure
         }
         d->list[d->count++] = (struct retried){.where = where};
     }
-    d->list[d->count - 1].attempts++;
+    d->list[d->count - 1].attempts = history_attempt(failure);
     return BECK_OK;
 }
 

@@ -549,6 +549,46 @@ static void a_schedule_made_again_has_what_outlived_retention(void **state)
     world_end(&w);
 }
 
+/* Failures of what has left the queue for good are forgotten with it: an event that is purged does
+ * not come back with a schedule that is made again. And how often one failed is known, also when
+ * that was more often than is told of. */
+static void a_schedule_made_again_has_nothing_that_was_purged(void **state)
+{
+    enum { COUNT = 3000, FAILED = 40 };
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        struct world w;
+        world_start(&w, 1);
+        beck_bus *bus = world_pair(&w, &(beck_queue_options){.attempts_max = 2 * FAILED});
+        put(bus, "t", "delayed");
+        put(bus, "t", "ready");
+        beck_consumer *c = world_consumer(&w, "q", 0);
+        check_ok(beck_retry(c, take(c, "delayed").tag, HOUR, "because", err));
+        check_ok(beck_retry(c, take(c, "ready").tag, 0, "because", err));
+        if (how == 0)
+            check_ok(beck_queue_purge(w.b, "q", NULL, err));
+        else
+            check_ok(beck_bus_purge(bus, err));
+        put(bus, "t", "later");
+        for (int i = 0; i < FAILED; i++)
+            check_ok(beck_retry(c, take(c, "later").tag, i + 1 < FAILED ? 0 : HOUR, "no", err));
+        beck_consumer_close(c);
+        beck_event *events = calloc(COUNT, sizeof *events);
+        for (int i = 0; i < COUNT; i++)
+            events[i] = (beck_event){.type = beck_str("t"), .deliver_at_ms = START_MS + DAY};
+        check_ok(beck_publish_many(bus, events, COUNT, NULL, NULL, err));
+        free(events);
+        beck_close(w.b);
+        damage_run(&w, 0);
+        world_open(&w);
+        check_counts(&w, "q", 1, 0, COUNT, 0);
+        c = world_consumer(&w, "q", 0);
+        assert_int_equal(take(c, "later").attempt, FAILED + 1);
+        beck_consumer_close(c);
+        world_end(&w);
+    }
+}
+
 static int unlink_all(void *ctx, const char *name, bool is_dir)
 {
     struct world *w = ctx;
@@ -610,6 +650,7 @@ int main(void)
         cmocka_unit_test(files_that_the_last_snapshot_names_stay),
         cmocka_unit_test(a_damaged_schedule_is_made_again_from_the_log),
         cmocka_unit_test(a_schedule_made_again_has_what_outlived_retention),
+        cmocka_unit_test(a_schedule_made_again_has_nothing_that_was_purged),
         cmocka_unit_test(the_log_of_queues_is_not_missed_silently),
         cmocka_unit_test(any_allocation_may_fail),
     };
