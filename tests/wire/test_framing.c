@@ -380,6 +380,52 @@ static double rss_mib(void)
 }
 
 /* 10,000 connections, idle after a request: served all the same, at some KiB each. */
+static int open_guarded(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    *state = w;
+    world_open(w);
+    access_close(w->access);
+    struct access_settings costly = {.failures_max = 1000, .scrypt_log_n = 16};
+    assert_int_equal(access_open(w->b, &costly, &w->access, NULL), BECK_OK);
+    w->context.access = w->access;
+    w->settings.pool_threads = 1;
+    world_serve(w);
+    return 0;
+}
+
+/* Hashing a password takes long, and anybody can send one: it must not take the threads of others. */
+static void guessers_hold_up_nobody_else(void **state)
+{
+    enum { GUESSERS = 8 };
+    const struct world *w = *state;
+    const struct access_rule reads = {ACCESS_SERVER, NULL, ACCESS_READ};
+    char token[ACCESS_TOKEN_SIZE], request[300];
+    struct pollfd fds[GUESSERS];
+    assert_int_equal(access_put_user(w->access, "ada", (beck_bytes){0}, &reads, 1, NULL), BECK_OK);
+    assert_int_equal(access_make_token(w->access, "ada", "t", token, NULL), BECK_OK);
+    for (int i = 0; i < GUESSERS; i++) {
+        fds[i] = (struct pollfd){.fd = dial(w), .events = POLLIN};
+        send_text(fds[i].fd, "GET /v1/buses HTTP/1.1\r\nHost: localhost\r\n"
+                             "Authorization: Basic YWRhOmI=\r\n\r\n");
+    }
+    while (atomic_load(&w->h->running) < GUESSERS && poll(fds, GUESSERS, 0) == 0)
+        sched_yield();
+    snprintf(request, sizeof request,
+             "GET /v1/buses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", token);
+    must_answer(w, request, 200);
+    assert_true(poll(fds, GUESSERS, 0) < GUESSERS);
+    for (int i = 0; i < GUESSERS; i++) {
+        struct stream_in in;
+        struct reply r;
+        in_open(&in, fds[i].fd);
+        assert_true(read_reply(&in, false, &r));
+        expect(r, 401);
+        reply_free(&r);
+        in_close(&in);
+    }
+}
+
 static void add_text(void *ctx, const char *text, size_t len)
 {
     buf_append(ctx, text, len);
@@ -461,6 +507,7 @@ int main(void)
         with(slow_senders_are_cut_off, open_hasty),
         with(clients_that_go_away, open_world),
         with(connections_are_counted_and_limited, open_narrow),
+        with(guessers_hold_up_nobody_else, open_guarded),
         with(nothing_begins_once_it_stops, open_world),
         with(idle_connections_are_cheap, open_world),
     };

@@ -21,6 +21,8 @@
 /* GnuTLS would still speak 1.0 and 1.1, which are broken (RFC 8996). */
 #define TLS_PRIORITIES "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"
 
+#define GUARDS 2 /* as many passwords as are hashed at a time */
+
 /* ---- counting ---- */
 
 void http_signal_quiet(struct http *h)
@@ -143,10 +145,9 @@ static beck_status start_daemon(struct http *h, bool tls, struct MHD_Daemon **ou
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
                      MHD_USE_NO_LISTEN_SOCKET | (tls ? MHD_USE_TLS : 0);
     if (tls)
-        *out =
-            MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
-                             MHD_OPTION_HTTPS_CERT_CALLBACK2, http_tls_callback(),
-                             MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
+        *out = MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
+                                MHD_OPTION_HTTPS_CERT_CALLBACK2, http_tls_callback(),
+                                MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
     else
         *out = MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
                                 MHD_OPTION_END);
@@ -239,6 +240,7 @@ beck_status http_start(const struct http_settings *settings, const struct http_c
         fds[i] = listeners[i].fd;
     beck_status status = make_parts(h, listeners, count, err);
     bool pool = !status && !(status = pool_start(&h->pool, h->settings.pool_threads, err));
+    bool guards = !status && !(status = pool_start(&h->guards, GUARDS, err));
     if (!status)
         status = start_daemons(h, err);
     if (!status)
@@ -246,6 +248,8 @@ beck_status http_start(const struct http_settings *settings, const struct http_c
     free(fds);
     if (status) {
         stop_daemons(h);
+        if (guards)
+            pool_stop(&h->guards);
         if (pool)
             pool_stop(&h->pool);
         release(h);
@@ -310,6 +314,7 @@ void http_stop(struct http *h)
     work_stop(h->work);
     follow_free(h->follow);
     h->follow = NULL;
+    pool_stop(&h->guards);
     pool_stop(&h->pool);
     keeper_stop(&h->keeper);
     release(h);

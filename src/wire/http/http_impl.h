@@ -28,7 +28,7 @@ struct work; /* work.c: deliveries */
 
 enum stage {
     STAGE_NEW,      /* nothing is known but the target */
-    STAGE_NAMING,   /* the pool checks a password */
+    STAGE_NAMING,   /* a guard checks a password */
     STAGE_BODY,     /* reading it */
     STAGE_HANDLING, /* the handler runs, or has put it off */
     STAGE_ANSWERED  /* MHD has the answer */
@@ -148,6 +148,7 @@ struct http {
     struct http_tls *tls;
     struct MHD_Response *no_memory; /* an answer that needs none */
     struct pool pool;
+    struct pool guards; /* passwords, which anybody may send: they take nothing from the others */
     struct keeper keeper;
     struct timer sweep;
     struct job sweep_job;

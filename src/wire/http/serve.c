@@ -102,12 +102,18 @@ static void run_call(struct job *job)
     request_let_go(r);
 }
 
-static void post(struct http_request *r, struct http_call *call,
-                 void (*fn)(struct http_request *r, void *ctx), void *ctx)
+static void post_to(struct pool *pool, struct http_request *r, struct http_call *call,
+                    void (*fn)(struct http_request *r, void *ctx), void *ctx)
 {
     *call = (struct http_call){{.run = run_call}, r, fn, ctx};
     request_hold(r);
-    pool_push(&r->connection->http->pool, &call->job);
+    pool_push(pool, &call->job);
+}
+
+static void post(struct http_request *r, struct http_call *call,
+                 void (*fn)(struct http_request *r, void *ctx), void *ctx)
+{
+    post_to(&r->connection->http->pool, r, call, fn, ctx);
 }
 
 /* Suspends the connection until whoever holds the request has let go; false: they have. */
@@ -151,7 +157,7 @@ static void begin(struct http_request *r, const char *method)
         break;
     case NAMING_SLOW:
         r->stage = STAGE_NAMING;
-        post(r, &r->handler, name_on_pool, NULL);
+        post_to(&h->guards, r, &r->handler, name_on_pool, NULL);
         break;
     case NAMING_REFUSED:
         break;
@@ -260,7 +266,8 @@ enum MHD_Result http_serve(void *ctx, struct MHD_Connection *mhd, const char *ur
     if (r->stage == STAGE_NEW) {
         atomic_fetch_add(&h->running, 1);
         r->stage = STAGE_BODY;
-        if (atomic_load(&h->stopping)) /* before anybody else gets it: it goes with its connection */
+        /* Before anybody else gets it: it goes with its connection. */
+        if (atomic_load(&h->stopping))
             return MHD_NO;
         begin(r, method);
         if (r->stage == STAGE_NAMING && park(r))
