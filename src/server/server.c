@@ -61,11 +61,12 @@ static void report(void *ctx, const beck_error *error)
         LOG_TEXT("code", beck_status_name(error->code)), LOG_TEXT("error", error->text));
 }
 
-/* Without the query of a webhook, which may hold the sender's token. */
+/* A query is shown of the API only: that of a webhook may hold the sender's token, and there is more than
+ * one way to write a webhook's path. */
 static const char *shown_target(const struct http_request *r, char *copy, size_t size)
 {
     const char *target = http_target(r);
-    if (strncmp(target, "/hooks/", 7) != 0 || !strchr(target, '?')) {
+    if (strncmp(target, "/v1/", 4) == 0 || !strchr(target, '?')) {
         return target;
     }
     snprintf(copy, size, "%.*s", (int)strcspn(target, "?"), target);

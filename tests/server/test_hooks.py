@@ -62,6 +62,8 @@ class Hooks(ServerTest):
         kind = {"Content-Type": "application/cloudevents+json"}
         self.assertEqual(self.get(address, "/hooks/ce?access_token=t0ken-t0ken", "POST", event, kind)[0], 200)
         self.assertEqual(self.get(address, "/hooks/ce?access_token=t0ken-t0ken&x", "PUT", event, kind)[0], 405)
+        for target in ("http://localhost/hooks/ce", "/%68ooks/ce", "//hooks/ce"):
+            self.get(address, target + "?access_token=t0ken-t0ken", "POST", event, kind)
         wrong = {**kind, "Authorization": "Bearer t0ken-t0ken-"}
         self.assertEqual(self.get(address, "/hooks/ce", "POST", event, wrong)[0], 401)
         server.wait_for("request", target="/hooks/ce", status=401)
