@@ -323,8 +323,15 @@ static void run_sweep(struct job *job)
     bool again = w->count > 0 && !w->stopping;
     w->sweeping = again;
     mutex_unlock(&w->lock);
-    if (again)
-        keeper_set(&w->http->keeper, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
+    if (!again)
+        return;
+    keeper_set(&w->http->keeper, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
+    /* work_stop may have cancelled it before it was set. */
+    mutex_lock(&w->lock);
+    bool stopping = w->stopping;
+    mutex_unlock(&w->lock);
+    if (stopping)
+        keeper_cancel(&w->http->keeper, &w->sweep);
 }
 
 struct work *work_new(struct http *h)
