@@ -360,7 +360,8 @@ static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, cons
     mutex_unlock(&q->lock);
 }
 
-/* Puts a slot's entry back to its place: nothing was delivered. */
+/* Puts a slot's entry back to its place: nothing was delivered. Others may have begun to wait while
+ * it was away. */
 static void put_back(beck_consumer *c, struct slot *s)
 {
     struct queue *q = c->queue;
@@ -369,6 +370,7 @@ static void put_back(beck_consumer *c, struct slot *s)
         slot_unlink(q, s);
         queue_push_return(q, &s->entry);
         q->in_flight--;
+        queue_wake(q, 1);
     }
     free_slot(c, s);
     mutex_unlock(&q->lock);

@@ -1,6 +1,7 @@
 /* Waiting for queues and partitions without a thread. */
 #include "queue/world.h"
 
+#include "base/vfs_impl.h"
 #include "queue/queue_impl.h"
 
 struct note {
@@ -179,11 +180,78 @@ static void a_watch_of_a_partition_is_called_once_when_its_offset_is_there(void 
     world_end(&w);
 }
 
+/* A disk that cannot read the log of bus "b": who wants to has the event, and another waits then. */
+static const struct vfs_ops *disk;
+static struct vfs_ops failing_disk;
+static struct file_ops failing_files;
+static struct queue *watched;
+static struct queue_watch *watch;
+
+static beck_status failing_read(struct file *f, void *data, size_t len, int64_t position,
+                                size_t *got, beck_error *err)
+{
+    (void)f;
+    (void)data;
+    (void)len;
+    (void)position;
+    (void)got;
+    assert_true(queue_watch(watched, watch));
+    return error_set(err, BECK_EIO, "cannot read");
+}
+
+static beck_status failing_open(struct vfs *v, const char *path, unsigned flags, struct file **out,
+                                beck_error *err)
+{
+    beck_status status = disk->open(v, path, flags, out, err);
+    if (status || !strstr(path, "b-0/") || !strstr(path, ".log"))
+        return status;
+    failing_files = *(*out)->ops;
+    failing_files.read = failing_read;
+    (*out)->ops = &failing_files;
+    return BECK_OK;
+}
+
+static void what_cannot_be_read_now_is_for_another(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_bus(&w, "b", &(beck_bus_options){.segment_bytes = 4096});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "b", "t", BECK_FROM_NOW);
+    char text[4000];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    put(bus, "t", text);
+    put(bus, "other", text); /* so that the first one's segment is sealed: its file is opened anew */
+    world_reopen(&w);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    struct note note;
+    note_init(&note);
+    struct queue_watch waiting = {.fn = take_note, .ctx = &note};
+    watched = handle_get_queue(w.b, "q", NULL);
+    watch = &waiting;
+    disk = w.vfs->ops;
+    failing_disk = *disk;
+    failing_disk.open = failing_open;
+    w.vfs->ops = &failing_disk;
+    beck_delivery d;
+    size_t count;
+    assert_int_equal(beck_take(c, &d, 1, 0, &count, NULL), BECK_EIO);
+    w.vfs->ops = disk;
+    assert_int_equal(calls_of(&note), 1);
+    queue_release(watched);
+    note_release(&note);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_watch_is_called_once_when_something_may_be_taken),
         cmocka_unit_test(what_one_leaves_another_is_told_of),
+        cmocka_unit_test(what_cannot_be_read_now_is_for_another),
         cmocka_unit_test(a_watch_is_called_when_a_delay_is_over),
         cmocka_unit_test(a_watch_of_a_partition_is_called_once_when_its_offset_is_there),
     };
