@@ -306,6 +306,25 @@ static void all_bodies_together_are_bounded(void **state)
 }
 
 /* Some bytes now and then keep nobody for ever. */
+/* Nobody knows who sends to a hook before all of it is there. */
+static void bodies_for_hooks_leave_room_for_others(void **state)
+{
+    struct world *w = *state;
+    char bytes[12000];
+    int hanging = dial(w);
+    send_text(hanging, "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\nx");
+    while (atomic_load(&w->h->bodies) < 10000)
+        sched_yield();
+    snprintf(bytes, sizeof bytes,
+             "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n%010000d", 1);
+    must_answer(w, bytes, 503);
+    snprintf(bytes, sizeof bytes,
+             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%010000d",
+             1);
+    must_answer(w, bytes, 400); /* there is room, and it is no event */
+    close(hanging);
+}
+
 static void slow_senders_are_cut_off(void **state)
 {
     const struct world *w = *state;
@@ -504,6 +523,7 @@ int main(void)
         with(endless_headers_are_cut_off, open_world),
         with(large_bodies_are_refused, open_small),
         with(all_bodies_together_are_bounded, open_small),
+        with(bodies_for_hooks_leave_room_for_others, open_small),
         with(slow_senders_are_cut_off, open_hasty),
         with(clients_that_go_away, open_world),
         with(connections_are_counted_and_limited, open_narrow),

@@ -184,13 +184,18 @@ static bool reserve_body(struct http_request *r, size_t more)
         cap = r->body.max;
     uint64_t grown = cap - r->body_counted;
     uint64_t before = atomic_fetch_add(&h->bodies, grown);
+    /* Whoever needs no name, as the senders of webhooks, leaves half of it to those who have one. */
+    uint64_t most = h->settings.bodies_max;
+    if (r->route->right == 0)
+        most = most / 2 > h->settings.body_max ? most / 2 : h->settings.body_max;
     r->body_counted += grown;
-    if (before + grown > h->settings.bodies_max) {
+    if (before + grown > most) {
         http_set_header(r, "Retry-After", "1");
         http_refuse(r, 503,
-                    "requests hold %llu bytes, as much as they may together (http.bodies_max); try "
-                    "again soon",
-                    (unsigned long long)before);
+                    "requests hold %llu bytes of %llu that they may together (http.bodies_max%s); "
+                    "try again soon",
+                    (unsigned long long)before, (unsigned long long)most,
+                    r->route->right == 0 ? ", half of it for webhooks" : "");
         return false;
     }
     if (buf_reserve(&r->body, cap - r->body.len)) {
