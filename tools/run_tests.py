@@ -26,7 +26,8 @@ RUNS = {
                  "--no-suite", "promtool", "--timeout-multiplier", "4"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
-                "--suite", "examples", "--timeout-multiplier", "6"]),
+                "--suite", "process", "--suite", "hook", "--suite", "remote", "--suite", "wire", "--suite", "server", "--suite", "examples",
+                "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "6"]),
 }
 
 

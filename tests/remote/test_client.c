@@ -34,28 +34,41 @@ static struct {
     int listen_fd;
     pthread_t thread;
     const struct reply *script;
-    int accepted;
-    char asked[100000]; /* the last request */
-    size_t asked_len;
+    _Atomic(int) accepted;
+    pthread_mutex_t lock;
+    char asked[100000];   /* the last request; with the lock */
     struct parker closed; /* a connection, by the script */
 } fake;
 
 static bool read_request(int fd)
 {
-    fake.asked_len = 0;
-    size_t wanted = SIZE_MAX;
-    while (fake.asked_len < wanted) {
-        ssize_t n = read(fd, fake.asked + fake.asked_len, sizeof fake.asked - 1 - fake.asked_len);
+    static char text[sizeof fake.asked]; /* of the server's thread */
+    size_t len = 0, wanted = SIZE_MAX;
+    while (len < wanted) {
+        ssize_t n = read(fd, text + len, sizeof text - 1 - len);
         if (n <= 0)
             return false;
-        fake.asked_len += (size_t)n;
-        fake.asked[fake.asked_len] = 0;
-        const char *end = strstr(fake.asked, "\r\n\r\n");
-        const char *length = strstr(fake.asked, "Content-Length: ");
+        len += (size_t)n;
+        text[len] = 0;
+        const char *end = strstr(text, "\r\n\r\n");
+        const char *length = strstr(text, "Content-Length: ");
         if (end)
-            wanted = (size_t)(end + 4 - fake.asked) + (length ? strtoul(length + 16, NULL, 10) : 0);
+            wanted = (size_t)(end + 4 - text) + (length ? strtoul(length + 16, NULL, 10) : 0);
     }
+    pthread_mutex_lock(&fake.lock);
+    memcpy(fake.asked, text, len + 1);
+    pthread_mutex_unlock(&fake.lock);
     return true;
+}
+
+/* The last request, valid until this is asked again. */
+static const char *last_request(void)
+{
+    static char copy[sizeof fake.asked]; /* of the test's thread */
+    pthread_mutex_lock(&fake.lock);
+    memcpy(copy, fake.asked, sizeof copy);
+    pthread_mutex_unlock(&fake.lock);
+    return copy;
 }
 
 static void send_all(int fd, const char *text, size_t len, bool pieces)
@@ -112,6 +125,7 @@ static int setup(void **state)
 {
     (void)state;
     memset(&fake, 0, sizeof fake);
+    pthread_mutex_init(&fake.lock, NULL);
     parker_init(&fake.closed);
     snprintf(fake.dir, sizeof fake.dir, "/tmp/beck-remote-XXXXXX");
     assert_non_null(mkdtemp(fake.dir));
@@ -450,14 +464,14 @@ static void requests_say_what_is_meant(void **state)
     struct request q = {
         .method = "POST", .target = target_text(&t, &err), .accept = "a/b", .body = beck_str("{}")};
     assert_int_equal(client_call(c, &q, &a, &err), BECK_OK);
-    assert_string_equal(fake.asked,
+    assert_string_equal(last_request(),
                         "POST /v1/queues/a%2Fb%20c/x?type=%23.%C3%A9%26%3D&limit=-7&from="
                         "2023-11-14T22%3A13%3A20.123Z HTTP/1.1\r\nHost: localhost\r\n"
                         "Accept: a/b\r\nContent-Type: application/json\r\n"
                         "Content-Length: 2\r\n\r\n{}");
     q = (struct request){.method = "POST", .target = "/y"};
     assert_int_equal(client_call(c, &q, &a, &err), BECK_OK);
-    assert_string_equal(fake.asked,
+    assert_string_equal(last_request(),
                         "POST /y HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
     target_release(&t);
     response_release(&a);
