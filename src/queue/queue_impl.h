@@ -162,7 +162,7 @@ void queue_rebuild(struct queue *q);
 /* Fills a schedule of which files are damaged, or missing, from the log and the failures on record.
  * While the queue is recovered, once its sources have caught up; without the lock. */
 beck_status queue_rebuild_delayed(struct queue *q, beck_error *err);
-void queue_forget_all(struct queue *q); /* ready, delayed, limbo that is not being worked on */
+void queue_forget_all(struct queue *q); /* ready and delayed */
 /* These three without the lock. Lets go of events of memory partitions. */
 void queue_disown(struct queue *q, const struct entry *entries, size_t count);
 beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **out,
