@@ -62,8 +62,8 @@ class Programs(ServerTest):
         server.kill(signal.SIGTERM)
         server.wait_for("stopping")
         self.assertEqual(server.end(), DONE)
-        server, address = self.begin("echo again $BECK_ATTEMPT")
-        server.wait_for("output", text="again 1")
+        server = self.start("--config", self.configure("echo again $BECK_ATTEMPT"))
+        server.wait_for("output", text="again 1")  # which may come before it listens
         self.assertEqual(server.end(), DONE)
 
     def test_a_reload_starts_changes_and_ends_programs(self):
