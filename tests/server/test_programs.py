@@ -76,7 +76,6 @@ class Programs(ServerTest):
     run: [sh, -c, 'echo other']
 """)
         server.kill(signal.SIGHUP)
-        server.wait_for("reloaded")
         server.wait_for("output", queue="other", text="other")
         self.publish(address, {"n": 2})
         texts = {server.wait_for("output")["text"], server.wait_for("output")["text"]}
