@@ -5,12 +5,10 @@
  *
  * Events are taken as they are. Values of ce- headers are percent-decoded once (3.1.3.2).
  */
+#include "event/binary.h"
 #include "event/cloudevents.h"
-#include "event/time.h"
 #include "hook/hook_impl.h"
 
-#include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -23,126 +21,44 @@ static beck_status prepare(struct hook *h, beck_error *err)
 
 /* ---- binary mode ---- */
 
-static int hex_digit(char c)
+/* A copy in `decoded`, which has room for all of them. */
+static char *copy(const char *text, struct hook_result *out)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    size_t size = strlen(text) + 1;
+    char *to = (char *)out->decoded + out->used;
+    memcpy(to, text, size);
+    out->used += size;
+    return to;
 }
 
-/* Decoded values go into `decoded`, which has room for all of them. */
-static beck_bytes decode(const char *value, struct hook_result *out)
+static bool is_attribute(const struct hook_header *header)
 {
-    if (!strchr(value, '%'))
-        return beck_str(value);
-    assert(out->decoded);
-    uint8_t *start = out->decoded + out->used, *to = start;
-    for (const char *p = value; *p;) {
-        int high = p[0] == '%' && p[1] && p[2] ? hex_digit(p[1]) : -1;
-        int low = high >= 0 ? hex_digit(p[2]) : -1;
-        *to++ = low >= 0 ? (uint8_t)(high << 4 | low) : (uint8_t)*p;
-        p += low >= 0 ? 3 : 1;
-    }
-    out->used += (size_t)(to - start);
-    return bytes_of(start, (size_t)(to - start));
+    return strncasecmp(header->name, "ce-", 3) == 0;
 }
 
 static bool reserve_decoded(const struct hook_request *r, struct hook_result *out)
 {
     size_t size = 0;
     for (size_t i = 0; i < r->header_count; i++)
-        if (strncasecmp(r->headers[i].name, "ce-", 3) == 0 && strchr(r->headers[i].value, '%'))
-            size += strlen(r->headers[i].value);
+        if (is_attribute(&r->headers[i]))
+            size += strlen(r->headers[i].name) + strlen(r->headers[i].value) + 2;
     out->decoded = size ? malloc(size) : NULL;
     return size == 0 || out->decoded;
-}
-
-/* RFC 3339 to milliseconds, rounded up. */
-static bool read_ms(beck_bytes text, int64_t *ms)
-{
-    int64_t ns;
-    if (!time_parse(text, &ns) || ns <= 0)
-        return false;
-    *ms = (ns + 999999) / 1000000;
-    return true;
-}
-
-static bool read_priority(beck_bytes text, uint32_t *out)
-{
-    uint64_t number;
-    if (!bytes_to_u64(text, &number) || number > EVENT_PRIORITY_MAX)
-        return false;
-    *out = (uint32_t)number;
-    return true;
-}
-
-/* The name is lower case. False: it comes twice, or its value is none for it. */
-static bool put_attribute(beck_event *e, beck_attribute *list, beck_bytes name, beck_bytes value)
-{
-    const struct {
-        const char *name;
-        beck_bytes *to;
-    } texts[] = {{"type", &e->type},
-                 {"subject", &e->subject},
-                 {"source", &e->source},
-                 {"id", &e->id},
-                 {"dataschema", &e->dataschema},
-                 {"correlationid", &e->correlationid},
-                 {"causationid", &e->causationid}};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        if (!bytes_equal_text(name, texts[i].name))
-            continue;
-        bool once = texts[i].to->len == 0;
-        *texts[i].to = value;
-        return once && value.len > 0;
-    }
-    if (bytes_equal_text(name, "time"))
-        return e->time_ns == 0 && time_parse(value, &e->time_ns);
-    if (bytes_equal_text(name, "deliverytime"))
-        return e->deliver_at_ms == 0 && read_ms(value, &e->deliver_at_ms);
-    if (bytes_equal_text(name, "expirytime"))
-        return e->expires_at_ms == 0 && read_ms(value, &e->expires_at_ms);
-    if (bytes_equal_text(name, "priority"))
-        return read_priority(value, &e->priority);
-    for (size_t i = 0; i < e->extension_count; i++)
-        if (bytes_equal(list[i].name, name))
-            return false;
-    if (e->extension_count == EVENT_EXTENSIONS_MAX)
-        return false;
-    list[e->extension_count++] = (beck_attribute){name, value};
-    return true;
-}
-
-/* In the result's memory, which holds nothing but names in this mode. */
-static beck_bytes lower(const char *name, struct hook_result *out, size_t *used)
-{
-    size_t len = strlen(name);
-    if (len > EVENT_EXTENSION_NAME_MAX || len > sizeof out->memory - *used)
-        return bytes_of(NULL, 0);
-    uint8_t *to = out->memory + *used;
-    for (size_t i = 0; i < len; i++)
-        to[i] = (uint8_t)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
-    *used += len;
-    return bytes_of(to, len);
 }
 
 static enum hook_outcome read_binary(const struct hook_request *r, struct hook_result *out)
 {
     beck_event *e = &out->event;
-    size_t names = 0, versions = 0;
+    size_t versions = 0;
     if (!reserve_decoded(r, out))
         return refuse(out, HOOK_NO_MEMORY);
-    e->extensions = out->extensions;
     for (size_t i = 0; i < r->header_count; i++) {
-        if (strncasecmp(r->headers[i].name, "ce-", 3) != 0)
+        if (!is_attribute(&r->headers[i]))
             continue;
-        beck_bytes name = lower(r->headers[i].name + 3, out, &names);
-        beck_bytes value = decode(r->headers[i].value, out);
-        if (bytes_equal_text(name, "specversion") && bytes_equal_text(value, "1.0"))
-            versions++;
-        else if (!name.len || !put_attribute(e, out->extensions, name, value))
+        char *name = copy(r->headers[i].name + 3, out), *value = copy(r->headers[i].value, out);
+        if (binary_read_header(e, out->extensions, EVENT_EXTENSIONS_MAX, name, value, NULL))
             return refuse(out, HOOK_BAD_BODY);
+        versions += strcmp(name, "specversion") == 0;
     }
     e->datacontenttype = attribute_of(request_find(r, "Content-Type"));
     if (r->body.len > 0)

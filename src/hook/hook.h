@@ -171,7 +171,7 @@ struct hook_result {
     beck_event event;
     beck_attribute extensions[EVENT_EXTENSIONS_MAX];
     beck_document *document;
-    uint8_t *decoded; /* the JSON that was inside of a form */
+    uint8_t *decoded; /* the JSON that was inside of a form, or attributes from headers */
     size_t used;
     uint8_t memory[6144];
 };

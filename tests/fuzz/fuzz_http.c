@@ -2,6 +2,7 @@
  * which. */
 #include "fuzz.h"
 
+#include "event/binary.h"
 #include "event/event.h"
 #include "wire/http/publish.h"
 #include "wire/http/reading.h"
@@ -33,7 +34,7 @@ static void read_headers(char *text)
         char *value = strchr(text, ':');
         if (value) {
             *value++ = 0;
-            if (publish_read_header(&e, extensions, 4, text, value, &err))
+            if (binary_read_header(&e, extensions, 4, text, value, &err))
                 return;
         }
         text = next;

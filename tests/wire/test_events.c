@@ -118,6 +118,9 @@ static void binary_mode_refused(void **state)
                 "control character");
     must_refuse(*state, "ce-specversion: 1.0\r\nce-type: a\r\nce-time: today\r\n", "", 400,
                 "ce-time");
+    must_refuse(*state,
+                "ce-type: a\r\nce-time: 2026-01-31T12:00:00Z\r\nce-time: 2026-01-31T12:00:01Z\r\n", "",
+                400, "more than once");
     must_refuse(*state, "ce-specversion: 1.0\r\nce-type: a\r\nce-a-b: 1\r\n", "", 400,
                 "letters and digits");
     must_refuse(*state, "ce-specversion: 1.0\r\nce-type: a..b\r\n", "", 400, "type");

@@ -10,6 +10,7 @@
 #include "api/handle.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "event/binary.h"
 #include "event/event.h"
 #include "event/value.h"
 #include "wire/http/follow.h"
@@ -133,8 +134,8 @@ static void take_header(void *ctx, const char *name, const char *value)
     if (!own_name || !own_value || !h->extensions)
         h->status = error_set(&h->err, BECK_ENOMEM, "no memory for the event");
     else
-        h->status = publish_read_header(&h->event, h->extensions, EVENT_EXTENSIONS_MAX, own_name,
-                                        own_value, &h->err);
+        h->status = binary_read_header(&h->event, h->extensions, EVENT_EXTENSIONS_MAX, own_name,
+                                       own_value, &h->err);
 }
 
 static void publish_binary(struct publish_call *p)

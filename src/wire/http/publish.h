@@ -29,10 +29,6 @@ struct publish_events {
 /* All forms but PUBLISH_BINARY. The events borrow nothing from the body. */
 beck_status publish_read_json(enum publish_form form, beck_bytes body, struct publish_events *out,
                               beck_error *err);
-/* One ce-* header, `name` without the prefix; name and value are changed in place (value: percent-
- * decoded, binding section 3.1.3.2) and must live as long as the event. extensions: room for those. */
-beck_status publish_read_header(beck_event *e, beck_attribute *extensions, size_t max, char *name,
-                                char *value, beck_error *err);
 void publish_release(struct publish_events *p);
 
 #endif
