@@ -283,6 +283,7 @@ static beck_status open_or_connect(beck *b, const beck_options *o, beck_error *e
 static void free_handle(beck *b)
 {
     remote_close(b->remote);
+    committer_free(b->env.committer); /* completions that are left know their thread's slot */
     callers_free(b->callers);
     for (size_t i = 0; i < b->queue_count; i++) {
         /* The routes went with their buses; each was a reference. */
@@ -290,7 +291,6 @@ static void free_handle(beck *b)
             queue_release(b->queues[i]);
         queue_release(b->queues[i]);
     }
-    committer_free(b->env.committer);
     metrics_free(b->env.metrics);
     checkpoint_release(&b->recovery);
     checkpoint_release(&b->log_start);

@@ -560,6 +560,7 @@ struct join {
     beck_published published;
     beck_done_fn done;
     void *ctx;
+    struct callers *callers;
 };
 
 static void join_part(void *ctx, beck_status status, int64_t first_offset)
@@ -574,6 +575,19 @@ static void join_part(void *ctx, beck_status status, int64_t first_offset)
     if (j->done)
         j->done(j->ctx, atomic_load(&j->status), &j->published);
     free(j);
+}
+
+/* From whoever led the round: what that thread is handling has nothing to do with it. */
+static void join_part_synced(void *ctx, beck_status status, int64_t first_offset)
+{
+    struct join *j = ctx;
+    struct caller *self = callers_self(j->callers);
+    struct caller_frame nothing;
+    if (self)
+        caller_push(self, &nothing, NULL);
+    join_part(ctx, status, first_offset);
+    if (self)
+        caller_pop(self, &nothing);
 }
 
 static beck_status append_by_partition(struct publish *u, struct join *join, beck_published *out,
@@ -606,7 +620,7 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
         }
         struct append a = {.stored = part, .first_offset = -1};
         if (join) {
-            a.done = join_part;
+            a.done = join_part_synced;
             a.done_ctx = join;
             if (u->level == BECK_LEVEL_SYNCED)
                 atomic_fetch_add(&join->left, 1);
@@ -830,6 +844,7 @@ static beck_status publish_stored(struct publish *u, const beck_event *events, b
         } else {
             join->done = u->options->done;
             join->ctx = u->options->done_ctx;
+            join->callers = u->bus->callers;
             atomic_store(&join->left, 1);
         }
     }

@@ -101,7 +101,7 @@ void callers_free(struct callers *c)
 beck_bytes caller_current_id(struct caller *self, struct clock *clock)
 {
     struct caller_frame *frame = self->frame;
-    if (frame == NULL)
+    if (frame == NULL || frame->event == NULL)
         return (beck_bytes){0};
     if (frame->event->id.len > 0)
         return frame->event->id;

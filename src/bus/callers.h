@@ -25,7 +25,7 @@ struct callers;
 
 /* What a thread handles, as a stack of frames that live on the C stack of the handling function. */
 struct caller_frame {
-    const beck_event *event;
+    const beck_event *event; /* NULL: nothing, whatever is outside of it */
     struct caller_frame *outer;
     char id[UUID_TEXT_LEN + 1]; /* made when it is asked for and the event has none */
 };

@@ -1,6 +1,8 @@
 /* Publishing through the public functions: where events go, what is promised and who is told. */
 #include "common.h"
 
+#include <sched.h>
+
 #include "api/handle.h"
 #include "base/vfs.h"
 
@@ -249,6 +251,75 @@ static void done_is_not_told_of_what_the_call_itself_refused(void **state)
     assert_int_equal(out.duplicates, 7);
     beck_close(b);
     assert_int_equal(atomic_load(&told.calls), 0);
+    place_remove(&p);
+}
+
+struct round {
+    beck_bus *disk, *effects;
+    _Atomic(bool) begun, over; /* the committer's thread is in `done` */
+    _Atomic(int) told, caused;
+};
+
+static void hold_thread(void *ctx, beck_status status, const beck_published *published)
+{
+    struct round *r = ctx;
+    (void)status;
+    (void)published;
+    atomic_store(&r->begun, true);
+    while (!atomic_load(&r->over))
+        sched_yield();
+}
+
+static void publish_effect(void *ctx, beck_status status, const beck_published *published)
+{
+    struct round *r = ctx;
+    (void)status;
+    (void)published;
+    publish(r->effects, "effect", NULL, "1");
+    atomic_fetch_add(&r->told, 1);
+}
+
+static int look_for_cause(void *ctx, const beck_event *e)
+{
+    struct round *r = ctx;
+    atomic_fetch_add(&r->caused, e->causationid.len > 0 || e->correlationid.len > 0);
+    return 0;
+}
+
+static int publish_synced(void *ctx, const beck_event *e)
+{
+    struct round *r = ctx;
+    (void)e;
+    publish(r->disk, "t.y", NULL, "1");
+    return 0;
+}
+
+/* A publisher that handles an event leads the round of somebody else's publish. */
+static void done_has_nothing_of_what_its_thread_is_handling(void **state)
+{
+    struct place p;
+    (void)state;
+    place_make(&p);
+    beck *b = open_place(&p);
+    beck_bus_options in_memory = {.storage = BECK_STORAGE_MEMORY};
+    struct round r = {.disk = make_bus(b, "disk", NULL), .effects = make_bus(b, "m", &in_memory)};
+    beck_bus *handled = make_bus(b, "handled", &in_memory);
+    must(beck_subscribe(handled, "#", publish_synced, &r, NULL, NULL, &err));
+    must(beck_subscribe(r.effects, "#", look_for_cause, &r, NULL, NULL, &err));
+    beck_event e = event_of("t.x", NULL, "1");
+    must(beck_publish_many(r.disk, &e, 1,
+                           &(beck_publish_options){.done = hold_thread, .done_ctx = &r}, NULL,
+                           &err));
+    while (!atomic_load(&r.begun))
+        sched_yield();
+    must(beck_publish_many(r.disk, &e, 1,
+                           &(beck_publish_options){.done = publish_effect, .done_ctx = &r}, NULL,
+                           &err));
+    publish(handled, "t.x", NULL, "1");
+    assert_int_equal(atomic_load(&r.told), 1);
+    assert_int_equal(atomic_load(&r.caused), 0);
+    atomic_store(&r.over, true);
+    beck_close(b);
     place_remove(&p);
 }
 
@@ -737,6 +808,7 @@ int main(void)
         cmocka_unit_test(an_event_that_is_too_large_is_refused_with_the_limit),
         cmocka_unit_test(done_is_told_once_at_every_level_and_place),
         cmocka_unit_test(done_is_not_told_of_what_the_call_itself_refused),
+        cmocka_unit_test(done_has_nothing_of_what_its_thread_is_handling),
         cmocka_unit_test(done_learns_of_a_sync_that_failed),
         cmocka_unit_test(written_survives_the_process_and_synced_the_power),
         cmocka_unit_test(syncs_by_the_clock_are_not_waited_for),
