@@ -307,9 +307,8 @@ static void done_has_nothing_of_what_its_thread_is_handling(void **state)
     must(beck_subscribe(handled, "#", publish_synced, &r, NULL, NULL, &err));
     must(beck_subscribe(r.effects, "#", look_for_cause, &r, NULL, NULL, &err));
     beck_event e = event_of("t.x", NULL, "1");
-    must(beck_publish_many(r.disk, &e, 1,
-                           &(beck_publish_options){.done = hold_thread, .done_ctx = &r}, NULL,
-                           &err));
+    must(beck_publish_many(
+        r.disk, &e, 1, &(beck_publish_options){.done = hold_thread, .done_ctx = &r}, NULL, &err));
     while (!atomic_load(&r.begun))
         sched_yield();
     must(beck_publish_many(r.disk, &e, 1,

@@ -223,7 +223,8 @@ static void what_cannot_be_read_now_is_for_another(void **state)
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = 0;
     put(bus, "t", text);
-    put(bus, "other", text); /* so that the first one's segment is sealed: its file is opened anew */
+    put(bus, "other",
+        text); /* so that the first one's segment is sealed: its file is opened anew */
     world_reopen(&w);
     beck_consumer *c = world_consumer(&w, "q", 0);
     struct note note;
