@@ -140,7 +140,7 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
     ROW("http.body_max", SIZE, http.body_max, 1024, 1073741824, "25m", NULL, NULL, false, \
         "largest body of a request") \
     ROW("http.bodies_max", SIZE, http.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
-        "memory of all bodies that are being received") \
+        "memory of all bodies that are being received; webhooks take at most half") \
     ROW("http.header_max", SIZE, http.header_max, 4096, 1048576, "16k", NULL, NULL, false, \
         "largest head of a request") \
     ROW("http.idle_timeout", DURATION, http.idle_timeout_ms, 1000, 86400000, "75s", NULL, NULL, false, \
