@@ -129,11 +129,11 @@ static beck_status set_cursor(struct page_call *p, beck_error *err)
         error_set(err, status, "no memory for a page of events");
     size_t room = status ? 0 : room_for_headers(p, cursor.len);
     if (!status && cursor.len > room)
-        status =
-            error_set(err, BECK_EUNSUPPORTED,
-                      "the cursor of %u partitions has %zu bytes, more than a header may have; "
-                      "read them one by one, with partition=0 and so on",
-                      p->reading->count, cursor.len);
+        status = error_set(
+            err, BECK_EUNSUPPORTED,
+            "the cursor of %u partitions has %zu bytes, too many for http.header_max; raise it, or "
+            "read them one by one, with partition=0 and so on",
+            p->reading->count, cursor.len);
     if (!status) {
         http_set_header(p->r, "Beck-Cursor", (const char *)cursor.data);
         /* Told twice only where there is room. */
