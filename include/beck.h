@@ -613,7 +613,7 @@ typedef struct beck_trace_step {
 /* Calls `each` for the events that belong together with one: those of its correlation, as a tree:
  * what caused comes before what it caused (causationid), siblings in order of time. `id`: of an event,
  * given or derived ("<bus>/<partition>/<offset>"), or a correlation id. At most `max` events (0:
- * 10,000). Non-zero ends the walk; what is passed is valid during the call.
+ * 10,000), and 256 MiB of them. Non-zero ends the walk; what is passed is valid during the call.
  *
  * Uses an index beside the logs, which is made or brought up to date first: the first call after much
  * was published takes a while (about a second for a million events). It has events that carry an id of

@@ -18,6 +18,7 @@
 
 #define STEPS_DEFAULT 10000
 #define STEP_BYTES_MAX (80u << 20)
+#define TRACE_BYTES_MAX (256u << 20)
 #define HISTORY_BYTES_MAX (1u << 20)
 #define NONE SIZE_MAX
 
@@ -187,7 +188,7 @@ struct trace {
     struct trace_index *index;
     size_t max;
     struct step **steps;
-    size_t count, cap;
+    size_t count, cap, bytes;
     struct place *places; /* open addressing */
     size_t place_count, place_cap;
     size_t looked;   /* steps whose texts have been searched for */
@@ -294,7 +295,13 @@ static beck_status add_step(struct trace *t, size_t source, const struct record_
     s->event.bus = beck_str(from->bus);
     s->event.position = (beck_position){number, v->offset};
     t->steps[t->count++] = s;
+    t->bytes += s->memory.len;
     return BECK_OK;
+}
+
+static bool is_full(const struct trace *t)
+{
+    return t->count >= t->max || t->bytes >= TRACE_BYTES_MAX;
 }
 
 /* Whether the event is of the trace that the text names. */
@@ -321,7 +328,7 @@ static int take_candidate(void *ctx, size_t source, int64_t offset)
 {
     struct trace *t = ctx;
     const struct record_view *v;
-    if (t->count >= t->max)
+    if (is_full(t))
         return 1;
     if (!read_event(t, source, offset, &v) && belongs(&v->event, t->text))
         add_step(t, source, v);
@@ -367,7 +374,7 @@ static beck_status search(struct trace *t, beck_bytes text)
 static beck_status collect(struct trace *t, beck_bytes id)
 {
     beck_status status = search(t, id);
-    for (; t->looked < t->count && t->count < t->max && !status; t->looked++) {
+    for (; t->looked < t->count && !is_full(t) && !status; t->looked++) {
         struct step *s = t->steps[t->looked];
         beck_bytes correlation = s->event.correlationid;
         status = search(t, correlation.len ? correlation : s->event.id);
