@@ -594,11 +594,12 @@ BECK_API beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset,
 /* What became of an event in one queue. */
 typedef struct beck_trace_delivery {
     const char *queue;
-    const char *state;  /* "ready", "delayed", "in_flight", "settled", "dead"; "finished": it left the
+    const char
+        *state; /* "ready", "delayed", "in_flight", "settled", "dead"; "finished": it left the
                            queue, and how is not recorded any more (beck_options.trace_bytes) */
-    uint32_t attempts;  /* begun so far, as far as recorded */
-    int64_t at_ms;      /* when it came to that state; delayed: when it is due; 0: not known */
-    const char *reason; /* of a dead letter, else "" */
+    uint32_t attempts;   /* begun so far, as far as recorded */
+    int64_t at_ms;       /* when it came to that state; delayed: when it is due; 0: not known */
+    const char *reason;  /* of a dead letter, else "" */
     const char *history; /* JSON array of {"attempt","time","why"}, of the failures recorded */
 } beck_trace_delivery;
 

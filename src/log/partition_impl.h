@@ -82,12 +82,12 @@ struct partition {
     bool has_snapshots; /* there may be files of producers' snapshots */
     uint32_t watchers;  /* threads in partition_wait */
     struct partition_watch *watches;
-    int64_t checkpointed;   /* recovery point last given out */
-    int64_t unsynced_bytes; /* written since the last sync began */
+    int64_t checkpointed;                    /* recovery point last given out */
+    int64_t unsynced_bytes;                  /* written since the last sync began */
     uint64_t written_batches, written_bytes; /* since it was opened */
-    struct file *prepared;  /* the next segment's, made ahead of need; NULL: not yet */
-    int64_t maintained;     /* written, when it was maintained last */
-    int64_t hidden_bytes;   /* see partition_keep_hidden */
+    struct file *prepared; /* the next segment's, made ahead of need; NULL: not yet */
+    int64_t maintained;    /* written, when it was maintained last */
+    int64_t hidden_bytes;  /* see partition_keep_hidden */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;          /* it has seen everything below */
     int64_t tombstone_due_ms; /* when it finds one whose time has come */

@@ -176,9 +176,9 @@ beck_status dead_purge(struct queue *q, int64_t offset, int64_t *purged, beck_er
 
 /* How one event stands in a queue now. */
 struct queue_standing {
-    bool known;  /* its partition feeds the queue, or did */
-    bool bound;  /* a binding matches it */
-    bool owed;   /* listed, delayed, in flight, or about to become a dead letter */
+    bool known; /* its partition feeds the queue, or did */
+    bool bound; /* a binding matches it */
+    bool owed;  /* listed, delayed, in flight, or about to become a dead letter */
     bool in_flight;
     uint32_t attempts; /* failed so far; known of what consumers hold */
 };

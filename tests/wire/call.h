@@ -12,8 +12,8 @@
 static inline void send_call(int fd, const char *method, const char *target, const char *headers,
                              const char *body)
 {
-    send_text(fd, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s%sContent-Length: %zu\r\n\r\n%s", method, target,
-              body && *body ? "Content-Type: application/json\r\n" : "", headers,
+    send_text(fd, "%s %s HTTP/1.1\r\nHost: localhost\r\n%s%sContent-Length: %zu\r\n\r\n%s", method,
+              target, body && *body ? "Content-Type: application/json\r\n" : "", headers,
               body ? strlen(body) : 0, body ? body : "");
 }
 

@@ -71,7 +71,8 @@ static void must_answer(const struct world *w, const char *bytes, int status)
 static void chunked_bodies(void **state)
 {
     must_answer(*state,
-                "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n"
+                "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+                "Transfer-Encoding: chunked\r\n\r\n"
                 "5\r\n{\"eve\r\n00000c;name=value\r\nntType\":\"a\"}\r\n0\r\nTrailer: x\r\n\r\n",
                 200);
     assert_int_equal(stored(*state, "orders"), 1);
@@ -103,7 +104,8 @@ static void malformed_framing_is_refused(void **state)
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         char bytes[1024];
-        snprintf(bytes, sizeof bytes, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "%s\r\n%s",
+        snprintf(bytes, sizeof bytes,
+                 "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "%s\r\n%s",
                  refused[i].headers, refused[i].body);
         must_answer(*state, bytes, refused[i].status);
     }
@@ -199,8 +201,8 @@ static void half_closed_requests(void **state)
     in_close(&in);
     /* Cut off: nothing of it counts. MHD may overlook the end, so the time limit ends it. */
     in_open(&in, dial(w));
-    send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 18\r\n\r\n" EVENT);
+    send_text(in.fd, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+                     "Content-Length: 18\r\n\r\n" EVENT);
     shutdown(in.fd, SHUT_WR);
     assert_false(in_more(&in));
     in_close(&in);
@@ -249,12 +251,13 @@ static void large_bodies_are_refused(void **state)
     struct world *w = *state;
     struct stream_in in;
     struct reply r;
-    must_answer(w, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10001\r\n\r\n",
-                413);
+    must_answer(
+        w, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10001\r\n\r\n",
+        413);
     /* Without a length: once it is too much. */
     in_open(&in, dial(w));
-    send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
+    send_text(in.fd, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+                     "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 11; i++)
         send_text(in.fd, "3e8\r\n%01000d\r\n", i);
     send_text(in.fd, "0\r\n\r\n");
@@ -264,8 +267,8 @@ static void large_bodies_are_refused(void **state)
     in_close(&in);
     /* An endless one is cut off. */
     in_open(&in, dial(w));
-    send_text(in.fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Transfer-Encoding: chunked\r\n\r\n");
+    send_text(in.fd, "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+                     "Transfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 1000; i++)
         send_text(in.fd, "3e8\r\n%01000d\r\n", i);
     assert_false(read_reply(&in, false, &r));
@@ -280,7 +283,8 @@ static int dial_hanging(struct world *w, uint64_t held)
 {
     int fd = dial(w);
     send_text(fd,
-              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%09999d",
+              "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+              "Content-Length: 10000\r\n\r\n%09999d",
               1);
     while (atomic_load(&w->h->bodies) < held)
         sched_yield();
@@ -293,7 +297,8 @@ static void all_bodies_together_are_bounded(void **state)
     int first = dial_hanging(w, 10000), second = dial_hanging(w, 20000);
     char bytes[12000];
     snprintf(bytes, sizeof bytes,
-             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%010000d",
+             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+             "Content-Length: 10000\r\n\r\n%010000d",
              1);
     must_answer(w, bytes, 503);
     close(first);
@@ -312,14 +317,17 @@ static void bodies_for_hooks_leave_room_for_others(void **state)
     struct world *w = *state;
     char bytes[12000];
     int hanging = dial(w);
-    send_text(hanging, "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\nx");
+    send_text(hanging,
+              "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\nx");
     while (atomic_load(&w->h->bodies) < 10000)
         sched_yield();
     snprintf(bytes, sizeof bytes,
-             "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n%010000d", 1);
+             "POST /hooks/any HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n%010000d",
+             1);
     must_answer(w, bytes, 503);
     snprintf(bytes, sizeof bytes,
-             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 10000\r\n\r\n%010000d",
+             "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+             "Content-Length: 10000\r\n\r\n%010000d",
              1);
     must_answer(w, bytes, 400); /* there is room, and it is no event */
     close(hanging);
@@ -353,9 +361,10 @@ static void clients_that_go_away(void **state)
         struct linger reset = {1, 0};
         if (i % 2)
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-        send_text(fd, i % 4 < 2 ? "POST " TARGET "?level=synced HTTP/1.1\r\nHost: localhost\r\n" TYPE
-                                  "Content-Length: 17\r\n\r\n" EVENT
-                                : "GET " TARGET "?wait=1h&from=now HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        send_text(fd, i % 4 < 2
+                          ? "POST " TARGET "?level=synced HTTP/1.1\r\nHost: localhost\r\n" TYPE
+                            "Content-Length: 17\r\n\r\n" EVENT
+                          : "GET " TARGET "?wait=1h&from=now HTTP/1.1\r\nHost: localhost\r\n\r\n");
         close(fd);
     }
     while (http_connections(w->h) > 0)
@@ -431,7 +440,8 @@ static void guessers_hold_up_nobody_else(void **state)
     while (atomic_load(&w->h->running) < GUESSERS && poll(fds, GUESSERS, 0) == 0)
         sched_yield();
     snprintf(request, sizeof request,
-             "GET /v1/buses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", token);
+             "GET /v1/buses HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n",
+             token);
     must_answer(w, request, 200);
     assert_true(poll(fds, GUESSERS, 0) < GUESSERS);
     for (int i = 0; i < GUESSERS; i++) {

@@ -221,10 +221,10 @@ static void bodies_as_they_come(void **state)
     struct stream_in in;
     struct reply r;
     in_open(&in, dial(&p->w));
-    send_text(
-        in.fd,
-        "POST /hooks/gh?x=%%41&y HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n%s\r\n",
-        push_headers(SECRET, "d1", PUSH));
+    send_text(in.fd,
+              "POST /hooks/gh?x=%%41&y HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+              "chunked\r\n%s\r\n",
+              push_headers(SECRET, "d1", PUSH));
     for (const char *at = PUSH; *at; at++)
         send_text(in.fd, "1\r\n%c\r\n", *at);
     send_text(in.fd, "0\r\n\r\n");

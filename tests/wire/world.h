@@ -27,7 +27,7 @@ struct world {
 void world_open(struct world *w);
 void world_serve(struct world *w);
 void world_serve_tls(struct world *w); /* with TLS on the port */
-void world_close(struct world *w); /* the server too, when it runs */
+void world_close(struct world *w);     /* the server too, when it runs */
 /* The process of a server ends like one that was killed, and begins anew. */
 void world_reopen(struct world *w);
 

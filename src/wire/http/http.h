@@ -33,7 +33,7 @@ struct http_listener {
     bool trusted; /* the data directory's own socket */
 };
 
-struct http_settings { /* zero means the default, unless said otherwise */
+struct http_settings {                    /* zero means the default, unless said otherwise */
     uint32_t threads;                     /* network threads; default 2 */
     uint32_t pool_threads;                /* default 4 */
     uint32_t connections_max;             /* default 20,000 */
