@@ -85,6 +85,14 @@ static const uint8_t zeros[FILE_SIZE] = {0};
         mutex_unlock(&(s)->lock);                                                                  \
     } while (0)
 
+/* Of the last connection that failed; others may be failing meanwhile. */
+#define assert_why(s, expected)                                                                    \
+    do {                                                                                           \
+        mutex_lock(&(s)->lock);                                                                    \
+        assert_string_equal((s)->why, expected);                                                   \
+        mutex_unlock(&(s)->lock);                                                                  \
+    } while (0)
+
 #define note(s, change)                                                                            \
     do {                                                                                           \
         mutex_lock(&(s)->lock);                                                                    \
