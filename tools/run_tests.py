@@ -23,11 +23,11 @@ RUNS = {
     # are checked once.
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
                 ["--no-suite", "kafka", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
-                 "--no-suite", "promtool", "--timeout-multiplier", "4"]),
+                 "--no-suite", "promtool", "--timeout-multiplier", "2"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "process", "--suite", "hook", "--suite", "remote", "--suite", "wire", "--suite", "server", "--suite", "examples",
-                "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "6"]),
+                "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "3"]),
 }
 
 

@@ -256,8 +256,9 @@ static void done_is_not_told_of_what_the_call_itself_refused(void **state)
 
 struct round {
     beck_bus *disk, *effects;
+    pthread_t publisher;
     _Atomic(bool) begun, over; /* the committer's thread is in `done` */
-    _Atomic(int) told, caused;
+    _Atomic(int) missed, told, caused;
 };
 
 static void hold_thread(void *ctx, beck_status status, const beck_published *published)
@@ -265,6 +266,11 @@ static void hold_thread(void *ctx, beck_status status, const beck_published *pub
     struct round *r = ctx;
     (void)status;
     (void)published;
+    /* The round was over before the call: this is the publisher itself. */
+    if (pthread_equal(pthread_self(), r->publisher)) {
+        atomic_fetch_add(&r->missed, 1);
+        return;
+    }
     atomic_store(&r->begun, true);
     while (!atomic_load(&r->over))
         sched_yield();
@@ -302,15 +308,20 @@ static void done_has_nothing_of_what_its_thread_is_handling(void **state)
     place_make(&p);
     beck *b = open_place(&p);
     beck_bus_options in_memory = {.storage = BECK_STORAGE_MEMORY};
-    struct round r = {.disk = make_bus(b, "disk", NULL), .effects = make_bus(b, "m", &in_memory)};
+    struct round r = {.disk = make_bus(b, "disk", NULL),
+                      .effects = make_bus(b, "m", &in_memory),
+                      .publisher = pthread_self()};
     beck_bus *handled = make_bus(b, "handled", &in_memory);
     must(beck_subscribe(handled, "#", publish_synced, &r, NULL, NULL, &err));
     must(beck_subscribe(r.effects, "#", look_for_cause, &r, NULL, NULL, &err));
     beck_event e = event_of("t.x", NULL, "1");
-    must(beck_publish_many(
-        r.disk, &e, 1, &(beck_publish_options){.done = hold_thread, .done_ctx = &r}, NULL, &err));
-    while (!atomic_load(&r.begun))
-        sched_yield();
+    for (int tries = 1; !atomic_load(&r.begun); tries++) {
+        must(beck_publish_many(r.disk, &e, 1,
+                               &(beck_publish_options){.done = hold_thread, .done_ctx = &r}, NULL,
+                               &err));
+        while (!atomic_load(&r.begun) && atomic_load(&r.missed) < tries)
+            sched_yield();
+    }
     must(beck_publish_many(r.disk, &e, 1,
                            &(beck_publish_options){.done = publish_effect, .done_ctx = &r}, NULL,
                            &err));
