@@ -1,0 +1,101 @@
+/*
+ * What AMQP 0-9-1 messages carry: field tables and properties, as RabbitMQ reads them (letters of types:
+ * RabbitMQ's errata to the standard, `s` is 16 bits, `l` and `L` are signed 64 bits).
+ *
+ * Nothing is decoded that nobody asks for: a table is the bytes between its length and its end, properties
+ * are the bytes behind the body size of a content header (flags and list). Both are kept and given back
+ * byte for byte; what is read out of them are slices.
+ */
+#ifndef BECK_BROKER_CONTENT_H
+#define BECK_BROKER_CONTENT_H
+
+#include "base/bytes.h"
+
+#define TABLE_DEPTH_MAX 32 /* tables and arrays within each other */
+
+/* ---- field tables ---- */
+
+enum table_kind {
+    TABLE_BOOL,    /* t */
+    TABLE_INTEGER, /* b B s u I i l L: compare by value */
+    TABLE_FLOAT,   /* f d */
+    TABLE_DECIMAL, /* D: bytes are its scale and value */
+    TABLE_TEXT,    /* S */
+    TABLE_BYTES,   /* x */
+    TABLE_TIME,    /* T: seconds */
+    TABLE_ARRAY,   /* A: bytes are its content */
+    TABLE_TABLE,   /* F: bytes are its content */
+    TABLE_VOID     /* V */
+};
+
+struct table_value {
+    enum table_kind kind;
+    char letter;     /* as it came */
+    int64_t integer; /* bool, integer, time (an unsigned one as its bits) */
+    double number;
+    beck_bytes bytes; /* text, bytes, array, table, decimal */
+};
+
+/* Well-formed to the last byte, nested at most TABLE_DEPTH_MAX. BECK_EINVAL. All below are for tables that
+ * passed. */
+beck_status table_check(beck_bytes table, beck_error *err);
+/* The entry at *at, which is moved behind it; false: the end. */
+bool table_next(beck_bytes table, size_t *at, beck_bytes *name, struct table_value *value);
+bool table_find(beck_bytes table, const char *name, struct table_value *out); /* the first */
+/* The same of an array's content. */
+bool array_next(beck_bytes array, size_t *at, struct table_value *value);
+/* By value: integers of different widths are equal, tables in any order of names. */
+bool table_value_equal(const struct table_value *a, const struct table_value *b);
+
+/* Writing, into a buffer whose ceiling bounds it. A failed write makes the buffer's later ones fail too
+ * when the caller goes on; each returns BECK_OK or BECK_ENOMEM / BECK_ELIMIT. */
+beck_status table_put(struct buf *out, beck_bytes name,
+                      const struct table_value *value);                         /* exact letter */
+beck_status table_put_text(struct buf *out, const char *name, beck_bytes text); /* S */
+beck_status table_put_long(struct buf *out, const char *name, int64_t value);   /* l */
+beck_status table_put_int(struct buf *out, const char *name, int32_t value);    /* I */
+beck_status table_put_bool(struct buf *out, const char *name, bool value);      /* t */
+beck_status table_put_time(struct buf *out, const char *name, int64_t seconds); /* T */
+/* A nested table or array: what is put between begin and end is its content. */
+size_t table_begin(struct buf *out, const char *name,
+                   char letter); /* F or A; SIZE_MAX: no memory */
+void table_end(struct buf *out, size_t begun);
+beck_status array_put(struct buf *out, const struct table_value *value);
+size_t array_begin_table(struct buf *out); /* ends with table_end */
+/* All entries of `from` but those named. */
+beck_status table_copy_without(struct buf *out, beck_bytes from, const char *const *names,
+                               size_t count);
+
+/* ---- properties of basic ---- */
+
+enum property_flag {
+    PROPERTY_CONTENT_TYPE = 0x8000,
+    PROPERTY_CONTENT_ENCODING = 0x4000,
+    PROPERTY_HEADERS = 0x2000,
+    PROPERTY_DELIVERY_MODE = 0x1000,
+    PROPERTY_PRIORITY = 0x0800,
+    PROPERTY_CORRELATION_ID = 0x0400,
+    PROPERTY_REPLY_TO = 0x0200,
+    PROPERTY_EXPIRATION = 0x0100,
+    PROPERTY_MESSAGE_ID = 0x0080,
+    PROPERTY_TIMESTAMP = 0x0040,
+    PROPERTY_TYPE = 0x0020,
+    PROPERTY_USER_ID = 0x0010,
+    PROPERTY_APP_ID = 0x0008,
+    PROPERTY_CLUSTER_ID = 0x0004
+};
+
+struct properties {
+    uint16_t flags; /* which of the following are there */
+    uint8_t delivery_mode, priority;
+    uint64_t timestamp; /* seconds */
+    beck_bytes content_type, content_encoding, correlation_id, reply_to, expiration, message_id,
+        type, user_id, app_id, cluster_id;
+    beck_bytes headers; /* a table, checked */
+};
+
+/* raw: flags and list. BECK_EINVAL: malformed. The usual ones (no headers) take some nanoseconds. */
+beck_status properties_read(beck_bytes raw, struct properties *out, beck_error *err);
+beck_status properties_write(struct buf *out, const struct properties *p);
+
+#endif
