@@ -1,0 +1,2 @@
+/* Field tables and properties: see content.h. */
+#include "broker/content.h"
