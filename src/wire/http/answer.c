@@ -195,24 +195,29 @@ static const char *title_of(int status)
     }
 }
 
+static beck_status write_problem(int status, beck_status code, const char *detail, struct buf *out)
+{
+    const char *title = title_of(status);
+    beck_status failed = buf_append_text(out, "{\"type\":\"about:blank\",\"title\":");
+    failed |= json_write_string(out, beck_str(title ? title : "Error"));
+    failed |= buf_printf(out, ",\"status\":%d,\"detail\":", status);
+    failed |= json_write_string(out, beck_str(detail));
+    if (code)
+        failed |= buf_printf(out, ",\"code\":\"%s\"", beck_status_name(code));
+    return failed | buf_append_text(out, "}\n");
+}
+
 static void answer_problem(struct http_request *r, int status, beck_status code, const char *detail)
 {
+    const struct http_site *site = r->connection->served->site;
     struct buf out;
     buf_init(&out, PROBLEM_MAX);
-    const char *title = title_of(status);
-    beck_status failed = buf_append_text(&out, "{\"type\":\"about:blank\",\"title\":");
-    failed |= json_write_string(&out, beck_str(title ? title : "Error"));
-    failed |= buf_printf(&out, ",\"status\":%d,\"detail\":", status);
-    failed |= json_write_string(&out, beck_str(detail));
-    if (code)
-        failed |= buf_printf(&out, ",\"code\":\"%s\"", beck_status_name(code));
-    failed |= buf_append_text(&out, "}\n");
-    if (failed) {
+    if (site ? site->problem(status, detail, &out) : write_problem(status, code, detail, &out)) {
         buf_release(&out);
         finish(r, 503, NULL);
         return;
     }
-    http_answer(r, status, "application/problem+json", &out);
+    http_answer(r, status, site ? "application/json" : "application/problem+json", &out);
 }
 
 void http_fail(struct http_request *r, beck_status status, const beck_error *err)

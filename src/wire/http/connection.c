@@ -9,6 +9,7 @@
 #include "base/clock.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -24,8 +25,41 @@ void connection_phase(struct connection *c, enum phase phase)
     atomic_store_explicit(&c->phase_ns, clock_mono_ns(clock_system()), memory_order_relaxed);
 }
 
+/* The listener stands where the port of the peer would, which nobody asks for. */
+static size_t listener_of(const struct sockaddr *address)
+{
+    size_t listener = 0;
+    if (address->sa_family == AF_INET)
+        listener = ((const struct sockaddr_in *)(const void *)address)->sin_port;
+    else if (address->sa_family == AF_INET6)
+        listener = ((const struct sockaddr_in6 *)(const void *)address)->sin6_port;
+    else
+        memcpy(&listener, ((const struct sockaddr_un *)(const void *)address)->sun_path,
+               sizeof listener);
+    return listener;
+}
+
+static socklen_t mark_listener(struct sockaddr *address, socklen_t length, bool unix_socket,
+                               size_t listener)
+{
+    struct sockaddr_un *un = (void *)address;
+    assert(listener <= UINT16_MAX);
+    if (unix_socket) {
+        un->sun_family = AF_UNIX;
+        memcpy(un->sun_path, &listener, sizeof listener);
+        return sizeof *un;
+    }
+    if (address->sa_family == AF_INET)
+        ((struct sockaddr_in *)(void *)address)->sin_port = (in_port_t)listener;
+    else
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = (in_port_t)listener;
+    return length;
+}
+
 static void describe_peer(struct connection *c, const struct sockaddr *address)
 {
+    size_t listener = listener_of(address);
+    c->served = &c->http->served[c->http->listener_served[listener]];
     c->peer.address = c->address;
     if (address->sa_family == AF_INET) {
         const struct sockaddr_in *in = (const void *)address;
@@ -41,9 +75,6 @@ static void describe_peer(struct connection *c, const struct sockaddr *address)
         c->peer.loopback = IN6_IS_ADDR_LOOPBACK(&in->sin6_addr) ||
                            (IN6_IS_ADDR_V4MAPPED(&in->sin6_addr) && bytes[12] == 127);
     } else {
-        const struct sockaddr_un *un = (const void *)address;
-        size_t listener;
-        memcpy(&listener, un->sun_path, sizeof listener);
         memcpy(c->address, "unix", 5);
         c->peer.loopback = true;
         c->peer.trusted = c->http->listeners[listener].trusted;
@@ -155,12 +186,7 @@ void connection_accepted(void *ctx, size_t listener, int fd, void *address, unsi
 {
     struct http *h = ctx;
     const struct http_listener *l = &h->listeners[listener];
-    if (l->unix_socket) {
-        struct sockaddr_un *un = address;
-        un->sun_family = AF_UNIX;
-        memcpy(un->sun_path, &listener, sizeof listener);
-        length = sizeof *un;
-    }
+    length = mark_listener(address, length, l->unix_socket, listener);
     struct MHD_Daemon *daemon = l->tls ? h->secure : h->plain;
     if (atomic_fetch_add(&h->connection_count, 1) >= h->settings.connections_max) {
         atomic_fetch_sub(&h->connection_count, 1);

@@ -2,8 +2,8 @@
  * Starting and ending: MHD's daemons, the threads, and what they share.
  *
  * There is one daemon for plain connections and one for TLS, each with its threads; neither listens:
- * the keeper accepts for all listeners. A Unix socket's connection gets an address of our making,
- * which says through which listener it came.
+ * the keeper accepts for all listeners. A connection gets an address of our making, which says
+ * through which listener it came (connection.c).
  */
 #include "wire/http/follow.h"
 #include "wire/http/http_impl.h"
@@ -50,7 +50,7 @@ static const double seconds_bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 
 static beck_status make_metrics(struct http *h, beck_error *err)
 {
     struct metrics *m = h->context.b->env.metrics;
-    uint32_t count = router_count(h->router) + 1;
+    uint32_t count = h->route_count + 1;
     struct metric_family *connections =
         metrics_gauge(m, "beck_http_connections", "HTTP connections open.", NULL, 1);
     struct metric_family *bodies =
@@ -75,7 +75,7 @@ static beck_status make_metrics(struct http *h, beck_error *err)
 /* Threads that make a series at once get the same. */
 void http_count(struct http *h, const struct http_request *r, int64_t took_ns)
 {
-    struct route_metrics *m = &h->metrics[r->route ? r->number : router_count(h->router)];
+    struct route_metrics *m = &h->metrics[r->route ? r->number : h->route_count];
     int kind = r->status / 100;
     kind = kind > 0 && kind < 6 ? kind : 0;
     struct counter *answers = atomic_load(&m->answers[kind]);
@@ -174,6 +174,35 @@ static beck_status start_daemons(struct http *h, beck_error *err)
     return status;
 }
 
+static bool serve_site(struct http *h, const struct http_site *site)
+{
+    struct served *s = &h->served[h->served_count];
+    *s = (struct served){site, router_new(site ? site->routes : http_routes), h->route_count};
+    if (!s->router)
+        return false;
+    h->served_count++;
+    h->route_count += router_count(s->router);
+    return true;
+}
+
+/* What each listener serves; listeners of one site share its routes. */
+static bool make_routers(struct http *h)
+{
+    h->served = calloc(h->listener_count + 1, sizeof *h->served);
+    h->listener_served = calloc(h->listener_count + 1, sizeof *h->listener_served);
+    if (!h->served || !h->listener_served || !serve_site(h, NULL))
+        return false;
+    for (size_t i = 0; i < h->listener_count; i++) {
+        size_t at = 0;
+        while (at < h->served_count && h->served[at].site != h->listeners[i].site)
+            at++;
+        if (at == h->served_count && !serve_site(h, h->listeners[i].site))
+            return false;
+        h->listener_served[i] = (uint32_t)at;
+    }
+    return true;
+}
+
 static beck_status make_parts(struct http *h, const struct http_listener *listeners, size_t count,
                               beck_error *err)
 {
@@ -181,16 +210,17 @@ static beck_status make_parts(struct http *h, const struct http_listener *listen
         "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
         "\"detail\":\"no memory for the answer\",\"code\":\"BECK_ENOMEM\"}\n";
     h->listeners = malloc((count + 1) * sizeof *h->listeners);
-    h->router = router_new(http_routes);
     h->work = work_new(h);
     h->no_memory =
         MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
     h->follow = follow_new(h);
-    if (!h->listeners || !h->router || !h->work || !h->follow || !h->no_memory)
+    if (!h->listeners || !h->work || !h->follow || !h->no_memory)
         return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
     MHD_add_response_header(h->no_memory, "Content-Type", "application/problem+json");
     memcpy(h->listeners, listeners, count * sizeof *listeners);
     h->listener_count = count;
+    if (!make_routers(h))
+        return error_set(err, BECK_ENOMEM, "no memory for the routes of HTTP");
     return make_metrics(h, err);
 }
 
@@ -201,7 +231,10 @@ static void release(struct http *h)
     follow_free(h->follow);
     http_tls_free(h->tls);
     work_free(h->work);
-    router_free(h->router);
+    for (size_t i = 0; i < h->served_count; i++)
+        router_free(h->served[i].router);
+    free(h->served);
+    free(h->listener_served);
     cond_release(&h->quiet);
     mutex_release(&h->connections_lock);
     free(h->metrics);

@@ -27,10 +27,25 @@ struct http_request;
 
 /* ---- the server side ---- */
 
+struct http_route;
+
+/* An API of its own, in place of beck's, for the connections of some listeners. It outlives the http. */
+struct http_site {
+    const struct http_route *const *routes; /* tables; ends with NULL */
+    void *ctx;                              /* of its handlers: http_site_ctx */
+    const char *realm;                      /* of WWW-Authenticate */
+    /* A name is always needed. While nobody may call without one (access.anonymous_*), that is "guest"
+     * with the password "guest" wherever there is no user of that name. */
+    bool named;
+    /* The document of an error (application/json), in place of RFC 9457's. */
+    beck_status (*problem)(int status, const char *detail, struct buf *out);
+};
+
 struct http_listener {
     int fd; /* listening; the server made it (TCP, Unix socket, or socket activation) */
     bool tls, unix_socket;
-    bool trusted; /* the data directory's own socket */
+    bool trusted;                 /* the data directory's own socket */
+    const struct http_site *site; /* NULL: beck's API */
 };
 
 struct http_settings {                    /* zero means the default, unless said otherwise */
@@ -83,6 +98,7 @@ uint32_t http_connections(const struct http *h);
 /* ---- requests ---- */
 
 const struct http_context *http_of(const struct http_request *r);
+void *http_site_ctx(const struct http_request *r);                          /* NULL: beck's API */
 const struct http_settings *http_settings_of(const struct http_request *r); /* as in force */
 const char *http_method(const struct http_request *r);
 const char *http_target(const struct http_request *r); /* path and query as they came */

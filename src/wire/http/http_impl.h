@@ -67,7 +67,7 @@ struct http_request {
     int64_t began_ns;
     enum stage stage;
     const struct http_route *route; /* NULL: refused before */
-    uint32_t number;                /* of the route */
+    uint32_t number;                /* of the route, over all that is served */
     const char *names[ROUTE_NAMES_MAX];
     size_t name_count;
     struct http_argument *arguments;
@@ -113,8 +113,16 @@ struct connection_thing {
     void (*release)(void *thing);
 };
 
+/* The routes of some listeners. */
+struct served {
+    const struct http_site *site; /* NULL: beck's API */
+    struct router *router;
+    uint32_t first; /* number of its first route, over all */
+};
+
 struct connection {
     struct http *http;
+    const struct served *served;
     struct MHD_Connection *mhd;
     int fd;
     struct access_peer peer;
@@ -142,7 +150,10 @@ struct http {
     struct http_context context;
     struct http_listener *listeners;
     size_t listener_count;
-    struct router *router;
+    struct served *served; /* beck's API first */
+    size_t served_count;
+    uint32_t *listener_served; /* of each listener, into served */
+    uint32_t route_count;
     struct work *work;
     struct MHD_Daemon *plain, *secure; /* NULL: no listener of that kind */
     struct http_tls *tls;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define CREDENTIALS_MAX 4096
+#define GUEST "guest" /* the user that AMQP's programs are by default */
 
 static bool same_proof(const struct connection *c, const char *authorization)
 {
@@ -47,13 +48,27 @@ static enum naming refuse(struct http_request *r, beck_status status, const beck
                         request_text(r, "%lld", (long long)((retry_ms + 999) / 1000)));
         http_fail(r, status, err);
     } else if (status == BECK_EDENIED) {
-        http_set_header(r, "WWW-Authenticate", "Basic realm=\"beck\", charset=\"UTF-8\"");
-        http_set_header(r, "WWW-Authenticate", "Bearer realm=\"beck\"");
+        const struct http_site *site = r->connection->served->site;
+        http_set_header(
+            r, "WWW-Authenticate",
+            request_text(r, "Basic realm=\"%s\", charset=\"UTF-8\"", site ? site->realm : "beck"));
+        if (!site)
+            http_set_header(r, "WWW-Authenticate", "Bearer realm=\"beck\"");
         http_refuse(r, 401, "%s", err->text);
     } else {
         http_fail(r, status, err);
     }
     return NAMING_REFUSED;
+}
+
+/* Whom "guest" is while nobody needs a name. */
+static bool name_guest(struct http_request *r, beck_bytes user, beck_bytes password,
+                       struct identity **out)
+{
+    const struct http_site *site = r->connection->served->site;
+    return site && site->named && bytes_equal_text(user, GUEST) &&
+           bytes_equal_text(password, GUEST) &&
+           access_anonymous(http_of(r)->access, &r->connection->peer, out, NULL) == BECK_OK;
 }
 
 static enum naming name_by_password(struct http_request *r, const char *text, bool slow,
@@ -76,6 +91,14 @@ static enum naming name_by_password(struct http_request *r, const char *text, bo
     beck_bytes user = bytes_of(credentials, user_len);
     beck_bytes password = bytes_of(colon + 1, len - user_len - 1);
     enum naming result = NAMING_DONE;
+    if (name_guest(r, user, password, out)) {
+        explicit_bzero(credentials, sizeof credentials);
+        return NAMING_DONE;
+    }
+    if (bytes_equal_text(user, GUEST) && !r->connection->peer.loopback) {
+        error_set(&err, BECK_EDENIED, "user \"" GUEST "\" can only log in from this machine");
+        return refuse(r, BECK_EDENIED, &err, 0);
+    }
     if (!access_password_known(access, user, password, out)) {
         int64_t retry_ms = 0;
         beck_status status = BECK_OK;
@@ -128,7 +151,8 @@ enum naming request_name(struct http_request *r, bool slow)
 {
     struct connection *c = r->connection;
     const char *authorization = http_header(r, "Authorization");
-    bool foreign = !authorization && is_of_elsewhere(r);
+    bool named = c->served->site && c->served->site->named;
+    bool foreign = !authorization && !named && is_of_elsewhere(r);
     if (!foreign && c->identity && same_proof(c, authorization) &&
         !identity_is_stale(c->identity)) {
         r->identity = c->identity;
@@ -146,7 +170,9 @@ enum naming request_name(struct http_request *r, bool slow)
             "other hosts: use http://localhost, or make a user and send a password or token");
         return NAMING_REFUSED;
     }
-    if (!authorization) {
+    if (!authorization && named) {
+        status = error_set(&err, BECK_EDENIED, "a name and password are needed");
+    } else if (!authorization) {
         status = access_anonymous(access, &c->peer, &identity, &err);
     } else if (strncasecmp(authorization, "Bearer ", 7) == 0) {
         status =

@@ -25,6 +25,12 @@ const struct http_context *http_of(const struct http_request *r)
     return &r->connection->http->context;
 }
 
+void *http_site_ctx(const struct http_request *r)
+{
+    const struct http_site *site = r->connection->served->site;
+    return site ? site->ctx : NULL;
+}
+
 const struct http_settings *http_settings_of(const struct http_request *r)
 {
     return &r->connection->http->settings;
@@ -191,11 +197,11 @@ bool request_read_target(struct http_request *r)
         char *path = strchr(strchr(copy, ':') + 3, '/');
         copy = path ? path : copy + strlen(copy);
     }
-    const struct route_place *place =
-        router_find(r->connection->http->router, copy, r->names, &r->name_count);
+    const struct served *served = r->connection->served;
+    const struct route_place *place = router_find(served->router, copy, r->names, &r->name_count);
     if (!place) {
-        http_refuse(r, 404, "there is nothing at \"%.200s\"; GET /openapi.json says what there is",
-                    r->target);
+        http_refuse(r, 404, "there is nothing at \"%.200s\"%s", r->target,
+                    served->site ? "" : "; GET /openapi.json says what there is");
         return false;
     }
     const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
@@ -205,7 +211,7 @@ bool request_read_target(struct http_request *r)
         const char *own = place->routes[i]->method;
         if (strcmp(own, r->method) == 0 || (!r->route && strcmp(own, method) == 0)) {
             r->route = place->routes[i];
-            r->number = place->numbers[i];
+            r->number = served->first + place->numbers[i];
         }
         buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
     }
