@@ -110,7 +110,7 @@ void connection_close(struct connection *c)
     free(c);
 }
 
-void connection_finish(struct connection *c)
+void connection_end(struct connection *c)
 {
     int64_t until_ns = clock_mono_ns(clock_system()) + FINISH_NS_MAX, left_ns;
     char rest[4096];

@@ -39,7 +39,7 @@ beck_status connection_open(const char *path, struct connection **out, beck_erro
 void connection_close(struct connection *c); /* NULL is allowed */
 /* The same, once the server has let go of what lived with the connection: waits for that, for some
  * seconds at most. */
-void connection_finish(struct connection *c);
+void connection_end(struct connection *c);
 /* Whether the server has not ended it meanwhile, and sent nothing that was not asked for. */
 bool connection_is_alive(const struct connection *c);
 

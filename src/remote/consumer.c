@@ -112,7 +112,7 @@ static void drop_all(struct remote_consumer *c)
 
 static void free_consumer(struct remote_consumer *c)
 {
-    connection_finish(c->connection);
+    connection_end(c->connection);
     drop_all(c);
     reply_release(&c->reply);
     if (c->wake_fd >= 0)

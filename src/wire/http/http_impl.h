@@ -17,7 +17,7 @@
 
 #include "wire/http/http.h"
 #include "wire/http/keeper.h"
-#include "wire/http/pool.h"
+#include "wire/pool.h"
 #include "wire/http/router.h"
 
 #include <microhttpd.h>

@@ -1,5 +1,5 @@
 /* The threads that run handlers which may block, and whatever else a network thread puts off. */
-#include "wire/http/pool.h"
+#include "wire/pool.h"
 
 #include "base/error.h"
 
@@ -45,7 +45,7 @@ beck_status pool_start(struct pool *p, uint32_t threads_max, beck_error *err)
     if (failed) {
         cond_release(&p->wake);
         mutex_release(&p->lock);
-        return error_errno(err, failed, "starting a thread for HTTP");
+        return error_errno(err, failed, "starting a thread that may wait");
     }
     return BECK_OK;
 }
