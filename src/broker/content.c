@@ -1,2 +1,641 @@
-/* Field tables and properties: see content.h. */
+/*
+ * Field tables and properties: see content.h.
+ *
+ * A table is entries of a name (one byte of length, bytes) and a value; an array is values. A value is a
+ * letter and
+ *
+ *   t b B      1 byte          D          5 bytes (scale, 32-bit value)
+ *   s u        2 bytes         S x        32-bit length, bytes
+ *   I i f      4 bytes         A F        32-bit length, content
+ *   l L d T    8 bytes         V          nothing
+ *
+ * Properties are 16 bits of flags, from the highest (content-type) downwards, and the values of those set, in
+ * that order.
+ */
 #include "broker/content.h"
+
+#include "base/error.h"
+
+#include <assert.h>
+
+/* More entries of a table than that are equal to another's only in the same order: finding each of many
+ * takes too long. */
+#define UNORDERED_MAX 1024
+
+/* ---- reading values ---- */
+
+static enum table_kind kind_of(char letter)
+{
+    switch (letter) {
+    case 't':
+        return TABLE_BOOL;
+    case 'f':
+    case 'd':
+        return TABLE_FLOAT;
+    case 'D':
+        return TABLE_DECIMAL;
+    case 'S':
+        return TABLE_TEXT;
+    case 'x':
+        return TABLE_BYTES;
+    case 'T':
+        return TABLE_TIME;
+    case 'A':
+        return TABLE_ARRAY;
+    case 'F':
+        return TABLE_TABLE;
+    case 'V':
+        return TABLE_VOID;
+    default:
+        return TABLE_INTEGER;
+    }
+}
+
+/* Bytes of a value of that letter behind it; of those with a length the length. SIZE_MAX: no such letter. */
+static size_t width_of(char letter)
+{
+    switch (letter) {
+    case 'V':
+        return 0;
+    case 't':
+    case 'b':
+    case 'B':
+        return 1;
+    case 's':
+    case 'u':
+        return 2;
+    case 'I':
+    case 'i':
+    case 'f':
+    case 'S':
+    case 'x':
+    case 'A':
+    case 'F':
+        return 4;
+    case 'D':
+        return 5;
+    case 'l':
+    case 'L':
+    case 'd':
+    case 'T':
+        return 8;
+    default:
+        return SIZE_MAX;
+    }
+}
+
+static int64_t integer_at(char letter, const uint8_t *p)
+{
+    switch (letter) {
+    case 't':
+        return p[0] != 0;
+    case 'b':
+        return (int8_t)p[0];
+    case 'B':
+        return p[0];
+    case 's':
+        return (int16_t)get_u16(p);
+    case 'u':
+        return get_u16(p);
+    case 'I':
+        return (int32_t)get_u32(p);
+    case 'i':
+        return get_u32(p);
+    default:
+        return (int64_t)get_u64(p);
+    }
+}
+
+static double float_at(char letter, const uint8_t *p)
+{
+    if (letter == 'f') {
+        uint32_t bits = get_u32(p);
+        float value;
+        memcpy(&value, &bits, sizeof(value));
+        return (double)value;
+    }
+    uint64_t bits = get_u64(p);
+    double value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* The value at *at, which is moved behind it. False: it is cut short, or has no known letter. */
+static bool read_value(beck_bytes in, size_t *at, struct table_value *v)
+{
+    if (*at >= in.len)
+        return false;
+    const uint8_t *p = (const uint8_t *)in.data + *at + 1;
+    size_t left = in.len - *at - 1;
+    char letter = (char)p[-1];
+    size_t width = width_of(letter);
+    if (width > left)
+        return false;
+    *v = (struct table_value){.kind = kind_of(letter), .letter = letter};
+    size_t length = 0;
+    switch (v->kind) {
+    case TABLE_BOOL:
+    case TABLE_INTEGER:
+    case TABLE_TIME:
+        v->integer = integer_at(letter, p);
+        break;
+    case TABLE_FLOAT:
+        v->number = float_at(letter, p);
+        break;
+    case TABLE_DECIMAL:
+        v->bytes = bytes_of(p, width);
+        break;
+    case TABLE_TEXT:
+    case TABLE_BYTES:
+    case TABLE_ARRAY:
+    case TABLE_TABLE:
+        length = get_u32(p);
+        if (length > left - width)
+            return false;
+        v->bytes = bytes_of(p + width, length);
+        break;
+    case TABLE_VOID:
+        break;
+    }
+    *at += 1 + width + length;
+    return true;
+}
+
+static bool read_name(beck_bytes in, size_t *at, beck_bytes *name)
+{
+    if (*at >= in.len)
+        return false;
+    const uint8_t *p = (const uint8_t *)in.data + *at;
+    if (p[0] > in.len - *at - 1)
+        return false;
+    *name = bytes_of(p + 1, p[0]);
+    *at += 1 + (size_t)p[0];
+    return true;
+}
+
+beck_status table_check(beck_bytes table, beck_error *err)
+{
+    struct {
+        size_t end;
+        bool array;
+    } level[TABLE_DEPTH_MAX];
+    size_t depth = 0, at = 0;
+    level[depth++].end = table.len;
+    level[0].array = false;
+    while (depth > 0) {
+        if (at == level[depth - 1].end) {
+            depth--;
+            continue;
+        }
+        beck_bytes in = bytes_of(table.data, level[depth - 1].end), name;
+        struct table_value v;
+        if (!level[depth - 1].array && !read_name(in, &at, &name))
+            return error_set(err, BECK_EINVAL, "field table: a name is cut short");
+        if (!read_value(in, &at, &v))
+            return error_set(err, BECK_EINVAL,
+                             "field table: a value is cut short or of no known type");
+        if (v.kind != TABLE_TABLE && v.kind != TABLE_ARRAY)
+            continue;
+        if (depth == TABLE_DEPTH_MAX)
+            return error_set(err, BECK_EINVAL, "field table: nested deeper than %d",
+                             TABLE_DEPTH_MAX);
+        level[depth].end = at;
+        level[depth].array = v.kind == TABLE_ARRAY;
+        depth++;
+        at -= v.bytes.len;
+    }
+    return BECK_OK;
+}
+
+bool table_next(beck_bytes table, size_t *at, beck_bytes *name, struct table_value *value)
+{
+    return read_name(table, at, name) && read_value(table, at, value);
+}
+
+bool array_next(beck_bytes array, size_t *at, struct table_value *value)
+{
+    return read_value(array, at, value);
+}
+
+static bool find(beck_bytes table, beck_bytes wanted, struct table_value *out)
+{
+    beck_bytes name;
+    for (size_t at = 0; table_next(table, &at, &name, out);)
+        if (bytes_equal(name, wanted))
+            return true;
+    return false;
+}
+
+bool table_find(beck_bytes table, const char *name, struct table_value *out)
+{
+    return find(table, bytes_of(name, strlen(name)), out);
+}
+
+/* ---- equality ---- */
+
+static size_t entries_of(const struct table_value *v)
+{
+    size_t count = 0;
+    beck_bytes name;
+    struct table_value entry;
+    for (size_t at = 0; v->kind == TABLE_TABLE ? table_next(v->bytes, &at, &name, &entry)
+                                               : array_next(v->bytes, &at, &entry);)
+        count++;
+    return count;
+}
+
+/* Of what holds no others. */
+static bool plain_equal(const struct table_value *a, const struct table_value *b)
+{
+    switch (a->kind) {
+    case TABLE_BOOL:
+    case TABLE_INTEGER:
+    case TABLE_TIME:
+        return a->integer == b->integer;
+    case TABLE_FLOAT:
+        return a->number == b->number;
+    case TABLE_VOID:
+        return true;
+    default:
+        return bytes_equal(a->bytes, b->bytes);
+    }
+}
+
+/* Two arrays or tables, with as many entries, and how far the first was compared. */
+struct compared {
+    struct table_value a, b;
+    size_t at_a, at_b;
+    bool ordered;
+};
+
+static bool begin_comparing(struct compared *c, const struct table_value *a,
+                            const struct table_value *b)
+{
+    size_t count = entries_of(a);
+    if (count != entries_of(b))
+        return false;
+    *c = (struct compared){.a = *a, .b = *b};
+    c->ordered = a->kind == TABLE_ARRAY || count > UNORDERED_MAX;
+    return true;
+}
+
+/* The next entry of a, and what of b is to be equal to it. */
+static bool next_pair(struct compared *c, struct table_value *a, struct table_value *b,
+                      bool *missing)
+{
+    beck_bytes name_a, name_b;
+    *missing = false;
+    if (c->a.kind == TABLE_ARRAY)
+        return array_next(c->a.bytes, &c->at_a, a) && array_next(c->b.bytes, &c->at_b, b);
+    if (!table_next(c->a.bytes, &c->at_a, &name_a, a))
+        return false;
+    if (c->ordered)
+        *missing = !table_next(c->b.bytes, &c->at_b, &name_b, b) || !bytes_equal(name_a, name_b);
+    else
+        *missing = !find(c->b.bytes, name_a, b);
+    return true;
+}
+
+/* Every entry of a is in b, and there are as many. Not more than TABLE_DEPTH_MAX levels, as both passed
+ * table_check. */
+static bool contained(const struct table_value *a, const struct table_value *b)
+{
+    struct compared level[TABLE_DEPTH_MAX + 1];
+    size_t depth = 0;
+    if (!begin_comparing(&level[depth++], a, b))
+        return false;
+    while (depth > 0) {
+        struct table_value x, y;
+        bool missing;
+        if (!next_pair(&level[depth - 1], &x, &y, &missing)) {
+            depth--;
+            continue;
+        }
+        if (missing || x.kind != y.kind)
+            return false;
+        if (x.kind != TABLE_TABLE && x.kind != TABLE_ARRAY) {
+            if (!plain_equal(&x, &y))
+                return false;
+            continue;
+        }
+        if (bytes_equal(x.bytes, y.bytes))
+            continue;
+        if (depth > TABLE_DEPTH_MAX || !begin_comparing(&level[depth++], &x, &y))
+            return false;
+    }
+    return true;
+}
+
+bool table_value_equal(const struct table_value *a, const struct table_value *b)
+{
+    if (a->kind != b->kind)
+        return false;
+    if (a->kind != TABLE_TABLE && a->kind != TABLE_ARRAY)
+        return plain_equal(a, b);
+    /* Both ways: a name may be there twice. */
+    return bytes_equal(a->bytes, b->bytes) || (contained(a, b) && contained(b, a));
+}
+
+/* ---- writing ---- */
+
+/* What is behind a failed write would be taken for something else: the buffer takes no more. */
+static beck_status failed(struct buf *out, beck_status status)
+{
+    out->max = out->cap = out->len;
+    return status;
+}
+
+static beck_status append_name(struct buf *out, beck_bytes name)
+{
+    if (name.len > 255)
+        return failed(out, BECK_EINVAL);
+    beck_status status = buf_reserve(out, 1 + name.len);
+    if (status != BECK_OK)
+        return failed(out, status);
+    (void)buf_append_byte(out, (uint8_t)name.len);
+    (void)buf_append(out, name.data, name.len);
+    return BECK_OK;
+}
+
+static void put_integer(uint8_t *p, char letter, int64_t value)
+{
+    switch (width_of(letter)) {
+    case 1:
+        p[0] = (uint8_t)value;
+        break;
+    case 2:
+        put_u16(p, (uint16_t)value);
+        break;
+    case 4:
+        put_u32(p, (uint32_t)value);
+        break;
+    default:
+        put_u64(p, (uint64_t)value);
+    }
+}
+
+static void put_float(uint8_t *p, char letter, double number)
+{
+    if (letter == 'f') {
+        float value = (float)number;
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof(bits));
+        put_u32(p, bits);
+        return;
+    }
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof(bits));
+    put_u64(p, bits);
+}
+
+static beck_status append_value(struct buf *out, const struct table_value *v)
+{
+    size_t width = width_of(v->letter);
+    enum table_kind kind = kind_of(v->letter);
+    bool sized =
+        kind == TABLE_TEXT || kind == TABLE_BYTES || kind == TABLE_ARRAY || kind == TABLE_TABLE;
+    if (width == SIZE_MAX || (sized && v->bytes.len > UINT32_MAX) ||
+        (kind == TABLE_DECIMAL && v->bytes.len != width))
+        return failed(out, BECK_EINVAL);
+    beck_status status = buf_reserve(out, 1 + width + (sized ? v->bytes.len : 0));
+    if (status != BECK_OK)
+        return failed(out, status);
+    uint8_t *p = out->data + out->len;
+    *p++ = (uint8_t)v->letter;
+    if (sized) {
+        put_u32(p, (uint32_t)v->bytes.len);
+        if (v->bytes.len > 0)
+            memcpy(p + width, v->bytes.data, v->bytes.len);
+    } else if (kind == TABLE_DECIMAL) {
+        memcpy(p, v->bytes.data, width);
+    } else if (kind == TABLE_FLOAT) {
+        put_float(p, v->letter, v->number);
+    } else if (kind != TABLE_VOID) {
+        put_integer(p, v->letter, v->integer);
+    }
+    out->len += 1 + width + (sized ? v->bytes.len : 0);
+    return BECK_OK;
+}
+
+beck_status table_put(struct buf *out, beck_bytes name, const struct table_value *value)
+{
+    beck_status status = append_name(out, name);
+    return status == BECK_OK ? append_value(out, value) : status;
+}
+
+static beck_status put_named(struct buf *out, const char *name, const struct table_value *value)
+{
+    return table_put(out, bytes_of(name, strlen(name)), value);
+}
+
+beck_status table_put_text(struct buf *out, const char *name, beck_bytes text)
+{
+    return put_named(out, name, &(struct table_value){.letter = 'S', .bytes = text});
+}
+
+beck_status table_put_long(struct buf *out, const char *name, int64_t value)
+{
+    return put_named(out, name, &(struct table_value){.letter = 'l', .integer = value});
+}
+
+beck_status table_put_int(struct buf *out, const char *name, int32_t value)
+{
+    return put_named(out, name, &(struct table_value){.letter = 'I', .integer = value});
+}
+
+beck_status table_put_bool(struct buf *out, const char *name, bool value)
+{
+    return put_named(out, name, &(struct table_value){.letter = 't', .integer = value});
+}
+
+beck_status table_put_time(struct buf *out, const char *name, int64_t seconds)
+{
+    return put_named(out, name, &(struct table_value){.letter = 'T', .integer = seconds});
+}
+
+size_t table_begin(struct buf *out, const char *name, char letter)
+{
+    assert(letter == 'F' || letter == 'A');
+    return put_named(out, name, &(struct table_value){.letter = letter}) == BECK_OK ? out->len
+                                                                                    : SIZE_MAX;
+}
+
+size_t array_begin_table(struct buf *out)
+{
+    return array_put(out, &(struct table_value){.letter = 'F'}) == BECK_OK ? out->len : SIZE_MAX;
+}
+
+void table_end(struct buf *out, size_t begun)
+{
+    if (begun == SIZE_MAX)
+        return;
+    assert(begun >= 5 && begun <= out->len);
+    put_u32(out->data + begun - 4, (uint32_t)(out->len - begun));
+}
+
+beck_status array_put(struct buf *out, const struct table_value *value)
+{
+    return append_value(out, value);
+}
+
+static bool is_among(beck_bytes name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bytes_equal_text(name, names[i]))
+            return true;
+    return false;
+}
+
+beck_status table_copy_without(struct buf *out, beck_bytes from, const char *const *names,
+                               size_t count)
+{
+    beck_bytes name;
+    struct table_value value;
+    for (size_t at = 0, begin = 0; table_next(from, &at, &name, &value); begin = at) {
+        if (is_among(name, names, count))
+            continue;
+        beck_status status = buf_append(out, (const uint8_t *)from.data + begin, at - begin);
+        if (status != BECK_OK)
+            return failed(out, status);
+    }
+    return BECK_OK;
+}
+
+/* ---- properties ---- */
+
+struct rest {
+    const uint8_t *p, *end;
+};
+
+static inline bool read_short(struct rest *r, beck_bytes *out)
+{
+    if (r->p == r->end || r->p[0] > r->end - r->p - 1)
+        return false;
+    *out = bytes_of(r->p + 1, r->p[0]);
+    r->p += 1 + r->p[0];
+    return true;
+}
+
+static inline bool read_octet(struct rest *r, uint8_t *out)
+{
+    if (r->p == r->end)
+        return false;
+    *out = *r->p++;
+    return true;
+}
+
+static inline bool read_time(struct rest *r, uint64_t *out)
+{
+    if (r->end - r->p < 8)
+        return false;
+    *out = get_u64(r->p);
+    r->p += 8;
+    return true;
+}
+
+static bool read_headers(struct rest *r, beck_bytes *out)
+{
+    if (r->end - r->p < 4)
+        return false;
+    size_t len = get_u32(r->p);
+    if (len > (size_t)(r->end - r->p) - 4)
+        return false;
+    *out = bytes_of(r->p + 4, len);
+    r->p += 4 + len;
+    return true;
+}
+
+static bool read_list(struct rest *r, struct properties *p)
+{
+    uint16_t f = p->flags;
+    if (((f & PROPERTY_CONTENT_TYPE) && !read_short(r, &p->content_type)) ||
+        ((f & PROPERTY_CONTENT_ENCODING) && !read_short(r, &p->content_encoding)) ||
+        ((f & PROPERTY_HEADERS) && !read_headers(r, &p->headers)) ||
+        ((f & PROPERTY_DELIVERY_MODE) && !read_octet(r, &p->delivery_mode)) ||
+        ((f & PROPERTY_PRIORITY) && !read_octet(r, &p->priority)) ||
+        ((f & PROPERTY_CORRELATION_ID) && !read_short(r, &p->correlation_id)) ||
+        ((f & PROPERTY_REPLY_TO) && !read_short(r, &p->reply_to)) ||
+        ((f & PROPERTY_EXPIRATION) && !read_short(r, &p->expiration)))
+        return false;
+    if ((f & (PROPERTY_EXPIRATION - 1)) == 0)
+        return true;
+    return (!(f & PROPERTY_MESSAGE_ID) || read_short(r, &p->message_id)) &&
+           (!(f & PROPERTY_TIMESTAMP) || read_time(r, &p->timestamp)) &&
+           (!(f & PROPERTY_TYPE) || read_short(r, &p->type)) &&
+           (!(f & PROPERTY_USER_ID) || read_short(r, &p->user_id)) &&
+           (!(f & PROPERTY_APP_ID) || read_short(r, &p->app_id)) &&
+           (!(f & PROPERTY_CLUSTER_ID) || read_short(r, &p->cluster_id));
+}
+
+beck_status properties_read(beck_bytes raw, struct properties *out, beck_error *err)
+{
+    *out = (struct properties){0};
+    if (raw.len < 2)
+        return error_set(err, BECK_EINVAL, "properties: no flags");
+    struct rest r = {(const uint8_t *)raw.data + 2, (const uint8_t *)raw.data + raw.len};
+    out->flags = get_u16(raw.data);
+    if (out->flags & 1)
+        return error_set(err, BECK_EINVAL, "properties: more than one word of flags");
+    if (!read_list(&r, out) || r.p != r.end)
+        return error_set(err, BECK_EINVAL, "properties: the list does not fit its flags");
+    if (out->headers.len > 0)
+        return table_check(out->headers, err);
+    return BECK_OK;
+}
+
+static beck_status append_headers(struct buf *out, beck_bytes headers)
+{
+    uint8_t length[4];
+    if (headers.len > UINT32_MAX)
+        return BECK_EINVAL;
+    put_u32(length, (uint32_t)headers.len);
+    beck_status status = buf_append(out, length, sizeof(length));
+    return status == BECK_OK ? buf_append(out, headers.data, headers.len) : status;
+}
+
+static beck_status append_time(struct buf *out, uint64_t seconds)
+{
+    uint8_t bytes[8];
+    put_u64(bytes, seconds);
+    return buf_append(out, bytes, sizeof(bytes));
+}
+
+beck_status properties_write(struct buf *out, const struct properties *p)
+{
+    const struct {
+        uint16_t flag;
+        const beck_bytes *text; /* a short string, or */
+        const uint8_t *octet;
+    } list[] = {
+        {PROPERTY_CONTENT_TYPE, &p->content_type, NULL},
+        {PROPERTY_CONTENT_ENCODING, &p->content_encoding, NULL},
+        {PROPERTY_HEADERS, NULL, NULL},
+        {PROPERTY_DELIVERY_MODE, NULL, &p->delivery_mode},
+        {PROPERTY_PRIORITY, NULL, &p->priority},
+        {PROPERTY_CORRELATION_ID, &p->correlation_id, NULL},
+        {PROPERTY_REPLY_TO, &p->reply_to, NULL},
+        {PROPERTY_EXPIRATION, &p->expiration, NULL},
+        {PROPERTY_MESSAGE_ID, &p->message_id, NULL},
+        {PROPERTY_TIMESTAMP, NULL, NULL},
+        {PROPERTY_TYPE, &p->type, NULL},
+        {PROPERTY_USER_ID, &p->user_id, NULL},
+        {PROPERTY_APP_ID, &p->app_id, NULL},
+        {PROPERTY_CLUSTER_ID, &p->cluster_id, NULL},
+    };
+    uint8_t flags[2];
+    put_u16(flags, (uint16_t)(p->flags & ~3u));
+    beck_status status = buf_append(out, flags, sizeof(flags));
+    for (size_t i = 0; status == BECK_OK && i < sizeof(list) / sizeof(list[0]); i++) {
+        if ((p->flags & list[i].flag) == 0)
+            continue;
+        if (list[i].text != NULL)
+            status = append_name(out, *list[i].text);
+        else if (list[i].octet != NULL)
+            status = buf_append_byte(out, *list[i].octet);
+        else if (list[i].flag == PROPERTY_HEADERS)
+            status = append_headers(out, p->headers);
+        else
+            status = append_time(out, p->timestamp);
+    }
+    return status == BECK_OK ? status : failed(out, status);
+}

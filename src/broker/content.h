@@ -44,11 +44,13 @@ bool table_next(beck_bytes table, size_t *at, beck_bytes *name, struct table_val
 bool table_find(beck_bytes table, const char *name, struct table_value *out); /* the first */
 /* The same of an array's content. */
 bool array_next(beck_bytes array, size_t *at, struct table_value *value);
-/* By value: integers of different widths are equal, tables in any order of names. */
+/* By value: integers of different widths are equal, tables in any order of names (up to 1,024 of them). */
 bool table_value_equal(const struct table_value *a, const struct table_value *b);
 
 /* Writing, into a buffer whose ceiling bounds it. A failed write makes the buffer's later ones fail too
- * when the caller goes on; each returns BECK_OK or BECK_ENOMEM / BECK_ELIMIT. */
+ * when the caller goes on: it takes nothing more until it was released and given a new ceiling (buf_init).
+ * Each returns BECK_OK or BECK_ENOMEM / BECK_ELIMIT, BECK_EINVAL for a name of more than 255 bytes or a
+ * letter that is none. */
 beck_status table_put(struct buf *out, beck_bytes name,
                       const struct table_value *value);                         /* exact letter */
 beck_status table_put_text(struct buf *out, const char *name, beck_bytes text); /* S */
