@@ -7,8 +7,8 @@
  *   server.reload_lock     one reload of the configuration at a time
  *   access.change_lock     one change of users at a time
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
- *   broker.topology_lock   (a rwlock) the view of all these
  *   dispatcher.lock        the consumers of one queue of the broker
+ *   broker.topology_lock   (a rwlock) the view of all these
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them

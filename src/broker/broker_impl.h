@@ -27,7 +27,6 @@ struct effective;    /* policy.h */
 struct dispatcher;   /* dispatch.h */
 struct stream;       /* stream.c */
 struct delivery;     /* of a session: publish.c, dispatch.c */
-struct names_of_bus; /* what the router of a bus knows */
 struct permits;      /* what a session may do: permission.h */
 
 struct vhost {
@@ -65,14 +64,12 @@ struct exchange {
     bool predeclared; /* the nameless and amq.*: no record */
     bool foreign;     /* a bus that was made by other means: no record */
     bool nameless;    /* the default exchange: the routing key is a queue's name */
-    bool delayed;     /* x-delayed-message: `queues` and `exchanges` are of its x-delayed-type */
+    bool delayed;     /* x-delayed-message: `matcher` is of its x-delayed-type */
     /* Guarded by topology_lock from here on. */
-    struct matcher *queues;             /* values: struct broker_queue */
-    struct matcher *exchanges;          /* values: struct exchange */
+    struct matcher *matcher; /* values: struct binding */
     struct binding *bindings;           /* it is the source of; by source_next */
     struct binding *bound;              /* it is the destination of; by destination_next */
     size_t binding_count;               /* of `bindings` */
-    size_t exchange_bindings;           /* of those, to exchanges: 0 spares a look */
     beck_bytes alternate;               /* by argument or policy; empty: none */
     beck_bytes policy, operator_policy; /* names of those in force; empty: none */
     _Atomic(beck_bus *) bus; /* NULL: not made yet (exchange_bus). Valid until beck_close */
@@ -119,12 +116,12 @@ struct broker {
     /* With topology_lock. */
     struct lookup vhosts;
     struct lookup bindings;
+    struct lookup kept; /* records of administrators: permissions, policies, parameters, limits */
     size_t queue_count, exchange_count;
     /* With change_lock. */
     beck_bus *records; /* __amqp; NULL: the handle is in memory only */
     struct session *sessions;
-    struct lookup permissions, topic_permissions, parameters, user_limits; /* record.h */
-    struct bus_link *links;
+    struct bus_link *links; /* topology_engine.c */
     /* Looks after queues that expire. */
     pthread_t keeper;
     bool keeper_runs, stopping;
