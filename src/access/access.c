@@ -99,7 +99,7 @@ static beck_status load(struct access *a, beck_error *err)
 
 static struct identity *new_nobody(void)
 {
-    struct identity *i = identity_new("", NULL, NULL, 0, NULL, 0);
+    struct identity *i = identity_new("", NULL, "", NULL, 0, NULL, 0);
     if (i)
         i->everything = true;
     return i;
@@ -395,60 +395,86 @@ static beck_status put(struct access *a, const char *name, struct identity *user
 }
 
 /* What a changed user is made of: what is not given is as it was in `old` (which may be NULL). */
-static beck_status change(struct access *a, const char *name, const struct identity *old,
-                          const struct password *password, const struct access_rule *rules,
-                          size_t rule_count, const struct token *tokens, size_t token_count,
-                          beck_error *err)
+static beck_status change(struct access *a, const struct access_change *c,
+                          const struct identity *old, const struct password *password,
+                          const struct token *tokens, size_t token_count, beck_error *err)
 {
-    if (!password && old && old->has_password)
+    const struct access_rule *rules = c->rules;
+    size_t rule_count = rules ? c->rule_count : 0;
+    if (!password && !c->no_password && old && old->has_password)
         password = &old->password;
     if (!rules && old) {
         rules = old->rules;
         rule_count = old->rule_count;
     }
-    struct identity *user = identity_new(name, password, rules, rule_count, tokens, token_count);
+    const char *tags = c->tags ? c->tags : old ? old->tags : "";
+    struct identity *user =
+        identity_new(c->name, password, tags, rules, rule_count, tokens, token_count);
     if (!user)
-        return error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", name);
-    return put(a, name, user, err);
+        return error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", c->name);
+    return put(a, c->name, user, err);
 }
 
-static beck_status put_user(struct access *a, const char *name, const struct password *password,
-                            const struct access_rule *rules, size_t rule_count, beck_error *err)
+static beck_status put_user(struct access *a, const struct access_change *c,
+                            const struct password *password, beck_error *err)
 {
-    struct identity *old = find_user(a, beck_str(name));
+    struct identity *old = find_user(a, beck_str(c->name));
     beck_status status = BECK_OK;
     if (!old && access_user_count(a) == ACCESS_USERS_MAX)
         status = error_set(err, BECK_ELIMIT, "there are %d users already; delete one first",
                            ACCESS_USERS_MAX);
     if (!status)
-        status = change(a, name, old, password, rules, rules ? rule_count : 0,
-                        old ? old->tokens : NULL, old ? old->token_count : 0, err);
+        status =
+            change(a, c, old, password, old ? old->tokens : NULL, old ? old->token_count : 0, err);
     identity_release(old);
+    return status;
+}
+
+static beck_status check_change(const struct access_change *c, beck_error *err)
+{
+    beck_status status = user_name_check("user", c->name, err);
+    if (!status && c->tags)
+        status = user_tags_check(c->tags, err);
+    if (!status && c->rules)
+        status = user_rules_check(c->rules, c->rule_count, err);
+    if (!status && c->password.data &&
+        (c->password.len == 0 || c->password.len > ACCESS_PASSWORD_MAX))
+        status = error_set(err, BECK_EINVAL, "a password has 1 to %d bytes", ACCESS_PASSWORD_MAX);
+    return status;
+}
+
+beck_status access_change_user(struct access *a, const struct access_change *c, beck_error *err)
+{
+    struct password made;
+    bool some = c->password.data || c->password_hash;
+    beck_status status = check_change(c, err);
+    if (!status && a->b->remote)
+        status = error_set(err, BECK_EUNSUPPORTED,
+                           "tags and hashes of passwords are not changed through a server");
+    if (!status && c->password.data) {
+        begin_hashing(a);
+        status = password_make(c->password, a->settings.scrypt_log_n, &made, err);
+        end_hashing(a);
+    } else if (!status && c->password_hash && !password_read(beck_str(c->password_hash), &made)) {
+        status = error_set(err, BECK_EINVAL, "the hash of the password is none");
+    }
+    if (status)
+        return status;
+    mutex_lock(&a->change_lock);
+    status = put_user(a, c, some ? &made : NULL, err);
+    mutex_unlock(&a->change_lock);
     return status;
 }
 
 beck_status access_put_user(struct access *a, const char *name, beck_bytes password,
                             const struct access_rule *rules, size_t rule_count, beck_error *err)
 {
-    struct password made;
-    beck_status status = user_name_check("user", name, err);
-    if (!status && rules)
-        status = user_rules_check(rules, rule_count, err);
-    if (!status && password.data && (password.len == 0 || password.len > ACCESS_PASSWORD_MAX))
-        status = error_set(err, BECK_EINVAL, "a password has 1 to %d bytes", ACCESS_PASSWORD_MAX);
-    if (!status && a->b->remote)
-        return through_put_user(a->b->remote, name, password, rules, rule_count, err);
-    if (!status && password.data) {
-        begin_hashing(a);
-        status = password_make(password, a->settings.scrypt_log_n, &made, err);
-        end_hashing(a);
-    }
-    if (status)
-        return status;
-    mutex_lock(&a->change_lock);
-    status = put_user(a, name, password.data ? &made : NULL, rules, rule_count, err);
-    mutex_unlock(&a->change_lock);
-    return status;
+    struct access_change c = {
+        .name = name, .password = password, .rules = rules, .rule_count = rule_count};
+    if (!a->b->remote)
+        return access_change_user(a, &c, err);
+    beck_status status = check_change(&c, err);
+    return status ? status : through_put_user(a->b->remote, name, password, rules, rule_count, err);
 }
 
 static beck_status no_user(const char *name, beck_error *err)
@@ -472,15 +498,23 @@ static int show(const struct identity *i, int (*each)(void *ctx, const struct ac
                 void *ctx)
 {
     const char *tokens[ACCESS_TOKENS_MAX];
+    struct buf hash;
+    buf_init(&hash, PASSWORD_TEXT_MAX);
+    if (i->has_password && (password_write(&i->password, &hash) || buf_terminate(&hash)))
+        buf_release(&hash);
     for (size_t n = 0; n < i->token_count; n++)
         tokens[n] = i->tokens[n].name;
     struct access_user user = {.name = i->name,
                                .has_password = i->has_password,
+                               .password_hash = hash.data ? (const char *)hash.data : "",
+                               .tags = i->tags,
                                .rules = i->rules,
                                .rule_count = i->rule_count,
                                .tokens = tokens,
                                .token_count = i->token_count};
-    return each(ctx, &user);
+    int ended = each(ctx, &user);
+    buf_release(&hash);
+    return ended;
 }
 
 beck_status access_list_users(struct access *a,
@@ -529,7 +563,8 @@ static beck_status add_token(struct access *a, const struct identity *user, cons
     memcpy(tokens, user->tokens, user->token_count * sizeof *tokens);
     tokens[user->token_count] = (struct token){.name = (char *)(uintptr_t)name};
     memcpy(tokens[user->token_count].digest, digest, SECRET_DIGEST);
-    return change(a, user->name, user, NULL, NULL, 0, tokens, user->token_count + 1, err);
+    struct access_change same = {.name = user->name};
+    return change(a, &same, user, NULL, tokens, user->token_count + 1, err);
 }
 
 beck_status access_make_token(struct access *a, const char *user, const char *token_name,
@@ -564,7 +599,8 @@ static beck_status drop_token(struct access *a, const struct identity *user, con
     for (size_t i = 0; i < user->token_count; i++)
         if (i != at)
             tokens[count++] = user->tokens[i];
-    return change(a, user->name, user, NULL, NULL, 0, tokens, count, err);
+    struct access_change same = {.name = user->name};
+    return change(a, &same, user, NULL, tokens, count, err);
 }
 
 beck_status access_revoke_token(struct access *a, const char *user, const char *token_name,

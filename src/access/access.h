@@ -75,6 +75,7 @@ bool access_password_known(struct access *a, beck_bytes user, beck_bytes passwor
 
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
+const char *identity_tags(const struct identity *i); /* as access_user.tags */
 /* Names that begin with "__" (what beck keeps for itself, the users too) are for ACCESS_ADMIN on the
  * server alone. */
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
@@ -89,6 +90,7 @@ bool identity_is_stale(const struct identity *i);
 #define ACCESS_TOKENS_MAX 100 /* of a user */
 #define ACCESS_NAME_MAX 128   /* of a user or token: 1-128 of [A-Za-z0-9._@+-] */
 #define ACCESS_PASSWORD_MAX 1024
+#define ACCESS_TAGS_MAX 255
 
 struct access_rule {
     enum access_kind kind; /* ACCESS_SERVER: all buses, all queues, and for ACCESS_ADMIN users and
@@ -100,6 +102,8 @@ struct access_rule {
 struct access_user {
     const char *name;
     bool has_password;
+    const char *password_hash; /* as it is kept; "": none, or listed through a server */
+    const char *tags;          /* of RabbitMQ's management API, with commas between; "": none */
     const struct access_rule *rules;
     size_t rule_count;
     const char *const *tokens; /* their names, never themselves */
@@ -114,6 +118,17 @@ struct access_user {
  * were. Slow when a password is given. */
 beck_status access_put_user(struct access *a, const char *name, beck_bytes password,
                             const struct access_rule *rules, size_t rule_count, beck_error *err);
+/* The same with more to say. Not through a server (BECK_EUNSUPPORTED). */
+struct access_change {
+    const char *name;
+    beck_bytes password;
+    const char *password_hash; /* instead of a password: as access_user has it; NULL: none */
+    bool no_password;          /* it has none from now on */
+    const char *tags;          /* NULL: as they were */
+    const struct access_rule *rules;
+    size_t rule_count;
+};
+beck_status access_change_user(struct access *a, const struct access_change *c, beck_error *err);
 beck_status access_delete_user(struct access *a, const char *name, beck_error *err);
 /* In order of name; what `each` is given is valid during the call. Non-zero ends the walk. */
 beck_status access_list_users(struct access *a,

@@ -17,12 +17,27 @@
 
 #define BLOCK_SIZE 8 /* r */
 #define PARALLEL 1   /* p */
+#define QUICK_SALT 4 /* bytes of password.salt */
 #define TOKEN_PREFIX "beck_tk_"
 #define TOKEN_BYTES 32
+
+static beck_status derive_quick(const struct password *p, beck_bytes text,
+                                uint8_t out[SECRET_DIGEST], beck_error *err)
+{
+    EVP_MD_CTX *md = EVP_MD_CTX_new();
+    bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 &&
+              EVP_DigestUpdate(md, p->salt, QUICK_SALT) == 1 &&
+              EVP_DigestUpdate(md, text.len ? text.data : "", text.len) == 1 &&
+              EVP_DigestFinal_ex(md, out, NULL) == 1;
+    EVP_MD_CTX_free(md);
+    return ok ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to hash a password");
+}
 
 static beck_status derive(const struct password *p, beck_bytes text, uint8_t out[SECRET_DIGEST],
                           beck_error *err)
 {
+    if (p->quick)
+        return derive_quick(p, text, out, err);
     uint64_t n = UINT64_C(1) << p->log_n;
     uint64_t memory = 128 * BLOCK_SIZE * (n + PARALLEL + 2) + (1 << 20);
     if (EVP_PBE_scrypt(text.data ? text.data : "", text.len, p->salt, sizeof p->salt, n, BLOCK_SIZE,
@@ -50,6 +65,7 @@ bool secret_equal(const uint8_t a[SECRET_DIGEST], const uint8_t b[SECRET_DIGEST]
 beck_status password_make(beck_bytes text, uint32_t log_n, struct password *out, beck_error *err)
 {
     assert(log_n >= SECRET_LOG_N_MIN && log_n <= SECRET_LOG_N_MAX);
+    out->quick = false;
     out->log_n = log_n;
     beck_status status = secret_random(out->salt, sizeof out->salt, err);
     return status ? status : derive(out, text, out->hash, err);
@@ -65,8 +81,19 @@ beck_status password_check(const struct password *p, beck_bytes text, bool *righ
     return status;
 }
 
+static beck_status write_quick(const struct password *p, struct buf *out)
+{
+    uint8_t both[QUICK_SALT + SECRET_DIGEST];
+    memcpy(both, p->salt, QUICK_SALT);
+    memcpy(both + QUICK_SALT, p->hash, SECRET_DIGEST);
+    beck_status status = buf_append_text(out, "sha256:");
+    return status ? status : base64_write(out, bytes_of(both, sizeof both));
+}
+
 beck_status password_write(const struct password *p, struct buf *out)
 {
+    if (p->quick)
+        return write_quick(p, out);
     beck_status status = buf_printf(out, "scrypt:%u:", p->log_n);
     if (!status)
         status = base64_write(out, bytes_of(p->salt, sizeof p->salt));
@@ -96,12 +123,26 @@ static bool read_base64(beck_bytes text, uint8_t *out, size_t size)
     return true;
 }
 
+static bool read_quick(beck_bytes text, struct password *out)
+{
+    uint8_t both[QUICK_SALT + SECRET_DIGEST];
+    if (!read_base64(text, both, sizeof both))
+        return false;
+    *out = (struct password){.quick = true};
+    memcpy(out->salt, both, QUICK_SALT);
+    memcpy(out->hash, both + QUICK_SALT, SECRET_DIGEST);
+    return true;
+}
+
 bool password_read(beck_bytes text, struct password *out)
 {
     uint64_t log_n;
-    if (!bytes_equal_text(next_field(&text), "scrypt") ||
-        !bytes_to_u64(next_field(&text), &log_n) || log_n < SECRET_LOG_N_MIN ||
-        log_n > SECRET_LOG_N_MAX)
+    beck_bytes kind = next_field(&text);
+    if (bytes_equal_text(kind, "sha256"))
+        return read_quick(text, out);
+    out->quick = false;
+    if (!bytes_equal_text(kind, "scrypt") || !bytes_to_u64(next_field(&text), &log_n) ||
+        log_n < SECRET_LOG_N_MIN || log_n > SECRET_LOG_N_MAX)
         return false;
     out->log_n = (uint32_t)log_n;
     return read_base64(next_field(&text), out->salt, sizeof out->salt) &&

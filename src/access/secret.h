@@ -11,9 +11,11 @@
 #define SECRET_LOG_N_MAX 20
 #define SECRET_DIGEST 32
 
-/* scrypt (RFC 7914) with r = 8 and p = 1. */
+/* scrypt (RFC 7914) with r = 8 and p = 1; or, of users that came from RabbitMQ with a hash instead of a
+ * password, SHA-256 of 4 bytes of salt and the password, which is quick to try. */
 struct password {
-    uint32_t log_n;
+    bool quick;     /* SHA-256 */
+    uint32_t log_n; /* of scrypt */
     uint8_t salt[16];
     uint8_t hash[SECRET_DIGEST];
 };
@@ -21,7 +23,8 @@ struct password {
 /* BECK_ENOMEM, BECK_EIO (no random numbers). */
 beck_status password_make(beck_bytes text, uint32_t log_n, struct password *out, beck_error *err);
 beck_status password_check(const struct password *p, beck_bytes text, bool *right, beck_error *err);
-/* "scrypt:<log_n>:<salt>:<hash>", the last two in base64. */
+/* "scrypt:<log_n>:<salt>:<hash>" or "sha256:<salt and hash>", with base64. */
+#define PASSWORD_TEXT_MAX 128
 beck_status password_write(const struct password *p, struct buf *out);
 bool password_read(beck_bytes text, struct password *out);
 

@@ -26,6 +26,8 @@ static int show(void *ctx, const struct api_user *from)
     }
     struct access_user user = {.name = from->name,
                                .has_password = from->has_password,
+                               .password_hash = "",
+                               .tags = "",
                                .rules = rules,
                                .rule_count = from->rule_count,
                                .tokens = from->tokens,

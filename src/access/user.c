@@ -22,6 +22,7 @@ static void free_identity(struct identity *i)
     free(i->rules);
     free(i->tokens);
     free(i->name);
+    free(i->tags);
     free(i);
 }
 
@@ -55,7 +56,7 @@ static bool copy_tokens(struct identity *i, const struct token *tokens, size_t c
     return true;
 }
 
-struct identity *identity_new(const char *name, const struct password *password,
+struct identity *identity_new(const char *name, const struct password *password, const char *tags,
                               const struct access_rule *rules, size_t rule_count,
                               const struct token *tokens, size_t token_count)
 {
@@ -64,10 +65,12 @@ struct identity *identity_new(const char *name, const struct password *password,
         return NULL;
     atomic_init(&i->refs, 1);
     i->name = strdup(name);
+    i->tags = strdup(tags);
     i->has_password = password != NULL;
     if (password)
         i->password = *password;
-    if (i->name && copy_rules(i, rules, rule_count) && copy_tokens(i, tokens, token_count))
+    if (i->name && i->tags && copy_rules(i, rules, rule_count) &&
+        copy_tokens(i, tokens, token_count))
         return i;
     free_identity(i);
     return NULL;
@@ -94,6 +97,11 @@ void identity_release(struct identity *i)
 const char *identity_name(const struct identity *i)
 {
     return i->name;
+}
+
+const char *identity_tags(const struct identity *i)
+{
+    return i->tags;
 }
 
 bool identity_is_stale(const struct identity *i)
@@ -167,6 +175,21 @@ beck_status user_name_check(const char *what, const char *name, beck_error *err)
     return error_set(err, BECK_EINVAL,
                      "\"%.140s\" is no name of a %s; use 1 to %d of A-Z a-z 0-9 . _ @ + -",
                      name ? name : "", what, ACCESS_NAME_MAX);
+}
+
+beck_status user_tags_check(const char *tags, beck_error *err)
+{
+    size_t len = strlen(tags);
+    bool legal = len <= ACCESS_TAGS_MAX;
+    for (size_t i = 0; legal && i < len; i++)
+        legal = is_letter(tags[i], "._-,");
+    if (legal)
+        return BECK_OK;
+    return error_set(
+        err, BECK_EINVAL,
+        "\"%.140s\" are no tags of a user; use up to %d of A-Z a-z 0-9 . _ - with commas "
+        "between tags",
+        tags, ACCESS_TAGS_MAX);
 }
 
 static beck_status check_pattern(const struct access_rule *rule, beck_error *err)
@@ -260,6 +283,8 @@ beck_status user_write(const struct identity *i, struct buf *out)
         if (!status)
             status = buf_append_text(out, "\",");
     }
+    if (!status && i->tags[0])
+        status = buf_printf(out, "\"tags\":\"%s\",", i->tags);
     if (!status)
         status = buf_append_text(out, "\"rules\":[");
     for (size_t n = 0; n < i->rule_count && !status; n++) {
@@ -285,6 +310,7 @@ struct draft {
     bool no_memory;
     bool has_password;
     struct password password;
+    char *tags;
     struct access_rule rules[ACCESS_RULES_MAX];
     size_t rule_count;
     struct token tokens[ACCESS_TOKENS_MAX];
@@ -297,6 +323,7 @@ static void draft_free(struct draft *d)
         free((char *)(uintptr_t)d->rules[i].pattern);
     for (size_t i = 0; i < d->token_count; i++)
         free(d->tokens[i].name);
+    free(d->tags);
     free(d);
 }
 
@@ -433,6 +460,8 @@ static bool read_record(struct draft *d)
         beck_bytes text;
         if (bytes_equal_text(t.raw, "password"))
             good = d->has_password = read_text(d, &text) && password_read(text, &d->password);
+        else if (bytes_equal_text(t.raw, "tags"))
+            good = copy_text(d, &d->tags);
         else if (bytes_equal_text(t.raw, "rules"))
             good = read_list(d, read_rule);
         else if (bytes_equal_text(t.raw, "tokens"))
@@ -453,14 +482,15 @@ beck_status user_read(const char *name, beck_bytes json, struct identity **out, 
         return error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", name);
     json_reader_init(&d->r, json);
     if (user_name_check("user", name, NULL) || !read_record(d) ||
+        (d->tags && user_tags_check(d->tags, NULL)) ||
         user_rules_check(d->rules, d->rule_count, NULL))
         status = error_set(err, BECK_ECORRUPT, "the record of user \"%.140s\" is none", name);
     struct identity *i = NULL;
     if (d->no_memory)
         status = error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", name);
     if (!status)
-        i = identity_new(name, d->has_password ? &d->password : NULL, d->rules, d->rule_count,
-                         d->tokens, d->token_count);
+        i = identity_new(name, d->has_password ? &d->password : NULL, d->tags ? d->tags : "",
+                         d->rules, d->rule_count, d->tokens, d->token_count);
     if (!status && !i)
         status = error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", name);
     if (!status)

@@ -6,6 +6,7 @@
  * The record: subject is the name, data is (a missing member means none)
  *
  *   {"password":"scrypt:15:<salt>:<hash>",
+ *    "tags":"management,policymaker",
  *    "rules":[{"bus":"orders.*","rights":["publish","read"]},{"server":true,"rights":["admin"]}],
  *    "tokens":[{"name":"ci","sha256":"<base64>"}]}
  */
@@ -30,6 +31,7 @@ struct identity {
     bool has_password;
     struct password password;
     char *name;
+    char *tags; /* never NULL */
     struct access_rule *rules;
     size_t rule_count;
     struct token *tokens;
@@ -38,7 +40,7 @@ struct identity {
 };
 
 /* Everything is copied; one reference. NULL: no memory. */
-struct identity *identity_new(const char *name, const struct password *password,
+struct identity *identity_new(const char *name, const struct password *password, const char *tags,
                               const struct access_rule *rules, size_t rule_count,
                               const struct token *tokens, size_t token_count);
 struct identity *identity_retain(struct identity *i);
@@ -49,6 +51,7 @@ beck_status user_read(const char *name, beck_bytes json, struct identity **out, 
 
 /* "user \"x y\"" is not a name: BECK_EINVAL. `what`: "user", "token". */
 beck_status user_name_check(const char *what, const char *name, beck_error *err);
+beck_status user_tags_check(const char *tags, beck_error *err);
 beck_status user_rules_check(const struct access_rule *rules, size_t count, beck_error *err);
 /* Whether `*` (any characters) and the rest of a pattern are this name. */
 bool user_pattern_matches(const char *pattern, const char *name);

@@ -99,8 +99,9 @@ static void a_record_is_read_as_it_was_written(void **state)
                                   {ACCESS_SERVER, NULL, ACCESS_ADMIN}};
     char ci[] = "ci", laptop[] = "laptop";
     struct token tokens[] = {{.name = ci, .digest = {9}}, {.name = laptop, .digest = {[31] = 8}}};
-    struct identity *full = identity_new("ada", &password, rules, 3, tokens, 2), *read = NULL;
-    struct identity *empty = identity_new("ada", NULL, NULL, 0, NULL, 0);
+    struct identity *full = identity_new("ada", &password, "a,b", rules, 3, tokens, 2),
+                    *read = NULL;
+    struct identity *empty = identity_new("ada", NULL, "", NULL, 0, NULL, 0);
     struct identity *both[] = {full, empty};
     for (int i = 0; i < 2; i++) {
         struct buf json;
@@ -293,7 +294,7 @@ static void a_password_is_known_for_a_minute(void **state)
 {
     (void)state;
     struct known *k;
-    struct identity *ada = identity_new("ada", NULL, NULL, 0, NULL, 0), *found;
+    struct identity *ada = identity_new("ada", NULL, "", NULL, 0, NULL, 0), *found;
     must(known_new(&k, &err));
     known_add(k, ada, beck_str("pw"), 0);
     found = known_find(k, beck_str("ada"), beck_str("pw"), 60 * SECOND - 1);
@@ -311,7 +312,7 @@ static void a_changed_user_is_not_known(void **state)
 {
     (void)state;
     struct known *k;
-    struct identity *ada = identity_new("ada", NULL, NULL, 0, NULL, 0);
+    struct identity *ada = identity_new("ada", NULL, "", NULL, 0, NULL, 0);
     must(known_new(&k, &err));
     known_add(k, ada, beck_str("pw"), 0);
     atomic_store(&ada->stale, true);
@@ -325,7 +326,7 @@ static void what_is_known_is_bounded(void **state)
 {
     (void)state;
     struct known *k;
-    struct identity *ada = identity_new("ada", NULL, NULL, 0, NULL, 0);
+    struct identity *ada = identity_new("ada", NULL, "", NULL, 0, NULL, 0);
     int found = 0;
     must(known_new(&k, &err));
     for (int i = 0; i < 5000; i++) {

@@ -395,6 +395,46 @@ static void users_of_a_handle_in_memory_last_as_long_as_it(void **state)
     home_close(&h);
 }
 
+static int see_tags(void *ctx, const struct access_user *user)
+{
+    const char **tags = ctx;
+    assert_string_equal(user->tags, tags[0]);
+    assert_string_equal(user->password_hash, tags[1]);
+    return 1;
+}
+
+/* The hash is one that RabbitMQ's documents show. */
+static void a_user_may_come_with_the_hash_that_rabbitmq_kept(void **state)
+{
+    (void)state;
+    static const char *const hash = "sha256:kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR";
+    struct home h;
+    struct access_peer peer = {.address = "127.0.0.1", .loopback = true};
+    struct identity *found;
+    home_make(&h);
+    struct access_change c = {.name = "ada", .password_hash = hash, .tags = "management,x"};
+    must(access_change_user(h.a, &c, &err));
+    c = (struct access_change){.name = "ada"}; /* changes nothing */
+    must(access_change_user(h.a, &c, &err));
+    home_reopen(&h);
+    const char *expected[] = {"management,x", hash};
+    must(access_list_users(h.a, see_tags, expected, &err));
+    refused(access_password(h.a, &peer, beck_str("ada"), beck_str("test1"), &found, NULL, &err),
+            BECK_EDENIED, "not right");
+    must(access_password(h.a, &peer, beck_str("ada"), beck_str("test12"), &found, NULL, &err));
+    assert_string_equal(identity_tags(found), "management,x");
+    identity_release(found);
+    c = (struct access_change){.name = "ada", .no_password = true, .tags = ""};
+    must(access_change_user(h.a, &c, &err));
+    refused(access_password(h.a, &peer, beck_str("ada"), beck_str("test12"), &found, NULL, &err),
+            BECK_EDENIED, "not right");
+    c = (struct access_change){.name = "ada", .password_hash = "sha256:AAAA"};
+    refused(access_change_user(h.a, &c, &err), BECK_EINVAL, "hash");
+    c = (struct access_change){.name = "ada", .tags = "a b"};
+    refused(access_change_user(h.a, &c, &err), BECK_EINVAL, "tags");
+    home_remove(&h);
+}
+
 static void settings_out_of_range_are_refused(void **state)
 {
     (void)state;
@@ -419,6 +459,7 @@ int main(void)
         cmocka_unit_test(a_directory_that_is_only_read_shows_its_users),
         cmocka_unit_test(users_of_a_handle_in_memory_last_as_long_as_it),
         cmocka_unit_test(settings_out_of_range_are_refused),
+        cmocka_unit_test(a_user_may_come_with_the_hash_that_rabbitmq_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
