@@ -24,6 +24,7 @@
 #ifndef BECK_BROKER_BROKER_H
 #define BECK_BROKER_BROKER_H
 
+#include "base/thread.h"
 #include "broker/content.h"
 #include "log/block.h"
 
@@ -160,12 +161,19 @@ size_t publisher_waiting(const struct publisher *p);
 
 /* ---- consuming ---- */
 
-/* A limit that several subscribers of a channel share (qos global). One channel, its thread and the
- * dispatcher. */
+/* A limit that several subscribers of a channel share (qos global). Any thread. What a subscriber holds that
+ * is closed counts no more. */
 struct credit {
     _Atomic(uint32_t) limit; /* 0: none */
     _Atomic(uint32_t) used;
+    /* The rest is dispatch.c's. */
+    _Atomic(uint32_t) waiting;
+    struct mutex lock;
+    struct waiting_subscriber *first;
 };
+void credit_init(struct credit *c, uint32_t limit);
+void credit_release(struct credit *c);
+void credit_set_limit(struct credit *c, uint32_t limit);
 
 struct subscriber_options {
     beck_bytes queue, tag; /* tag: shown by the management API */
@@ -198,13 +206,17 @@ struct handed {
     struct block *block; /* that body lies in; NULL: none */
 };
 /* Gives up to max messages that this subscriber has been given; on its thread. With no_ack they are settled
- * when it returns. `deliver` false: no room, that one was taken, no more now. Returns how many. Does more
- * wait when it returned max, it is to be called again. */
+ * when it returns. `deliver` false: no room, that one was taken, no more now: subscriber_ready or the next pump
+ * goes on. Returns how many. When it returned max it is to be called again: nothing else may wake it.
+ * exchange, routing_key and properties may lie in memory that is valid during `deliver` only. */
 size_t subscriber_pump(struct subscriber *c, size_t max,
                        bool (*deliver)(void *ctx, const struct handed *m), void *ctx);
-/* No room in the connection (false), or room again: dispatching passes it over. */
+/* No room in the connection (false): dispatching passes it over, and a pump does nothing; or room again, then it
+ * is woken if something is there. */
 void subscriber_ready(struct subscriber *c, bool ready);
-/* One message, if there is one: *got. `left`: ready ones behind it. */
+/* One message, if there is one: *got. `left`: ready ones behind it. With no_ack, too, it is settled by the
+ * caller (broker_settle with SETTLE_ACK) when the message has been written; its slices but the body are valid
+ * until the session's next get, on the session's thread. */
 int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
                 uint32_t *left, char *text);
 
