@@ -8,6 +8,7 @@
  *   access.change_lock     one change of users at a time
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
+ *   broker.engine_lock     making buses for exchanges
  *   broker.topology_lock   (a rwlock) the view of all these
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time

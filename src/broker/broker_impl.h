@@ -22,12 +22,12 @@
 
 #include <pthread.h>
 
-struct matcher;      /* match.h */
-struct effective;    /* policy.h */
-struct dispatcher;   /* dispatch.h */
-struct stream;       /* stream.c */
-struct delivery;     /* of a session: publish.c, dispatch.c */
-struct permits;      /* what a session may do: permission.h */
+struct matcher;    /* match.h */
+struct effective;  /* policy.h */
+struct dispatcher; /* dispatch.h */
+struct stream;     /* stream.c */
+struct delivery;   /* of a session: publish.c, dispatch.c */
+struct permits;    /* what a session may do: permission.h */
 
 struct vhost {
     struct lookup_node node; /* in broker.vhosts */
@@ -66,7 +66,7 @@ struct exchange {
     bool nameless;    /* the default exchange: the routing key is a queue's name */
     bool delayed;     /* x-delayed-message: `matcher` is of its x-delayed-type */
     /* Guarded by topology_lock from here on. */
-    struct matcher *matcher; /* values: struct binding */
+    struct matcher *matcher;            /* values: struct binding */
     struct binding *bindings;           /* it is the source of; by source_next */
     struct binding *bound;              /* it is the destination of; by destination_next */
     size_t binding_count;               /* of `bindings` */
@@ -103,7 +103,7 @@ struct broker_queue {
     struct binding *bound;              /* it is the destination of */
     struct effective *effective;        /* arguments and policies together; never NULL */
     beck_bytes policy, operator_policy; /* names of those in force; empty: none */
-    beck_bus **joined;                  /* buses that are sources of the engine's queue */
+    beck_bus **joined; /* buses that are sources of the engine's queue; without change_lock */
     size_t joined_count;
 };
 
@@ -121,7 +121,9 @@ struct broker {
     /* With change_lock. */
     beck_bus *records; /* __amqp; NULL: the handle is in memory only */
     struct session *sessions;
-    struct bus_link *links; /* topology_engine.c */
+    /* Making and leaving buses; below dispatcher.lock. */
+    struct mutex engine_lock;
+    struct bus_link *links; /* with it */
     /* Looks after queues that expire. */
     pthread_t keeper;
     bool keeper_runs, stopping;
@@ -185,13 +187,13 @@ void targets_release(struct targets *t);
 beck_status topology_route(struct exchange *x, beck_bytes routing_key,
                            const struct properties *properties, struct targets *out);
 
-/* (slow) Without locks. The exchange's bus, made when there is none yet: disk for durable ones if the handle
- * has one, else memory. Publishes of others to it are routed by topology_route from now on. NULL and text:
- * INTERNAL_ERROR. */
+/* (slow) Without topology_lock. The exchange's bus, made when there is none yet: on disk if the handle has one.
+ * Durable exchanges have one each, and what others publish to it is routed by topology_route from then on; all
+ * others share one. NULL: gone or failed, and the text is that of an INTERNAL_ERROR. */
 beck_bus *exchange_bus(struct exchange *x, char *text);
 /* Whether the bus is a source of the queue's engine queue already; with topology_lock. */
 bool queue_is_joined(const struct broker_queue *q, const beck_bus *bus);
-/* (slow) Without locks. Makes it one. BECK_ECLOSED: the queue is gone. */
+/* (slow) Without topology_lock. Makes it one. BECK_ENOENT: the queue is gone, BECK_ECLOSED: the bus. */
 beck_status queue_join(struct broker_queue *q, beck_bus *bus, beck_error *err);
 /* (slow) Without locks. With a reference, or NULL: there is neither an exchange (queue) nor a bus (queue of the
  * engine) of that name. */
