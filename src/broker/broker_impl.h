@@ -100,9 +100,8 @@ struct broker_queue {
     _Atomic(int64_t) used_ns;      /* monotonic: last get, consumer or declaration, for x-expires */
     _Atomic(bool) consumed;        /* there was a consumer, for auto-delete; set by dispatch.c */
     /* Guarded by topology_lock from here on. */
-    struct binding *bound;              /* it is the destination of */
-    struct effective *effective;        /* arguments and policies together; never NULL */
-    beck_bytes policy, operator_policy; /* names of those in force; empty: none */
+    struct binding *bound;       /* it is the destination of */
+    struct effective *effective; /* arguments and policies together; never NULL */
     beck_bus **joined; /* buses that are sources of the engine's queue; without change_lock */
     size_t joined_count;
 };
