@@ -80,7 +80,8 @@ static size_t count_partitions(const beck *b)
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err)
 {
-    struct bus_routing routing = {queue_admit, queue_routed, &b->home};
+    struct bus_routing routing = {queue_admit, queue_routed, &b->home, queue_route_number,
+                                  queue_route_release};
     beck_bus **grown = realloc(b->buses, (b->bus_count + 1) * sizeof(beck_bus *));
     if (!grown)
         return error_set(err, BECK_ENOMEM, "no memory for bus \"%s\"", name);

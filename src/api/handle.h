@@ -66,11 +66,18 @@ struct queue *handle_find_queue(const beck *b, const char *name);
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
-/* A bus on disk of the library's or the program's own, whose name begins with "__": made with these
+/* A bus of the library's or the program's own, on disk unless the options say memory, whose name begins with "__": made with these
  * options, or found with those that it has. Only bus_publish publishes to it. Takes upkeep_lock and
  * admin_lock. */
 beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
+/* Makes a bus, also an own one, a source of the queue, which gets those of its events that are addressed to it
+ * (bus_publish_addressed) from now on. It outlasts the handle when the queue does; a durable queue cannot be joined to a bus in memory. Joining
+ * again changes nothing. Seen as a binding with the pattern "", which no other function shows or takes. handle_part: what
+ * the queue has of the bus stays. Both take upkeep_lock and admin_lock, and may wait for the disk. BECK_ENOENT:
+ * the queue was deleted, BECK_ECLOSED: the bus. */
+beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
+beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
 /* Undoes handle_add_bus, before anybody has seen the bus. */
 void handle_drop_bus(beck *b, beck_bus *bus);
 beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
@@ -95,7 +102,7 @@ beck_status topology_load(beck *b, beck_error *err);
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
                              beck_error *err); /* options NULL: gone */
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
-                               bool paused, beck_error *err);
+                               bool paused, uint64_t number, beck_error *err);
 /* The queue and its bindings (bus, pattern, bus, pattern ...) are gone, all at once. */
 beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,
                                   beck_error *err);

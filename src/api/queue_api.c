@@ -35,9 +35,11 @@ static beck_status add_queue(beck *b, const char *name, const beck_queue_options
     queue_note_routed(q, dead, partition_next(dead));
     status = upkeep_snapshot(b, q, err);
     if (!status)
-        status = topology_put_queue(b, name, o, false, err);
+        status = topology_put_queue(b, name, o, false, queue_number(q), err);
     if (status)
         handle_drop_queue(b, q);
+    else
+        queue_keep_number(q);
     return status;
 }
 
@@ -193,6 +195,45 @@ beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
 
 /* ---- bindings ---- */
 
+/* pattern "": it joins. Its number is written down before the first record can name it. */
+static beck_status bind_to(beck *b, struct queue *q, beck_bus *bus, const char *pattern,
+                           const beck_from *from, beck_error *err)
+{
+    beck_queue_info info;
+    queue_info(q, &info);
+    bool disk = info.options.storage == BECK_STORAGE_DISK;
+    if (disk && bus->options.storage != BECK_STORAGE_DISK)
+        return error_set(err, BECK_EINVAL,
+                         "queue \"%s\" is on disk and bus \"%s\" in memory; use a memory queue, or "
+                         "a disk bus",
+                         info.name, bus->name);
+    int64_t *first = calloc(bus->partition_count, sizeof *first);
+    if (!first)
+        return error_set(err, BECK_ENOMEM, "no memory for a binding");
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = partition_resolve(bus->partitions[i], from, &first[i], err);
+    /* The binding outlasts a loss of power: so must what it begins behind, or its offsets are given
+     * to events that it would miss. */
+    for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
+        status = partition_sync(bus->partitions[i], err);
+    if (!status && disk && !queue_number_is_kept(q)) {
+        status = topology_put_queue(b, info.name, &info.options, info.paused, queue_number(q), err);
+        if (!status)
+            queue_keep_number(q);
+    }
+    if (!status && disk)
+        status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
+                                      err);
+    if (!status) {
+        status = queue_bind(q, bus, pattern, first, false, err);
+        if (status && disk && !queue_has_binding(q, bus->name, pattern))
+            topology_put_binding(b, info.name, bus->name, pattern, NULL, 0, NULL);
+    }
+    free(first);
+    return status;
+}
+
 static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *binding,
                               beck_error *err)
 {
@@ -210,32 +251,39 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
                          bus->name);
     if (queue_has_binding(q, bus->name, pattern))
         return BECK_OK;
-    beck_queue_info info;
-    queue_info(q, &info);
-    bool disk = info.options.storage == BECK_STORAGE_DISK;
-    if (disk && bus->options.storage != BECK_STORAGE_DISK)
-        return error_set(err, BECK_EINVAL,
-                         "queue \"%s\" is on disk and bus \"%s\" in memory; use a memory queue, or "
-                         "a disk bus",
-                         info.name, bus->name);
-    int64_t *first = calloc(bus->partition_count, sizeof *first);
-    if (!first)
-        return error_set(err, BECK_ENOMEM, "no memory for a binding");
-    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_resolve(bus->partitions[i], &binding->from, &first[i], err);
-    /* The binding outlasts a loss of power: so must what it begins behind, or its offsets are given
-     * to events that it would miss. */
-    for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
-        status = partition_sync(bus->partitions[i], err);
-    if (!status && disk)
-        status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
-                                      err);
-    if (!status) {
-        status = queue_bind(q, bus, pattern, first, false, err);
-        if (status && disk && !queue_has_binding(q, bus->name, pattern))
-            topology_put_binding(b, info.name, bus->name, pattern, NULL, 0, NULL);
-    }
-    free(first);
+    return bind_to(b, q, bus, pattern, &binding->from, err);
+}
+
+/* Both of them are still there. With the locks of a change. */
+static beck_status check_joining(beck *b, struct queue *q, const beck_bus *bus, beck_error *err)
+{
+    if (handle_find_queue(b, queue_name(q)) != q)
+        return error_set(err, BECK_ENOENT, "there is no queue \"%s\"", queue_name(q));
+    if (atomic_load(&bus->closed))
+        return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
+    return BECK_OK;
+}
+
+beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err)
+{
+    static const beck_from now;
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    beck_status status = check_joining(b, q, bus, err);
+    if (!status && !queue_has_binding(q, bus->name, ""))
+        status = bind_to(b, q, bus, "", &now, err);
+    end_change(b);
+    return status;
+}
+
+beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err)
+{
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    beck_status status = check_joining(b, q, bus, err);
+    if (!status && queue_has_binding(q, bus->name, ""))
+        status = unbind(b, q, bus->name, "", err);
+    end_change(b);
     return status;
 }
 
@@ -260,7 +308,10 @@ beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const
     struct queue *q = begin_change(b, queue, err);
     if (!q)
         return no_queue(b);
-    beck_status status = unbind(b, q, bus ? bus : "", pattern ? pattern : "#", err);
+    beck_status status =
+        pattern && !*pattern
+            ? error_set(err, BECK_EINVAL, "a binding has a pattern; use \"#\" for all")
+            : unbind(b, q, bus ? bus : "", pattern ? pattern : "#", err);
     end_change(b);
     return status;
 }
@@ -316,7 +367,7 @@ beck_status beck_queue_bindings(beck *b, const char *name,
     end_change(b);
     for (size_t i = 0; i + 1 < names.count && !names.failed; i += 2) {
         beck_binding binding = {.bus = names.list[i], .pattern = names.list[i + 1]};
-        if (each(ctx, &binding))
+        if (binding.pattern[0] && each(ctx, &binding))
             break;
     }
     bool failed = names.failed;
@@ -351,9 +402,11 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
     queue_info(q, &info);
     beck_status status = BECK_OK;
     if (info.options.storage == BECK_STORAGE_DISK)
-        status = topology_put_queue(b, name, &info.options, paused, err);
-    if (!status)
+        status = topology_put_queue(b, name, &info.options, paused, queue_number(q), err);
+    if (!status) {
+        queue_keep_number(q);
         queue_pause(q, paused);
+    }
     end_change(b);
     return status;
 }

@@ -3,8 +3,10 @@
  * options as JSON; the last record counts, one without data means that it is gone.
  *
  *   bus/<name>                          options of the bus
- *   queue/<name>                        options of the queue, and "paused"
- *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}
+ *   queue/<name>                        options of the queue, "paused", and "number" (not of queues that
+ *                                       are older and have joined no bus)
+ *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}; without a pattern: the queue has
+ *                                       joined the bus (handle_join)
  */
 #include "api/handle.h"
 
@@ -49,6 +51,7 @@ static const struct field bus_fields[] = {
 struct queue_fields {
     beck_queue_options options;
     bool paused;
+    int64_t number;
 };
 
 static const struct field queue_fields[] = {
@@ -65,6 +68,7 @@ static const struct field queue_fields[] = {
     U32(struct queue_fields, options.backoff.jitter_percent),
     U32(struct queue_fields, options.backoff.list_count),
     FLAG(struct queue_fields, paused),
+    I64(struct queue_fields, number),
 };
 
 #define COUNT(table) (sizeof(table) / sizeof *(table))
@@ -174,13 +178,13 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
 }
 
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
-                               bool paused, beck_error *err)
+                               bool paused, uint64_t number, beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "queue/%s", name);
     if (!options)
         return put(b, subject, NULL, err);
-    struct queue_fields f = {*options, paused};
+    struct queue_fields f = {*options, paused, (int64_t)number};
     struct buf json;
     buf_init(&json, 4096);
     write_fields(&json, queue_fields, COUNT(queue_fields), &f);
@@ -323,6 +327,8 @@ static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
         status = queue_options_check(&f.options, true, err);
     if (!status)
         status = handle_add_queue(b, item->subject + 6, &f.options, &q, err);
+    if (!status && f.number > 0)
+        queue_set_number(q, (uint64_t)f.number);
     if (!status)
         queue_pause(q, f.paused);
     return status;

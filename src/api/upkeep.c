@@ -23,7 +23,8 @@ static void note_routed(const struct handle_view *v)
         beck_bus *bus = v->buses[i];
         bool is_dead = strcmp(bus->name, "__dead_letters") == 0;
         if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed) ||
-            (!is_dead && atomic_load(&bus->route_count) == 0))
+            (!is_dead && atomic_load(&bus->route_count) == 0 &&
+             atomic_load(&bus->joined_count) == 0))
             continue;
         for (uint32_t n = 0; n < bus->partition_count; n++) {
             struct partition *p = bus->partitions[n];

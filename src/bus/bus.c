@@ -1,6 +1,7 @@
 /* Buses: see bus.h. */
 #include "bus/bus.h"
 
+#include "bus/addressing.h"
 #include "bus/subscribers_inline.h"
 #include "event/plain.h"
 #include "log/committer.h"
@@ -129,6 +130,7 @@ static beck_status open_partitions(beck_bus *b, const char *data_dir,
 
 static void free_bus(beck_bus *b)
 {
+    free(atomic_load(&b->router));
     subscribers_free(b->subscribers);
     free(b->partitions);
     free(b->name);
@@ -243,6 +245,21 @@ void bus_abandon(beck_bus *b)
     b->partition_count = 0;
 }
 
+/* ---- the router ---- */
+
+beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err)
+{
+    struct bus_router *fresh = NULL;
+    if (fn && !(fresh = malloc(sizeof *fresh)))
+        return error_set(err, BECK_ENOMEM, "no memory for a router of bus \"%s\"", b->name);
+    if (fresh)
+        *fresh = (struct bus_router){fn, ctx};
+    struct bus_router *old = atomic_exchange(&b->router, fresh);
+    if (old)
+        callers_retire(b->callers, old, free, true);
+    return BECK_OK;
+}
+
 /* ---- routes ---- */
 
 void bus_pause(beck_bus *b)
@@ -280,6 +297,19 @@ void bus_remove_route(beck_bus *b, beck_bytes pattern, void *route)
         atomic_fetch_add(&b->topology, 1);
     }
     bus_resume(b);
+}
+
+void bus_join(beck_bus *b, void (*paused)(void *ctx), void *ctx)
+{
+    bus_pause(b);
+    atomic_fetch_add(&b->joined_count, 1);
+    paused(ctx);
+    bus_resume(b);
+}
+
+void bus_part(beck_bus *b)
+{
+    atomic_fetch_sub(&b->joined_count, 1);
 }
 
 /* ---- partitions of events ---- */
@@ -328,6 +358,9 @@ struct publish {
     struct stored *stored;
     struct routed *routes; /* of one partition's events */
     size_t route_count, route_cap;
+    struct addressing addressing;
+    const struct bus_addressed *to; /* as in there, of one partition's events */
+    const struct carried *carried;
     void *memory; /* of the arrays, when they are not those below */
     beck_event stack_events[ON_STACK];
     const beck_event *stack_list[ON_STACK];
@@ -450,19 +483,22 @@ static bool same_slice(beck_bytes a, beck_bytes b)
     return a.data == b.data && a.len == b.len;
 }
 
-/* Routes events [first, end), which have one type: each route admits them together. Those that are
- * known (NULL: none) are left out. */
-static beck_status route_run(struct publish *u, const struct match *m, size_t first, size_t end,
-                             const struct stored *known, beck_error *err)
+/* Routes events [first, end), which have one type and go to the same queues: each route admits them
+ * together. Those that are known (NULL: none) are left out. */
+static beck_status route_run(struct publish *u, void *const *routes, size_t route_count,
+                             size_t first, size_t end, const struct stored *known, beck_error *err)
 {
-    size_t admitted = 0, count = end - first;
-    for (size_t i = first; i < end && known; i++)
-        count -= known[i].known;
+    size_t admitted = 0, count = 0, bytes = 0;
+    for (size_t i = first; i < end; i++) {
+        bool skip = known && known[i].known;
+        count += !skip;
+        bytes += skip ? 0 : u->list[i]->data.len;
+    }
     if (count == 0)
         return BECK_OK;
-    beck_status status = reserve_routes(u, m->route_count * count, err);
-    while (!status && admitted < m->route_count) {
-        status = u->bus->routing.admit(m->routes[admitted], count, err);
+    beck_status status = reserve_routes(u, route_count * count, err);
+    while (!status && admitted < route_count) {
+        status = u->bus->routing.admit(routes[admitted], count, bytes, err);
         admitted += !status;
     }
     for (size_t i = first; i < end; i++) {
@@ -470,30 +506,41 @@ static beck_status route_run(struct publish *u, const struct match *m, size_t fi
         if (known && known[i].known)
             continue;
         for (size_t r = 0; r < admitted; r++)
-            u->routes[u->route_count++] = (struct routed){.route = m->routes[r],
+            u->routes[u->route_count++] = (struct routed){.route = routes[r],
                                                           .offset = (int64_t)i,
                                                           .deliver_at_ms = e->deliver_at_ms,
                                                           .expires_at_ms = e->expires_at_ms,
-                                                          .priority = e->priority};
+                                                          .priority = e->priority,
+                                                          .size = (uint32_t)e->data.len};
     }
     return status;
+}
+
+static bool same_way(const struct publish *u, size_t a, size_t b)
+{
+    return same_slice(u->list[a]->type, u->list[b]->type) &&
+           (!u->to || addressing_same(&u->to[a], &u->to[b]));
 }
 
 static beck_status route_events(struct publish *u, size_t count, const struct stored *known,
                                 beck_error *err)
 {
     beck_status status = BECK_OK;
+    struct subscribers *s = u->bus->subscribers;
+    bool matched = atomic_load_explicit(&u->bus->route_count, memory_order_acquire) > 0;
     caller_enter(u->self);
     for (size_t first = 0, end; first < count && !status; first = end) {
-        for (end = first + 1; end < count; end++)
-            if (!same_slice(u->list[end]->type, u->list[first]->type))
-                break;
+        for (end = first + 1; end < count && same_way(u, end, first); end++)
+            continue;
         const struct match *m =
-            subscribers_match(u->bus->subscribers, u->self, u->list[first]->type);
-        if (!m)
+            matched ? subscribers_match(s, u->self, u->list[first]->type) : NULL;
+        void *const *routes;
+        size_t n;
+        if ((matched && !m) ||
+            addressing_routes(&u->addressing, m, u->to ? &u->to[first] : NULL, &routes, &n))
             status = error_set(err, BECK_ENOMEM, "no memory to route an event");
-        else if (m->route_count > 0)
-            status = route_run(u, m, first, end, known, err);
+        else if (n > 0)
+            status = route_run(u, routes, n, first, end, known, err);
     }
     caller_leave(u->self);
     return status;
@@ -526,13 +573,14 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
         if (b->options.dedup_window_ms > 0)
             status = route_unknown(u, p, count, a->stored, err);
-        else if (atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
+        else if (u->to || atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
             status = route_events(u, count, NULL, err);
         if (status) {
             drop_routes(u, p);
             return status;
         }
         a->events = u->list;
+        a->carried = u->carried;
         a->count = count;
         a->routes = u->routes;
         a->route_count = u->route_count;
@@ -618,6 +666,9 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
             if (u->events)
                 u->events[i].position.partition = partition;
         }
+        status = addressing_part(&u->addressing, index, n, &u->to, &u->carried, err);
+        if (status)
+            break;
         struct append a = {.stored = part, .first_offset = -1};
         if (join) {
             a.done = join_part_synced;
@@ -793,7 +844,8 @@ static inline __attribute__((always_inline)) beck_status call_inline(
 static inline bool is_inline(const beck_bus *b)
 {
     return b->options.storage == BECK_STORAGE_MEMORY &&
-           atomic_load_explicit(&b->route_count, memory_order_acquire) == 0;
+           atomic_load_explicit(&b->route_count, memory_order_acquire) == 0 &&
+           !atomic_load_explicit(&b->router, memory_order_relaxed);
 }
 
 static beck_status publish_inline(beck_bus *b, struct caller *self, const beck_event *events,
@@ -829,14 +881,18 @@ static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_o
     return BECK_OK;
 }
 
-static beck_status publish_stored(struct publish *u, const beck_event *events, beck_published *out,
+static beck_status publish_stored(struct publish *u, const beck_event *events,
+                                  const struct bus_addressed *to, beck_published *out,
                                   beck_error *err)
 {
     struct join *join = NULL;
     beck_status status = publish_begin(u, events, err);
     if (status)
         return status;
+    u->addressing = (struct addressing){.to = NULL};
     status = prepare(u, err);
+    if (!status)
+        status = addressing_init(&u->addressing, u->bus, u->self, u->given, to, u->count, err);
     if (!status && u->options->done) {
         join = calloc(1, sizeof *join);
         if (!join) {
@@ -867,12 +923,21 @@ static beck_status publish_stored(struct publish *u, const beck_event *events, b
             free(join);
         }
     }
+    addressing_release(&u->addressing, u->bus);
     publish_end(u);
     return status;
 }
 
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err)
+{
+    return bus_publish_addressed(b, events, NULL, count, options, out, err);
+}
+
+beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
+                                  const struct bus_addressed *to, size_t count,
+                                  const beck_publish_options *options, beck_published *out,
+                                  beck_error *err)
 {
     static const beck_publish_options defaults;
     const beck_publish_options *o = options ? options : &defaults;
@@ -883,7 +948,7 @@ beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
     beck_published published = {.position = {0, -1}};
-    if (!is_inline(b)) {
+    if (to || !is_inline(b)) {
         struct publish u;
         u.bus = b;
         u.options = o;
@@ -894,7 +959,7 @@ beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
             (b->options.storage == BECK_STORAGE_MEMORY || committer_by_interval(b->env->committer)))
             u.level = BECK_LEVEL_WRITTEN;
         u.self = self;
-        status = publish_stored(&u, events, &published, err);
+        status = publish_stored(&u, events, to, &published, err);
     } else {
         status = publish_inline(b, self, events, count, o->no_context, &published, err);
         if (!status && o->done)

@@ -20,14 +20,39 @@
 #define BUS_PARTITIONS_MAX 10000
 
 struct remote;
+struct queue;
 
 struct bus_routing {
-    /* Room for `count` more events, or none: BECK_ELIMIT refuses the publish. Each that was admitted
+    /* Room for `count` more events with so many bytes of data, or none: BECK_ELIMIT refuses the publish. Each that was admitted
      * comes back through routed, with offset -1 if it was not stored. Takes as many references. */
-    beck_status (*admit)(void *route, size_t count, beck_error *err);
+    beck_status (*admit)(void *route, size_t count, size_t bytes, beck_error *err);
     partition_routed_fn routed;
     void *ctx;
+    /* Of routes that events are addressed to: what names them in records, and giving a reference back. */
+    uint64_t (*number)(const void *route);
+    void (*release)(void *route);
 };
+
+/* Who gets an event besides those that the bus's own bindings give it to, and what is kept beside
+ * it. All is borrowed until the call returns; the caller holds references on the queues. */
+struct bus_addressed {
+    struct queue *const
+        *queues;        /* each once, joined to the bus (handle_join): others do not keep it */
+    size_t queue_count; /* on disk at most CARRIED_QUEUES_MAX */
+    beck_bytes content; /* at most CARRIED_CONTENT_MAX; may be empty */
+};
+
+/* The queues that the router gives an event. */
+struct bus_router_out {
+    struct queue **queues; /* each with a reference, which the bus gives back */
+    size_t count, cap;
+};
+beck_status bus_router_add(struct bus_router_out *out, struct queue *q); /* or BECK_ENOMEM */
+/* Asked for every event that is published to the bus by bus_publish (C, HTTP), before it is stored; adds
+ * to `out`, which may hold the queues of earlier events. Called on the publisher's thread without locks. An error
+ * refuses the publish. */
+typedef beck_status (*bus_router_fn)(void *ctx, beck_bus *b, const beck_event *e,
+                                     struct bus_router_out *out, beck_error *err);
 
 struct beck_bus {
     const struct env *env;
@@ -45,7 +70,9 @@ struct beck_bus {
     struct partition **partitions;
     uint32_t partition_count;
     _Atomic(uint64_t) topology;
-    _Atomic(uint32_t) route_count;
+    _Atomic(uint32_t) route_count;  /* by patterns */
+    _Atomic(uint32_t) joined_count; /* that get events by address */
+    _Atomic(struct bus_router *) router;
     _Atomic(uint32_t) turn; /* of events without a subject */
     _Atomic(bool) closed;
     struct counter *listener_failures;
@@ -74,6 +101,17 @@ void bus_remove_metrics(beck_bus *b);
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err);
 
+/* As bus_publish; besides whom the bus's own bindings give it to, event i goes to the queues of to[i]. The
+ * router is not asked. A queue that refuses (overflow refuse) refuses the whole call with BECK_ELIMIT: it may be
+ * published one by one then. */
+beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
+                                  const struct bus_addressed *to, size_t count,
+                                  const beck_publish_options *options, beck_published *out,
+                                  beck_error *err);
+/* fn NULL: none. Once it returns the earlier one is not running any more; not from within a listener or a router.
+ * BECK_ENOMEM. */
+beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err);
+
 /* The same for one event without options, with fewer detours. */
 beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err);
 /* Brings the metric of published events up to date. */
@@ -85,6 +123,9 @@ void bus_add_context(const beck_bus *b, struct caller *self, beck_event *e);
 beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*paused)(void *ctx),
                           void *ctx, beck_error *err);
 void bus_remove_route(beck_bus *b, beck_bytes pattern, void *route);
+/* The same for what gets events by address only. */
+void bus_join(beck_bus *b, void (*paused)(void *ctx), void *ctx);
+void bus_part(beck_bus *b);
 void bus_pause(beck_bus *b);
 void bus_resume(beck_bus *b);
 

@@ -131,6 +131,13 @@ static beck_status reserve_header(struct buf *b)
 beck_status batch_builder_add(struct batch_builder *b, const beck_event *e, beck_bytes bus,
                               int64_t timestamp_ms)
 {
+    return batch_builder_add_carried(b, e, NULL, bus, timestamp_ms);
+}
+
+beck_status batch_builder_add_carried(struct batch_builder *b, const beck_event *e,
+                                      const struct carried *carried, beck_bytes bus,
+                                      int64_t timestamp_ms)
+{
     int64_t base = b->count == 0 ? timestamp_ms : b->base_timestamp_ms;
     int64_t delta;
     beck_status st;
@@ -141,7 +148,7 @@ beck_status batch_builder_add(struct batch_builder *b, const beck_event *e, beck
         return BECK_ELIMIT;
     if (__builtin_sub_overflow(timestamp_ms, base, &delta))
         return BECK_EINVAL;
-    st = record_write(&b->bytes, e, bus, delta, b->count);
+    st = record_write_carried(&b->bytes, e, carried, bus, delta, b->count);
     if (st != BECK_OK)
         return st;
     if (b->count == 0 || timestamp_ms > b->max_timestamp_ms)

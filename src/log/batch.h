@@ -83,6 +83,10 @@ void batch_builder_clear(struct batch_builder *b); /* keeps the memory */
  * was added. */
 beck_status batch_builder_add(struct batch_builder *b, const beck_event *e, beck_bytes bus,
                               int64_t timestamp_ms);
+/* The same with what the record carries beside it; may be NULL. */
+beck_status batch_builder_add_carried(struct batch_builder *b, const beck_event *e,
+                                      const struct carried *carried, beck_bytes bus,
+                                      int64_t timestamp_ms);
 /* Completes header and checksum. `scratch` is used when compressing; when the codec does not make
  * it smaller it is stored uncompressed. producer: NULL, or one whose producer_id, producer_epoch,
  * base_sequence (and transactional attribute) are taken over. *out is valid until the builder or

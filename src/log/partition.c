@@ -60,7 +60,8 @@ static beck_status check_memory(const struct partition *p, beck_error *err)
                      p->bus, (long long)p->memory_bytes);
 }
 
-static beck_status gather_event(struct partition *p, const beck_event *e, int64_t timestamp_ms,
+static beck_status gather_event(struct partition *p, const beck_event *e,
+                                const struct carried *carried, int64_t timestamp_ms,
                                 beck_error *err)
 {
     struct batch_builder *b = &p->gather->builder;
@@ -70,7 +71,7 @@ static beck_status gather_event(struct partition *p, const beck_event *e, int64_
     beck_status status = check_memory(p, err);
     if (status)
         return status;
-    status = batch_builder_add(b, e, p->context.bus, timestamp_ms);
+    status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
     if (status == BECK_ELIMIT)
         return error_set(err, status,
                          "more than %u bytes of events in one publish; publish fewer at once",
@@ -103,7 +104,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         if (a->first_offset < 0)
             a->first_offset = offset;
         if (!known && !status) {
-            status = gather_event(p, e, timestamp_ms, err);
+            status = gather_event(p, e, a->carried ? &a->carried[i] : NULL, timestamp_ms, err);
             if (!status && p->dedup && e->id.len)
                 status = dedup_add(p->dedup, e->source, e->id, now_ms, offset);
             p->next += !status;

@@ -38,6 +38,7 @@ struct routed {
     int64_t timestamp_ms;
     int64_t deliver_at_ms, expires_at_ms;
     uint32_t priority;
+    uint32_t size; /* bytes of its data */
 };
 /* Called by the writer, in order of offsets, after the events are written and before anybody is
  * told; with partition.lock not held. */
@@ -77,7 +78,8 @@ struct append {
      * does not get those of events that are known: they stay the caller's. */
     const struct routed *routes;
     size_t route_count;
-    uint64_t generation; /* that the routes were made under */
+    const struct carried *carried; /* one per event; NULL: none has any */
+    uint64_t generation;           /* that the routes were made under */
     /* NULL, or an idempotent producer's id, epoch and sequence */
     const struct batch_header *producer;
     beck_level level; /* none, written or synced */

@@ -140,6 +140,33 @@ size_t record_size_max(const beck_event *e)
     return n;
 }
 
+#define QUEUES_HEADER "beck-queues"
+#define CONTENT_HEADER "amqp"
+
+size_t record_carried_size_max(const struct carried *c)
+{
+    size_t n = 0;
+
+    if (c->queues.len > 0)
+        n += header_size(sizeof QUEUES_HEADER - 1, c->queues.len);
+    if (c->content.len > 0)
+        n += header_size(sizeof CONTENT_HEADER - 1, c->content.len);
+    return n;
+}
+
+bool carried_names(const struct carried *c, uint64_t number)
+{
+    uint8_t sought[8];
+    const uint8_t *p = c->queues.data;
+
+    put_u64(sought, number);
+    for (size_t at = 0; at + 8 <= c->queues.len; at += 8) {
+        if (memcmp(p + at, sought, 8) == 0)
+            return true;
+    }
+    return false;
+}
+
 static inline uint8_t *put_bytes(uint8_t *p, beck_bytes b)
 {
     p = put_varint(p, (int64_t)b.len);
@@ -219,7 +246,17 @@ static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
     return p;
 }
 
-static uint8_t *put_headers(uint8_t *p, const beck_event *e, beck_bytes bus)
+static uint8_t *put_carried(uint8_t *p, const struct carried *c)
+{
+    if (c->queues.len > 0)
+        p = PUT(p, QUEUES_HEADER, c->queues);
+    if (c->content.len > 0)
+        p = PUT(p, CONTENT_HEADER, c->content);
+    return p;
+}
+
+static inline uint8_t *put_headers(uint8_t *p, const beck_event *e, const struct carried *c,
+                                   beck_bytes bus)
 {
     bool type = !bytes_equal(e->type, bus);
     size_t rare = (size_t)(e->dataschema.len > 0) + keeps_time(e) + (e->deliver_at_ms != 0) +
@@ -228,6 +265,8 @@ static uint8_t *put_headers(uint8_t *p, const beck_event *e, beck_bytes bus)
                    (e->datacontenttype.len > 0) + (e->correlationid.len > 0) +
                    (e->causationid.len > 0);
 
+    if (c != NULL)
+        count += (size_t)(c->queues.len > 0) + (c->content.len > 0);
     p = put_varint(p, (int64_t)count);
     if (type)
         p = PUT(p, "ce_type", e->type);
@@ -241,13 +280,16 @@ static uint8_t *put_headers(uint8_t *p, const beck_event *e, beck_bytes bus)
         p = PUT(p, "ce_correlationid", e->correlationid);
     if (e->causationid.len > 0)
         p = PUT(p, "ce_causationid", e->causationid);
+    if (c != NULL)
+        p = put_carried(p, c);
     return rare > 0 ? put_rare_headers(p, e) : p;
 }
 
-beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
-                         int64_t timestamp_delta, int64_t offset_delta)
+beck_status record_write_carried(struct buf *out, const beck_event *e,
+                                 const struct carried *carried, beck_bytes bus,
+                                 int64_t timestamp_delta, int64_t offset_delta)
 {
-    size_t max = record_size_max(e);
+    size_t max = record_size_max(e) + (carried != NULL ? record_carried_size_max(carried) : 0);
     size_t guess, prefix;
     uint8_t *start, *body, *p;
     beck_status st;
@@ -265,7 +307,7 @@ beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
     p = put_varint(p, offset_delta);
     p = put_nullable(p, e->subject, e->subject.len == 0);
     p = put_nullable(p, e->data, e->data.data == NULL);
-    p = put_headers(p, e, bus);
+    p = put_headers(p, e, carried, bus);
     prefix = varint_size(p - body);
     if (prefix != guess)
         memmove(start + prefix, body, (size_t)(p - body));
@@ -273,6 +315,12 @@ beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
     out->len += prefix + (size_t)(p - body);
     assert(prefix + (size_t)(p - body) <= max);
     return BECK_OK;
+}
+
+beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
+                         int64_t timestamp_delta, int64_t offset_delta)
+{
+    return record_write_carried(out, e, NULL, bus, timestamp_delta, offset_delta);
 }
 
 /* ---- reading ---- */
@@ -544,6 +592,10 @@ static inline void take_header(struct record_view *v, beck_bytes name, beck_byte
     } else if (name.len == 12 && memcmp(text, "content-type", 12) == 0) {
         if (value.len > 0)
             v->event.datacontenttype = value;
+    } else if (bytes_equal_text(name, CONTENT_HEADER)) {
+        v->carried.content = value;
+    } else if (bytes_equal_text(name, QUEUES_HEADER)) {
+        v->carried.queues = value;
     } else if (attribute_of(text, name.len) == NO_ATTRIBUTE) {
         add_extension(v, name, value);
     }
@@ -557,6 +609,7 @@ static void view_init(struct record_view *v, const struct record_context *c, con
 
     v->key = f->key;
     v->value_is_null = f->value.data == NULL;
+    v->carried.queues = v->carried.content = absent;
     /* Field by field: compilers make a slow string instruction of clearing the whole. */
     e->type = c->bus;
     e->subject = f->key;

@@ -13,7 +13,8 @@
  * ce_expirytime (RFC 3339) and ce_priority (decimal). The null value of a header is the absent
  * value of an extension. Headers of other protocols, without the prefix, are extensions under their
  * own name; names that are not legal or belong to an attribute, and values that cannot be read,
- * stay in the record only. Of two extensions of one name the first stands.
+ * stay in the record only. What another protocol keeps beside an event (struct carried) are the headers
+ * beck-queues and amqp, which are no extensions. Of two extensions of one name the first stands.
  */
 #ifndef BECK_LOG_RECORD_H
 #define BECK_LOG_RECORD_H
@@ -33,12 +34,29 @@ struct record_context {
 };
 void record_context_init(struct record_context *c, beck_bytes bus, uint32_t partition);
 
+/* What another protocol keeps beside an event: the headers "beck-queues" and "amqp" of its record, which
+ * are no extensions. Borrowed. */
+struct carried {
+    beck_bytes
+        queues; /* numbers of the queues that get it, 8 bytes each, big-endian; empty: none */
+    beck_bytes content; /* opaque; empty: none */
+};
+#define CARRIED_QUEUES_MAX 10000
+#define CARRIED_CONTENT_MAX (256u << 10)
+/* Whether the number is among them. */
+bool carried_names(const struct carried *c, uint64_t number);
+
 /* Bytes that record_write will add at most. */
 size_t record_size_max(const beck_event *e);
 /* Appends one record. timestamp_ms is that of the record (event time, or now). bus: to leave out a
  * type equal to it. */
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta);
+/* The same with what is carried beside it, which may be NULL; within the limits above. */
+beck_status record_write_carried(struct buf *out, const beck_event *e,
+                                 const struct carried *carried, beck_bytes bus,
+                                 int64_t timestamp_delta, int64_t offset_delta);
+size_t record_carried_size_max(const struct carried *carried); /* beyond that of the event */
 
 /* More than an event may have when it is published, by what a dead letter adds. */
 #define RECORD_EXTENSIONS_MAX (EVENT_EXTENSIONS_MAX + 8)
@@ -49,6 +67,7 @@ struct record_view {
     int64_t offset, timestamp_ms;
     beck_bytes key; /* data NULL: null key */
     bool value_is_null;
+    struct carried carried; /* points into the record's bytes */
     beck_attribute extensions[RECORD_EXTENSIONS_MAX];
     char id[RECORD_ID_MAX];
 };

@@ -213,13 +213,15 @@ void consumer_close(beck_consumer *c)
             slot_unlink(q, s);
             struct entry e = s->entry;
             uint32_t attempts = entry_attempts(&e) + 1;
-            if (attempts >= q->options.attempts_max) {
-                /* A consumer that goes away with the last attempt must not make it endless. */
-                if (queue_add_limbo(q, &e, NULL, "the consumer closed without settling it", 0))
-                    queue_push_return(q, &e);
-            } else {
-                e.meta = entry_meta(entry_expires_ms(&e), attempts);
+            int64_t size = s->counted ? -1 : slot_bytes(s);
+            bool last = q->rules.attempts_max && attempts >= q->rules.attempts_max;
+            /* A consumer that goes away with the last attempt must not make it endless. */
+            if (!last ||
+                queue_add_limbo(q, &e, NULL, "the consumer closed without settling it", 0, size)) {
+                if (!last)
+                    e.meta = entry_meta(entry_expires_ms(&e), attempts);
                 queue_push_return(q, &e);
+                q->ready_bytes += size > 0 ? size : 0;
             }
             q->in_flight--;
             q->dirty = true;
@@ -287,6 +289,25 @@ static beck_status cursor_for(beck_consumer *c, uint32_t source, struct cursor *
     return BECK_OK;
 }
 
+static beck_status copy_view(struct slot *s, const beck_event *event, const struct record_view *v)
+{
+    beck_bytes content = v->carried.content;
+    beck_status status = event_copy(event, &s->memory, &s->event);
+    if (status || content.len == 0) {
+        s->content = (beck_bytes){0};
+        return status;
+    }
+    /* Behind the event, which may move with it. */
+    size_t at = s->memory.len;
+    status = buf_reserve(&s->memory, at + content.len);
+    if (!status)
+        status = event_copy(event, &s->memory, &s->event);
+    if (!status)
+        status = buf_append(&s->memory, content.data, content.len);
+    s->content = bytes_of(s->memory.data + at, content.len);
+    return status;
+}
+
 /* Makes the slot's event what the view shows, keeping the block that it points into. */
 static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct record_view *v)
 {
@@ -294,8 +315,9 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
     buf_clear(&s->memory);
     s->block = NULL;
     if (!block)
-        return event_copy(&v->event, &s->memory, &s->event);
+        return copy_view(s, &v->event, v);
     s->event = v->event;
+    s->content = v->carried.content;
     size_t extensions = v->event.extension_count * sizeof *v->extensions;
     bool own_id = v->event.id.data == v->id;
     beck_status status = buf_reserve(&s->memory, extensions + (own_id ? v->event.id.len : 0));
@@ -332,7 +354,7 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
             return error_set(err, BECK_ENOMEM, "no memory for a delivery");
         if (!dead_open(&view->event, c->parts))
             return BECK_END;
-        status = event_copy(&c->parts->event, &s->memory, &s->event);
+        status = copy_view(s, &c->parts->event, view);
     } else {
         status = keep_view(s, cursor, view);
     }
@@ -346,7 +368,7 @@ static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, cons
     if (status != BECK_END && status != BECK_ENOENT)
         env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
                    q->name, why->text);
-    state_settled(q, &s->entry, 1, NULL);
+    state_settled(q, &s->entry, 1, 0, NULL);
     queue_disown(q, &s->entry, 1);
     mutex_lock(&q->lock);
     if (s->state == SLOT_HELD) {
@@ -402,6 +424,7 @@ static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t
         c->free_count--;
         c->held++;
         s->state = SLOT_HELD;
+        s->counted = entry_source(&s->entry) != DEAD_SOURCE;
         s->taken_ns = now_ns;
         atomic_store_explicit(&s->shown, false, memory_order_relaxed);
         slot_link(q, s, now_ns);
@@ -508,6 +531,22 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
     return status;
 }
 
+/* What was read is not ready any more, by its bytes. */
+static void count_taken(struct queue *q, struct slot *const *taken, size_t count)
+{
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = taken[i];
+        /* Time may have taken it away since. */
+        if (!s->counted || !atomic_load_explicit(&s->shown, memory_order_relaxed))
+            continue;
+        s->counted = false;
+        q->ready_bytes -= (int64_t)s->event.data.len;
+    }
+    queue_tidy_bytes(q);
+    mutex_unlock(&q->lock);
+}
+
 beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int64_t timeout_ms,
                           size_t *count, beck_error *err)
 {
@@ -547,6 +586,8 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                                                .attempt = entry_attempts(&s->entry) + 1,
                                                .redelivered = entry_delivered(&s->entry)};
         }
+        if (n > 0)
+            count_taken(c->queue, taken, n);
         if (delivered > 0) {
             if (c->queue->m_delivered)
                 counter_add(c->queue->m_delivered, delivered);
@@ -605,6 +646,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     struct entry entries[SETTLE_AT_ONCE];
     int64_t taken_ns[SETTLE_AT_ONCE];
     size_t n = 0;
+    int64_t bytes = 0;
     bool memory = false;
     mutex_lock(&q->lock);
     for (size_t i = 0; i < count; i++) {
@@ -613,6 +655,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         if (!s)
             continue;
         slots[n] = s;
+        bytes += slot_bytes(s);
         taken_ns[n] = s->taken_ns;
         entries[n++] = s->entry;
         struct partition *p = q->sources[entry_source(&s->entry)].partition;
@@ -621,7 +664,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     beck_status status = BECK_OK;
     if (n > 0 && q->durable) {
         mutex_unlock(&q->lock);
-        status = state_settled(q, entries, n, err);
+        status = state_settled(q, entries, n, bytes, err);
         mutex_lock(&q->lock);
     }
     for (size_t i = 0; i < n; i++) {
@@ -694,7 +737,7 @@ static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, cons
     mutex_lock(&q->lock);
     struct slot *s = begin(c, tag);
     if (s)
-        limbo_init(&l, &s->entry, reason, why, delay_ms);
+        limbo_init(&l, &s->entry, reason, why, delay_ms, slot_bytes(s));
     mutex_unlock(&q->lock);
     if (!s)
         return say_stale(err);
@@ -729,6 +772,30 @@ beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, bec
     return fail(c, tag, "rejected", why, -1, err);
 }
 
+/* To its place. After an error it is held as before. With the lock. */
+static beck_status give_back(beck_consumer *c, struct slot *s, bool counts)
+{
+    struct queue *q = c->queue;
+    struct entry e = s->entry;
+    int64_t size = slot_bytes(s);
+    uint32_t attempts = entry_attempts(&e) + (counts ? 1 : 0);
+    bool last = counts && q->rules.attempts_max && attempts >= q->rules.attempts_max;
+    if (counts)
+        e.meta = entry_meta(entry_expires_ms(&e), attempts);
+    e.meta |= ENTRY_DELIVERED;
+    if (last && queue_add_limbo(q, &e, "delivery_limit", "it was given back too often", -1, size)) {
+        s->state = SLOT_HELD;
+        return BECK_ENOMEM;
+    }
+    leave(q, c, s);
+    q->dirty = true;
+    if (!last) {
+        queue_push_return(q, &e);
+        q->ready_bytes += size;
+    }
+    return BECK_OK;
+}
+
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
 {
     struct queue *q = c->queue;
@@ -736,14 +803,50 @@ beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
     struct slot *s = begin(c, tag);
     if (s) {
         end_operation(q);
-        struct entry e = s->entry;
-        e.meta |= ENTRY_DELIVERED;
-        leave(q, c, s);
-        queue_push_return(q, &e);
+        give_back(c, s, false);
         queue_wake(q, 1);
     }
     mutex_unlock(&q->lock);
     return s ? BECK_OK : say_stale(err);
+}
+
+beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                 beck_error *err)
+{
+    struct queue *q = c->queue;
+    size_t returned = 0;
+    beck_status status = BECK_OK;
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count && !status; i++) {
+        struct slot *s = begin(c, tags[i]);
+        if (!s)
+            continue;
+        end_operation(q);
+        status = give_back(c, s, counts);
+        returned += !status;
+    }
+    queue_wake(q, returned);
+    queue_keep_limits(q);
+    bool limbo = q->limbo_count > 0;
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+    return status ? error_set(err, status, "no memory to give deliveries back") : BECK_OK;
+}
+
+beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t count,
+                                 const char *why, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        beck_error stale = {0};
+        status = fail(c, tags[i], "rejected", why, -1, &stale);
+        if (status == BECK_ESTALE)
+            status = BECK_OK;
+        else if (status)
+            error_set(err, status, "%s", stale.text);
+    }
+    return status;
 }
 
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
@@ -758,4 +861,26 @@ beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
     }
     mutex_unlock(&q->lock);
     return held ? BECK_OK : say_stale(err);
+}
+
+/* Of a delivery that was shown; others change its state meanwhile, but not that. */
+static const struct slot *shown_slot(const beck_consumer *c, uint64_t tag)
+{
+    uint32_t index = (uint32_t)(tag & 0xffff);
+    if (tag >> 40 != c->number || index >= c->slot_count)
+        return NULL;
+    const struct slot *s = slot_at(c, index);
+    return tag_of(s) == tag && atomic_load_explicit(&s->shown, memory_order_acquire) ? s : NULL;
+}
+
+beck_bytes consumer_carried(beck_consumer *c, uint64_t tag)
+{
+    const struct slot *s = shown_slot(c, tag);
+    return s ? s->content : (beck_bytes){0};
+}
+
+struct block *consumer_block(beck_consumer *c, uint64_t tag)
+{
+    const struct slot *s = shown_slot(c, tag);
+    return s ? s->block : NULL;
 }

@@ -194,7 +194,8 @@ static beck_status compose(struct queue *q, const struct limbo *l, const beck_ev
     return status;
 }
 
-static beck_status append_letter(struct queue *q, const beck_event *letter, beck_error *err)
+static beck_status append_letter(struct queue *q, const beck_event *letter,
+                                 const struct carried *carried, beck_error *err)
 {
     const beck_event *list[] = {letter};
     /* Once it is appended the hook must not fail for want of memory. */
@@ -204,8 +205,10 @@ static beck_status append_letter(struct queue *q, const beck_event *letter, beck
     if (status)
         return error_set(err, status, "no memory for a dead letter");
     struct routed route = {.route = queue_retain(q), .offset = 0};
+    struct carried content = {.content = carried->content};
     struct append a = {.events = list,
                        .count = 1,
+                       .carried = content.content.len > 0 ? &content : NULL,
                        .routes = &route,
                        .route_count = 1,
                        .level = BECK_LEVEL_WRITTEN,
@@ -221,7 +224,8 @@ static beck_status append_letter(struct queue *q, const beck_event *letter, beck
 /* The entry leaves the queue with nothing to show for it. */
 static beck_status vanish(struct queue *q, const struct limbo *l, beck_error *err)
 {
-    beck_status status = q->durable ? state_settled(q, &l->entry, 1, err) : BECK_OK;
+    int64_t bytes = l->size > 0 ? l->size : 0;
+    beck_status status = q->durable ? state_settled(q, &l->entry, 1, bytes, err) : BECK_OK;
     if (status)
         return status;
     mutex_lock(&q->lock);
@@ -232,19 +236,20 @@ static beck_status vanish(struct queue *q, const struct limbo *l, beck_error *er
     return BECK_OK;
 }
 
-static beck_status bury_event(struct queue *q, const struct limbo *l, const beck_event *event,
-                              const struct dead_parts *earlier, beck_error *err)
+static beck_status bury_event(struct queue *q, const struct limbo *l,
+                              const struct record_view *view, const struct dead_parts *earlier,
+                              beck_error *err)
 {
     struct letter *t = malloc(sizeof *t);
     if (!t)
         return error_set(err, BECK_ENOMEM, "no memory for a dead letter");
     beck_event letter;
     buf_init(&t->history, 2 * EVENT_EXTENSION_VALUE_MAX);
-    beck_status status = compose(q, l, event, earlier, t, &letter);
+    beck_status status = compose(q, l, &view->event, earlier, t, &letter);
     if (status)
         error_set(err, status, "no memory for a dead letter");
     else
-        status = append_letter(q, &letter, err);
+        status = append_letter(q, &letter, &view->carried, err);
     buf_release(&t->history);
     free(t);
     return status;
@@ -281,26 +286,51 @@ void dead_rest(struct queue *q)
     cursor_close(c);
 }
 
-beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
+/* BECK_END: it cannot be had any more. The view is valid until the next call. */
+static beck_status read_dying(struct queue *q, const struct limbo *l,
+                              const struct record_view **view, beck_error *err)
 {
-    if (q->options.no_dead_letters)
-        return vanish(q, l, err);
     struct cursor *c = NULL;
-    const struct record_view *view = NULL;
-    uint32_t source = entry_source(&l->entry);
-    beck_status status = grave_cursor(q, source, &c, err);
+    beck_status status = grave_cursor(q, entry_source(&l->entry), &c, err);
     if (!status)
-        status = cursor_read(c, entry_offset(&l->entry), true, &view, NULL, err);
-    if (status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT ||
-        (!status && view->offset != entry_offset(&l->entry))) {
-        if (status == BECK_ECORRUPT || (status == BECK_ENOENT && c))
-            env_report(q->home->env, BECK_ECORRUPT,
-                       "queue \"%s\" drops an event that cannot be read: %s", q->name,
-                       err ? err->text : "");
-        return vanish(q, l, err);
-    }
+        status = cursor_read(c, entry_offset(&l->entry), true, view, NULL, err);
+    if (!status && (*view)->offset == entry_offset(&l->entry))
+        return BECK_OK;
+    if (status == BECK_ECORRUPT || (status == BECK_ENOENT && c))
+        env_report(q->home->env, BECK_ECORRUPT,
+                   "queue \"%s\" drops an event that cannot be read: %s", q->name,
+                   err ? err->text : "");
+    bool lost = !status || status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT;
+    return lost ? BECK_END : status;
+}
+
+static int64_t size_of(const struct limbo *l, const struct record_view *view)
+{
+    return entry_source(&l->entry) == DEAD_SOURCE ? 0 : (int64_t)view->event.data.len;
+}
+
+int64_t dead_measure(struct queue *q, const struct limbo *l)
+{
+    const struct record_view *view;
+    return read_dying(q, l, &view, NULL) ? 0 : size_of(l, view);
+}
+
+/* By the function that takes the place of the dead letters. */
+static beck_status hand_over(struct queue *q, const struct limbo *l, const struct record_view *view,
+                             const struct dead_parts *earlier, beck_error *err)
+{
+    const beck_event *e = earlier ? &earlier->event : &view->event;
+    beck_status status =
+        q->bury(q->bury_ctx, q, e, &view->carried, l->reason, entry_attempts(&l->entry), err);
+    return status ? status : vanish(q, l, err);
+}
+
+static beck_status bury(struct queue *q, const struct limbo *l, const struct record_view *view,
+                        beck_error *err)
+{
     struct dead_parts *earlier = NULL;
-    if (!status && queue_source_is_dead(q, source)) {
+    beck_status status = BECK_OK;
+    if (queue_source_is_dead(q, entry_source(&l->entry))) {
         earlier = malloc(sizeof *earlier);
         if (!earlier)
             status = error_set(err, BECK_ENOMEM, "no memory for a dead letter");
@@ -308,16 +338,39 @@ beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err)
             status =
                 error_set(err, BECK_ECORRUPT, "a dead letter of queue \"%s\" is not one", q->name);
     }
-    if (!status)
-        status = bury_event(q, l, &view->event, earlier, err);
+    if (!status && q->bury)
+        status = hand_over(q, l, view, earlier, err);
+    else if (!status)
+        status = bury_event(q, l, view, earlier, err);
     free(earlier);
+    return status;
+}
+
+beck_status dead_bury(struct queue *q, struct limbo *l, beck_error *err)
+{
+    bool unread = q->options.no_dead_letters && !q->bury;
+    if (unread && l->size >= 0)
+        return vanish(q, l, err);
+    const struct record_view *view = NULL;
+    beck_error why = {0};
+    beck_status status = read_dying(q, l, &view, &why);
+    if (status && status != BECK_END)
+        return error_set(err, status, "%s", why.text);
+    if (!status && l->size < 0)
+        l->size = size_of(l, view);
+    if (status || unread)
+        return vanish(q, l, err);
+    bool letter = !q->bury;
+    status = bury(q, l, view, err);
     if (status)
         return status;
     mutex_lock(&q->lock);
-    histories_remove(&q->histories, l->entry.where);
+    if (letter)
+        histories_remove(&q->histories, l->entry.where);
     queue_count_dead(q, l->reason);
     mutex_unlock(&q->lock);
-    queue_disown(q, &l->entry, 1);
+    if (letter)
+        queue_disown(q, &l->entry, 1);
     return BECK_OK;
 }
 

@@ -13,16 +13,17 @@
 #include <stdlib.h>
 
 void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
-                int64_t delay_ms)
+                int64_t delay_ms, int64_t size)
 {
     l->entry = *e;
+    l->size = size;
     l->reason = reason;
     l->delay_ms = delay_ms;
     snprintf(l->why, sizeof l->why, "%s", why ? why : "");
 }
 
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
-                            const char *why, int64_t delay_ms)
+                            const char *why, int64_t delay_ms, int64_t size)
 {
     if (q->limbo_first > 0 && q->limbo_first >= (q->limbo_cap + 1) / 2) {
         memmove(q->limbo, queue_limbo(q, 0), q->limbo_count * sizeof *q->limbo);
@@ -36,7 +37,8 @@ beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *
         q->limbo = grown;
         q->limbo_cap = cap;
     }
-    limbo_init(queue_limbo(q, q->limbo_count++), e, reason, why, delay_ms);
+    limbo_init(queue_limbo(q, q->limbo_count++), e, reason, why, delay_ms, size);
+    q->limbo_counted += size < 0;
     return BECK_OK;
 }
 
@@ -62,6 +64,7 @@ static beck_status try_again(struct queue *q, const struct limbo *l, beck_error 
         /* Where delaying is impossible (no memory, no disk) it is tried sooner instead of lost. */
         if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
             queue_push_return(q, &e);
+        q->ready_bytes += l->size > 0 ? l->size : 0;
         q->retried++;
         q->dirty = true;
         queue_wake(q, 1);
@@ -73,18 +76,32 @@ static beck_status try_again(struct queue *q, const struct limbo *l, beck_error 
     return status;
 }
 
-static beck_status resolve(struct queue *q, const struct limbo *l, beck_error *err)
+/* l->size: as much as is known afterwards. */
+static beck_status resolve(struct queue *q, struct limbo *l, beck_error *err)
 {
-    bool last = !l->reason && entry_attempts(&l->entry) + 1 >= q->options.attempts_max;
+    mutex_lock(&q->lock);
+    uint32_t attempts_max = q->rules.attempts_max;
+    mutex_unlock(&q->lock);
+    bool last = !l->reason && attempts_max && entry_attempts(&l->entry) + 1 >= attempts_max;
     if (!l->reason && !last)
         return try_again(q, l, err);
-    struct limbo dying = *l;
     if (last)
-        dying.reason = "attempts";
+        l->reason = "attempts";
     /* A delivery that failed counts; an event that was never delivered has none. */
     if (last || strcmp(l->reason, "rejected") == 0)
-        dying.entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
-    return dead_bury(q, &dying, err);
+        l->entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
+    return dead_bury(q, l, err);
+}
+
+/* The first in limbo has been put away, or measured. With the lock. */
+static void note_size(struct queue *q, struct limbo *item, int64_t size)
+{
+    if (item->size >= 0)
+        return;
+    if (size > 0)
+        q->ready_bytes -= size;
+    item->size = size > 0 ? size : 0;
+    q->limbo_counted--;
 }
 
 void queue_work_limbo(struct queue *q)
@@ -106,8 +123,11 @@ void queue_work_limbo(struct queue *q)
                        q->name, why.text);
             break;
         }
+        /* What is tried again stays counted. */
+        note_size(q, queue_limbo(q, 0), l.reason ? l.size : 0);
         q->limbo_count--;
         q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
+        queue_keep_limits(q);
         if (q->limbo_heirs > 0)
             break; /* they go on with the rest */
     }
@@ -123,6 +143,39 @@ void queue_finish_limbo(struct queue *q)
     queue_work_limbo(q);
 }
 
+/* What is too much by its bytes is dropped one by one, each after the one before was measured. With the
+ * lock. */
+static void measure_limbo(struct queue *q)
+{
+    while (q->rules.bytes_max && q->limbo_counted > 0 && !q->limbo_working) {
+        size_t at = q->limbo_count - 1;
+        while (queue_limbo(q, at)->size >= 0)
+            at--;
+        struct limbo l = *queue_limbo(q, at);
+        q->limbo_working = true; /* so that it stays where it is */
+        mutex_unlock(&q->lock);
+        int64_t size = dead_measure(q, &l);
+        mutex_lock(&q->lock);
+        q->limbo_working = false;
+        cond_broadcast(&q->quiet);
+        note_size(q, queue_limbo(q, at), size);
+        queue_keep_limits(q);
+    }
+}
+
+void queue_note_limbo(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    bool others = q->bury != NULL;
+    if (others)
+        measure_limbo(q);
+    mutex_unlock(&q->lock);
+    if (!others)
+        queue_work_limbo(q);
+    else if (q->home->due)
+        q->home->due(q->home->due_ctx, clock_mono_ns(q->home->env->clock));
+}
+
 beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err)
 {
     mutex_lock(&q->lock);
@@ -132,7 +185,8 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
     q->limbo_heirs--;
     q->limbo_working = true;
     mutex_unlock(&q->lock);
-    beck_status status = resolve(q, l, err);
+    struct limbo own = *l;
+    beck_status status = resolve(q, &own, err);
     mutex_lock(&q->lock);
     q->limbo_working = false;
     cond_broadcast(&q->quiet);

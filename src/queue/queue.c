@@ -28,6 +28,11 @@ static beck_status make_directory(struct queue *q, beck_error *err)
     return status ? status : vfs_sync_dir(v, parent, err);
 }
 
+static bool can_refuse(const struct queue_rules *r)
+{
+    return r->overflow == BECK_OVERFLOW_REFUSE && (r->length_max || r->bytes_max);
+}
+
 beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
                       struct queue **out, beck_error *err)
 {
@@ -36,6 +41,12 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
         return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
     q->home = home;
     q->options = *options;
+    q->rules = (struct queue_rules){.ttl_ms = options->ttl_ms ? options->ttl_ms : -1,
+                                    .length_max = options->length_max,
+                                    .overflow = options->overflow,
+                                    .attempts_max = options->attempts_max,
+                                    .deadline_ms = options->deadline_ms};
+    atomic_init(&q->refuses, can_refuse(&q->rules));
     q->durable = options->storage == BECK_STORAGE_DISK;
     q->next_due_ms = INT64_MAX;
     atomic_init(&q->refs, 1);
@@ -43,6 +54,7 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
     cond_init(&q->ready);
     cond_init(&q->quiet);
     rng_seed_system(&q->rng);
+    q->number = rng_below(&q->rng, INT64_MAX - 1) + 1;
     q->name = strdup(name);
     q->levels = calloc(options->priority_max + 1, sizeof(struct fifo *));
     q->saved_heads = calloc(options->priority_max + 1, sizeof *q->saved_heads);
@@ -114,6 +126,38 @@ void queue_release(struct queue *q)
 const char *queue_name(const struct queue *q)
 {
     return q->name;
+}
+
+uint64_t queue_number(const struct queue *q)
+{
+    return q->number;
+}
+
+uint64_t queue_route_number(const void *route)
+{
+    const struct queue *q = route;
+    return q->number;
+}
+
+void queue_route_release(void *route)
+{
+    queue_release(route);
+}
+
+void queue_set_number(struct queue *q, uint64_t number)
+{
+    q->number = number;
+    q->number_kept = true;
+}
+
+bool queue_number_is_kept(struct queue *q)
+{
+    return q->number_kept;
+}
+
+void queue_keep_number(struct queue *q)
+{
+    q->number_kept = true;
 }
 
 /* ---- entries ---- */
@@ -400,7 +444,7 @@ static bool drop_one(struct queue *q)
         }
         bool from_list = listed && (at == SIZE_MAX || before(&head, &q->returns[at]));
         e = from_list ? head : q->returns[at];
-        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than length_max", -1))
+        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than its limit", -1, -1))
             return false;
         if (!from_list)
             remove_return(q, at);
@@ -412,27 +456,61 @@ static bool drop_one(struct queue *q)
     return false;
 }
 
-static void drop_oldest(struct queue *q)
+/* What is dropped for the bytes is measured before the next one goes. */
+static bool is_over(const struct queue *q)
 {
-    while (!q->recovering && q->limbo_count < LIMBO_MAX && q->options.length_max &&
-           q->options.overflow == BECK_OVERFLOW_DROP_OLDEST &&
-           queue_ready(q) > q->options.length_max && drop_one(q))
+    const struct queue_rules *r = &q->rules;
+    return (r->length_max && queue_ready(q) > r->length_max) ||
+           (r->bytes_max && q->ready_bytes > r->bytes_max && q->limbo_counted == 0);
+}
+
+void queue_keep_limits(struct queue *q)
+{
+    while (!q->recovering && q->limbo_count < LIMBO_MAX &&
+           q->rules.overflow == BECK_OVERFLOW_DROP_OLDEST && is_over(q) && drop_one(q))
         continue;
+}
+
+int64_t slot_bytes(const struct slot *s)
+{
+    bool known = !s->counted && entry_source(&s->entry) != DEAD_SOURCE &&
+                 atomic_load_explicit(&s->shown, memory_order_acquire);
+    return known ? (int64_t)s->event.data.len : 0;
+}
+
+void queue_tidy_bytes(struct queue *q)
+{
+    if (q->ready_bytes != 0 && q->in_flight == 0 && q->limbo_count == 0 && queue_ready(q) == 0 &&
+        schedule_count(q->delayed) == 0)
+        q->ready_bytes = 0;
+}
+
+#define GRACE_MS 100 /* for what expires on arrival, while somebody is about to take it */
+
+static int64_t expiry(const struct queue *q, int64_t now_ms, int64_t deliver_at_ms,
+                      int64_t expires_at_ms)
+{
+    int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0, ttl = q->rules.ttl_ms;
+    if (ttl >= 0) {
+        int64_t from = deliver_at_ms > now_ms ? deliver_at_ms : now_ms;
+        int64_t end = ttl < INT64_MAX - from ? from + ttl : INT64_MAX;
+        if (!expires || end < expires)
+            expires = end;
+    }
+    bool waiting = q->takers > 0 || q->first_watch ||
+                   atomic_load_explicit(&q->expecting, memory_order_relaxed);
+    if (expires && expires <= now_ms && q->ruled && waiting)
+        expires = now_ms + GRACE_MS;
+    return expires;
 }
 
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
-                        beck_error *err)
+                        size_t size, beck_error *err)
 {
     assert(mutex_held(&q->lock));
     uint32_t level = queue_level(q, priority);
-    int64_t expires = expires_at_ms > 0 ? expires_at_ms : 0;
-    if (q->options.ttl_ms) {
-        int64_t from = deliver_at_ms > now_ms ? deliver_at_ms : now_ms;
-        int64_t end = q->options.ttl_ms < INT64_MAX - from ? from + q->options.ttl_ms : INT64_MAX;
-        if (!expires || end < expires)
-            expires = end;
-    }
+    int64_t expires = expiry(q, now_ms, deliver_at_ms, expires_at_ms);
     struct fifo *f;
     beck_status status = level_fifo(q, level, &f, err);
     if (status)
@@ -446,44 +524,70 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
     }
     if (!status) {
         q->dirty = true;
-        drop_oldest(q);
+        q->ready_bytes += (int64_t)size;
+        queue_keep_limits(q);
     }
     return status;
 }
 
-beck_status queue_admit(void *route, size_t count, beck_error *err)
+static beck_status refuse_full(const struct queue *q, beck_error *err)
 {
-    struct queue *q = route;
-    if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE) {
-        mutex_lock(&q->lock);
-        bool full = queue_ready(q) + q->admitted + (int64_t)count > q->options.length_max;
-        q->admitted += full ? 0 : (int64_t)count;
-        mutex_unlock(&q->lock);
-        if (full)
-            return error_set(err, BECK_ELIMIT,
-                             "queue \"%s\" is full: %lld events are its length_max; add consumers "
-                             "or raise it",
-                             q->name, (long long)q->options.length_max);
-    }
-    atomic_fetch_add_explicit(&q->refs, (uint32_t)count, memory_order_relaxed);
-    return BECK_OK;
+    const struct queue_rules *r = &q->rules;
+    if (r->bytes_max && (!r->length_max || queue_ready(q) < r->length_max))
+        return error_set(err, BECK_ELIMIT,
+                         "queue \"%s\" is full: %lld bytes of data are its bytes_max; add "
+                         "consumers or raise it",
+                         q->name, (long long)r->bytes_max);
+    return error_set(err, BECK_ELIMIT,
+                     "queue \"%s\" is full: %lld events are its length_max; add consumers or "
+                     "raise it",
+                     q->name, (long long)r->length_max);
 }
 
-/* One event that the hook brings, of this source. With the lock. False: it is not kept, or is read from the log
- * later. */
+static bool has_room(const struct queue *q, size_t count, size_t bytes)
+{
+    const struct queue_rules *r = &q->rules;
+    int64_t events = queue_ready(q) + atomic_load(&q->admitted) + (int64_t)count;
+    int64_t data = q->ready_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
+    return r->overflow != BECK_OVERFLOW_REFUSE ||
+           ((!r->length_max || events <= r->length_max) && (!r->bytes_max || data <= r->bytes_max));
+}
+
+beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err)
+{
+    struct queue *q = route;
+    beck_status status = BECK_OK;
+    bool refuses = atomic_load_explicit(&q->refuses, memory_order_relaxed);
+    if (refuses) {
+        mutex_lock(&q->lock);
+        if (!has_room(q, count, bytes))
+            status = refuse_full(q, err);
+    }
+    if (!status) {
+        atomic_fetch_add_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);
+        atomic_fetch_add_explicit(&q->admitted_bytes, (int64_t)bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&q->refs, (uint32_t)count, memory_order_relaxed);
+    }
+    if (refuses)
+        mutex_unlock(&q->lock);
+    return status;
+}
+
+/* One event that the hook brings, of this source. With the lock. False: it is not kept, was brought
+ * before, or is read from the log later. */
 static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms)
 {
-    if (q->options.length_max && q->options.overflow == BECK_OVERFLOW_REFUSE)
-        q->admitted--;
     if (item->offset < 0 || q->deleted)
         return false;
     if (source == UINT32_MAX || !q->sources[source].live)
         return false;
     struct source *s = &q->sources[source];
+    if (item->offset < s->routed) /* it is addressed twice */
+        return false;
     beck_error why;
     error_clear(&why);
     if (queue_route(q, source, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
-                    item->priority, &why)) {
+                    item->priority, item->size, &why)) {
         env_report(q->home->env, why.code,
                    "queue \"%s\" cannot list an event now (%s); it is read again from the log",
                    q->name, why.text);
@@ -494,61 +598,194 @@ static bool arrive(struct queue *q, uint32_t source, const struct routed *item, 
     return true;
 }
 
+/* What one publish brings to one queue. */
+struct arrival {
+    struct queue_home *home;
+    struct partition *partition;
+    const struct routed *items;
+    const uint16_t *next; /* of each item, the next one of its queue; NULL: they are neighbours */
+    int64_t now_ms;
+    bool dead; /* they are dead letters */
+};
+
+#define DROPPED_AT_ONCE 32
+
+static void bring(const struct arrival *a, size_t first, size_t count)
+{
+    struct partition *p = a->partition;
+    struct queue *q = a->items[first].route;
+    int64_t dropped[DROPPED_AT_ONCE];
+    int64_t bytes = 0;
+    size_t kept = 0, drops = 0;
+    mutex_lock(&q->lock);
+    uint32_t source = queue_find_source(q, p);
+    for (size_t n = 0, i = first; n < count; n++, i = a->next ? a->next[i] : i + 1) {
+        const struct routed *item = &a->items[i];
+        bool keep = a->dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
+                            : arrive(q, source, item, a->now_ms);
+        kept += keep;
+        bytes += item->size;
+        if (keep || item->offset < 0 || !partition_is_memory(p))
+            continue;
+        dropped[drops++] = item->offset;
+        if (drops == DROPPED_AT_ONCE) {
+            mutex_unlock(&q->lock);
+            partition_disown(p, dropped, drops);
+            drops = 0;
+            mutex_lock(&q->lock);
+            source = queue_find_source(q, p);
+        }
+    }
+    if (!a->dead) {
+        atomic_fetch_sub_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&q->admitted_bytes, bytes, memory_order_relaxed);
+    }
+    uint32_t takers = a->dead || kept == 0 ? 0 : q->takers;
+    atomic_fetch_add_explicit(&q->arrivals, 1, memory_order_relaxed);
+    if (!a->dead)
+        queue_call_watches(q, kept);
+    bool limbo = q->limbo_count > 0;
+    mutex_unlock(&q->lock);
+    /* Without the lock: who wakes up wants it first of all. */
+    if (takers > 0 && (kept == 1 || takers == 1))
+        cond_signal(&q->ready);
+    else if (takers > 0)
+        cond_broadcast(&q->ready);
+    if (drops > 0)
+        partition_disown(p, dropped, drops);
+    if (limbo)
+        queue_note_limbo(q);
+    release_many(q, (uint32_t)count);
+}
+
+#define GROUP_ITEMS 512
+#define GROUP_QUEUES 64 /* a power of two */
+
+/* Items of one queue, in order. */
+struct group {
+    struct queue *q;
+    uint16_t first, last, count;
+};
+
+static struct group *group_of(struct group *groups, const struct queue *q)
+{
+    size_t at = (size_t)(((uintptr_t)q >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+    for (size_t n = 0; n < GROUP_QUEUES; n++, at++) {
+        struct group *g = &groups[at & (GROUP_QUEUES - 1)];
+        if (!g->q || g->q == q)
+            return g;
+    }
+    return NULL;
+}
+
+/* Where each event goes to several queues, each of them is locked once for many. Returns how many
+ * items were brought. */
+static size_t bring_grouped(struct arrival *a, const struct routed *items, size_t count)
+{
+    struct group groups[GROUP_QUEUES] = {0};
+    uint16_t next[GROUP_ITEMS];
+    size_t n = 0;
+    for (; n < count && n < GROUP_ITEMS; n++) {
+        struct group *g = group_of(groups, items[n].route);
+        if (!g)
+            break;
+        if (g->q)
+            next[g->last] = (uint16_t)n;
+        else
+            *g = (struct group){.q = items[n].route, .first = (uint16_t)n};
+        g->last = next[n] = (uint16_t)n;
+        g->count++;
+    }
+    a->items = items;
+    a->next = next;
+    for (size_t i = 0; i < GROUP_QUEUES; i++)
+        if (groups[i].q)
+            bring(a, groups[i].first, groups[i].count);
+    return n;
+}
+
+#define RUN_IS_LONG 16
+
 void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
 {
     struct queue_home *home = ctx;
-    int64_t now_ms = clock_wall_ms(home->env->clock);
-    bool dead = home->dead && p == home->dead->partitions[0];
+    struct arrival a = {.home = home,
+                        .partition = p,
+                        .now_ms = clock_wall_ms(home->env->clock),
+                        .dead = home->dead && p == home->dead->partitions[0]};
     for (size_t i = 0; i < count;) {
-        struct queue *q = items[i].route;
-        size_t n = 0, kept = 0;
-        mutex_lock(&q->lock);
-        uint32_t source = queue_find_source(q, p);
-        for (; i + n < count && items[i + n].route == q; n++) {
-            const struct routed *item = &items[i + n];
-            bool keep = dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                             : arrive(q, source, item, now_ms);
-            kept += keep;
-            if (!keep && item->offset >= 0 && partition_is_memory(p)) {
-                mutex_unlock(&q->lock);
-                partition_disown(p, &item->offset, 1);
-                mutex_lock(&q->lock);
-                source = queue_find_source(q, p);
-            }
+        size_t n = 1;
+        while (i + n < count && items[i + n].route == items[i].route)
+            n++;
+        if (n < RUN_IS_LONG && i + n < count) {
+            i += bring_grouped(&a, items + i, count - i);
+            continue;
         }
-        uint32_t takers = dead || kept == 0 ? 0 : q->takers;
-        atomic_fetch_add_explicit(&q->arrivals, 1, memory_order_relaxed);
-        if (!dead)
-            queue_call_watches(q, kept);
-        bool limbo = q->limbo_count > 0;
-        mutex_unlock(&q->lock);
-        /* Without the lock: who wakes up wants it first of all. */
-        if (takers > 0 && (kept == 1 || takers == 1))
-            cond_signal(&q->ready);
-        else if (takers > 0)
-            cond_broadcast(&q->ready);
-        if (limbo)
-            queue_work_limbo(q);
-        release_many(q, (uint32_t)n);
+        a.items = items + i;
+        a.next = NULL;
+        bring(&a, 0, n);
         i += n;
     }
+}
+
+/* ---- rules ---- */
+
+void queue_set_rules(struct queue *q, const struct queue_rules *r)
+{
+    mutex_lock(&q->lock);
+    q->rules = *r;
+    q->ruled = true;
+    atomic_store(&q->refuses, can_refuse(r));
+    queue_keep_limits(q);
+    bool limbo = q->limbo_count > 0;
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+}
+
+void queue_get_rules(struct queue *q, struct queue_rules *out)
+{
+    mutex_lock(&q->lock);
+    *out = q->rules;
+    mutex_unlock(&q->lock);
+}
+
+void queue_expect(struct queue *q, bool expected)
+{
+    atomic_store_explicit(&q->expecting, expected, memory_order_relaxed);
+}
+
+void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
+{
+    mutex_lock(&q->lock);
+    while (q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    q->bury = fn;
+    q->bury_ctx = ctx;
+    mutex_unlock(&q->lock);
 }
 
 /* ---- deadlines ---- */
 
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns)
 {
-    /* Every delivery has the same time, so the list stays in order by appending. */
-    int64_t ms = q->options.deadline_ms;
+    int64_t ms = q->rules.deadline_ms;
     bool never = ms < 0 || ms > (INT64_MAX - now_ns) / 1000000;
     s->deadline_ns = never ? INT64_MAX : now_ns + ms * 1000000;
-    s->next = NULL;
-    s->previous = q->last_deadline;
-    if (q->last_deadline)
-        q->last_deadline->next = s;
+    /* Mostly every delivery has the same time, and stays at the end. */
+    struct slot *before = q->last_deadline;
+    while (before && before->deadline_ns > s->deadline_ns)
+        before = before->previous;
+    s->previous = before;
+    s->next = before ? before->next : q->first_deadline;
+    if (before)
+        before->next = s;
     else
         q->first_deadline = s;
-    q->last_deadline = s;
+    if (s->next)
+        s->next->previous = s;
+    else
+        q->last_deadline = s;
 }
 
 void slot_unlink(struct queue *q, struct slot *s)
@@ -571,9 +808,10 @@ static void expire_deadlines(struct queue *q, int64_t now_ns)
         struct slot *next = s->next;
         /* A slot that is being settled right now is left to finish. */
         if (s->state == SLOT_HELD) {
-            if (queue_add_limbo(q, &s->entry, NULL, "the deadline passed before it was settled",
-                                -1))
+            if (queue_add_limbo(q, &s->entry, NULL, "the deadline passed before it was settled", -1,
+                                s->counted ? -1 : slot_bytes(s)))
                 return;
+            s->counted = false;
             queue_count_failed(q, s);
             slot_unlink(q, s);
             s->state = SLOT_STALE;
@@ -589,7 +827,7 @@ static void expire_deadlines(struct queue *q, int64_t now_ns)
 
 beck_status queue_expire(struct queue *q, const struct entry *e)
 {
-    beck_status status = queue_add_limbo(q, e, "expired", "its time to live ended", -1);
+    beck_status status = queue_add_limbo(q, e, "expired", "its time to live ended", -1, -1);
     q->expired += status == BECK_OK;
     return status;
 }
@@ -650,7 +888,7 @@ bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns)
     if (q->next_due_ms <= now_ms)
         release_due(q, now_ms);
     expire_ready(q, now_ms);
-    drop_oldest(q); /* what came back counts too */
+    queue_keep_limits(q); /* what came back counts too */
     return q->limbo_count > 0;
 }
 
@@ -698,6 +936,18 @@ void queue_tick(struct queue *q)
 
 /* ---- all of it ---- */
 
+/* Nothing that is still held counts as ready any more. */
+static void forget_bytes(struct queue *q)
+{
+    for (struct slot *s = q->first_deadline; s; s = s->next)
+        s->counted = false;
+    for (size_t i = 0; i < q->limbo_count; i++)
+        if (queue_limbo(q, i)->size < 0)
+            queue_limbo(q, i)->size = 0;
+    q->limbo_counted = 0;
+    q->ready_bytes = 0;
+}
+
 void queue_forget_all(struct queue *q)
 {
     for (uint32_t i = 0; i <= q->options.priority_max; i++)
@@ -711,6 +961,7 @@ void queue_forget_all(struct queue *q)
     q->return_count = 0;
     schedule_clear(q->delayed);
     q->next_due_ms = INT64_MAX;
+    forget_bytes(q);
     q->dirty = true;
 }
 
@@ -720,9 +971,10 @@ void queue_take_away(struct queue *q)
         struct slot *s = q->first_deadline;
         slot_unlink(q, s);
         s->state = SLOT_STALE;
+        s->counted = false;
     }
     q->in_flight = 0;
-    q->limbo_first = q->limbo_count = 0;
+    q->limbo_first = q->limbo_count = q->limbo_counted = 0;
 }
 
 void queue_delete(struct queue *q)
@@ -754,10 +1006,34 @@ void queue_delete(struct queue *q)
     vfs_rmdir(q->home->env->vfs, q->dir, NULL);
 }
 
+int64_t queue_ready_count(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    int64_t count = queue_ready(q);
+    mutex_unlock(&q->lock);
+    return count;
+}
+
+int64_t queue_ready_bytes(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    int64_t bytes = q->ready_bytes;
+    mutex_unlock(&q->lock);
+    return bytes > 0 ? bytes : 0;
+}
+
 static int take_time(void *ctx, const beck_event *event)
 {
     *(int64_t *)ctx = event->time_ns / 1000000;
     return 1;
+}
+
+static uint32_t count_patterns(const struct queue *q)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < q->binding_count; i++)
+        n += q->bindings[i].pattern[0] != 0;
+    return n;
 }
 
 void queue_info(struct queue *q, beck_queue_info *out)
@@ -772,7 +1048,7 @@ void queue_info(struct queue *q, beck_queue_info *out)
                              .dead = (int64_t)q->dead_count,
                              .consumers = q->consumers,
                              .paused = q->paused,
-                             .bindings = q->binding_count,
+                             .bindings = count_patterns(q),
                              .oldest_ms = -1,
                              .delivered = q->delivered,
                              .settled = q->settled,

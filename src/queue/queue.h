@@ -52,7 +52,9 @@ beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error
 bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b);
 
 /* The routing that buses are opened with; ctx is the home. */
-beck_status queue_admit(void *route, size_t count, beck_error *err);
+beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err);
+uint64_t queue_route_number(const void *route);
+void queue_route_release(void *route);
 void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count);
 
 /* One reference, the caller's. Empty, without bindings. */
@@ -61,6 +63,12 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
 struct queue *queue_retain(struct queue *q);
 void queue_release(struct queue *q);
 const char *queue_name(const struct queue *q);
+/* Random, never 0; names it in records (log/record.h) for ever. That of a durable queue is kept in __topology. */
+uint64_t queue_number(const struct queue *q);
+/* When it is loaded, before anybody uses it. */
+void queue_set_number(struct queue *q, uint64_t number);
+bool queue_number_is_kept(struct queue *q);
+void queue_keep_number(struct queue *q); /* it has been written down */
 /* Consumers get BECK_ECLOSED from now on, files are removed; memory goes with the last reference.
  * Its bindings have been removed. */
 void queue_delete(struct queue *q);
@@ -93,7 +101,40 @@ void queue_pause(struct queue *q, bool paused);
 /* Sources that could not take an event (disk full) are routed again from the log. */
 void queue_catch_up(struct queue *q);
 
+/* ---- rules that may change while the queue lives ---- */
+
+/* Not written down: whoever sets them sets them again after opening. They begin as the options say. */
+struct queue_rules {
+    int64_t
+        ttl_ms; /* of what comes from now on; -1: none. 0: it expires unless somebody who waits takes it at once */
+    int64_t length_max; /* ready events; 0: no limit */
+    int64_t bytes_max;  /* data of ready events; 0: no limit */
+    beck_overflow overflow;
+    uint32_t attempts_max; /* 0: no limit */
+    int64_t deadline_ms;   /* -1: never */
+};
+void queue_set_rules(struct queue *q, const struct queue_rules *r);
+void queue_get_rules(struct queue *q, struct queue_rules *out);
+/* Of queues whose rules were set: somebody who has room is about to take, so that an event whose time ends when it comes is
+ * kept for a moment. So it is anyway while somebody waits in consumer_take or by a queue_watch. */
+void queue_expect(struct queue *q, bool expected);
+
+/* Takes the place of the dead letters: called with what leaves because of "rejected", "expired", "maxlen", "attempts" or
+ * "delivery_limit". BECK_OK: it is put away, and gone from the queue; an error: it stays, and is given again
+ * later. No lock is held, and the thread is in no publish of its own; but it may be one of a consumer or the timer, which must not wait for a sync. One call at a time per queue. It must not wait for anybody who uses this queue.
+ * `attempts`: failed ones, with the last. What is passed is valid during the call. */
+typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_event *e,
+                                     const struct carried *c, const char *reason, uint32_t attempts,
+                                     beck_error *err);
+/* fn NULL: dead letters, as before. Once it returns the earlier one is not running any more. */
+void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
+
 /* ---- state ---- */
+
+int64_t queue_ready_count(struct queue *q);
+/* Data of what is ready or delayed, without dead letters that were put back. Exact as long as no bus is purged and no file
+ * of the queue damaged (then by the average, until it is empty), with a moment's delay after taking. */
+int64_t queue_ready_bytes(struct queue *q);
 
 void queue_info(struct queue *q, beck_queue_info *out);
 beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const beck_event *event),
@@ -144,7 +185,18 @@ beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count
 beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, const char *why,
                            beck_error *err);
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
+/* Gives many back, at their places; those that are not held any more are passed over. counts: as an attempt of each; the last
+ * that attempts_max allows makes it leave with the reason "delivery_limit". */
+beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                 beck_error *err);
 beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err);
+/* As consumer_reject; those that are not held any more are passed over. After an error some may have gone. */
+beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t count,
+                                 const char *why, beck_error *err);
+/* What a delivery that is held carries beside its event (empty: nothing), valid until it is settled; and the block that its
+ * data lies in, or NULL. On the consumer's thread. */
+beck_bytes consumer_carried(beck_consumer *c, uint64_t tag);
+struct block *consumer_block(beck_consumer *c, uint64_t tag);
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err);
 
 /* Waiting without a thread: `fn` is called once, when consumer_take may give something or the

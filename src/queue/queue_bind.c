@@ -115,10 +115,14 @@ beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const bec
 
 /* ---- reading what the hook did not bring ---- */
 
-static bool matches(const struct binding *b, const struct source *s, const struct record_view *v)
+/* A queue that has joined a bus has a binding without a pattern. */
+static bool matches(const struct queue *q, const struct binding *b, const struct source *s,
+                    const struct record_view *v)
 {
-    return b->bus == s->bus && v->offset >= b->first[s->number] &&
-           pattern_match(beck_str(b->pattern), v->event.type);
+    if (b->bus != s->bus || v->offset < b->first[s->number])
+        return false;
+    return b->pattern[0] ? pattern_match(beck_str(b->pattern), v->event.type)
+                         : carried_names(&v->carried, q->number);
 }
 
 /* Whether the queue is to have the event: by any binding; or, with `added`, by that one and no
@@ -128,7 +132,7 @@ static bool wanted(const struct queue *q, const struct source *s, const struct r
 {
     bool found = false;
     for (uint32_t i = 0; i < q->binding_count; i++) {
-        if (!matches(&q->bindings[i], s, v))
+        if (!matches(q, &q->bindings[i], s, v))
             continue;
         if (added && &q->bindings[i] != added)
             return false;
@@ -194,7 +198,7 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
             if (wanted(q, s, v, added) && !is_held(s, v->offset)) {
                 const beck_event *e = &v->event;
                 status = queue_route(q, index, v->offset, now_ms, e->deliver_at_ms,
-                                     e->expires_at_ms, e->priority, err);
+                                     e->expires_at_ms, e->priority, e->data.len, err);
                 queue_wake(q, 1);
             }
             offset = v->offset + 1;
@@ -371,7 +375,10 @@ beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, cons
     } else {
         memcpy(binding.first, first, bus->partition_count * sizeof *first);
         struct paused_bind p = {q, bus, first, known, &binding, history_to};
-        status = bus_add_route(bus, beck_str(pattern), q, bind_paused, &p, err);
+        if (pattern[0])
+            status = bus_add_route(bus, beck_str(pattern), q, bind_paused, &p, err);
+        else
+            bus_join(bus, bind_paused, &p);
     }
     if (status) {
         free(binding.pattern);
@@ -405,7 +412,10 @@ beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, be
                          q->name, bus->name, pattern);
     /* What was published until now is still for this queue. */
     queue_catch_up(q);
-    bus_remove_route(bus, beck_str(pattern), q);
+    if (pattern[0])
+        bus_remove_route(bus, beck_str(pattern), q);
+    else
+        bus_part(bus);
     mutex_lock(&q->lock);
     free(b->pattern);
     free(b->first);
@@ -621,6 +631,7 @@ beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t
     struct purged p = {q, bus, ends};
     mutex_lock(&q->lock);
     be_quiet(q);
+    int64_t before = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     beck_status status = schedule_filter(q->delayed, keep_scheduled, &p, err);
     filter_returns(&p);
     for (uint32_t i = 0; i <= q->options.priority_max && !status; i++)
@@ -637,6 +648,9 @@ beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t
     }
     struct scheduled next;
     q->next_due_ms = schedule_peek(q->delayed, &next, NULL) ? INT64_MAX : next.due_ms;
+    int64_t after = queue_ready(q) + (int64_t)schedule_count(q->delayed);
+    if (before > 0)
+        q->ready_bytes = (int64_t)((double)q->ready_bytes * (double)after / (double)before);
     q->dirty = true;
     mutex_unlock(&q->lock);
     return status;

@@ -42,6 +42,7 @@ struct limbo {
     const char *reason; /* static; NULL: a failed delivery, tried again unless it was the last */
     char why[256];
     int64_t delay_ms; /* -1: by the back-off */
+    int64_t size;     /* of its data, 0 where that is not counted; -1: still counted as ready */
 };
 
 enum slot_state {
@@ -60,9 +61,11 @@ struct slot {
     uint16_t state;
     uint16_t index;
     _Atomic(bool) shown; /* `event` has been read, and stays until the slot is free */
+    bool counted;        /* its data are still counted as ready */
     struct block *block;
     struct buf memory;
     beck_event event;
+    beck_bytes content; /* see struct carried */
 };
 
 struct queue {
@@ -71,7 +74,9 @@ struct queue {
     char *name;
     char *dir; /* for fifo and schedule files; NULL in memory */
     bool durable;
-    beck_queue_options options;
+    beck_queue_options options; /* as it was made; what may change is in the rules */
+    uint64_t number;
+    bool number_kept; /* it is written down */
 
     struct mutex lock;
     struct cond ready;          /* something may be taken, or somebody must look */
@@ -81,6 +86,12 @@ struct queue {
     uint32_t watchers;          /* those of them that look again when the next thing is due */
     struct queue_watch *first_watch, *last_watch; /* who waits without a thread */
     bool deleted, paused;
+    struct queue_rules rules;
+    bool ruled;              /* they were set */
+    _Atomic(bool) refuses;   /* what is too much */
+    _Atomic(bool) expecting; /* see queue_expect */
+    queue_bury_fn bury;      /* NULL: dead letters; changed while nobody works on limbo */
+    void *bury_ctx;
 
 #define DEAD_SOURCE 0
     struct source *sources; /* the first is the dead letters, for those that are put back */
@@ -97,8 +108,10 @@ struct queue {
     int64_t next_due_ms; /* of the schedule, INT64_MAX: empty */
     struct slot *first_deadline, *last_deadline;
     int64_t in_flight;
-    int64_t admitted;    /* promised room, not yet routed */
-    struct limbo *limbo; /* [limbo_first, limbo_first + limbo_count) */
+    _Atomic(int64_t) admitted, admitted_bytes; /* promised room, not yet routed */
+    int64_t ready_bytes;  /* see queue_ready_bytes; with what is in limbo with size -1 */
+    size_t limbo_counted; /* of those */
+    struct limbo *limbo;  /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
     bool limbo_working;   /* somebody puts one away */
     uint32_t limbo_heirs; /* answers that wait for their turn to be put away */
@@ -148,7 +161,13 @@ void slot_unlink(struct queue *q, struct slot *s);
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
-                        beck_error *err);
+                        size_t size, beck_error *err);
+/* Of what a slot holds, where it is not counted as ready any more. */
+int64_t slot_bytes(const struct slot *s);
+/* Nothing is there to be counted: what was counted wrong is forgotten. */
+void queue_tidy_bytes(struct queue *q);
+/* Lets the oldest go until the limits are kept. */
+void queue_keep_limits(struct queue *q);
 /* Behind the others, also when there is one of that name. */
 beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,
                                 beck_bus *bus, uint32_t *index, beck_error *err);
@@ -197,13 +216,16 @@ static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
     return &q->limbo[q->limbo_first + i];
 }
 void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
-                int64_t delay_ms);
+                int64_t delay_ms, int64_t size);
 beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
-                            const char *why, int64_t delay_ms); /* with the lock */
+                            const char *why, int64_t delay_ms, int64_t size); /* with the lock */
 /* Both without the lock. The first leaves alone what another thread is working on; the second waits
  * for it, which the hook must not. */
 void queue_work_limbo(struct queue *q);
 void queue_finish_limbo(struct queue *q);
+/* In the hook, where nothing may be published to the bus that has called it: only finds out what a limit of bytes has to know, and has
+ * the rest done by others, when a function buries. */
+void queue_note_limbo(struct queue *q);
 /* Puts away one that is not in limbo, in its turn; without the lock. After an error nothing of it
  * has happened. */
 beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err);
@@ -218,15 +240,17 @@ bool queue_wants(const struct queue *q, const struct source *s, const struct rec
 beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *err);
 
 /* ---- queue_state.c, queue_recover.c: the form of snapshots ---- */
-#define SNAPSHOT_VERSION 2
-#define SNAPSHOT_OPEN 0xff /* its last byte: more may have been delivered since */
+#define SNAPSHOT_VERSION 3
+#define SNAPSHOT_WITHOUT_BYTES 2 /* as written until bytes were counted */
+#define SNAPSHOT_OPEN 0xff       /* its last byte: more may have been delivered since */
 #define SNAPSHOT_CLOSED 0xfe
 #define SOURCE_GONE 1
 #define SOURCE_MIXED 2
 
 /* ---- queue_state.c: operations; without the lock ---- */
 enum operation { OP_SETTLED = 'S', OP_RETRIED = 'R', OP_REDRIVEN = 'D', OP_DEAD_PURGED = 'P' };
-beck_status state_settled(struct queue *q, const struct entry *entries, size_t count,
+/* bytes: of their data, where they are counted. */
+beck_status state_settled(struct queue *q, const struct entry *entries, size_t count, int64_t bytes,
                           beck_error *err);
 beck_status state_retried(struct queue *q, const struct entry *e, int64_t due_ms,
                           beck_bytes failure, beck_error *err);
@@ -235,7 +259,9 @@ beck_status state_dead(struct queue *q, enum operation op, const int64_t *offset
 
 /* ---- dead.c ---- */
 /* Appends the dead letter and takes the entry out of the queue; without the lock. */
-beck_status dead_bury(struct queue *q, const struct limbo *l, beck_error *err);
+beck_status dead_bury(struct queue *q, struct limbo *l, beck_error *err);
+/* Bytes of the data of what is in limbo; 0: it cannot be read. For whoever works on limbo; without the lock. */
+int64_t dead_measure(struct queue *q, const struct limbo *l);
 /* Lets go of the cursor that burying keeps, when nobody uses it; without the lock. */
 void dead_rest(struct queue *q);
 /* Of a letter that is put back: behind everything ready on its level. With the lock. */

@@ -70,8 +70,10 @@ struct recovery {
     size_t redriven_count;
     uint8_t *levels; /* of them; NULL: all 0 */
     bool *binding_known;
-    bool closed;       /* the last snapshot was taken when the handle was closed */
-    bool delayed_lost; /* files of the schedule are damaged */
+    bool closed;           /* the last snapshot was taken when the handle was closed */
+    bool delayed_lost;     /* files of the schedule are damaged */
+    int64_t bytes_gone;    /* of the data of what left the queue after the snapshot */
+    uint64_t lost, listed; /* entries in damaged lists, and in all */
 };
 
 static struct change *change_slot(struct recovery *r, uint64_t where)
@@ -163,6 +165,8 @@ static beck_status replay_operation(struct recovery *r, beck_bytes data)
             r->redriven[r->redriven_count++] = (int64_t)value;
         }
     }
+    if (op == OP_SETTLED && in.end - in.at >= 8)
+        r->bytes_gone += (int64_t)take_u64(&in);
     return status;
 }
 
@@ -236,12 +240,14 @@ static beck_status load_levels(struct recovery *r, struct input *in, bool *lost,
         beck_error why = {0};
         if (in->bad || level > q->options.priority_max || head > tail)
             continue;
+        r->listed += tail - head;
         beck_status status =
             fifo_open(q->home->env->vfs, q->dir, level, head, tail, &q->levels[level], &why);
         if (status == BECK_ECORRUPT || status == BECK_ENOENT) {
             env_report(q->home->env, status,
                        "queue \"%s\": %s; its list is made again from the log", q->name, why.text);
             *lost = true;
+            r->lost += tail - head;
             status = fifo_new(q->home->env->vfs, q->dir, level, tail, &q->levels[level], err);
         } else if (status) {
             error_set(err, status, "%s", why.text);
@@ -269,7 +275,7 @@ static beck_status load_schedule(struct recovery *r, beck_bytes description, bec
     return r->delayed_lost ? BECK_OK : status;
 }
 
-static beck_status load_rest(struct recovery *r, struct input *in, beck_error *err)
+static beck_status load_rest(struct recovery *r, struct input *in, bool with_bytes, beck_error *err)
 {
     struct queue *q = r->q;
     uint32_t count = take_u32(in);
@@ -296,6 +302,11 @@ static beck_status load_rest(struct recovery *r, struct input *in, beck_error *e
         if (!in->bad)
             histories_add(&q->histories, where, failure);
     }
+    int64_t bytes = with_bytes ? (int64_t)take_u64(in) : 0;
+    /* What a damaged list held is counted when it is listed again. */
+    uint64_t all = r->listed + q->return_count + schedule_count(q->delayed);
+    q->ready_bytes =
+        r->lost ? (int64_t)((double)bytes * (double)(all - r->lost) / (double)all) : bytes;
     r->closed = *take(in, 1) == SNAPSHOT_CLOSED;
     return status;
 }
@@ -304,7 +315,8 @@ static beck_status load_snapshot(struct recovery *r, beck_bytes data,
                                  beck_bus *(*bus)(void *, const char *), void *ctx, beck_error *err)
 {
     struct input in = {data.data, (const uint8_t *)data.data + data.len, false};
-    if (*take(&in, 1) != SNAPSHOT_VERSION)
+    uint8_t version = *take(&in, 1);
+    if (version != SNAPSHOT_VERSION && version != SNAPSHOT_WITHOUT_BYTES)
         return error_set(err, BECK_ECORRUPT,
                          "the snapshot of queue \"%s\" is of a version that this beck does not "
                          "know; use the one that wrote it",
@@ -317,10 +329,12 @@ static beck_status load_snapshot(struct recovery *r, beck_bytes data,
     bool lost;
     status = load_levels(r, &in, &lost, err);
     if (!status)
-        status = load_rest(r, &in, err);
+        status = load_rest(r, &in, version != SNAPSHOT_WITHOUT_BYTES, err);
     if (!status && lost) {
+        int64_t bytes = r->q->ready_bytes;
         mutex_lock(&r->q->lock);
         queue_rebuild(r->q);
+        r->q->ready_bytes = bytes;
         mutex_unlock(&r->q->lock);
     }
     if (!status && in.bad)
@@ -517,6 +531,8 @@ static beck_status note_dead(struct recover_all *a, const struct record_view *v,
         /* It had been put back: the earlier letter is no more, also where that was not written. */
         if (strcmp(name, a->home->dead->name) == 0)
             dead_remove(r->q, parts->entry.offset);
+        else
+            r->bytes_gone += (int64_t)v->event.data.len;
         for (uint32_t i = 0; i < r->q->source_count && !status; i++)
             if (!r->q->sources[i].gone && r->q->sources[i].number == parts->entry.partition &&
                 strcmp(r->q->sources[i].bus_name, name) == 0)
@@ -588,6 +604,7 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
             status = apply_changes(&a->all[i], err);
             if (!status && !a->all[i].closed)
                 suspect_everything(a->all[i].q);
+            a->all[i].q->ready_bytes -= a->all[i].bytes_gone;
             a->all[i].q->dirty = true;
             a->all[i].q->recovering = false;
             mutex_unlock(&a->all[i].q->lock);

@@ -5,14 +5,14 @@
  * Records: subject = the queue. Type __queue_state (not stored, it is the bus's name) for
  * operations, "snapshot" for snapshots. Numbers are big-endian.
  *
- *   'S' settled      count u32, where u64 each
+ *   'S' settled      count u32, where u64 each, bytes of their data u64 (not in older logs)
  *   'R' retried      where u64, meta u64, seq u64, due_ms u64 (0: at once), the failure as JSON
  *                    text to the end
  *   'D' redriven     count u32, offset u64 of each dead letter
  *   'P' dead purged  the same
  *
  *   snapshot:
- *     version     u8 = 2
+ *     version     u8 = 3
  *     replay_from u64: operations from that offset of this log on are newer than the snapshot, also
  *                 where they stand before it
  *     sources     count u32; each: name length u16, name, number u32, flags u8 (1 its bus is gone,
@@ -26,6 +26,8 @@
  *     dead        count u32; each: offset u64; then next u64 (dead letters below have been looked
  *                 at)
  *     failures    count u32; each: where u64, length u32, JSON text
+ *     bytes       u64: data of all that is in the lists, taken or in the schedule, but dead letters
+ *                 that were put back (not in version 2)
  *     end         u8: 255, or 254 when nothing has been delivered since
  *
  * Everything that a snapshot refers to is synced before it is written, so it never speaks of events
@@ -112,18 +114,19 @@ static beck_status begin_operation(struct buf *b, enum operation op, size_t byte
     return buf_append_byte(b, (uint8_t)op);
 }
 
-beck_status state_settled(struct queue *q, const struct entry *entries, size_t count,
+beck_status state_settled(struct queue *q, const struct entry *entries, size_t count, int64_t bytes,
                           beck_error *err)
 {
     if (!q->durable)
         return BECK_OK;
     struct buf b;
-    beck_status status = begin_operation(&b, OP_SETTLED, 4 + count * 8, err);
+    beck_status status = begin_operation(&b, OP_SETTLED, 12 + count * 8, err);
     if (status)
         return status;
     add_u32(&b, (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         add_u64(&b, entries[i].where);
+    add_u64(&b, (uint64_t)bytes);
     return append_operation(q, &b, err);
 }
 
@@ -176,6 +179,16 @@ static void add_taken(const struct queue *q, struct buf *b)
     }
     for (size_t i = 0; i < q->limbo_count; i++)
         add_entry(b, &queue_limbo(q, i)->entry);
+}
+
+static int64_t all_bytes(const struct queue *q)
+{
+    int64_t bytes = q->ready_bytes;
+    for (const struct slot *s = q->first_deadline; s; s = s->next)
+        bytes += slot_bytes(s);
+    for (size_t i = 0; i < q->limbo_count; i++)
+        bytes += queue_limbo(q, i)->size > 0 ? queue_limbo(q, i)->size : 0;
+    return bytes > 0 ? bytes : 0;
 }
 
 static beck_status add_failure(void *ctx, uint64_t where, beck_bytes failure)
@@ -270,6 +283,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_
     histories_each(&q->histories, count_failure, &failures);
     add_u32(b, failures);
     histories_each(&q->histories, add_failure, b);
+    add_u64(b, (uint64_t)all_bytes(q));
     status = buf_append_byte(b, q->closing ? SNAPSHOT_CLOSED : SNAPSHOT_OPEN);
     if (status && b->len < SNAPSHOT_BYTES_MAX / 2)
         return error_set(err, BECK_ENOMEM, "no memory for a snapshot of queue \"%s\"", q->name);

@@ -65,6 +65,11 @@ static void start_again(struct queue *q, struct source *s)
 void queue_rebuild(struct queue *q)
 {
     assert(mutex_held(&q->lock));
+    int64_t all = queue_ready(q) + (int64_t)schedule_count(q->delayed);
+    int64_t elsewhere = (int64_t)q->return_count + (int64_t)schedule_count(q->delayed);
+    /* What is listed again is counted again. */
+    if (all > 0)
+        q->ready_bytes = (int64_t)((double)q->ready_bytes * (double)elsewhere / (double)all);
     for (uint32_t i = 0; i < q->source_count; i++)
         start_again(q, &q->sources[i]);
     mark_held(q);
@@ -158,7 +163,7 @@ static beck_status read_delayed(struct queue *q, uint32_t index, beck_error *err
         mutex_lock(&q->lock);
         if (!is_marked(q, entry.where) && queue_wants(q, &q->sources[index], v)) {
             status = queue_route(q, index, v->offset, now_ms, e->deliver_at_ms, e->expires_at_ms,
-                                 e->priority, err);
+                                 e->priority, e->data.len, err);
             mark(q, &entry);
         }
         mutex_unlock(&q->lock);

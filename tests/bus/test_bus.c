@@ -28,8 +28,9 @@ struct world {
     beck_bus *bus;
 };
 
-static beck_status admit(void *route, size_t count, beck_error *err)
+static beck_status admit(void *route, size_t count, size_t bytes, beck_error *err)
 {
+    (void)bytes;
     struct route *r = route;
     if (atomic_fetch_sub(&r->room, (int64_t)count) < (int64_t)count) {
         atomic_fetch_add(&r->room, (int64_t)count);
@@ -70,7 +71,7 @@ static void world_open(struct world *w, const beck_bus_options *options)
     assert_int_equal(committer_new(0, NULL, &w->env.committer, NULL), 0);
     assert_int_equal(committer_reserve(w->env.committer, 16, NULL), 0);
     assert_int_equal(callers_new(&w->callers, NULL), 0);
-    w->routing = (struct bus_routing){admit, routed, NULL};
+    w->routing = (struct bus_routing){.admit = admit, .routed = routed};
     struct checkpoint none;
     checkpoint_init(&none);
     assert_int_equal(bus_options_check(&o, true, NULL), 0);

@@ -113,7 +113,7 @@ static inline const beck_event *random_event(struct random_event *r, struct rng 
         e->extension_count = (size_t)rng_below(rng, 9);
     }
     for (size_t i = 0; i < e->extension_count; i++) {
-        snprintf(r->names[i], sizeof r->names[i], "x%zu", i);
+        snprintf(r->names[i], sizeof r->names[i], "x%u", (unsigned)i % 1000);
         r->extensions[i].name = beck_str(r->names[i]);
         r->extensions[i].value = random_bytes(r, rng, 90);
     }
