@@ -680,7 +680,7 @@ static struct group *group_of(struct group *groups, const struct queue *q)
 
 /* Where each event goes to several queues, each of them is locked once for many. Returns how many
  * items were brought. */
-static size_t bring_grouped(struct arrival *a, const struct routed *items, size_t count)
+static size_t bring_grouped(struct arrival a, const struct routed *items, size_t count)
 {
     struct group groups[GROUP_QUEUES] = {0};
     uint16_t next[GROUP_ITEMS];
@@ -696,11 +696,11 @@ static size_t bring_grouped(struct arrival *a, const struct routed *items, size_
         g->last = next[n] = (uint16_t)n;
         g->count++;
     }
-    a->items = items;
-    a->next = next;
+    a.items = items;
+    a.next = next;
     for (size_t i = 0; i < GROUP_QUEUES; i++)
         if (groups[i].q)
-            bring(a, groups[i].first, groups[i].count);
+            bring(&a, groups[i].first, groups[i].count);
     return n;
 }
 
@@ -718,7 +718,7 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
         while (i + n < count && items[i + n].route == items[i].route)
             n++;
         if (n < RUN_IS_LONG && i + n < count) {
-            i += bring_grouped(&a, items + i, count - i);
+            i += bring_grouped(a, items + i, count - i);
             continue;
         }
         a.items = items + i;
