@@ -231,6 +231,24 @@ bool table_find(beck_bytes table, const char *name, struct table_value *out)
     return find(table, bytes_of(name, strlen(name)), out);
 }
 
+const char *table_type_name(const struct table_value *value)
+{
+    static const struct {
+        char letter;
+        const char *name;
+    } names[] = {
+        {'S', "longstr"}, {'I', "signedint"},     {'i', "unsignedint"}, {'l', "long"},
+        {'L', "long"},    {'t', "bool"},          {'b', "byte"},        {'B', "unsignedbyte"},
+        {'s', "short"},   {'u', "unsignedshort"}, {'f', "float"},       {'d', "double"},
+        {'D', "decimal"}, {'x', "binary"},        {'T', "timestamp"},   {'A', "array"},
+        {'F', "table"},   {'V', "void"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].letter == value->letter)
+            return names[i].name;
+    return "void";
+}
+
 /* ---- equality ---- */
 
 static size_t entries_of(const struct table_value *v)

@@ -44,6 +44,8 @@ bool table_next(beck_bytes table, size_t *at, beck_bytes *name, struct table_val
 bool table_find(beck_bytes table, const char *name, struct table_value *out); /* the first */
 /* The same of an array's content. */
 bool array_next(beck_bytes array, size_t *at, struct table_value *value);
+/* RabbitMQ's name of the type, as it stands in its errors: "longstr", "signedint" ... */
+const char *table_type_name(const struct table_value *value);
 /* By value: integers of different widths are equal, tables in any order of names (up to 1,024 of them). */
 bool table_value_equal(const struct table_value *a, const struct table_value *b);
 

@@ -46,7 +46,7 @@ struct matcher *matcher_new(enum match_type type, beck_bytes arguments);
 void matcher_free(struct matcher *m); /* NULL allowed */
 
 /* A value under a key and arguments, which are copied. `destination` tells destinations apart and is the same
- * after a restart (for the hashes; of several bindings to one destination the first is in a consistent hash).
+ * after a restart (for the hashes; of several bindings to one destination the heaviest counts).
  * They passed match_check_binding. The same may be added twice. BECK_ENOMEM: nothing happened. */
 beck_status matcher_add(struct matcher *m, void *value, beck_bytes destination, beck_bytes key,
                         beck_bytes arguments);
@@ -60,12 +60,17 @@ int matcher_each(const struct matcher *m,
                  void *ctx);
 
 /* All zero at first; kept from call to call, so that matching allocates nothing once it is large enough. One per
- * thread. */
+ * thread, for any matcher. */
 struct match_found {
     void **values;
     size_t count, cap;
-    struct match_node **nodes; /* of the walk through a topic's words */
-    size_t node_cap;
+    /* Of the walk through a topic's words: see match_topic.c. */
+    struct match_walk {
+        struct match_node **nodes;
+        size_t count, cap;
+    } now, next;
+    uint64_t *marks; /* all zero between matches */
+    size_t mark_words;
 };
 void match_found_release(struct match_found *f);
 /* Appends the value of every binding that matches, once per binding (the same value as often as it was added,
