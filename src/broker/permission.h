@@ -10,8 +10,6 @@
 
 #include "broker/broker_impl.h"
 
-#define PERMISSION_PATTERN_MAX 1024 /* bytes */
-
 struct permission_rules {
     beck_bytes configure, write, read;
 };
@@ -20,7 +18,7 @@ struct topic_rules {
     beck_bytes exchange, write, read;
 };
 
-/* An expression that can be used: BECK_OK, or BECK_EINVAL with its position. */
+/* An expression that can be used (regex.h): BECK_OK; BECK_EINVAL with what is wrong and where. */
 beck_status permission_check(beck_bytes pattern, beck_error *err);
 
 /* Copies all. rules NULL: everything is allowed but what topics say. NULL: no memory. */
