@@ -5,6 +5,8 @@
  * The model is a list of copies: one for each time that an event is in the queue or among its dead
  * letters. After a loss of power some of what was done since the last checkpoint may have come
  * undone; then what is there is compared with what is allowed, and taken over.
+ *
+ * Events reach the queue by a pattern, or addressed to it, or both; another queue gets some of them too.
  */
 #include "queue/world.h"
 
@@ -17,13 +19,14 @@
 #define CONSUMERS 2
 #define HELD_MAX 64
 
+enum way { BY_PATTERN, BY_ADDRESS, BY_BOTH };
 enum where { READY, HELD, DELAYED, DEAD, GONE };
 
 struct event {
     int bus;
     int64_t offset, time_ms, deliver_ms, expires_ms;
     uint32_t priority;
-    bool lost;         /* with the power */
+    bool lost;         /* with the power; or it was never for this queue */
     uint32_t attempts; /* the most ever */
 };
 
@@ -50,6 +53,9 @@ struct model {
     struct world w;
     struct rng rng;
     beck_queue_options options;
+    enum way way;
+    bool
+        unsure; /* how many bytes: what a loss of power brought back may be a letter that was put back */
     struct event events[EVENTS_MAX];
     int event_count;
     struct copy copies[COPIES_MAX];
@@ -293,6 +299,21 @@ static void match_letters(struct model *m)
     forget_seen(&s);
 }
 
+static void compare_bytes(struct model *m)
+{
+    int64_t expected = 0;
+    char text[16];
+    for (int i = 0; i < m->copy_count; i++) {
+        const struct copy *c = &m->copies[i];
+        if ((c->where == READY || c->where == DELAYED) && !c->put_back)
+            expected += snprintf(text, sizeof text, "%d", c->event);
+    }
+    int64_t found = queue_ready_bytes(handle_find_queue(m->w.b, "q"));
+    if (found != expected)
+        print_error("%lld bytes are ready, %lld expected\n", (long long)found, (long long)expected);
+    expect(found == expected);
+}
+
 static void compare(struct model *m)
 {
     if (m->stopping)
@@ -312,16 +333,37 @@ static void compare(struct model *m)
     expect(i.paused == m->paused);
     if (limited(m) && drops(m))
         expect(i.ready <= m->options.length_max);
+    if (!m->unsure)
+        compare_bytes(m);
 }
 
 /* ---- operations ---- */
+
+/* Type "t" is matched where a pattern binds the queue; "u" is not. */
+static bool choose_way(struct model *m, beck_event *e, struct bus_addressed *to)
+{
+    static struct queue *queues[4][2]; /* by who gets it: the queue, the other */
+    bool addressed = m->way != BY_PATTERN && below(m, 3) > 0, other = below(m, 4) == 0;
+    bool matched = m->way == BY_PATTERN || (m->way == BY_BOTH && below(m, 2));
+    struct queue **list = queues[addressed + 2 * other];
+    size_t n = 0;
+    if (addressed)
+        list[n++] = handle_find_queue(m->w.b, "q");
+    if (other)
+        list[n++] = handle_find_queue(m->w.b, "other");
+    e->type = beck_str(matched ? "t" : "u");
+    *to = (struct bus_addressed){.queues = list, .queue_count = n};
+    return matched || addressed;
+}
 
 static beck_status do_publish(struct model *m)
 {
     int bus = (int)below(m, limited(m) ? 1 : BUSES);
     int count = below(m, 4) ? 1 : (int)below(m, 8) + 1;
     beck_event list[8];
+    struct bus_addressed to[8];
     char text[8][16];
+    int mine = 0;
     int64_t now = world_now_ms(&m->w);
     expect(m->event_count + count < EVENTS_MAX);
     for (int i = 0; i < count; i++) {
@@ -338,12 +380,17 @@ static beck_status do_publish(struct model *m)
                                .deliver_at_ms = e->deliver_ms,
                                .expires_at_ms = e->expires_ms,
                                .priority = e->priority};
+        e->lost = !choose_way(m, &list[i], &to[i]);
+        mine += !e->lost;
     }
     beck_publish_options o = {.level = below(m, 2) ? BECK_LEVEL_WRITTEN : BECK_LEVEL_SYNCED};
     beck_published published;
-    bool refused = limited(m) && !drops(m) && m->bound[bus] &&
-                   count_where(m, READY) + count > m->options.length_max;
-    beck_status status = beck_publish_many(m->bus[bus], list, (size_t)count, &o, &published, NULL);
+    bool refused = limited(m) && !drops(m) && m->bound[bus] && mine > 0 &&
+                   count_where(m, READY) + mine > m->options.length_max;
+    beck_status status =
+        m->way == BY_PATTERN
+            ? beck_publish_many(m->bus[bus], list, (size_t)count, &o, &published, NULL)
+            : bus_publish_addressed(m->bus[bus], list, to, (size_t)count, &o, &published, NULL);
     if (refused) {
         expect(status == BECK_ELIMIT || status == BECK_EIO);
         return BECK_OK;
@@ -354,8 +401,27 @@ static beck_status do_publish(struct model *m)
     m->next[bus] += count;
     m->event_count += count;
     for (int i = 0; i < count && m->bound[bus]; i++)
-        add_copy(m, m->event_count - count + i);
+        if (!m->events[m->event_count - count + i].lost)
+            add_copy(m, m->event_count - count + i);
     return BECK_OK;
+}
+
+static bool is_bound(struct model *m, int bus)
+{
+    return queue_is_bound_to(handle_find_queue(m->w.b, "q"), m->bus[bus]);
+}
+
+static beck_status begin_binding(struct model *m, int bus, beck_from_kind from)
+{
+    struct queue *q = handle_find_queue(m->w.b, "q");
+    beck_binding b = {
+        .bus = bus ? "b1" : "b0", .pattern = m->way == BY_BOTH ? "t" : NULL, .from.kind = from};
+    beck_status status = BECK_OK;
+    if (m->way != BY_PATTERN)
+        status = handle_join(m->w.b, q, m->bus[bus], NULL);
+    if (!status && m->way != BY_ADDRESS)
+        status = beck_queue_bind(m->w.b, "q", &b, NULL);
+    return status;
 }
 
 static beck_status do_bind(struct model *m)
@@ -363,9 +429,8 @@ static beck_status do_bind(struct model *m)
     int bus = 1;
     if (m->bound[bus] || limited(m))
         return BECK_OK;
-    bool all = below(m, 2);
-    beck_binding b = {.bus = "b1", .from.kind = all ? BECK_FROM_EARLIEST : BECK_FROM_NOW};
-    beck_status status = beck_queue_bind(m->w.b, "q", &b, NULL);
+    bool all = m->way == BY_PATTERN && below(m, 2);
+    beck_status status = begin_binding(m, bus, all ? BECK_FROM_EARLIEST : BECK_FROM_NOW);
     if (status)
         return status;
     m->bound[bus] = true;
@@ -840,6 +905,7 @@ static void find_out(struct model *m, bool power)
     info_of(&m->w, "q");
     check_ok(beck_dead_list(m->w.b, "q", 0, see_letter, &s, err));
     check_ok(beck_queue_peek(m->w.b, "q", 100000, see_ready, &s, err));
+    m->unsure = true;
     beck_queue_info info = info_of(&m->w, "q");
     expect(info.delayed == 0 && info.in_flight == 0);
     expect(info.ready == (int64_t)s.ready_count && info.dead == (int64_t)s.count);
@@ -957,7 +1023,7 @@ static void stop_in_the_middle(struct model *m)
     begin_again(m);
     m->killed = true;
     /* What failed may have happened all the same. */
-    bool unknown_binding = !bound && info_of(&m->w, "q").bindings == 2;
+    bool unknown_binding = !bound && is_bound(m, 1);
     m->paused = info_of(&m->w, "q").paused;
     (void)paused;
     for (int bus = 0; bus < BUSES; bus++) {
@@ -966,7 +1032,7 @@ static void stop_in_the_middle(struct model *m)
         expect(p.next_offset >= m->next[bus]);
         for (int64_t n = m->next[bus]; n < p.next_offset; n++) {
             m->events[m->event_count].bus = bus;
-            if (m->bound[bus]) {
+            if (m->bound[bus] && !m->events[m->event_count].lost) {
                 add_copy(m, m->event_count);
                 m->copies[m->copy_count - 1].touched = true;
             }
@@ -976,6 +1042,7 @@ static void stop_in_the_middle(struct model *m)
     }
     if (unknown_binding && !m->bound[1]) {
         m->bound[1] = true;
+        expect(begin_binding(m, 1, BECK_FROM_NOW) == BECK_OK); /* the other half of both */
         for (int i = 0; i < m->event_count; i++)
             if (m->events[i].bus == 1 && !m->events[i].lost) {
                 add_copy(m, i);
@@ -997,6 +1064,7 @@ static void stop_in_the_middle(struct model *m)
 static void choose_options(struct model *m)
 {
     beck_queue_options *o = &m->options;
+    m->way = (enum way)below(m, 3);
     o->attempts_max = 1 + below(m, 5);
     o->backoff.kind = BECK_BACKOFF_FIXED;
     o->backoff.first_ms = 1 + below(m, 1000);
@@ -1031,7 +1099,10 @@ static void run_seed(uint64_t seed, int steps)
     for (int i = 0; i < BUSES; i++)
         m->bus[i] = world_bus(&m->w, i ? "b1" : "b0", &(beck_bus_options){.segment_bytes = 4096});
     world_queue(&m->w, "q", &m->options);
-    world_bind(&m->w, "q", "b0", "#", BECK_FROM_NOW);
+    world_queue(&m->w, "other", NULL);
+    for (int i = 0; i < BUSES; i++)
+        check_ok(handle_join(m->w.b, handle_find_queue(m->w.b, "other"), m->bus[i], err));
+    expect(begin_binding(m, 0, BECK_FROM_NOW) == BECK_OK);
     m->bound[0] = true;
     check_ok(upkeep_checkpoint(m->w.b, err));
     for (m->step = 0; m->step < steps; m->step++) {
