@@ -49,6 +49,7 @@ struct binding {
     struct broker_queue *queue; /* two */
     beck_bytes routing_key, arguments;
     bool durable; /* both ends are: it has a record */
+    bool going;   /* while it is deleted; with change_lock */
     struct binding *source_next, **source_at, *destination_next, **destination_at;
 };
 
@@ -70,6 +71,8 @@ struct exchange {
     struct binding *bindings;           /* it is the source of; by source_next */
     struct binding *bound;              /* it is the destination of; by destination_next */
     size_t binding_count;               /* of `bindings` */
+    size_t bindings_going;              /* of those, while they are deleted; with change_lock */
+    bool going;                         /* while it is deleted; with change_lock */
     beck_bytes alternate;               /* by argument or policy; empty: none */
     beck_bytes policy, operator_policy; /* names of those in force; empty: none */
     _Atomic(beck_bus *) bus; /* NULL: not made yet (exchange_bus). Valid until beck_close */
@@ -125,7 +128,8 @@ struct broker {
     struct bus_link *links; /* with it */
     /* Looks after queues that expire. */
     pthread_t keeper;
-    bool keeper_runs, stopping;
+    bool keeper_runs, stopping, woken;
+    bool delivers; /* delivery_open was called */
     struct mutex keeper_lock;
     struct cond keeper_wake;
 };

@@ -1,0 +1,261 @@
+/* Sessions: who declares, publishes and consumes, in which virtual host, with which permissions. */
+#include "broker/topology.h"
+
+#include "broker/listing.h"
+#include "broker/permission.h"
+
+#include <stdlib.h>
+
+/* ---- permissions ---- */
+
+static const struct kept *find_permission(const struct broker *b, beck_bytes vhost, beck_bytes user)
+{
+    struct record r;
+    beck_bytes parts[] = {vhost, user};
+    record_init(&r, RECORD_PERMISSION, parts, 2);
+    const struct kept *k = kept_find(&b->kept, bytes_of(r.subject, r.subject_len));
+    record_release(&r);
+    return k;
+}
+
+/* With topology_lock. */
+static beck_status collect_topics(const struct broker *b, beck_bytes vhost, beck_bytes user,
+                                  struct topic_rules **out, size_t *count)
+{
+    size_t all;
+    const struct kept **list = kept_list(&b->kept, RECORD_TOPIC_PERMISSION, &all);
+    struct topic_rules *rules = calloc(all + 1, sizeof *rules);
+    *count = 0;
+    for (size_t i = 0; list && rules && i < all; i++)
+        if (bytes_equal(kept_text(list[i], "vhost"), vhost) &&
+            bytes_equal(kept_text(list[i], "user"), user))
+            rules[(*count)++] =
+                (struct topic_rules){kept_text(list[i], "exchange"), kept_text(list[i], "write"),
+                                     kept_text(list[i], "read")};
+    bool done = list && rules;
+    free(list);
+    *out = rules;
+    return done ? BECK_OK : BECK_ENOMEM;
+}
+
+/* NULL and 530 or 541. */
+static struct permits *look_up_permits(struct broker *b, const struct vhost *v, const char *user,
+                                       bool everything, int *code, char *text)
+{
+    struct permission_rules rules;
+    struct topic_rules *topics = NULL;
+    struct permits *permits = NULL;
+    size_t count = 0;
+    *code = 0;
+    topology_read(b);
+    const struct kept *k = find_permission(b, v->name, beck_str(user));
+    if (k)
+        rules = (struct permission_rules){kept_text(k, "configure"), kept_text(k, "write"),
+                                          kept_text(k, "read")};
+    if (!k && !everything)
+        *code = broker_refuse(text, REPLY_NOT_ALLOWED,
+                              "access to vhost '%.*s' refused for user '%s'", TEXT(v->name), user);
+    else if (!collect_topics(b, v->name, beck_str(user), &topics, &count))
+        permits = permits_new(beck_str(user), v->name, k ? &rules : NULL, topics, count);
+    topology_end_read(b);
+    free(topics);
+    if (!permits && !*code)
+        *code = broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for permissions");
+    return permits;
+}
+
+bool broker_user_may_enter(struct broker *b, beck_bytes vhost, beck_bytes user, bool everything)
+{
+    topology_read(b);
+    bool may = topology_vhost(b, vhost) && (everything || find_permission(b, vhost, user));
+    topology_end_read(b);
+    return may;
+}
+
+int session_may(struct session *s, enum session_right right, const char *kind, beck_bytes name,
+                char *text)
+{
+    return permits_ask(s->permits, right, kind, name, text);
+}
+
+int session_may_any(struct session *s, const char *kind, beck_bytes name, char *text)
+{
+    if (permits_allow(s->permits, RIGHT_WRITE, name) || permits_allow(s->permits, RIGHT_READ, name))
+        return 0;
+    return permits_ask(s->permits, RIGHT_CONFIGURE, kind, name, text);
+}
+
+int session_may_topic(struct session *s, enum session_right right, const struct exchange *x,
+                      beck_bytes routing_key, char *text)
+{
+    if (!bytes_equal_text(x->type, "topic"))
+        return 0;
+    return permits_ask_topic(s->permits, right, x->name, routing_key, text);
+}
+
+/* ---- opening and closing ---- */
+
+static struct vhost *find_vhost(struct broker *b, beck_bytes name)
+{
+    topology_read(b);
+    struct vhost *v = topology_vhost(b, name);
+    if (v)
+        vhost_retain(v);
+    topology_end_read(b);
+    return v;
+}
+
+static void free_session(struct session *s)
+{
+    permits_free(s->permits);
+    vhost_release(s->vhost);
+    free(s->user);
+    free(s);
+}
+
+int session_open(struct broker *b, const struct session_options *o, struct session **out,
+                 char *text)
+{
+    int code = 0;
+    struct vhost *v = find_vhost(b, o->vhost);
+    if (!v)
+        return broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(o->vhost));
+    struct session *s = calloc(1, sizeof *s);
+    if (!s) {
+        vhost_release(v);
+        return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
+    }
+    s->broker = b;
+    s->vhost = v;
+    s->user = strdup(o->user ? o->user : "");
+    s->everything = o->everything;
+    s->connection = o->connection;
+    if (s->user)
+        s->permits = look_up_permits(b, v, s->user, s->everything, &code, text);
+    else
+        code = broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
+    if (code) {
+        free_session(s);
+        return code;
+    }
+    broker_begin_change(b);
+    s->next = b->sessions;
+    s->at = &b->sessions;
+    if (s->next)
+        s->next->at = &s->next;
+    b->sessions = s;
+    broker_end_change(b);
+    *out = s;
+    return 0;
+}
+
+void session_close(struct session *s)
+{
+    struct broker *b = s->broker;
+    delivery_session_close(s);
+    broker_begin_change(b);
+    while (s->owned) {
+        struct broker_queue *q = s->owned;
+        beck_error why;
+        beck_status status = queue_delete_all(q, &why);
+        if (!status)
+            continue;
+        env_report(&b->handle->env, status, "exclusive queue \"%.*s\" stays: %s", TEXT(q->name),
+                   why.text);
+        s->owned = q->owned_next;
+        q->owned_at = NULL;
+        q->owner_session = NULL;
+    }
+    *s->at = s->next;
+    if (s->next)
+        s->next->at = s->at;
+    broker_end_change(b);
+    free_session(s);
+}
+
+const char *session_vhost(const struct session *s)
+{
+    return s->vhost->name.data;
+}
+
+int session_refresh(struct session *s, char *text)
+{
+    int code;
+    atomic_store(&s->stale, false);
+    if (atomic_load(&s->vhost->gone))
+        return broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(s->vhost->name));
+    struct permits *permits =
+        look_up_permits(s->broker, s->vhost, s->user, s->everything, &code, text);
+    if (code)
+        return code;
+    permits_free(s->permits);
+    s->permits = permits;
+    return 0;
+}
+
+/* ---- names, and finding by them ---- */
+
+int name_strip(beck_bytes *name, struct stripped *memory, char *text)
+{
+    const char *from = name->data;
+    size_t len = 0;
+    if (name->len > sizeof memory->text)
+        return broker_refuse(text, REPLY_PRECONDITION_FAILED,
+                             "a name has at most 255 bytes, not %zu", name->len);
+    for (size_t i = 0; i < name->len; i++)
+        if (from[i] != '\r' && from[i] != '\n')
+            memory->text[len++] = from[i];
+    *name = bytes_of(memory->text, len);
+    return 0;
+}
+
+int queue_refuse_locked(const struct broker_queue *q, char *text)
+{
+    return broker_refuse(
+        text, REPLY_RESOURCE_LOCKED,
+        "cannot obtain exclusive access to locked queue '%.*s' in vhost '%.*s'. It "
+        "could be originally declared on another connection or the exclusive "
+        "property value does not match that of the original declaration.",
+        TEXT(q->name), TEXT(q->vhost->name));
+}
+
+int session_check_owner(const struct session *s, const struct broker_queue *q, char *text)
+{
+    return q->exclusive && q->owner != s->connection ? queue_refuse_locked(q, text) : 0;
+}
+
+static int refuse_missing(struct session *s, const char *kind, beck_bytes name, char *text)
+{
+    return broker_refuse(text, REPLY_NOT_FOUND, "no %s '%.*s' in vhost '%.*s'", kind, TEXT(name),
+                         TEXT(s->vhost->name));
+}
+
+int session_find_queue(struct session *s, beck_bytes name, struct broker_queue **out, char *text)
+{
+    struct stripped memory;
+    int code = name_strip(&name, &memory, text);
+    if (code)
+        return code;
+    struct broker_queue *q = queue_adopt(s->vhost, name);
+    if (!q)
+        return refuse_missing(s, "queue", name, text);
+    code = session_check_owner(s, q, text);
+    if (code)
+        broker_queue_release(q);
+    else
+        *out = q;
+    return code;
+}
+
+int session_find_exchange(struct session *s, beck_bytes name, struct exchange **out, char *text)
+{
+    struct stripped memory;
+    int code = name_strip(&name, &memory, text);
+    if (code)
+        return code;
+    struct exchange *x = exchange_adopt(s->vhost, name);
+    if (!x)
+        return refuse_missing(s, "exchange", name, text);
+    *out = x;
+    return 0;
+}
