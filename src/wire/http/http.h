@@ -98,6 +98,7 @@ uint32_t http_connections(const struct http *h);
 /* ---- requests ---- */
 
 const struct http_context *http_of(const struct http_request *r);
+const struct http_route *http_route_of(const struct http_request *r);
 void *http_site_ctx(const struct http_request *r);                          /* NULL: beck's API */
 const struct http_settings *http_settings_of(const struct http_request *r); /* as in force */
 const char *http_method(const struct http_request *r);

@@ -25,6 +25,11 @@ const struct http_context *http_of(const struct http_request *r)
     return &r->connection->http->context;
 }
 
+const struct http_route *http_route_of(const struct http_request *r)
+{
+    return r->route;
+}
+
 void *http_site_ctx(const struct http_request *r)
 {
     const struct http_site *site = r->connection->served->site;

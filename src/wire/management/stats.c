@@ -1,0 +1,108 @@
+/* Counts of messages: see stats.h. */
+#include "wire/management/stats.h"
+
+#include "wire/management/management_impl.h"
+
+#include <stdio.h>
+
+beck_bytes stats_name(char out[STATS_NAME_MAX], const char *kind, beck_bytes vhost, beck_bytes name)
+{
+    int len = snprintf(out, STATS_NAME_MAX, "%s %.*s %.*s", kind, (int)vhost.len,
+                       vhost.data ? (const char *)vhost.data : "", (int)name.len,
+                       name.data ? (const char *)name.data : "");
+    return bytes_of(out, len < STATS_NAME_MAX ? (size_t)len : STATS_NAME_MAX - 1);
+}
+
+/* ---- all ---- */
+
+static int count_queue(void *ctx, const struct queue_view *q)
+{
+    struct totals *t = ctx;
+    if (!call_sees_vhost(t->c, q->vhost))
+        return 0;
+    t->queues++;
+    t->consumers += q->consumers;
+    t->ready += q->ready;
+    t->unacked += q->unacked;
+    t->ready_bytes += q->ready_bytes;
+    t->delivered += q->delivered;
+    t->settled += q->settled;
+    t->returned += q->returned;
+    return 0;
+}
+
+static int count_exchange(void *ctx, const struct exchange_view *x)
+{
+    struct totals *t = ctx;
+    if (!call_sees_vhost(t->c, x->vhost))
+        return 0;
+    t->exchanges++;
+    t->published += (int64_t)x->published_in;
+    return 0;
+}
+
+static bool count_connection(void *ctx, const struct amqp_connection_info *i)
+{
+    struct totals *t = ctx;
+    if (!t->vhost.data || (i->vhost && bytes_equal_text(t->vhost, i->vhost))) {
+        t->connections++;
+        t->channels += (int64_t)i->channel_count;
+    }
+    return true;
+}
+
+void totals_count(struct totals *t, const struct call *c, beck_bytes vhost)
+{
+    *t = (struct totals){.c = c, .vhost = vhost};
+    broker_each_queue(c->b, vhost, (beck_bytes){0}, count_queue, t);
+    broker_each_exchange(c->b, vhost, (beck_bytes){0}, count_exchange, t);
+    if (call_context(c)->amqp)
+        amqp_each_connection(call_context(c)->amqp, count_connection, t);
+}
+
+/* ---- JSON ---- */
+
+void stats_put_messages(struct call *c, json_t *object, beck_bytes of, int64_t ready,
+                        int64_t unacked)
+{
+    rates_put(c->m->rates, object, of, "messages", ready + unacked, true);
+    rates_put(c->m->rates, object, of, "messages_ready", ready, true);
+    rates_put(c->m->rates, object, of, "messages_unacknowledged", unacked, true);
+}
+
+static json_t *stats(struct call *c, beck_bytes of, int64_t published, int64_t delivered,
+                     int64_t settled, int64_t returned)
+{
+    json_t *o = json_object();
+    struct rates *r = c->m->rates;
+    rates_put(r, o, of, "publish", published, false);
+    rates_put(r, o, of, "deliver", delivered, false);
+    rates_put(r, o, of, "deliver_get", delivered, false);
+    rates_put(r, o, of, "ack", settled, false);
+    rates_put(r, o, of, "redeliver", returned, false);
+    return o;
+}
+
+json_t *stats_of_totals(struct call *c, const struct totals *t, beck_bytes of)
+{
+    return stats(c, of, t->published, t->delivered, t->settled, t->returned);
+}
+
+/* What went in is what is there and what went out; what was there when the server began counts too. */
+json_t *stats_of_queue(struct call *c, const struct queue_view *q)
+{
+    char name[STATS_NAME_MAX];
+    int64_t in = q->ready + q->unacked + q->settled + q->rejected + q->expired + q->dropped;
+    return stats(c, stats_name(name, "queue", q->vhost, q->name), in, q->delivered, q->settled,
+                 q->returned);
+}
+
+json_t *stats_of_exchange(struct call *c, const struct exchange_view *x)
+{
+    char text[STATS_NAME_MAX];
+    beck_bytes of = stats_name(text, "exchange", x->vhost, x->name);
+    json_t *o = json_object();
+    rates_put(c->m->rates, o, of, "publish_in", (int64_t)x->published_in, false);
+    rates_put(c->m->rates, o, of, "publish_out", (int64_t)x->published_out, false);
+    return o;
+}
