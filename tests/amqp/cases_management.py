@@ -1,0 +1,136 @@
+"""The management API as tools use it, against what happens over AMQP."""
+from world import Consumer, contains, equal, holds
+
+CASES = []
+
+
+def case(function):
+    CASES.append(function)
+    return function
+
+
+@case
+def overview_names_versions_and_listeners(w):
+    overview = w.api("GET", "overview")
+    for key in ("management_version", "rabbitmq_version", "cluster_name", "exchange_types", "object_totals", "queue_totals", "listeners", "node"):
+        holds(key in overview, key)
+    holds(any(l["protocol"] == "amqp" and l["port"] == w.broker.port for l in overview["listeners"]), str(overview["listeners"]))
+
+
+@case
+def whoami_and_aliveness(w):
+    equal(w.api("GET", "whoami")["name"], "guest")
+    equal(w.api("GET", "aliveness-test/%2f"), {"status": "ok"})
+    for check in ("alarms", "local-alarms", "virtual-hosts", f"port-listener/{w.broker.port}", "protocol-listener/amqp",
+                  "node-is-quorum-critical"):
+        equal(w.api("GET", f"health/checks/{check}")["status"], "ok", check)
+    w.api("GET", "whoami", expected=401, user="guest:wrong")
+
+
+@case
+def queue_is_made_and_deleted_over_http(w):
+    name = w.name("q")
+    w.queues.append(name)
+    w.api("PUT", f"queues/%2f/{name}", {"durable": True, "auto_delete": False, "arguments": {"x-max-length": 5}}, 201)
+    w.api("PUT", f"queues/%2f/{name}", {"durable": True, "auto_delete": False, "arguments": {"x-max-length": 5}}, 204)
+    ch = w.channel()
+    ch.queue_declare(name, durable=True, arguments={"x-max-length": 5})
+    found = w.api("GET", f"queues/%2f/{name}")
+    equal({k: found[k] for k in ("name", "vhost", "durable", "auto_delete", "exclusive", "arguments")},
+          {"name": name, "vhost": "/", "durable": True, "auto_delete": False, "exclusive": False, "arguments": {"x-max-length": 5}})
+    w.api("DELETE", f"queues/%2f/{name}", expected=204)
+    w.api("GET", f"queues/%2f/{name}", expected=404)
+
+
+@case
+def queue_numbers_over_http(w):
+    ch = w.channel()
+    q = w.queue(ch)
+    for i in range(5):
+        w.publish(ch, "", q, i)
+    c = w.channel()
+    c.basic_qos(prefetch_count=2)
+    w.delivered(Consumer(c, q), 2)
+
+    def numbers():
+        found = w.api("GET", f"queues/%2f/{q}")
+        return [found.get(k) for k in ("messages", "messages_ready", "messages_unacknowledged", "consumers")] == [5, 3, 2, 1]
+
+    w.until(numbers, "the numbers are not right")
+
+
+@case
+def exchange_and_bindings_over_http(w):
+    x, q = w.name("x"), w.name("q")
+    w.exchanges.append(x)
+    w.queues.append(q)
+    w.api("PUT", f"exchanges/%2f/{x}", {"type": "topic", "durable": True}, 201)
+    w.api("PUT", f"queues/%2f/{q}", {"durable": True}, 201)
+    w.api("POST", f"bindings/%2f/e/{x}/q/{q}", {"routing_key": "order.*", "arguments": {}}, 201)
+    ch = w.channel()
+    w.publish(ch, x, "order.paid", "x")
+    equal(w.get(ch, q).body, "x")
+    bindings = w.api("GET", f"exchanges/%2f/{x}/bindings/source")
+    equal([(b["destination"], b["destination_type"], b["routing_key"]) for b in bindings], [(q, "queue", "order.*")])
+    w.api("DELETE", f"bindings/%2f/e/{x}/q/{q}/{bindings[0]['properties_key']}", expected=204)
+    equal(w.api("GET", f"exchanges/%2f/{x}/bindings/source"), [])
+    equal([(b["source"], b["routing_key"]) for b in w.api("GET", f"queues/%2f/{q}/bindings")], [("", q)])
+
+
+@case
+def publishing_and_getting_over_http(w):
+    ch = w.channel()
+    q = w.queue(ch)
+    answer = w.api("POST", "exchanges/%2f/amq.default/publish",
+                   {"properties": {"message_id": "m", "headers": {"a": 1}}, "routing_key": q, "payload": "hello", "payload_encoding": "string"})
+    equal(answer, {"routed": True})
+    got = w.get(ch, q)
+    equal((got.body, got.properties.message_id, got.headers), ("hello", "m", {"a": 1}))
+    w.publish(ch, "", q, "there", message_id="n")
+    found = w.api("POST", f"queues/%2f/{q}/get", {"count": 5, "ackmode": "ack_requeue_false", "encoding": "auto"})
+    equal([(m["payload"], m["routing_key"], m["exchange"], m["properties"]["message_id"]) for m in found], [("there", q, "", "n")])
+    equal(w.api("POST", "exchanges/%2f/amq.default/publish",
+                {"properties": {}, "routing_key": w.name("nobody"), "payload": "x", "payload_encoding": "string"}), {"routed": False})
+
+
+@case
+def contents_are_purged_over_http(w):
+    ch = w.channel()
+    q = w.queue(ch)
+    w.publish(ch, "", q, "x")
+    w.api("DELETE", f"queues/%2f/{q}/contents", expected=204)
+    equal(w.counts(ch, q)[0], 0)
+
+
+@case
+def connections_are_listed_and_closed_over_http(w):
+    own = w.connect(client_properties={"connection_name": w.name("mine")})
+    ch = w.channel(own)
+
+    def mine():
+        return [c for c in w.api("GET", "connections") if c.get("user_provided_name") == w.name("mine")]
+
+    w.until(mine, "not listed")
+    connection = mine()[0]
+    equal((connection["user"], connection["vhost"], connection["protocol"]), ("guest", "/", "AMQP 0-9-1"))
+    w.api("DELETE", f"connections/{connection['name'].replace(' ', '%20').replace('>', '%3E').replace(':', '%3A')}", expected=204)
+    text = w.closes(ch, 320, "CONNECTION_FORCED", lambda: w.until(lambda: own.process_data_events(time_limit=0.1)), connection=True)
+    contains(text, "CONNECTION_FORCED - Closed via management plugin")
+    w.until(lambda: not mine(), "still listed")
+
+
+@case
+def definitions_come_and_go(w):
+    vhost = w.vhost()
+    ch = w.channel(w.connect(vhost=vhost))
+    ch.queue_declare("q", durable=True, arguments={"x-message-ttl": 5})
+    ch.exchange_declare("x", "topic", durable=True)
+    ch.queue_bind("q", "x", "a.*")
+    definitions = w.api("GET", f"definitions/{vhost}")
+    equal([(q["name"], q["arguments"]) for q in definitions["queues"]], [("q", {"x-message-ttl": 5})])
+    equal([(x["name"], x["type"]) for x in definitions["exchanges"]], [("x", "topic")])
+    other = w.vhost("other")
+    w.api("POST", f"definitions/{other}", definitions)
+    there = w.channel(w.connect(vhost=other))
+    there.queue_declare("q", durable=True, arguments={"x-message-ttl": 5})
+    equal([(b["source"], b["routing_key"]) for b in w.api("GET", f"bindings/{other}") if b["source"]], [("x", "a.*")])
