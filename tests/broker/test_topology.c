@@ -1,0 +1,508 @@
+/* Exchanges, queues and bindings: declared, found, deleted, and there again after a restart. */
+#include "broker/place.h"
+
+static void start(struct place *p)
+{
+    place_start(p, 1);
+}
+
+/* ---- declaring ---- */
+
+static void predeclared_exchanges_are_there_and_stay(void **state)
+{
+    static const char *const names[] = {"amq.direct",  "amq.fanout", "amq.topic",
+                                        "amq.headers", "amq.match",  "amq.rabbitmq.trace"};
+    struct place p;
+    (void)state;
+    start(&p);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        accepted(exchange(p.s, names[i], "", "p", NULL, text));
+        refused(403, "ACCESS_REFUSED - deletion of system exchange",
+                session_delete_exchange(p.s, beck_str(names[i]), false, text));
+    }
+    accepted(exchange(p.s, "amq.topic", "topic", "d", NULL, text));
+    refused(406, "inequivalent arg 'type'", exchange(p.s, "amq.topic", "fanout", "d", NULL, text));
+    refused(403, "operation not permitted on the default exchange",
+            exchange(p.s, "", "direct", "d", NULL, text));
+    refused(403, "operation not permitted on the default exchange",
+            session_delete_exchange(p.s, beck_str(""), false, text));
+    refused(403, "exchange name 'amq.mine' contains reserved prefix 'amq.*'",
+            exchange(p.s, "amq.mine", "direct", "d", NULL, text));
+    place_end(&p);
+}
+
+static void an_exchange_is_declared_again_only_as_it_is(void **state)
+{
+    struct place p;
+    (void)state;
+    start(&p);
+    refused(404, "NOT_FOUND - no exchange 'x' in vhost '/'",
+            exchange(p.s, "x", "", "p", NULL, text));
+    accepted(exchange(p.s, "x", "direct", "d", NULL, text));
+    accepted(exchange(p.s, "x", "direct", "d", NULL, text));
+    accepted(exchange(p.s, "x\r\n", "", "p", NULL, text));
+    refused(406,
+            "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'x' in vhost '/': received "
+            "'fanout' but current is 'direct'",
+            exchange(p.s, "x", "fanout", "d", NULL, text));
+    refused(
+        406,
+        "inequivalent arg 'durable' for exchange 'x' in vhost '/': received 'false' but current "
+        "is 'true'",
+        exchange(p.s, "x", "direct", "", NULL, text));
+    refused(406, "inequivalent arg 'auto_delete'", exchange(p.s, "x", "direct", "da", NULL, text));
+    refused(406, "inequivalent arg 'internal'", exchange(p.s, "x", "direct", "di", NULL, text));
+    refused(406, "exchange type 'odd'", exchange(p.s, "y", "odd", "d", NULL, text));
+    place_end(&p);
+}
+
+static void a_queue_is_declared_again_only_as_it_is(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    refused(404, "NOT_FOUND - no queue 'q' in vhost '/'", queue(p.s, "q", "p", text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "q", "p", text));
+    refused(406,
+            "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received "
+            "'false' but current is 'true'",
+            queue(p.s, "q", "", text));
+    refused(406, "inequivalent arg 'auto_delete'", queue(p.s, "q", "da", text));
+    refused(405,
+            "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'",
+            queue(p.s, "q", "x", text));
+    table_put_int(&arguments, "x-message-ttl", 1000);
+    refused(406, "inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/'",
+            queue_as(p.s, "q", "d", &arguments, NULL, text));
+    accepted(queue_as(p.s, "r", "d", &arguments, NULL, text));
+    buf_clear(&arguments);
+    table_put_long(&arguments, "x-message-ttl", 1000);
+    accepted(queue_as(p.s, "r", "d", &arguments, NULL, text));
+    buf_clear(&arguments);
+    table_put_int(&arguments, "x-message-ttl", -1);
+    refused(406, "x-message-ttl", queue_as(p.s, "s", "d", &arguments, NULL, text));
+    refused(403, "queue name 'amq.q' contains reserved prefix 'amq.*'",
+            queue(p.s, "amq.q", "d", text));
+    buf_release(&arguments);
+    place_end(&p);
+}
+
+static void the_broker_names_queues_that_have_no_name(void **state)
+{
+    struct place p;
+    struct queue_declared one, two;
+    (void)state;
+    start(&p);
+    accepted(queue_as(p.s, "", "x", NULL, &one, text));
+    accepted(queue_as(p.s, "", "x", NULL, &two, text));
+    assert_int_equal(strlen(one.name), strlen("amq.gen-") + 22);
+    assert_memory_equal(one.name, "amq.gen-", 8);
+    assert_string_not_equal(one.name, two.name);
+    accepted(queue(p.s, one.name, "p", text));
+    assert_string_equal(route(&p, "", one.name), one.name);
+    place_end(&p);
+}
+
+static void names_may_be_any_bytes(void **state)
+{
+    static const char *const names[] = {
+        "a/b", "..", "__x", "white space", "\xc3\xa4", "a--0123456789abcdef0123456789abcdef"};
+    struct place p;
+    (void)state;
+    start(&p);
+    for (size_t i = 0; i < 6; i++) {
+        accepted(queue(p.s, names[i], "d", text));
+        accepted(exchange(p.s, names[i], "fanout", "d", NULL, text));
+        accepted(bind_to(p.s, names[i], names[i], names[i], text));
+    }
+    place_reopen(&p);
+    for (size_t i = 0; i < 6; i++) {
+        accepted(queue(p.s, names[i], "p", text));
+        assert_string_equal(route(&p, names[i], "k"), names[i]);
+        assert_string_equal(route(&p, "", names[i]), names[i]);
+    }
+    place_end(&p);
+}
+
+/* ---- bindings ---- */
+
+static void a_message_gets_to_a_queue_once(void **state)
+{
+    struct place p;
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "t", "topic", "d", NULL, text));
+    accepted(queue(p.s, "a", "d", text));
+    accepted(queue(p.s, "b", "", text));
+    refused(404, "no queue 'c' in vhost '/'", bind_to(p.s, "t", "c", "k", text));
+    refused(404, "no exchange 'u' in vhost '/'", bind_to(p.s, "u", "a", "k", text));
+    refused(403, "operation not permitted on the default exchange",
+            bind_to(p.s, "", "a", "k", text));
+    accepted(bind_to(p.s, "t", "a", "x.*", text));
+    accepted(bind_to(p.s, "t", "a", "#", text));
+    accepted(bind_to(p.s, "t", "a", "#", text));
+    accepted(bind_to(p.s, "t", "b", "*.y", text));
+    assert_string_equal(route(&p, "t", "x.y"), "a b");
+    assert_string_equal(route(&p, "t", "z"), "a");
+    accepted(unbind_from(p.s, "t", "a", "#", text));
+    assert_string_equal(route(&p, "t", "z"), "");
+    accepted(unbind_from(p.s, "t", "a", "nothing", text));
+    accepted(unbind_from(p.s, "none", "a", "#", text));
+    accepted(delete_queue(p.s, "a", text));
+    assert_string_equal(route(&p, "t", "x.y"), "b");
+    accepted(session_delete_exchange(p.s, beck_str("t"), false, text));
+    accepted(session_delete_exchange(p.s, beck_str("t"), false, text));
+    assert_string_equal(route(&p, "t", "x.y"), "?");
+    place_end(&p);
+}
+
+static void many_queues_get_one_message(void **state)
+{
+    enum { MANY = 300 };
+    struct place p;
+    struct targets t = {0};
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "one", "fanout", "", NULL, text));
+    accepted(exchange(p.s, "two", "fanout", "", NULL, text));
+    for (int i = 0; i < MANY; i++) {
+        char name[20];
+        snprintf(name, sizeof name, "q%d", i);
+        accepted(queue(p.s, name, "", text));
+        accepted(bind_to(p.s, "one", name, "", text));
+        accepted(bind_to(p.s, "one", name, "again", text));
+        accepted(bind_to(p.s, "two", name, "", text));
+    }
+    accepted(bind_to(p.s, "one", "@two", "", text));
+    topology_read(p.broker);
+    struct exchange *one = topology_exchange(p.s->vhost, beck_str("one"));
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(topology_route(one, beck_str(""), NULL, &t), BECK_OK);
+        assert_int_equal(t.count, MANY);
+        assert_int_equal(t.transient_count, MANY);
+    }
+    topology_end_read(p.broker);
+    targets_release(&t);
+    place_end(&p);
+}
+
+static void exchanges_that_are_bound_in_a_circle_end(void **state)
+{
+    struct place p;
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "a", "fanout", "d", NULL, text));
+    accepted(exchange(p.s, "b", "fanout", "d", NULL, text));
+    accepted(exchange(p.s, "c", "direct", "d", NULL, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "r", "d", text));
+    accepted(bind_to(p.s, "a", "@b", "", text));
+    accepted(bind_to(p.s, "b", "@a", "", text));
+    accepted(bind_to(p.s, "b", "@c", "", text));
+    accepted(bind_to(p.s, "c", "@c", "k", text));
+    accepted(bind_to(p.s, "a", "q", "", text));
+    accepted(bind_to(p.s, "c", "r", "k", text));
+    assert_string_equal(route(&p, "a", "k"), "q r");
+    assert_string_equal(route(&p, "b", "other"), "q");
+    assert_string_equal(route(&p, "c", "k"), "r");
+    place_reopen(&p);
+    assert_string_equal(route(&p, "a", "k"), "q r");
+    accepted(session_delete_exchange(p.s, beck_str("b"), false, text));
+    assert_string_equal(route(&p, "a", "k"), "q");
+    place_end(&p);
+}
+
+static void what_matches_nothing_goes_to_the_alternate_exchange(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_text(&arguments, "alternate-exchange", beck_str("rest"));
+    accepted(exchange(p.s, "x", "direct", "d", &arguments, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "other", "d", text));
+    accepted(bind_to(p.s, "x", "q", "k", text));
+    assert_string_equal(route(&p, "x", "none"), "");
+    buf_clear(&arguments);
+    table_put_text(&arguments, "alternate-exchange", beck_str("x"));
+    accepted(exchange(p.s, "rest", "topic", "d", &arguments, text));
+    accepted(bind_to(p.s, "rest", "other", "a.#", text));
+    assert_string_equal(route(&p, "x", "k"), "q");
+    assert_string_equal(route(&p, "x", "a.b"), "other");
+    assert_string_equal(route(&p, "x", "b"), "");
+    assert_string_equal(route(&p, "rest", "k"), "q");
+    refused(406, "inequivalent arg 'alternate-exchange'",
+            exchange(p.s, "x", "direct", "d", NULL, text));
+    buf_release(&arguments);
+    place_end(&p);
+}
+
+static void cc_and_bcc_are_more_keys(void **state)
+{
+    struct place p;
+    struct buf headers;
+    struct table_value v = {.kind = TABLE_TEXT, .letter = 'S'};
+    struct properties properties = {.flags = PROPERTY_HEADERS};
+    (void)state;
+    start(&p);
+    for (const char *name = "abcd"; *name; name++) {
+        char text[2] = {*name, 0};
+        char why[BROKER_TEXT];
+        assert_int_equal(queue(p.s, text, "", why), 0);
+    }
+    accepted(exchange(p.s, "x", "direct", "d", NULL, text));
+    accepted(bind_to(p.s, "x", "d", "key", text));
+    buf_init(&headers, 1000);
+    size_t cc = table_begin(&headers, "CC", 'A');
+    v.bytes = beck_str("b");
+    array_put(&headers, &v);
+    array_put(&headers, &v);
+    table_end(&headers, cc);
+    size_t bcc = table_begin(&headers, "BCC", 'A');
+    v.bytes = beck_str("c");
+    array_put(&headers, &v);
+    v.bytes = beck_str("key");
+    array_put(&headers, &v);
+    table_end(&headers, bcc);
+    properties.headers = buf_bytes(&headers);
+    assert_string_equal(route_with(&p, p.s, "", "a", &properties), "a b c");
+    assert_string_equal(route_with(&p, p.s, "x", "a", &properties), "d");
+    buf_release(&headers);
+    place_end(&p);
+}
+
+/* ---- what goes by itself ---- */
+
+static void an_auto_delete_exchange_goes_with_its_last_binding(void **state)
+{
+    struct place p;
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "a", "fanout", "da", NULL, text));
+    accepted(exchange(p.s, "b", "fanout", "da", NULL, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "r", "d", text));
+    accepted(bind_to(p.s, "a", "@b", "", text));
+    accepted(bind_to(p.s, "b", "q", "", text));
+    accepted(bind_to(p.s, "b", "r", "", text));
+    accepted(unbind_from(p.s, "b", "q", "", text));
+    accepted(exchange(p.s, "b", "", "p", NULL, text));
+    accepted(delete_queue(p.s, "r", text));
+    assert_string_equal(route(&p, "b", ""), "?");
+    assert_string_equal(route(&p, "a", ""), "?");
+    place_reopen(&p);
+    assert_string_equal(route(&p, "a", ""), "?");
+    place_end(&p);
+}
+
+static void an_exchange_in_use_stays_if_asked_for(void **state)
+{
+    struct place p;
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "x", "fanout", "d", NULL, text));
+    accepted(exchange(p.s, "y", "fanout", "d", NULL, text));
+    accepted(bind_to(p.s, "x", "@y", "", text));
+    refused(406, "PRECONDITION_FAILED - exchange 'x' in vhost '/' in use",
+            session_delete_exchange(p.s, beck_str("x"), true, text));
+    accepted(session_delete_exchange(p.s, beck_str("y"), true, text));
+    accepted(session_delete_exchange(p.s, beck_str("x"), true, text));
+    place_end(&p);
+}
+
+static void exclusive_queues_are_their_connections_and_go_with_it(void **state)
+{
+    struct place p;
+    uint32_t messages;
+    (void)state;
+    start(&p);
+    struct session *other = place_session(&p, "/", NULL, 2);
+    accepted(queue(other, "mine", "dx", text));
+    accepted(queue(other, "mine", "x", text));
+    refused(405, "RESOURCE_LOCKED - cannot obtain exclusive access",
+            queue(other, "mine", "", text));
+    refused(405, "cannot obtain exclusive access to locked queue 'mine' in vhost '/'",
+            queue(p.s, "mine", "p", text));
+    refused(405, "cannot obtain", bind_to(p.s, "amq.topic", "mine", "k", text));
+    refused(405, "cannot obtain", delete_queue(p.s, "mine", text));
+    refused(405, "cannot obtain", session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    accepted(bind_to(other, "amq.topic", "mine", "k", text));
+    assert_string_equal(route(&p, "amq.topic", "k"), "mine");
+    session_close(other);
+    assert_string_equal(route(&p, "amq.topic", "k"), "");
+    refused(404, "no queue 'mine'", queue(p.s, "mine", "p", text));
+    place_end(&p);
+}
+
+static void an_unused_queue_expires(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_int(&arguments, "x-expires", 5000);
+    accepted(queue_as(p.s, "q", "d", &arguments, NULL, text));
+    accepted(queue_as(p.s, "r", "", &arguments, NULL, text));
+    accepted(queue(p.s, "s", "d", text));
+    world_advance(&p.w, 4000);
+    accepted(queue(p.s, "r", "p", text));
+    queues_expire(p.broker);
+    accepted(queue(p.s, "q", "p", text));
+    world_advance(&p.w, 4500);
+    queues_expire(p.broker);
+    accepted(queue(p.s, "q", "p", text));
+    world_advance(&p.w, 501);
+    queues_expire(p.broker);
+    assert_string_equal(route(&p, "", "q"), "q");
+    world_advance(&p.w, 5000);
+    queues_expire(p.broker);
+    assert_string_equal(route(&p, "", "q"), "");
+    assert_string_equal(route(&p, "", "r"), "");
+    assert_string_equal(route(&p, "", "s"), "s");
+    buf_release(&arguments);
+    place_end(&p);
+}
+
+/* ---- restart ---- */
+
+static void what_is_durable_is_there_after_the_power_went(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    struct binding_declaration d = binding("h", "q", "");
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_text(&arguments, "x-match", beck_str("any"));
+    table_put_int(&arguments, "n", 7);
+    d.arguments = buf_bytes(&arguments);
+    accepted(exchange(p.s, "h", "headers", "d", NULL, text));
+    accepted(exchange(p.s, "t", "topic", "", NULL, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "m", "", text));
+    accepted(session_bind(p.s, &d, text));
+    accepted(bind_to(p.s, "amq.direct", "q", "k", text));
+    accepted(bind_to(p.s, "amq.direct", "m", "k", text));
+    accepted(bind_to(p.s, "t", "q", "k", text));
+    accepted(delete_queue(p.s, "none", text));
+    place_crash(&p);
+    struct properties properties = {.flags = PROPERTY_HEADERS};
+    struct buf headers;
+    buf_init(&headers, 1000);
+    table_put_long(&headers, "n", 7);
+    properties.headers = buf_bytes(&headers);
+    assert_string_equal(route_with(&p, p.s, "h", "", &properties), "q");
+    assert_string_equal(route(&p, "h", ""), "");
+    assert_string_equal(route(&p, "amq.direct", "k"), "q");
+    assert_string_equal(route(&p, "t", "k"), "?");
+    refused(404, "no queue 'm'", queue(p.s, "m", "p", text));
+    accepted(session_unbind(p.s, &d, text));
+    assert_string_equal(route_with(&p, p.s, "h", "", &properties), "");
+    place_crash(&p);
+    assert_string_equal(route_with(&p, p.s, "h", "", &properties), "");
+    accepted(delete_queue(p.s, "q", text));
+    place_crash(&p);
+    refused(404, "no queue 'q'", queue(p.s, "q", "p", text));
+    buf_release(&arguments);
+    buf_release(&headers);
+    place_end(&p);
+}
+
+static void a_queue_that_was_made_otherwise_is_a_queue_of_the_root(void **state)
+{
+    struct place p;
+    uint32_t messages;
+    beck_event e = {.type = beck_str("order.created"), .data = beck_str("1")};
+    (void)state;
+    start(&p);
+    world_bus(&p.w, "orders", NULL);
+    world_queue(&p.w, "billing", NULL);
+    accepted(queue(p.s, "billing", "p", text));
+    accepted(queue(p.s, "billing", "d", text));
+    accepted(exchange(p.s, "orders", "topic", "d", NULL, text));
+    refused(406, "inequivalent arg 'type'", exchange(p.s, "orders", "direct", "d", NULL, text));
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    place_reopen(&p);
+    assert_string_equal(route(&p, "orders", "order.created"), "mine");
+    assert_string_equal(route(&p, "", "billing"), "billing");
+    beck_bus *bus = NULL;
+    check_ok(beck_bus_get(p.w.b, "orders", &bus, err));
+    check_ok(beck_publish(bus, &e, err));
+    accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    assert_int_equal(messages, 1);
+    check_ok(beck_queue_delete(p.w.b, "billing", err));
+    refused(404, "no queue 'billing'", queue(p.s, "billing", "p", text));
+    place_end(&p);
+}
+
+static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
+{
+    struct place p;
+    struct exchange *x;
+    struct broker_queue *q;
+    beck_bus *bus;
+    char why[BROKER_TEXT];
+    beck_event e = {.type = beck_str("k"), .data = beck_str("1")};
+    (void)state;
+    start(&p);
+    assert_int_equal(exchange(p.s, "x", "direct", "d", NULL, why), 0);
+    assert_int_equal(queue(p.s, "q", "d", why), 0);
+    assert_int_equal(bind_to(p.s, "x", "q", "k", why), 0);
+    assert_int_equal(session_find_exchange(p.s, beck_str("x"), &x, why), 0);
+    assert_int_equal(session_find_queue(p.s, beck_str("q"), &q, why), 0);
+    bus = exchange_bus(x, why);
+    assert_non_null(bus);
+    assert_string_equal(beck_bus_name(bus), "x");
+    check_ok(queue_join(q, bus, err));
+    check_ok(beck_publish(bus, &e, err));
+    assert_int_equal(queue_length(q), 1);
+    exchange_release(x);
+    broker_queue_release(q);
+    place_reopen(&p);
+    accepted(exchange(p.s, "x", "direct", "d", NULL, text));
+    accepted(session_delete_exchange(p.s, beck_str("x"), false, text));
+    refused(404, "no exchange 'x'", exchange(p.s, "x", "", "p", NULL, text));
+    check_ok(beck_bus_get(p.w.b, "x", &bus, err));
+    place_reopen(&p);
+    refused(404, "no exchange 'x'", exchange(p.s, "x", "", "p", NULL, text));
+    uint32_t messages;
+    accepted(session_purge_queue(p.s, beck_str("q"), &messages, text));
+    assert_int_equal(messages, 1);
+    broker_begin_change(p.broker);
+    assert_false(engine_sweep_buses(p.broker));
+    broker_end_change(p.broker);
+    assert_int_equal(beck_bus_get(p.w.b, "x", &bus, NULL), BECK_ENOENT);
+    place_end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(predeclared_exchanges_are_there_and_stay),
+        cmocka_unit_test(an_exchange_is_declared_again_only_as_it_is),
+        cmocka_unit_test(a_queue_is_declared_again_only_as_it_is),
+        cmocka_unit_test(the_broker_names_queues_that_have_no_name),
+        cmocka_unit_test(names_may_be_any_bytes),
+        cmocka_unit_test(a_message_gets_to_a_queue_once),
+        cmocka_unit_test(many_queues_get_one_message),
+        cmocka_unit_test(exchanges_that_are_bound_in_a_circle_end),
+        cmocka_unit_test(what_matches_nothing_goes_to_the_alternate_exchange),
+        cmocka_unit_test(cc_and_bcc_are_more_keys),
+        cmocka_unit_test(an_auto_delete_exchange_goes_with_its_last_binding),
+        cmocka_unit_test(an_exchange_in_use_stays_if_asked_for),
+        cmocka_unit_test(exclusive_queues_are_their_connections_and_go_with_it),
+        cmocka_unit_test(an_unused_queue_expires),
+        cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
+        cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
+        cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
