@@ -62,7 +62,7 @@ static void start(struct world *w, bool tls)
              listen(w->unix_fd, 64) == 0,
          "listening on a Unix socket");
     struct http_listener listeners[] = {
-        {.fd = w->listen_fd, .tls = tls},
+        {.fd = w->listen_fd, .tls = tls, .site = w->site},
         {.fd = w->unix_fd, .unix_socket = true, .trusted = true},
     };
     beck_error err;

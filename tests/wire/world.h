@@ -21,6 +21,7 @@ struct world {
     uint16_t port;
     struct http_context context; /* may be changed between world_open and world_serve */
     struct http_settings settings;
+    const struct http_site *site; /* of the port; NULL: beck's API */
 };
 
 /* An engine on an empty directory, with a bus "orders". */

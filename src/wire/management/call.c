@@ -165,9 +165,11 @@ void answer_reply(struct call *c, int code)
     case REPLY_NOT_ALLOWED:
         answer_error(c, 401, "not_authorised", "%s", explanation(c->text));
         break;
+    case REPLY_INTERNAL_ERROR:
+        answer_error(c, 500, "internal_server_error", "%s", explanation(c->text));
+        break;
     default:
-        answer_error(c, code == REPLY_INTERNAL_ERROR ? 500 : 400, "bad_request", "%s",
-                     explanation(c->text));
+        answer_error(c, 400, "bad_request", "%s", explanation(c->text));
     }
 }
 

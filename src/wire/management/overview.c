@@ -48,9 +48,9 @@ static json_t *listeners(const struct call *c, bool web)
         bool http = strncmp(at->protocol, "http", 4) == 0;
         char host[128];
         int port = split_address(at->address, host, sizeof host);
-        json_t *o = json_object();
         if (web && !http)
             continue;
+        json_t *o = json_object();
         json_put_word(o, "node", c->m->node);
         if (web) {
             json_put_word(o, "description", "RabbitMQ Management");
