@@ -660,6 +660,19 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* The pattern with the number for each @. */
+static void fill(char out[64], const char *pattern, size_t number)
+{
+    char *at = out;
+    for (; *pattern != 0; pattern++) {
+        if (*pattern == '@')
+            at += sprintf(at, "%zu", number);
+        else
+            *at++ = *pattern;
+    }
+    *at = 0;
+}
+
 /* What is proportional to the number of bindings would take minutes. */
 static void test_a_hundred_thousand_bindings_are_no_burden(void **state)
 {
@@ -668,14 +681,14 @@ static void test_a_hundred_thousand_bindings_are_no_burden(void **state)
         enum match_type type;
         const char *name, *key, *arguments;
     } cases[] = {
-        {MATCH_DIRECT, "direct", "k%zu", ""},
-        {MATCH_DIRECT, "direct, one key", "k%.0zu", ""},
+        {MATCH_DIRECT, "direct", "k@", ""},
+        {MATCH_DIRECT, "direct, one key", "k", ""},
         {MATCH_FANOUT, "fanout", "", ""},
-        {MATCH_TOPIC, "topic", "order.%zu.created", ""},
-        {MATCH_TOPIC, "topic, *", "order.*.n%zu", ""},
-        {MATCH_TOPIC, "topic, #", "#.n%zu.#", ""},
-        {MATCH_HEADERS, "headers, all", "", "format=pdf customer=%zu"},
-        {MATCH_HEADERS, "headers, any", "", "x-match=any id=%zu customer=%zu"},
+        {MATCH_TOPIC, "topic", "order.@.created", ""},
+        {MATCH_TOPIC, "topic, *", "order.*.n@", ""},
+        {MATCH_TOPIC, "topic, #", "#.n@.#", ""},
+        {MATCH_HEADERS, "headers, all", "", "format=pdf customer=@"},
+        {MATCH_HEADERS, "headers, any", "", "x-match=any id=@ customer=@"},
     };
     size_t n = effort(100000, 5000), rounds = effort(100000, 2000);
     static char value[100000];
@@ -685,17 +698,17 @@ static void test_a_hundred_thousand_bindings_are_no_burden(void **state)
         double begin = seconds();
         bool each = strstr(cases[c].name, "one key") == NULL && cases[c].type != MATCH_FANOUT;
         for (size_t i = 0; i < n; i++) {
-            snprintf(key, sizeof(key), cases[c].key, each ? i : 0);
-            snprintf(arguments, sizeof(arguments), cases[c].arguments, i, i);
+            fill(key, cases[c].key, i);
+            fill(arguments, cases[c].arguments, i);
             bind(m, &value[i], key, arguments);
         }
         double bound = seconds();
         for (size_t i = 0; each && i < rounds; i++) {
             size_t pick = i * 7919 % n;
-            snprintf(key, sizeof(key), cases[c].key, pick);
-            snprintf(arguments, sizeof(arguments), "format=pdf customer=%zu", pick);
+            fill(key, cases[c].key, pick);
+            fill(arguments, "format=pdf customer=@", pick);
             if (cases[c].type == MATCH_TOPIC && strchr(cases[c].key, '#') != NULL)
-                snprintf(key, sizeof(key), "a.n%zu.b", pick);
+                fill(key, "a.n@.b", pick);
             else if (cases[c].type == MATCH_TOPIC)
                 for (char *p = key; *p != 0; p++)
                     *p = *p == '*' ? 'x' : *p;
@@ -705,8 +718,8 @@ static void test_a_hundred_thousand_bindings_are_no_burden(void **state)
         double matched = seconds();
         for (size_t i = 0; i < n; i++) {
             size_t pick = i * 7919 % n;
-            snprintf(key, sizeof(key), cases[c].key, each ? pick : 0);
-            snprintf(arguments, sizeof(arguments), cases[c].arguments, pick, pick);
+            fill(key, cases[c].key, pick);
+            fill(arguments, cases[c].arguments, pick);
             assert_true(unbind(m, &value[pick], key, arguments));
         }
         print_message("%-18s bind %5.0f ns, match %5.0f ns, unbind %5.0f ns\n", cases[c].name,
