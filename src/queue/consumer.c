@@ -678,6 +678,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         leave(q, c, slots[i]);
         q->settled++;
     }
+    queue_tidy_bytes(q);
     q->dirty = true;
     mutex_unlock(&q->lock);
     if (memory && !status)

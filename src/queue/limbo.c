@@ -104,10 +104,24 @@ static void note_size(struct queue *q, struct limbo *item, int64_t size)
     q->limbo_counted--;
 }
 
+/* By the timer. */
+static void have_worked(const struct queue *q)
+{
+    const struct queue_home *home = q->home;
+    if (home->due)
+        home->due(home->due_ctx, clock_mono_ns(home->env->clock));
+}
+
+#define HANDED_OVER_AT_ONCE 1000 /* then others have their turn, and the timer goes on */
+
 void queue_work_limbo(struct queue *q)
 {
+    bool left = false;
     mutex_lock(&q->lock);
-    while (q->limbo_count > 0 && !q->limbo_working) {
+    for (int n = 0; q->limbo_count > 0 && !q->limbo_working; n++) {
+        left = q->bury && n == HANDED_OVER_AT_ONCE;
+        if (left)
+            break;
         q->limbo_working = true;
         struct limbo l = *queue_limbo(q, 0);
         beck_error why;
@@ -132,6 +146,8 @@ void queue_work_limbo(struct queue *q)
             break; /* they go on with the rest */
     }
     mutex_unlock(&q->lock);
+    if (left)
+        have_worked(q);
 }
 
 void queue_finish_limbo(struct queue *q)
@@ -170,10 +186,10 @@ void queue_note_limbo(struct queue *q)
     if (others)
         measure_limbo(q);
     mutex_unlock(&q->lock);
-    if (!others)
+    if (others)
+        have_worked(q);
+    else
         queue_work_limbo(q);
-    else if (q->home->due)
-        q->home->due(q->home->due_ctx, clock_mono_ns(q->home->env->clock));
 }
 
 beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err)

@@ -758,11 +758,16 @@ void queue_expect(struct queue *q, bool expected)
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
 {
     mutex_lock(&q->lock);
+    q->limbo_heirs++;
     while (q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
+    q->limbo_heirs--;
     q->bury = fn;
     q->bury_ctx = ctx;
+    bool limbo = q->limbo_count > 0;
     mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
 }
 
 /* ---- deadlines ---- */
@@ -982,8 +987,10 @@ void queue_delete(struct queue *q)
     mutex_lock(&q->lock);
     q->deleted = true;
     queue_remove_metrics(q);
+    q->limbo_heirs++;
     while (q->operations > 0 || q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
+    q->limbo_heirs--;
     cond_broadcast(&q->ready);
     queue_call_watches(q, SIZE_MAX);
     queue_forget_all(q);

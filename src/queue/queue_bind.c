@@ -317,13 +317,14 @@ static void bind_paused(void *ctx)
     struct paused_bind *p = ctx;
     struct queue *q = p->q;
     mutex_lock(&q->lock);
+    bool fresh = !queue_is_bound_to(q, p->bus); /* nobody waits for what it has passed over */
     for (uint32_t i = 0; i < p->bus->partition_count; i++) {
         uint32_t index = queue_find_source(q, p->bus->partitions[i]);
         struct source *s = &q->sources[index];
         p->history_to[i] = -1;
         if (p->known)
             continue;
-        if (s->live) {
+        if (s->live || (s->routed >= 0 && fresh)) {
             int64_t end = partition_paused_end(s->partition);
             /* Events from now on come after the history only if there is any. */
             s->live = p->first[i] >= end;
@@ -421,6 +422,11 @@ beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, be
     free(b->first);
     q->binding_count--;
     memmove(b, b + 1, (size_t)(q->bindings + q->binding_count - b) * sizeof *b);
+    /* Who does not know yet may go on addressing events to it. */
+    bool left = !queue_is_bound_to(q, bus);
+    for (uint32_t i = 0; i < q->source_count && left; i++)
+        if (q->sources[i].bus == bus)
+            q->sources[i].live = false;
     q->dirty = true;
     mutex_unlock(&q->lock);
     callers_retire(q->home->callers, q, release_route, false);

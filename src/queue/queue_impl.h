@@ -23,6 +23,7 @@ struct source {
     struct partition *partition;
     int64_t routed;    /* events below have been looked at */
     int64_t popped;    /* events below are in no fifo; exact while a fifo holds them in order */
+    int64_t saved;     /* `routed` in the snapshot written last */
     int64_t suspect;   /* events below may have been delivered before this process began */
     bool live;         /* events come through the hook; else catch_up reads them from the log */
     bool gone;         /* its bus was deleted: another of that name is another source */

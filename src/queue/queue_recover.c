@@ -197,7 +197,7 @@ static beck_status load_sources(struct recovery *r, struct input *in,
             return status;
         struct source loaded = q->sources[index];
         q->sources[index] = q->sources[i];
-        loaded.routed = routed;
+        loaded.routed = loaded.saved = routed;
         loaded.popped = popped;
         loaded.suspect = suspect;
         loaded.gone = gone;

@@ -261,6 +261,7 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_
         add_u8(b, (uint8_t)((q->sources[i].gone ? SOURCE_GONE : 0) |
                             (q->sources[i].mixed ? SOURCE_MIXED : 0)));
         add_u64(b, (uint64_t)q->sources[i].routed);
+        q->sources[i].saved = q->sources[i].routed;
         add_u64(b, (uint64_t)q->sources[i].popped);
         add_u64(b, (uint64_t)q->sources[i].suspect);
     }
@@ -381,10 +382,14 @@ void queue_closing(struct queue *q)
     mutex_unlock(&q->lock);
 }
 
+#define PASSED_MAX 50000 /* events of others that an opening passes over for a queue */
+
 bool queue_is_dirty(struct queue *q)
 {
     mutex_lock(&q->lock);
     bool dirty = q->durable && q->dirty;
+    for (uint32_t i = 0; i < q->source_count && q->durable && !dirty; i++)
+        dirty = q->sources[i].live && q->sources[i].routed - q->sources[i].saved > PASSED_MAX;
     mutex_unlock(&q->lock);
     return dirty;
 }
