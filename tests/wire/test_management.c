@@ -295,6 +295,7 @@ static void bindings_have_a_key_that_names_them(void **state)
           "\"routing_key\":\"k\"");
     guest("DELETE", "/api/bindings/%2F/e/amq.topic/e/amq.fanout/k", NULL, 204, NULL);
     guest("DELETE", "/api/bindings/%2F/e/amq.topic/e/amq.fanout/k", NULL, 404, NULL);
+    guest("GET", "/api/bindings/%2F/e/amq.topic/q/q/a.%23", NULL, 200, "\"routing_key\":\"a.#\"");
     guest("DELETE", location, NULL, 204, NULL);
     guest("GET", "/api/bindings/%2F/e/amq.topic/q/q", NULL, 200, "[]");
     guest("POST", "/api/bindings/%2F/e/none/q/q", "{}", 404, NULL);

@@ -3,12 +3,14 @@
  * arguments when it has some.
  */
 #include "wire/management/list.h"
+#include "wire/http/router.h"
 #include "wire/management/puts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define LOCATION_MAX 8192
+#define KEY_MAX 1024
 
 /* ---- showing ---- */
 
@@ -145,14 +147,34 @@ static void list_bindings_between(struct call *c)
 
 struct found {
     beck_bytes key;
+    bool loose;     /* keys are compared without their percent-encoding */
     json_t *object; /* NULL: not found */
     struct buf routing_key, arguments;
 };
 
+/* The text without percent-encoding; "" if it is too long to be a key. */
+static void decode(beck_bytes text, char out[KEY_MAX])
+{
+    size_t len = text.len < KEY_MAX ? text.len : 0;
+    memcpy(out, len ? text.data : "", len);
+    out[len] = 0;
+    percent_decode(out, true);
+}
+
+static bool is_key(const struct found *f, beck_bytes key)
+{
+    char given[KEY_MAX], own[KEY_MAX];
+    if (!f->loose)
+        return bytes_equal(f->key, key);
+    decode(f->key, given);
+    decode(key, own);
+    return strcmp(given, own) == 0;
+}
+
 static int find_binding(void *ctx, const struct binding_view *v)
 {
     struct found *f = ctx;
-    if (!bytes_equal(f->key, v->properties_key))
+    if (!is_key(f, v->properties_key))
         return 0;
     buf_init(&f->routing_key, 256);
     buf_init(&f->arguments, v->arguments.len + 1);
@@ -175,7 +197,11 @@ static bool find(struct call *c, bool change, struct binding_filter *pair, struc
     *f = (struct found){.key = call_name(c, 4)};
     if (!read_pair(c, change, pair))
         return false;
+    /* A properties_key is percent-encoded, and so is a path: some tools encode it once only. */
     broker_each_binding(c->b, pair, find_binding, f);
+    f->loose = true;
+    if (!f->object)
+        broker_each_binding(c->b, pair, find_binding, f);
     if (f->object)
         return true;
     found_release(f);
