@@ -168,7 +168,8 @@ static bool more(struct peer *c)
 static bool any_frame(struct peer *c)
 {
     size_t size;
-    memmove(c->data, c->data + c->used, c->len - c->used);
+    if (c->used > 0)
+        memmove(c->data, c->data + c->used, c->len - c->used);
     c->len -= c->used;
     c->used = 0;
     for (;;) {
