@@ -344,44 +344,11 @@ static int check_flag(const struct of_what *of, const char *argument, bool now, 
                                           now ? "'true'" : "'false'", text);
 }
 
-/* The value as Erlang prints it. */
-static void print_term(const struct table_value *v, char out[TERM_MAX])
-{
-    switch (v->kind) {
-    case TABLE_BOOL:
-        snprintf(out, TERM_MAX, "%s", v->integer ? "true" : "false");
-        break;
-    case TABLE_INTEGER:
-        snprintf(out, TERM_MAX, "%lld", (long long)v->integer);
-        break;
-    case TABLE_TIME:
-        snprintf(out, TERM_MAX, "%llu", (unsigned long long)v->integer);
-        break;
-    case TABLE_FLOAT:
-        snprintf(out, TERM_MAX, v->number == (double)(int64_t)v->number ? "%.1f" : "%.17g",
-                 v->number);
-        break;
-    case TABLE_TEXT:
-    case TABLE_BYTES:
-        snprintf(out, TERM_MAX, "%.*s", (int)v->bytes.len, (const char *)v->bytes.data);
-        break;
-    case TABLE_DECIMAL:
-        snprintf(out, TERM_MAX, "{%u,%u}", ((const uint8_t *)v->bytes.data)[0],
-                 get_u32((const uint8_t *)v->bytes.data + 1));
-        break;
-    case TABLE_VOID:
-        snprintf(out, TERM_MAX, "undefined");
-        break;
-    default:
-        snprintf(out, TERM_MAX, "[...]");
-    }
-}
-
 /* With the type only when the other side has none. */
 static void describe(const struct table_value *v, bool typed, char out[2 * TERM_MAX])
 {
     char term[TERM_MAX];
-    print_term(v, term);
+    table_value_print(v, term, sizeof(term));
     if (typed)
         snprintf(out, 2 * TERM_MAX, "the value '%s' of type '%s'", term, table_type_name(v));
     else

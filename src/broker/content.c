@@ -17,6 +17,7 @@
 #include "base/error.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 /* More entries of a table than that are equal to another's only in the same order: finding each of many
  * takes too long. */
@@ -247,6 +248,37 @@ const char *table_type_name(const struct table_value *value)
         if (names[i].letter == value->letter)
             return names[i].name;
     return "void";
+}
+
+void table_value_print(const struct table_value *v, char *out, size_t size)
+{
+    switch (v->kind) {
+    case TABLE_BOOL:
+        snprintf(out, size, "%s", v->integer ? "true" : "false");
+        break;
+    case TABLE_INTEGER:
+        snprintf(out, size, "%lld", (long long)v->integer);
+        break;
+    case TABLE_TIME:
+        snprintf(out, size, "%llu", (unsigned long long)v->integer);
+        break;
+    case TABLE_FLOAT:
+        snprintf(out, size, v->number == (double)(int64_t)v->number ? "%.1f" : "%.17g", v->number);
+        break;
+    case TABLE_TEXT:
+    case TABLE_BYTES:
+        snprintf(out, size, "%.*s", (int)v->bytes.len, (const char *)v->bytes.data);
+        break;
+    case TABLE_DECIMAL:
+        snprintf(out, size, "{%u,%u}", ((const uint8_t *)v->bytes.data)[0],
+                 get_u32((const uint8_t *)v->bytes.data + 1));
+        break;
+    case TABLE_VOID:
+        snprintf(out, size, "undefined");
+        break;
+    default:
+        snprintf(out, size, "[...]");
+    }
 }
 
 /* ---- equality ---- */

@@ -46,6 +46,8 @@ bool table_find(beck_bytes table, const char *name, struct table_value *out); /*
 bool array_next(beck_bytes array, size_t *at, struct table_value *value);
 /* RabbitMQ's name of the type, as it stands in its errors: "longstr", "signedint" ... */
 const char *table_type_name(const struct table_value *value);
+/* The value as it stands there: a number, true, the text; cut to size with its NUL. */
+void table_value_print(const struct table_value *value, char *out, size_t size);
 /* By value: integers of different widths are equal, tables in any order of names (up to 1,024 of them). */
 bool table_value_equal(const struct table_value *a, const struct table_value *b);
 

@@ -64,10 +64,12 @@ static int check_headers_binding(beck_bytes arguments, char *text)
     struct table_value v;
     if (!table_find(arguments, "x-match", &v))
         return 0;
+    char value[100];
+    table_value_print(&v, value, sizeof(value));
     if (v.kind != TABLE_TEXT)
         return broker_refuse(text, REPLY_PRECONDITION_FAILED,
-                             "Invalid x-match field type %s; expected longstr",
-                             table_type_name(&v));
+                             "Invalid x-match field type %s (value %s); expected longstr",
+                             table_type_name(&v), value);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         if (bytes_equal_text(v.bytes, modes[i]))
             return 0;
@@ -91,8 +93,9 @@ static int check_weight(beck_bytes key, char *text)
     bool negative = key.len > 1 && *digits == '-';
     if (!read_weight(negative ? bytes_of(digits + 1, key.len - 1) : key, &weight))
         return broker_refuse(text, REPLY_PRECONDITION_FAILED,
-                             "The binding key must be an integer: <<\"%.*s\">>", (int)key.len,
-                             (const char *)key.data);
+                             key.len == 0 ? "The binding key must be an integer: <<>>"
+                                          : "The binding key must be an integer: <<\"%.*s\">>",
+                             (int)key.len, (const char *)key.data);
     if (negative || weight < 1)
         return broker_refuse(text, REPLY_PRECONDITION_FAILED,
                              "The binding key must be greater than 0");

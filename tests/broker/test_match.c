@@ -629,7 +629,7 @@ static void test_wrong_arguments_and_keys_are_refused(void **state)
     assert_string_equal(refused(MATCH_CONSISTENT_HASH, "x", ""),
                         "PRECONDITION_FAILED - The binding key must be an integer: <<\"x\">>");
     assert_string_equal(refused(MATCH_CONSISTENT_HASH, "", ""),
-                        "PRECONDITION_FAILED - The binding key must be an integer: <<\"\">>");
+                        "PRECONDITION_FAILED - The binding key must be an integer: <<>>");
     assert_string_equal(refused(MATCH_CONSISTENT_HASH, "0", ""),
                         "PRECONDITION_FAILED - The binding key must be greater than 0");
     assert_string_equal(refused(MATCH_CONSISTENT_HASH, "-1", ""),
@@ -648,7 +648,7 @@ static void test_wrong_arguments_and_keys_are_refused(void **state)
                         "all, any, all-with-x, or any-with-x");
     assert_string_equal(
         refused(MATCH_HEADERS, "", "x-match=1"),
-        "PRECONDITION_FAILED - Invalid x-match field type signedint; expected longstr");
+        "PRECONDITION_FAILED - Invalid x-match field type signedint (value 1); expected longstr");
 }
 
 /* ---- many ---- */
