@@ -276,6 +276,7 @@ static void purge(struct run *r)
         return;
     accepted(session_purge_queue(r->p.s, beck_str(name_of('q', i)), &purged, text));
     assert_int_equal(purged, q->events);
+    check_ok(beck_sync(r->p.w.b, err)); /* a purge is written, as settling is, not synced */
     r->m.q[i].events = 0;
 }
 
@@ -310,6 +311,9 @@ static void start_again(struct run *r)
         world_reopen(&r->p.w);
         place_begin(&r->p);
     }
+    for (int i = 0; i < QUEUES; i++)
+        if (r->m.q[i].there && r->m.q[i].exclusive && (r->m.q[i].of_other || !crash))
+            drop_queue(&r->m, i);
     restart(&r->m);
     r->other = place_session(&r->p, "/", NULL, 2);
 }
