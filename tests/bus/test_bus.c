@@ -18,6 +18,8 @@ struct route {
     _Atomic(int64_t) admitted, returned; /* returned: with offset -1 */
     _Atomic(int) got[OFFSETS];           /* by offset, all partitions together */
     _Atomic(int64_t) room;               /* what it still admits */
+    _Atomic(int64_t) bytes;              /* of data, admitted */
+    _Atomic(int) released;
 };
 
 struct world {
@@ -30,13 +32,13 @@ struct world {
 
 static beck_status admit(void *route, size_t count, size_t bytes, beck_error *err)
 {
-    (void)bytes;
     struct route *r = route;
     if (atomic_fetch_sub(&r->room, (int64_t)count) < (int64_t)count) {
         atomic_fetch_add(&r->room, (int64_t)count);
         return error_set(err, BECK_ELIMIT, "no room");
     }
     atomic_fetch_add(&r->admitted, (int64_t)count);
+    atomic_fetch_add(&r->bytes, (int64_t)bytes);
     return BECK_OK;
 }
 
@@ -55,6 +57,17 @@ static void routed(void *ctx, struct partition *p, const struct routed *items, s
     }
 }
 
+static uint64_t number_of(const void *route)
+{
+    return (uint64_t)(uintptr_t)route;
+}
+
+static void release(void *route)
+{
+    struct route *r = route;
+    atomic_fetch_add(&r->released, 1);
+}
+
 static void ignore_report(void *ctx, const beck_error *e)
 {
     (void)ctx;
@@ -71,7 +84,8 @@ static void world_open(struct world *w, const beck_bus_options *options)
     assert_int_equal(committer_new(0, NULL, &w->env.committer, NULL), 0);
     assert_int_equal(committer_reserve(w->env.committer, 16, NULL), 0);
     assert_int_equal(callers_new(&w->callers, NULL), 0);
-    w->routing = (struct bus_routing){.admit = admit, .routed = routed};
+    w->routing = (struct bus_routing){
+        .admit = admit, .routed = routed, .number = number_of, .release = release};
     struct checkpoint none;
     checkpoint_init(&none);
     assert_int_equal(bus_options_check(&o, true, NULL), 0);
@@ -205,6 +219,86 @@ static void what_was_admitted_and_not_stored_comes_back(void **state)
     free(narrow);
 }
 
+/* ---- addressed ---- */
+
+static struct queue *as_queue(struct route *r)
+{
+    return (struct queue *)r;
+}
+
+static void an_addressed_event_is_stored_once_with_its_queues(void **state)
+{
+    (void)state;
+    for (int memory = 0; memory < 2; memory++) {
+        struct world w;
+        world_open(
+            &w, &(beck_bus_options){.storage = memory ? BECK_STORAGE_MEMORY : BECK_STORAGE_DISK});
+        struct route *a = route_new(1000), *b = route_new(1000);
+        struct queue *both[] = {as_queue(a), as_queue(b)};
+        struct bus_addressed to[] = {{.queues = both, .queue_count = 2},
+                                     {.queues = both, .queue_count = 1},
+                                     {.queues = both + 1, .queue_count = 1},
+                                     {.content = beck_str("only kept")}};
+        beck_event e[] = {{.type = beck_str("t"), .data = beck_str("1")},
+                          {.type = beck_str("t"), .data = beck_str("22")},
+                          {.type = beck_str("u"), .data = beck_str("333")},
+                          {.type = beck_str("t"), .data = beck_str("4444")}};
+        assert_int_equal(bus_add_route(w.bus, beck_str("u"), b, NULL, NULL, NULL), 0);
+        assert_int_equal(bus_publish_addressed(w.bus, e, to, 4, NULL, NULL, NULL), 0);
+        assert_int_equal(partition_next(w.bus->partitions[0]), 4);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(a->got[i], i < 2);
+            assert_int_equal(b->got[i], i == 0 || i == 2);
+        }
+        assert_int_equal(a->bytes, 3);
+        assert_int_equal(b->bytes, 4);
+        assert_int_equal(a->returned + b->returned, 0);
+        /* One has no room: all of it comes back. */
+        b->room = 0;
+        assert_int_equal(bus_publish_addressed(w.bus, e, to, 1, NULL, NULL, NULL), BECK_ELIMIT);
+        assert_int_equal(a->returned, 1);
+        bus_remove_route(w.bus, beck_str("u"), b);
+        world_close(&w);
+        free(a);
+        free(b);
+    }
+}
+
+static beck_status route_to_one(void *ctx, beck_bus *b, const beck_event *e,
+                                struct bus_router_out *out, beck_error *err)
+{
+    struct route *r = ctx;
+    (void)b;
+    if (e->data.len == 0)
+        return error_set(err, BECK_EINVAL, "nothing in it");
+    return bus_router_add(out, as_queue(r));
+}
+
+static void a_routers_references_are_given_back(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, &(beck_bus_options){.storage = BECK_STORAGE_MEMORY});
+    struct route *r = route_new(3);
+    beck_event e[] = {{.type = beck_str("t"), .data = beck_str("1")},
+                      {.type = beck_str("t"), .data = beck_str("2")},
+                      {.type = beck_str("t")}};
+    assert_int_equal(bus_publish(w.bus, e, 2, NULL, NULL, NULL), 0); /* nobody is there */
+    assert_int_equal(bus_set_router(w.bus, route_to_one, r, NULL), 0);
+    assert_int_equal(bus_publish(w.bus, e, 2, NULL, NULL, NULL), 0);
+    assert_int_equal(r->released, 2);
+    assert_int_equal(r->got[0] + r->got[1], 2);
+    assert_int_equal(bus_publish(w.bus, e, 3, NULL, NULL, NULL), BECK_EINVAL);
+    assert_int_equal(r->released, 4);
+    assert_int_equal(bus_publish(w.bus, e, 2, NULL, NULL, NULL), BECK_ELIMIT);
+    assert_int_equal(r->released, 6);
+    assert_int_equal(r->admitted, 2);
+    assert_int_equal(bus_set_router(w.bus, NULL, NULL, NULL), 0);
+    assert_int_equal(bus_publish_one(w.bus, &e[2], NULL), 0);
+    world_close(&w);
+    free(r);
+}
+
 /* ---- changes while others publish ---- */
 
 struct publishing {
@@ -302,6 +396,8 @@ int main(void)
         cmocka_unit_test(partitions_are_chosen_as_by_kafkas_clients),
         cmocka_unit_test(each_event_goes_once_to_every_route_that_matches),
         cmocka_unit_test(what_was_admitted_and_not_stored_comes_back),
+        cmocka_unit_test(an_addressed_event_is_stored_once_with_its_queues),
+        cmocka_unit_test(a_routers_references_are_given_back),
         cmocka_unit_test(a_route_gets_exactly_what_is_published_while_it_stands),
         cmocka_unit_test(options_are_filled_in_and_compared_by_what_they_mean),
     };

@@ -103,6 +103,55 @@ static void every_number_survives_as_a_varint(void **state)
     with_seeds(2, random_varints);
 }
 
+/* ---- what is carried beside an event ---- */
+
+static void what_is_carried_comes_back_and_is_no_extension(void **state)
+{
+    struct carried carried = {.queues = bytes_of("\0\0\0\0\0\0\0\1\x80\0\0\0\0\0\0\2", 16),
+                              .content = bytes_of("a\0b", 3)};
+    beck_attribute same = {beck_str("amqp"), beck_str("its own")};
+    beck_event e = {.type = BUS, .data = beck_str("{}"), .extensions = &same, .extension_count = 1};
+    static struct record_view view;
+    size_t at = 0;
+
+    (void)state;
+    buf_clear(&out);
+    assert_int_equal(record_write_carried(&out, &e, &carried, BUS, 0, 0), BECK_OK);
+    assert_true(out.len <= record_size_max(&e) + record_carried_size_max(&carried));
+    memset(&view, 0xff, sizeof view);
+    expect_ok(record_read(buf_bytes(&out), &at, &context, 0, 0, &view, &err), &err, __LINE__);
+    SAME(view.carried.queues, carried.queues);
+    SAME(view.carried.content, carried.content);
+    assert_int_equal(view.event.extension_count, 1);
+    SAME(view.extensions[0].value, same.value);
+    assert_true(carried_names(&view.carried, 1));
+    assert_true(carried_names(&view.carried, 0x8000000000000002));
+    assert_false(carried_names(&view.carried, 0x0180000000000000)); /* across two of them */
+    assert_false(carried_names(&view.carried, 0));
+}
+
+static void without_anything_carried_a_record_is_as_ever(void **state)
+{
+    static const struct carried nothing;
+    beck_event e = {.type = beck_str("t"), .data = beck_str("x")};
+    struct buf plain;
+    struct record_view view;
+    size_t at = 0;
+
+    (void)state;
+    buf_init(&plain, 1000);
+    assert_int_equal(record_write(&plain, &e, BUS, 0, 0), BECK_OK);
+    buf_clear(&out);
+    assert_int_equal(record_write_carried(&out, &e, &nothing, BUS, 0, 0), BECK_OK);
+    SAME(buf_bytes(&out), buf_bytes(&plain));
+    assert_int_equal(record_carried_size_max(&nothing), 0);
+    memset(&view, 0xff, sizeof view);
+    assert_int_equal(record_read(buf_bytes(&out), &at, &context, 0, 0, &view, &err), BECK_OK);
+    assert_int_equal(view.carried.queues.len + view.carried.content.len, 0);
+    assert_false(carried_names(&view.carried, 0));
+    buf_release(&plain);
+}
+
 /* ---- known bytes ---- */
 
 static beck_bytes write_one(const beck_event *e)
@@ -622,6 +671,8 @@ int main(void)
         TEST(varints_are_zigzag_in_groups_of_seven_bits),
         TEST(varints_of_more_than_64_bits_are_refused),
         TEST(every_number_survives_as_a_varint),
+        TEST(what_is_carried_comes_back_and_is_no_extension),
+        TEST(without_anything_carried_a_record_is_as_ever),
         TEST(a_record_has_kafkas_bytes),
         TEST(an_empty_record_takes_seven_bytes),
         TEST(absent_and_empty_data_differ),

@@ -101,7 +101,7 @@ static void a_queue_that_is_matched_and_addressed_gets_it_once(void **state)
         join(&w, "q", bus);
         join(&w, "r", bus);
         send(&w, bus, "1", "q r");
-        send(&w, bus, "2", "r q q"); /* named twice */
+        send(&w, bus, "2", "r q q r"); /* named twice */
         put(bus, "t", "3");
         if (!memory) {
             check_ok(beck_queue_rewind(w.b, "q", &(beck_from){.kind = BECK_FROM_EARLIEST}, err));
@@ -525,6 +525,7 @@ static void what_has_parted_gets_no_more_and_keeps_what_it_has(void **state)
     check_ok(handle_part(w.b, queue_of(&w, "q"), bus, err));
     check_ok(handle_part(w.b, queue_of(&w, "q"), bus, err));
     send(&w, bus, "2", "q r");
+    check_counts(&w, "q", 1, 0, 0, 0);
     world_kill(&w);
     bus = world_get(&w, "b");
     send(&w, bus, "3", "q r");
