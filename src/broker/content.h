@@ -52,9 +52,9 @@ void table_value_print(const struct table_value *value, char *out, size_t size);
 bool table_value_equal(const struct table_value *a, const struct table_value *b);
 
 /* Writing, into a buffer whose ceiling bounds it. A failed write makes the buffer's later ones fail too
- * when the caller goes on: it takes nothing more until it was released and given a new ceiling (buf_init).
- * Each returns BECK_OK or BECK_ENOMEM / BECK_ELIMIT, BECK_EINVAL for a name of more than 255 bytes or a
- * letter that is none. */
+ * when the caller goes on (BECK_ELIMIT): it takes nothing more until it was released and given a new
+ * ceiling (buf_init). Each returns BECK_OK or BECK_ENOMEM / BECK_ELIMIT, BECK_EINVAL for a name of more
+ * than 255 bytes or a letter that is none. */
 beck_status table_put(struct buf *out, beck_bytes name,
                       const struct table_value *value);                         /* exact letter */
 beck_status table_put_text(struct buf *out, const char *name, beck_bytes text); /* S */

@@ -133,7 +133,8 @@ beck_status death_write(struct buf *out, beck_bytes raw, const struct death *d, 
     /* The keys of CC may be there twice. */
     buf_init(&headers, 2 * raw.len + DEATH_BYTES_MAX);
     put_deaths(&headers, d, &p);
-    status = put_others(&headers, d, p.headers);
+    /* The ceiling is high enough, so that it can only be the memory. */
+    status = put_others(&headers, d, p.headers) == BECK_OK ? BECK_OK : BECK_ENOMEM;
     p.headers = buf_bytes(&headers);
     p.flags = (uint16_t)((p.flags | PROPERTY_HEADERS) & ~(unsigned)PROPERTY_EXPIRATION);
     if (status == BECK_OK)
