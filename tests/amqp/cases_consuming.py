@@ -560,7 +560,7 @@ def single_active_consumer_and_exclusive_exclude_each_other(w):
 def get_from_a_single_active_consumer_queue_is_locked(w):
     ch = w.channel()
     q = w.queue(ch, arguments={"x-single-active-consumer": True, "x-queue-type": "quorum"})
-    w.closes(ch, 405, f"cannot obtain access to queue '{q}' in vhost '/'", lambda: ch.basic_get(q))
+    w.closes(ch, 405, f"cannot obtain access to locked queue '{q}' in vhost '/'", lambda: ch.basic_get(q))
 
 
 @case

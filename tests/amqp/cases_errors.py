@@ -461,6 +461,5 @@ def wrong_user_of_a_client_library(w):
 def thousand_channels_on_a_connection(w):
     peer = w.raw()
     peer.socket.sendall(b"".join(frame(METHOD, n, method(20, 10, shortstr(""))) for n in range(1, 1001)))
-    for n in range(1, 1001):
-        equal(peer.expect(20, 11).channel, n)
+    equal({peer.expect(20, 11).channel for _ in range(1000)}, set(range(1, 1001)))
     works(peer, 1000)

@@ -38,15 +38,15 @@ def free_port():
 
 
 class Rabbit:
-    def __init__(self, directory, port=0, management_port=0):
-        self.directory, self.port, self.management_port = directory, port or free_port(), management_port or free_port()
+    def __init__(self, directory, port=0, management_port=0, address="127.0.0.1"):
+        self.address, self.directory, self.port, self.management_port = address, directory, port or free_port(), management_port or free_port()
         self.epmd_port, self.dist_port = free_port(), free_port()
         self.sbin = programs()
         self.server, self.pid = None, None
 
     def environment(self):
         path = self.directory
-        return {**os.environ, "HOME": path, "RABBITMQ_NODENAME": f"oracle{self.port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+        return {**os.environ, "HOME": path, "RABBITMQ_NODENAME": f"oracle{self.port}@localhost", **({"RABBITMQ_NODE_IP_ADDRESS": self.address} if self.address else {}),
                 "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_DIST_PORT": str(self.dist_port), "ERL_EPMD_PORT": str(self.epmd_port),
                 "ERL_EPMD_ADDRESS": "127.0.0.1", "RABBITMQ_MNESIA_BASE": f"{path}/mnesia", "RABBITMQ_LOG_BASE": f"{path}/log",
                 "RABBITMQ_PID_FILE": f"{path}/pid", "RABBITMQ_CONFIG_FILE": f"{path}/rabbitmq.conf",
@@ -92,10 +92,10 @@ class Rabbit:
 
 
 @contextlib.contextmanager
-def rabbitmq(port=0, management_port=0, directory=None):
-    """A running server of its own, gone with everything that it stored."""
+def rabbitmq(port=0, management_port=0, directory=None, address="127.0.0.1"):
+    """A running server of its own, gone with everything that it stored. address None: every one."""
     scratch = tempfile.mkdtemp(prefix="rabbitmq-", dir=directory)
-    server = Rabbit(scratch, port, management_port)
+    server = Rabbit(scratch, port, management_port, address)
     try:
         server.start()
         yield server
