@@ -328,13 +328,15 @@ static int find_ends(struct session *s, const struct binding_declaration *d, str
                      char *text)
 {
     struct vhost *v = s->vhost;
-    *out = (struct ends){.source = engine_adopt_exchange(v, d->source)};
+    *out = (struct ends){.source = topology_exchange(v, d->source)};
+    if (!out->source)
+        out->source = engine_adopt_exchange(v, d->source);
     if (!out->source)
         return broker_refuse(text, REPLY_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'",
                              TEXT(d->source), TEXT(v->name));
     if (d->to_exchange)
         out->exchange = engine_adopt_exchange(v, d->destination);
-    else
+    else if ((out->queue = topology_queue(v, d->destination)) == NULL)
         out->queue = engine_adopt_queue(v, d->destination);
     if (!out->exchange && !out->queue)
         return broker_refuse(text, REPLY_NOT_FOUND, "no %s '%.*s' in vhost '%.*s'",

@@ -27,7 +27,8 @@ struct effective;  /* policy.h */
 struct dispatcher; /* dispatch.h */
 struct stream;     /* stream.c */
 struct delivery;   /* of a session: publish.c, dispatch.c */
-struct permits;    /* what a session may do: permission.h */
+struct delivery_home;
+struct permits; /* what a session may do: permission.h */
 
 struct vhost {
     struct lookup_node node; /* in broker.vhosts */
@@ -129,7 +130,8 @@ struct broker {
     /* Looks after queues that expire. */
     pthread_t keeper;
     bool keeper_runs, stopping, woken;
-    bool delivers; /* delivery_open was called */
+    bool delivers;                            /* delivery_open was called */
+    _Atomic(struct delivery_home *) delivery; /* delivery.h; NULL: not open */
     struct mutex keeper_lock;
     struct cond keeper_wake;
 };
@@ -139,6 +141,7 @@ struct session {
     struct broker *broker;
     struct vhost *vhost; /* a reference */
     char *user;
+    uint32_t refreshes; /* of the permissions; on the session's thread */
     bool everything;
     uint64_t connection;
     _Atomic(bool) stale;        /* permissions changed since: session_refresh */
@@ -198,6 +201,9 @@ beck_bus *exchange_bus(struct exchange *x, char *text);
 bool queue_is_joined(const struct broker_queue *q, const beck_bus *bus);
 /* (slow) Without topology_lock. Makes it one. BECK_ENOENT: the queue is gone, BECK_ECLOSED: the bus. */
 beck_status queue_join(struct broker_queue *q, beck_bus *bus, beck_error *err);
+/* (slow) Without locks. Others may have deleted the engine's queue (its calls give BECK_ECLOSED): then it goes
+ * here as well. */
+void queue_vanished(struct vhost *v, beck_bytes name);
 /* (slow) Without locks. With a reference, or NULL: there is neither an exchange (queue) nor a bus (queue of the
  * engine) of that name. */
 struct exchange *exchange_adopt(struct vhost *v, beck_bytes name);

@@ -194,6 +194,8 @@ static int declare_passive(struct session *s, beck_bytes name, struct queue_decl
     struct broker_queue *q;
     int code = session_may_any(s, "queue", name, text);
     if (!code)
+        queue_vanished(s->vhost, name);
+    if (!code)
         code = session_find_queue(s, name, &q, text);
     if (code)
         return code;

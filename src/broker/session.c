@@ -190,6 +190,7 @@ int session_refresh(struct session *s, char *text)
         return code;
     permits_free(s->permits);
     s->permits = permits;
+    s->refreshes++;
     return 0;
 }
 
@@ -236,7 +237,13 @@ int session_find_queue(struct session *s, beck_bytes name, struct broker_queue *
     int code = name_strip(&name, &memory, text);
     if (code)
         return code;
-    struct broker_queue *q = queue_adopt(s->vhost, name);
+    topology_read(s->broker);
+    struct broker_queue *q = topology_queue(s->vhost, name);
+    if (q)
+        broker_queue_retain(q);
+    topology_end_read(s->broker);
+    if (!q)
+        q = queue_adopt(s->vhost, name);
     if (!q)
         return refuse_missing(s, "queue", name, text);
     code = session_check_owner(s, q, text);
@@ -253,7 +260,13 @@ int session_find_exchange(struct session *s, beck_bytes name, struct exchange **
     int code = name_strip(&name, &memory, text);
     if (code)
         return code;
-    struct exchange *x = exchange_adopt(s->vhost, name);
+    topology_read(s->broker);
+    struct exchange *x = topology_exchange(s->vhost, name);
+    if (x)
+        exchange_retain(x);
+    topology_end_read(s->broker);
+    if (!x)
+        x = exchange_adopt(s->vhost, name);
     if (!x)
         return refuse_missing(s, "exchange", name, text);
     *out = x;

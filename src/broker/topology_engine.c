@@ -507,6 +507,12 @@ static struct exchange *adopt_bus(struct vhost *v, beck_bus *bus)
     return status ? NULL : x;
 }
 
+static bool may_adopt(const struct broker *b, const beck_bus *bus)
+{
+    return !bus->special && !atomic_load(&((beck_bus *)(uintptr_t)bus)->closed) &&
+           (bus->options.storage == BECK_STORAGE_DISK || !has_disk(b));
+}
+
 struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name)
 {
     struct exchange *x = topology_exchange(v, name);
@@ -517,10 +523,8 @@ struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name)
         x = NULL;
     }
     if (x || !is_root(v) || !is_free(name, text) || bus_standing(v->broker, text) != 0 ||
-        beck_bus_get(v->broker->handle, text, &bus, NULL))
+        beck_bus_get(v->broker->handle, text, &bus, NULL) || !may_adopt(v->broker, bus))
         return x;
-    if (bus->special || (bus->options.storage != BECK_STORAGE_DISK && has_disk(v->broker)))
-        return NULL;
     return adopt_bus(v, bus);
 }
 
@@ -568,16 +572,56 @@ struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name)
     return q;
 }
 
+static int by_name(const void *key, const void *item)
+{
+    return strcmp(key, queue_name(*(struct queue *const *)item));
+}
+
+/* Queues of ours that the engine does not have any more. */
+static struct broker_queue *find_vanished(struct vhost *v, const struct handle_view *view)
+{
+    char name[ENGINE_NAME];
+    for (struct lookup_node *n = lookup_walk(&v->queues, NULL); n; n = lookup_walk(&v->queues, n)) {
+        struct broker_queue *q = lookup_of(n, struct broker_queue, node);
+        name_in_engine(q, name);
+        struct queue *const *have =
+            view->queue_count > 0
+                ? bsearch(name, view->queues, view->queue_count, sizeof(struct queue *), by_name)
+                : NULL;
+        if (q->engine && (!have || *have != q->engine))
+            return q;
+    }
+    return NULL;
+}
+
+static void adopt_view(struct vhost *root, const struct handle_view *view)
+{
+    char text[ENGINE_NAME];
+    struct broker_queue *q;
+    while ((q = find_vanished(root, view)) != NULL)
+        if (queue_delete_all(q, NULL))
+            break;
+    for (size_t i = 0; i < view->queue_count; i++) {
+        beck_bytes name = beck_str(queue_name(view->queues[i]));
+        if (is_free(name, text) && !topology_queue(root, name))
+            adopt_queue(root, view->queues[i]);
+    }
+    for (size_t i = 0; i < view->bus_count; i++) {
+        beck_bus *bus = view->buses[i];
+        beck_bytes name = bytes_of(bus->name, bus->name_len);
+        if (is_free(name, text) && may_adopt(root->broker, bus) && !topology_exchange(root, name) &&
+            bus_standing(root->broker, text) == 0)
+            adopt_bus(root, bus);
+    }
+}
+
 void engine_adopt_all(struct broker *b)
 {
     struct vhost *root = topology_vhost(b, beck_str("/"));
     struct handle_view view;
     if (!root || handle_view_take(b->handle, &view, NULL))
         return;
-    for (size_t i = 0; i < view.queue_count; i++)
-        engine_adopt_queue(root, beck_str(queue_name(view.queues[i])));
-    for (size_t i = 0; i < view.bus_count; i++)
-        engine_adopt_exchange(root, bytes_of(view.buses[i]->name, view.buses[i]->name_len));
+    adopt_view(root, &view);
     handle_view_release(&view);
 }
 
@@ -599,4 +643,13 @@ struct broker_queue *queue_adopt(struct vhost *v, beck_bytes name)
         broker_queue_retain(q);
     broker_end_change(v->broker);
     return q;
+}
+
+void queue_vanished(struct vhost *v, beck_bytes name)
+{
+    broker_begin_change(v->broker);
+    struct broker_queue *q = topology_queue(v, name);
+    if (q && !is_alive(q))
+        queue_delete_all(q, NULL);
+    broker_end_change(v->broker);
 }
