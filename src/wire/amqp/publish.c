@@ -207,14 +207,13 @@ bool publish_expects(const struct channel *ch, enum frame_type type)
 
 void publish_unexpected(struct channel *ch, enum frame_type came)
 {
-    const char *due = !ch->incoming                     ? "method"
-                      : ch->incoming->due == FRAME_BODY ? "content body"
-                                                        : "content header for class 60";
-    const char *not = !ch->incoming                     ? "method"
-                      : ch->incoming->due == FRAME_BODY ? "content body"
-                                                        : "content header";
+    const char *text = !ch->incoming ? "expected method frame, got non method frame instead"
+                       : ch->incoming->due == FRAME_BODY
+                           ? "expected content body, got non content body frame instead"
+                           : "expected content header for class 60, got non content header frame "
+                             "instead";
     amqp_refusef(ch->c, REPLY_UNEXPECTED_FRAME, came == FRAME_METHOD ? 0 : METHOD_basic_publish,
-                 "expected %s, got non %s frame instead", due, not );
+                 "%s", text);
 }
 
 /* Gives size and properties of a header that is a legal one. */
