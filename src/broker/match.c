@@ -176,7 +176,48 @@ void match_found_release(struct match_found *f)
     free(f->now.nodes);
     free(f->next.nodes);
     free(f->marks);
+    free(f->headers);
     *f = (struct match_found){0};
+}
+
+/* ---- marks ---- */
+
+/* Numbers are used again, so that marks stay few. */
+bool mark_take(struct matcher *m, uint32_t *mark)
+{
+    if (m->marks_free_count > 0) {
+        *mark = m->marks_free[--m->marks_free_count];
+        return true;
+    }
+    if (m->mark_count == m->marks_free_cap) {
+        uint32_t cap = m->marks_free_cap == 0 ? 8 : m->marks_free_cap * 2;
+        uint32_t *grown = realloc(m->marks_free, cap * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        m->marks_free = grown;
+        m->marks_free_cap = cap;
+    }
+    *mark = m->mark_count++;
+    return true;
+}
+
+void mark_give(struct matcher *m, uint32_t mark)
+{
+    m->marks_free[m->marks_free_count++] = mark;
+}
+
+bool found_marks(const struct matcher *m, struct match_found *f)
+{
+    size_t words = (m->mark_count + 63) / 64;
+    if (words <= f->mark_words)
+        return true;
+    uint64_t *marks = calloc(words, sizeof(*marks));
+    if (marks == NULL)
+        return false;
+    free(f->marks);
+    f->marks = marks;
+    f->mark_words = words;
+    return true;
 }
 
 /* ---- lists ---- */

@@ -64,13 +64,15 @@ int matcher_each(const struct matcher *m,
 struct match_found {
     void **values;
     size_t count, cap;
-    /* Of the walk through a topic's words: see match_topic.c. */
+    /* The rest is the matchers'. The walk through a topic's words: */
     struct match_walk {
         struct match_node **nodes;
         size_t count, cap;
     } now, next;
     uint64_t *marks; /* all zero between matches */
     size_t mark_words;
+    struct match_header *headers; /* of the message: see match_headers.c */
+    size_t header_cap;
 };
 void match_found_release(struct match_found *f);
 /* Appends the value of every binding that matches, once per binding (the same value as often as it was added,

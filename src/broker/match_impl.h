@@ -38,12 +38,13 @@ struct match_node {
 struct matcher {
     enum match_type type;
     struct lookup bindings;
+    /* Numbers of what a match marks in match_found.marks: `#` nodes, rules of headers. */
+    uint32_t mark_count;
+    uint32_t *marks_free; /* those that were given back; has room for mark_count */
+    uint32_t marks_free_count, marks_free_cap;
     /* direct, topic */
     struct lookup nodes;
     struct match_node *root;
-    uint32_t mark_count;
-    uint32_t *marks_free; /* numbers of `#` nodes that went; as long as mark_count */
-    uint32_t marks_free_count, marks_free_cap;
     /* fanout, hashes, random: all; modulus: in order of destination */
     struct match_binding **list;
     size_t list_count, list_cap;
@@ -57,6 +58,20 @@ struct matcher {
 };
 
 beck_status found_add(struct match_found *f, void *value);
+/* A number, and back. False: no memory. */
+bool mark_take(struct matcher *m, uint32_t *mark);
+void mark_give(struct matcher *m, uint32_t mark);
+/* Room for all marks of the matcher. False: no memory. */
+bool found_marks(const struct matcher *m, struct match_found *f);
+/* Sets one; false: it is set. */
+static inline bool found_mark(struct match_found *f, uint32_t mark)
+{
+    uint64_t bit = UINT64_C(1) << (mark % 64);
+    if (f->marks[mark / 64] & bit)
+        return false;
+    f->marks[mark / 64] |= bit;
+    return true;
+}
 
 /* Lists a binding at a node, and takes it away. */
 void node_take(struct match_node *node, struct match_binding *b);

@@ -43,32 +43,13 @@ static struct match_node *new_node(struct match_node *parent, beck_bytes word)
     return node;
 }
 
-/* Numbers are used again, so that marks stay few; room for giving it back is made here. */
-static bool take_mark(struct matcher *m, uint32_t *mark)
-{
-    if (m->marks_free_count > 0) {
-        *mark = m->marks_free[--m->marks_free_count];
-        return true;
-    }
-    if (m->mark_count == m->marks_free_cap) {
-        uint32_t cap = m->marks_free_cap == 0 ? 8 : m->marks_free_cap * 2;
-        uint32_t *grown = realloc(m->marks_free, cap * sizeof(*grown));
-        if (grown == NULL)
-            return false;
-        m->marks_free = grown;
-        m->marks_free_cap = cap;
-    }
-    *mark = m->mark_count++;
-    return true;
-}
-
 static struct match_node *add_wildcard(struct matcher *m, struct match_node *parent, bool hash)
 {
     struct match_node **at = hash ? &parent->hash : &parent->star;
     if (*at != NULL)
         return *at;
     struct match_node *node = new_node(parent, bytes_of("", 0));
-    if (node == NULL || (hash && !take_mark(m, &node->mark))) {
+    if (node == NULL || (hash && !mark_take(m, &node->mark))) {
         free(node);
         return NULL;
     }
@@ -105,7 +86,7 @@ static void prune(struct matcher *m, struct match_node *node)
             parent->star = NULL;
         } else if (node->is_hash) {
             parent->hash = NULL;
-            m->marks_free[m->marks_free_count++] = node->mark;
+            mark_give(m, node->mark);
         } else {
             lookup_remove(&m->nodes, &node->node);
             parent->children--;
@@ -170,12 +151,8 @@ static bool walk_push(struct match_walk *w, struct match_node *node)
 static bool reach(struct match_found *f, struct match_node *node)
 {
     for (; node != NULL; node = node->hash) {
-        if (node->is_hash) {
-            uint64_t bit = UINT64_C(1) << (node->mark % 64);
-            if (f->marks[node->mark / 64] & bit)
-                return true;
-            f->marks[node->mark / 64] |= bit;
-        }
+        if (node->is_hash && !found_mark(f, node->mark))
+            return true;
         if (!walk_push(&f->next, node))
             return false;
     }
@@ -207,24 +184,10 @@ static bool step(const struct matcher *m, struct match_found *f, beck_bytes word
     return true;
 }
 
-static bool make_marks(const struct matcher *m, struct match_found *f)
-{
-    size_t words = (m->mark_count + 63) / 64;
-    if (words <= f->mark_words)
-        return true;
-    uint64_t *marks = calloc(words, sizeof(*marks));
-    if (marks == NULL)
-        return false;
-    free(f->marks);
-    f->marks = marks;
-    f->mark_words = words;
-    return true;
-}
-
 beck_status topic_match(const struct matcher *m, beck_bytes key, struct match_found *f)
 {
     f->now.count = f->next.count = 0;
-    if (!make_marks(m, f))
+    if (!found_marks(m, f))
         return BECK_ENOMEM;
     bool ok = reach(f, m->root);
     advance(f);

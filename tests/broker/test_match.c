@@ -473,6 +473,42 @@ static void test_headers_are_as_trying_each_rule(void **state)
     }
 }
 
+/* Rules and messages that make each other's work: tried pair by pair, it would take hours. */
+static void test_long_rules_and_messages_take_no_longer_than_their_pairs(void **state)
+{
+    (void)state;
+    enum { PAIRS = 5000 };
+    static const char *const modes[] = {"all", "any"};
+    struct buf rule[2], headers;
+    struct matcher *m = matcher_of(MATCH_HEADERS, "");
+    buf_init(&headers, TABLE_BYTES_MAX);
+    for (int k = 0; k < 2; k++) {
+        buf_init(&rule[k], TABLE_BYTES_MAX);
+        table_put_text(&rule[k], "x-match", text_of(modes[k]));
+    }
+    for (int i = 0; i < 2 * PAIRS; i++) {
+        char name[20];
+        sprintf(name, "h%d", i);
+        table_put_int(&rule[1], name, i < PAIRS ? -1 : i);
+        table_put_int(&rule[0], name, i);
+        table_put_int(&headers, name, i);
+        table_put_int(&headers, "again", i);
+    }
+    assert_int_equal(matcher_add(m, m, text_of(""), text_of(""), buf_bytes(&rule[0])), BECK_OK);
+    assert_int_equal(matcher_add(m, m, text_of(""), text_of(""), buf_bytes(&rule[1])), BECK_OK);
+    bind(m, "again", "", "x-match=any again=void again=9999 again=void");
+    struct properties p = {.headers = buf_bytes(&headers)};
+    for (uint64_t i = 0; i < effort(50, 5); i++) {
+        found.count = 0;
+        assert_int_equal(matcher_match(m, text_of(""), &p, &found), BECK_OK);
+        assert_int_equal(found.count, 3);
+    }
+    matcher_free(m);
+    buf_release(&headers);
+    buf_release(&rule[0]);
+    buf_release(&rule[1]);
+}
+
 /* ---- hashes ---- */
 
 static void test_a_consistent_hash_gives_each_message_to_one_by_weight(void **state)
@@ -744,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_headers_match_all_or_any),
         cmocka_unit_test(test_headers_are_compared_by_value),
         cmocka_unit_test(test_headers_are_as_trying_each_rule),
+        cmocka_unit_test(test_long_rules_and_messages_take_no_longer_than_their_pairs),
         cmocka_unit_test(test_a_consistent_hash_gives_each_message_to_one_by_weight),
         cmocka_unit_test(test_a_consistent_hash_is_stable),
         cmocka_unit_test(test_a_consistent_hash_may_be_of_a_header_or_property),
