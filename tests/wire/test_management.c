@@ -80,9 +80,10 @@ static void a_name_is_needed(void **state)
 static void guest_is_who_needs_no_name_and_administers(void **state)
 {
     const struct world *w = &((struct site *)*state)->w;
-    guest("GET", "/api/whoami", NULL, 200,
+    guest("GET", "/api/whoami/", NULL, 200,
           "{\"name\":\"guest\",\"tags\":[\"administrator\"],\"is_internal_user\":true}");
     guest("GET", "/api/users", NULL, 200, "[{\"name\":\"guest\"");
+    check_as(w, AS_GUEST "Origin: http://example.com\r\n", "GET", "/api/whoami", NULL, 401, NULL);
 }
 
 static void the_first_user_leaves_guest_as_one(void **state)
@@ -119,6 +120,15 @@ static void tags_say_what_may_be_seen(void **state)
              "not_authorised");
     check_as(w, AS_BOB, "PUT", "/api/policies/%2F/p", "{\"pattern\":\".\",\"definition\":{}}", 401,
              NULL);
+    guest("PUT", "/api/users/bob", "{\"password\":\"secret\",\"tags\":[\"policymaker\"]}", 204,
+          NULL);
+    check_as(w, AS_BOB, "PUT", "/api/policies/%2F/p",
+             "{\"pattern\":\".\",\"definition\":{\"max-length\":1}}", 201, NULL);
+    check_as(w, AS_BOB, "PUT", "/api/operator-policies/%2F/p",
+             "{\"pattern\":\".\",\"definition\":{\"max-length\":1}}", 401, NULL);
+    check_as(w, AS_BOB, "PUT", "/api/parameters/operator_policy/%2F/p",
+             "{\"value\":{\"pattern\":\".\",\"definition\":{\"max-length\":1}}}", 401, NULL);
+    check_as(w, AS_BOB, "GET", "/api/definitions", NULL, 401, NULL);
 }
 
 static void a_user_may_come_with_a_hash(void **state)

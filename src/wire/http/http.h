@@ -29,7 +29,8 @@ struct http_request;
 
 struct http_route;
 
-/* An API of its own, in place of beck's, for the connections of some listeners. It outlives the http. */
+/* An API of its own, in place of beck's, for the connections of some listeners. It outlives the http. A path may
+ * end with a slash more than its route's. */
 struct http_site {
     const struct http_route *const *routes; /* tables; ends with NULL */
     void *ctx;                              /* of its handlers: http_site_ctx */

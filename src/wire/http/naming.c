@@ -61,58 +61,6 @@ static enum naming refuse(struct http_request *r, beck_status status, const beck
     return NAMING_REFUSED;
 }
 
-/* Whom "guest" is while nobody needs a name. */
-static bool name_guest(struct http_request *r, beck_bytes user, beck_bytes password,
-                       struct identity **out)
-{
-    const struct http_site *site = r->connection->served->site;
-    return site && site->named && bytes_equal_text(user, GUEST) &&
-           bytes_equal_text(password, GUEST) &&
-           access_anonymous(http_of(r)->access, &r->connection->peer, out, NULL) == BECK_OK;
-}
-
-static enum naming name_by_password(struct http_request *r, const char *text, bool slow,
-                                    struct identity **out)
-{
-    struct access *access = http_of(r)->access;
-    beck_error err = {0};
-    uint8_t credentials[CREDENTIALS_MAX];
-    beck_bytes encoded = beck_str(text);
-    size_t len = 0;
-    const uint8_t *colon = NULL;
-    if (encoded.len <= sizeof credentials && base64_read_to(encoded, credentials, &len))
-        colon = memchr(credentials, ':', len);
-    if (!colon) {
-        error_set(&err, BECK_EDENIED,
-                  "the Authorization header is not \"Basic\" and base64 of user:password");
-        return refuse(r, BECK_EDENIED, &err, 0);
-    }
-    size_t user_len = (size_t)(colon - credentials);
-    beck_bytes user = bytes_of(credentials, user_len);
-    beck_bytes password = bytes_of(colon + 1, len - user_len - 1);
-    enum naming result = NAMING_DONE;
-    if (name_guest(r, user, password, out)) {
-        explicit_bzero(credentials, sizeof credentials);
-        return NAMING_DONE;
-    }
-    if (bytes_equal_text(user, GUEST) && !r->connection->peer.loopback) {
-        error_set(&err, BECK_EDENIED, "user \"" GUEST "\" can only log in from this machine");
-        return refuse(r, BECK_EDENIED, &err, 0);
-    }
-    if (!access_password_known(access, user, password, out)) {
-        int64_t retry_ms = 0;
-        beck_status status = BECK_OK;
-        result = slow ? NAMING_DONE : NAMING_SLOW;
-        if (slow)
-            status =
-                access_password(access, &r->connection->peer, user, password, out, &retry_ms, &err);
-        if (status)
-            result = refuse(r, status, &err, retry_ms);
-    }
-    explicit_bzero(credentials, sizeof credentials);
-    return result;
-}
-
 /* Whether the Host header means this machine: "localhost", or a number of an address, with a port or
  * without. */
 static bool is_local_host(const char *host)
@@ -145,6 +93,64 @@ static bool is_of_elsewhere(const struct http_request *r)
                (peer->loopback && !is_local_host(host));
     }
     return peer->loopback && host && !is_local_host(host);
+}
+
+/* The password of "guest" is known to everybody, so that one is not for others: not for other machines, nor for
+ * pages of theirs. */
+static bool is_near(const struct http_request *r)
+{
+    return r->connection->peer.loopback && !is_of_elsewhere(r);
+}
+
+/* Whom "guest" is while nobody needs a name. */
+static bool name_guest(struct http_request *r, beck_bytes password, struct identity **out)
+{
+    const struct http_site *site = r->connection->served->site;
+    return site && site->named && bytes_equal_text(password, GUEST) && !is_of_elsewhere(r) &&
+           access_anonymous(http_of(r)->access, &r->connection->peer, out, NULL) == BECK_OK;
+}
+
+static enum naming name_by_password(struct http_request *r, const char *text, bool slow,
+                                    struct identity **out)
+{
+    struct access *access = http_of(r)->access;
+    beck_error err = {0};
+    uint8_t credentials[CREDENTIALS_MAX];
+    beck_bytes encoded = beck_str(text);
+    size_t len = 0;
+    const uint8_t *colon = NULL;
+    if (encoded.len <= sizeof credentials && base64_read_to(encoded, credentials, &len))
+        colon = memchr(credentials, ':', len);
+    if (!colon) {
+        error_set(&err, BECK_EDENIED,
+                  "the Authorization header is not \"Basic\" and base64 of user:password");
+        return refuse(r, BECK_EDENIED, &err, 0);
+    }
+    size_t user_len = (size_t)(colon - credentials);
+    beck_bytes user = bytes_of(credentials, user_len);
+    beck_bytes password = bytes_of(colon + 1, len - user_len - 1);
+    enum naming result = NAMING_DONE;
+    if (bytes_equal_text(user, GUEST)) {
+        bool named = name_guest(r, password, out);
+        if (named || !is_near(r)) {
+            explicit_bzero(credentials, sizeof credentials);
+            error_set(&err, BECK_EDENIED,
+                      "user \"" GUEST "\" can only log in from this machine's own programs");
+            return named ? NAMING_DONE : refuse(r, BECK_EDENIED, &err, 0);
+        }
+    }
+    if (!access_password_known(access, user, password, out)) {
+        int64_t retry_ms = 0;
+        beck_status status = BECK_OK;
+        result = slow ? NAMING_DONE : NAMING_SLOW;
+        if (slow)
+            status =
+                access_password(access, &r->connection->peer, user, password, out, &retry_ms, &err);
+        if (status)
+            result = refuse(r, status, &err, retry_ms);
+    }
+    explicit_bzero(credentials, sizeof credentials);
+    return result;
 }
 
 enum naming request_name(struct http_request *r, bool slow)

@@ -203,6 +203,9 @@ bool request_read_target(struct http_request *r)
         copy = path ? path : copy + strlen(copy);
     }
     const struct served *served = r->connection->served;
+    size_t len = strlen(copy);
+    if (served->site && len > 1 && copy[len - 1] == '/')
+        copy[len - 1] = 0;
     const struct route_place *place = router_find(served->router, copy, r->names, &r->name_count);
     if (!place) {
         http_refuse(r, 404, "there is nothing at \"%.200s\"%s", r->target,

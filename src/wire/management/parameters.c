@@ -166,11 +166,16 @@ bool parameter_put(struct call *c, beck_bytes component, beck_bytes vhost, beck_
 
 static void put_parameter(struct call *c)
 {
-    beck_bytes vhost;
+    beck_bytes vhost, component = call_name(c, 0);
     if (!call_vhost(c, 1, true, &vhost))
         return;
+    if (!c->admin && (bytes_equal_text(component, "operator_policy") ||
+                      bytes_equal_text(component, "vhost-limits"))) {
+        answer_error(c, 401, "not_authorised", "Not administrator user");
+        return;
+    }
     json_t *before = find(c, vhost);
-    if (parameter_put(c, call_name(c, 0), vhost, call_name(c, 2), c->body))
+    if (parameter_put(c, component, vhost, call_name(c, 2), c->body))
         answer_put(c, BECK_OK, !before);
     json_decref(before);
 }

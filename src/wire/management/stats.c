@@ -44,6 +44,8 @@ static int count_exchange(void *ctx, const struct exchange_view *x)
 static bool count_connection(void *ctx, const struct amqp_connection_info *i)
 {
     struct totals *t = ctx;
+    if (!t->c->monitoring && (!i->user || strcmp(i->user, t->c->user) != 0))
+        return true;
     if (!t->vhost.data || (i->vhost && bytes_equal_text(t->vhost, i->vhost))) {
         t->connections++;
         t->channels += (int64_t)i->channel_count;
