@@ -412,7 +412,9 @@ int session_bind(struct session *s, const struct binding_declaration *declaratio
     struct binding_declaration d = *declaration;
     struct stripped source, destination;
     struct ends e;
-    int code = strip_ends(&d, &source, &destination, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = strip_ends(&d, &source, &destination, text);
     if (!code)
         code = check_binding(s, &d, text);
     if (code)
@@ -438,7 +440,9 @@ int session_unbind(struct session *s, const struct binding_declaration *declarat
     struct ends e;
     beck_error err;
     struct binding *binding = NULL;
-    int code = strip_ends(&d, &source, &destination, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = strip_ends(&d, &source, &destination, text);
     if (!code)
         code = check_binding(s, &d, text);
     if (code)

@@ -141,11 +141,14 @@ struct session {
     struct broker *broker;
     struct vhost *vhost; /* a reference */
     char *user;
-    uint32_t refreshes; /* of the permissions; on the session's thread */
+    _Atomic(uint32_t) refreshes; /* of the permissions */
     bool everything;
     uint64_t connection;
-    _Atomic(bool) stale;        /* permissions changed since: session_refresh */
-    struct permits *permits;    /* immutable but for session_refresh, on the session's thread */
+    _Atomic(bool) stale; /* permissions changed since: session_refresh */
+    /* What it may do. Earlier ones are kept, as another thread may be asking them. */
+    _Atomic(struct permits *) permits;
+    struct permits **retired; /* with change_lock */
+    size_t retired_count;
     struct broker_queue *owned; /* exclusive queues; with change_lock */
     struct delivery *delivery;  /* what publish.c and dispatch.c keep of it; NULL at first */
 };
@@ -213,9 +216,14 @@ struct broker_queue *queue_adopt(struct vhost *v, beck_bytes name);
 
 enum session_right { RIGHT_CONFIGURE, RIGHT_WRITE, RIGHT_READ };
 /* 0 or 403 "ACCESS_REFUSED - access to queue 'x' in vhost '/' refused for user 'u'". kind: "queue",
- * "exchange". Session's thread; takes no lock. The default exchange's name is "amq.default" here. */
+ * "exchange". Any thread; takes no lock. The default exchange's name is "amq.default" here. */
 int session_may(struct session *s, enum session_right right, const char *kind, beck_bytes name,
                 char *text);
+/* (slow) Without locks: looks the permissions up again if they were changed. 0 or 530. */
+static inline int session_renew(struct session *s, char *text)
+{
+    return atomic_load_explicit(&s->stale, memory_order_acquire) ? session_refresh(s, text) : 0;
+}
 /* Topic permissions: of publishing to and binding a topic exchange. */
 int session_may_topic(struct session *s, enum session_right right, const struct exchange *x,
                       beck_bytes routing_key, char *text);

@@ -89,7 +89,9 @@ int session_declare_exchange(struct session *s, const struct exchange_declaratio
 {
     struct exchange_declaration d = *declaration;
     struct stripped memory;
-    int code = name_strip(&d.name, &memory, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = name_strip(&d.name, &memory, text);
     if (code)
         return code;
     if (d.name.len == 0)
@@ -130,7 +132,9 @@ static int delete_exchange(struct exchange *x, char *text)
 int session_delete_exchange(struct session *s, beck_bytes name, bool if_unused, char *text)
 {
     struct stripped memory;
-    int code = name_strip(&name, &memory, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = name_strip(&name, &memory, text);
     if (code)
         return code;
     if (name.len == 0)

@@ -253,7 +253,9 @@ int session_declare_queue(struct session *s, const struct queue_declaration *dec
     struct queue_declaration d = *declaration;
     char made[GENERATED_NAME];
     struct stripped memory;
-    int code = name_strip(&d.name, &memory, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = name_strip(&d.name, &memory, text);
     if (code)
         return code;
     if (d.passive)
@@ -295,7 +297,9 @@ int session_delete_queue(struct session *s, beck_bytes name, bool if_unused, boo
     struct stripped memory;
     beck_error err;
     *messages = 0;
-    int code = name_strip(&name, &memory, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = name_strip(&name, &memory, text);
     if (!code)
         code = session_may(s, RIGHT_CONFIGURE, "queue", name, text);
     if (code)
@@ -321,7 +325,9 @@ int session_purge_queue(struct session *s, beck_bytes name, uint32_t *messages, 
     beck_error err;
     int64_t purged = 0;
     struct stripped memory;
-    int code = name_strip(&name, &memory, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = name_strip(&name, &memory, text);
     if (!code)
         code = session_may(s, RIGHT_READ, "queue", name, text);
     if (!code)

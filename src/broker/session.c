@@ -72,17 +72,23 @@ bool broker_user_may_enter(struct broker *b, beck_bytes vhost, beck_bytes user, 
     return may;
 }
 
+static const struct permits *permits_of(const struct session *s)
+{
+    return atomic_load_explicit(&s->permits, memory_order_acquire);
+}
+
 int session_may(struct session *s, enum session_right right, const char *kind, beck_bytes name,
                 char *text)
 {
-    return permits_ask(s->permits, right, kind, name, text);
+    return permits_ask(permits_of(s), right, kind, name, text);
 }
 
 int session_may_any(struct session *s, const char *kind, beck_bytes name, char *text)
 {
-    if (permits_allow(s->permits, RIGHT_WRITE, name) || permits_allow(s->permits, RIGHT_READ, name))
+    const struct permits *p = permits_of(s);
+    if (permits_allow(p, RIGHT_WRITE, name) || permits_allow(p, RIGHT_READ, name))
         return 0;
-    return permits_ask(s->permits, RIGHT_CONFIGURE, kind, name, text);
+    return permits_ask(p, RIGHT_CONFIGURE, kind, name, text);
 }
 
 int session_may_topic(struct session *s, enum session_right right, const struct exchange *x,
@@ -90,7 +96,7 @@ int session_may_topic(struct session *s, enum session_right right, const struct 
 {
     if (!bytes_equal_text(x->type, "topic"))
         return 0;
-    return permits_ask_topic(s->permits, right, x->name, routing_key, text);
+    return permits_ask_topic(permits_of(s), right, x->name, routing_key, text);
 }
 
 /* ---- opening and closing ---- */
@@ -107,7 +113,10 @@ static struct vhost *find_vhost(struct broker *b, beck_bytes name)
 
 static void free_session(struct session *s)
 {
-    permits_free(s->permits);
+    permits_free(atomic_load(&s->permits));
+    for (size_t i = 0; i < s->retired_count; i++)
+        permits_free(s->retired[i]);
+    free(s->retired);
     vhost_release(s->vhost);
     free(s->user);
     free(s);
@@ -131,7 +140,7 @@ int session_open(struct broker *b, const struct session_options *o, struct sessi
     s->everything = o->everything;
     s->connection = o->connection;
     if (s->user)
-        s->permits = look_up_permits(b, v, s->user, s->everything, &code, text);
+        atomic_store(&s->permits, look_up_permits(b, v, s->user, s->everything, &code, text));
     else
         code = broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
     if (code) {
@@ -178,6 +187,22 @@ const char *session_vhost(const struct session *s)
     return s->vhost->name.data;
 }
 
+static int replace_permits(struct session *s, struct permits *permits, char *text)
+{
+    broker_begin_change(s->broker);
+    struct permits **grown = realloc(s->retired, (s->retired_count + 1) * sizeof(struct permits *));
+    if (grown) {
+        s->retired = grown;
+        s->retired[s->retired_count++] = atomic_exchange(&s->permits, permits);
+        atomic_fetch_add(&s->refreshes, 1);
+    }
+    broker_end_change(s->broker);
+    if (grown)
+        return 0;
+    permits_free(permits);
+    return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for permissions");
+}
+
 int session_refresh(struct session *s, char *text)
 {
     int code;
@@ -186,12 +211,7 @@ int session_refresh(struct session *s, char *text)
         return broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(s->vhost->name));
     struct permits *permits =
         look_up_permits(s->broker, s->vhost, s->user, s->everything, &code, text);
-    if (code)
-        return code;
-    permits_free(s->permits);
-    s->permits = permits;
-    s->refreshes++;
-    return 0;
+    return code ? code : replace_permits(s, permits, text);
 }
 
 /* ---- names, and finding by them ---- */
