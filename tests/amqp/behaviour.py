@@ -44,6 +44,10 @@ def skipped(path):
         return dict(re.findall(r"^- `?([a-z0-9_]+)`?: (.*)$", file.read(), re.MULTILINE))
 
 
+def is_case(path):
+    return os.path.basename(path).startswith("cases_") or path.endswith("_suite.py")
+
+
 def hang(*_):
     raise Failed(f"nothing happens for {CASE_S} s")
 
@@ -57,10 +61,10 @@ def run(case, broker):
         case(world)
         return None
     except Failed as failed:
-        where = [f.lineno for f in traceback.extract_tb(failed.__traceback__) if os.path.basename(f.filename).startswith("cases_")]
+        where = [f.lineno for f in traceback.extract_tb(failed.__traceback__) if is_case(f.filename)]
         return f"line {where[-1] if where else '?'}: {failed}"
     except Exception as error:  # pylint: disable=broad-except
-        where = [f.lineno for f in traceback.extract_tb(error.__traceback__) if os.path.basename(f.filename).startswith("cases_")]
+        where = [f.lineno for f in traceback.extract_tb(error.__traceback__) if is_case(f.filename)]
         return f"line {where[-1] if where else '?'}: {type(error).__name__}: {error}"
     finally:
         signal.alarm(CASE_S)

@@ -2,7 +2,7 @@
 """Runs one suite of AMQP clients, as it comes, against `beck serve` on an empty directory, at the usual ports of a network of its own.
 
 usage: run_suite.py SUITE PROGRAM FETCHED [WORD]
-SUITE: behaviour, amqplib, amqp091-go, amqp-tools, celery, bunny or orders. PROGRAM: beck, or `rabbitmq` for the oracle.
+SUITE: behaviour, amqplib, amqp091-go, amqp-tools, celery, bunny, orders or lasting. PROGRAM: beck, or `rabbitmq` for the oracle.
 FETCHED: the folder in which tools/fetch_amqp_*.sh have put amqp-python, amqp-node, amqp-go and amqp-debian.
 What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`. Exits with 77 when what the suite needs is missing.
 """
@@ -187,8 +187,16 @@ def orders(fetched, _oracle, _word):
         **world, **python_world(fetched), "NODE_PATH": modules, "PKG_CONFIG_PATH": ":".join(packages), "PYTHON": sys.executable}
 
 
+def lasting(fetched, oracle, word):
+    if oracle:
+        missing("it is about beck")
+    return [sys.executable, os.path.join(HERE, "lasting_suite.py"), os.path.abspath(sys.argv[2]), *([word] if word else [])], HERE, python_world(
+        fetched)
+
+
 SUITES = {"behaviour": behaviour, "amqplib": amqplib, "amqp091-go": amqp091_go, "amqp-tools": amqp_tools, "celery": celery, "bunny": bunny,
-          "orders": orders}
+          "orders": orders, "lasting": lasting}
+OWN_SERVERS = {"lasting"}  # suites that start and end their servers themselves
 
 
 def main():
@@ -201,7 +209,7 @@ def main():
     if not own_network():
         missing("this system gives no network namespace")
     sys.stdout.flush()
-    with broker(program) as server:
+    with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program) as server:
         code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
     sys.exit(1 if getattr(server, "fault", False) else code)
 
