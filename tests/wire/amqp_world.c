@@ -253,7 +253,7 @@ void peer_greet(struct amqp_world *w, struct peer *c)
 void peer_login(struct peer *c, const char *user, const char *password)
 {
     static const uint8_t refusal[] = "\14capabilitiesF\0\0\0\37\34authentication_failure_closet\1";
-    static const uint8_t cancel[] = "\14capabilitiesF\0\0\0\32\26consumer_cancel_notifyt\1\0";
+    static const uint8_t cancel[] = "\14capabilitiesF\0\0\0\31\26consumer_cancel_notifyt\1";
     struct method m = {.id = METHOD_connection_start_ok};
     char response[256];
     int len = snprintf(response, sizeof response, "%c%s%c%s", 0, user, 0, password);
@@ -261,7 +261,7 @@ void peer_login(struct peer *c, const char *user, const char *password)
     if (c->announces_refusal)
         m.connection_start_ok.client_properties = bytes_of(refusal, sizeof refusal - 1);
     if (c->announces_cancel)
-        m.connection_start_ok.client_properties = bytes_of(cancel, 43 - 1);
+        m.connection_start_ok.client_properties = bytes_of(cancel, sizeof cancel - 1);
     m.connection_start_ok.mechanism = beck_str("PLAIN");
     m.connection_start_ok.response = bytes_of(response, (size_t)len);
     m.connection_start_ok.locale = beck_str("en_US");
