@@ -138,11 +138,12 @@ enum published {
     PUBLISHED_NOWHERE /* no queue: is to be returned if mandatory. Confirmed as all others */
 };
 /* Of one channel, on one thread. `confirmed` is called for each publication with `confirm`, once: from any
- * thread, also inside of add and flush; count tokens that were stored (ack) or refused. It is not called any
- * more once publisher_free returned. */
+ * thread, with a lock held, also inside of flush; count tokens that were stored (ack) or refused. It is not
+ * called any more once publisher_free returned. */
 struct publisher_events {
     void (*confirmed)(void *ctx, const uint64_t *tokens, size_t count, bool ack);
     void *ctx;
+    const void *channel; /* names the channel, for direct reply-to: as in subscriber_options */
 };
 int publisher_new(struct session *s, const struct publisher_events *events, struct publisher **out,
                   char *text);
@@ -180,6 +181,7 @@ struct subscriber_options {
     bool no_ack, exclusive;
     uint32_t prefetch;     /* of its own; 0: no limit */
     struct credit *shared; /* of the channel; NULL: none. Outlives the subscriber */
+    const void *channel;   /* names the channel, for direct reply-to; NULL: none */
     beck_bytes arguments;
     /* Any thread, with locks held: subscriber_pump is to be called on the subscriber's thread. Called
      * once until pump was. */

@@ -565,6 +565,8 @@ static void set_ready(struct subscriber *c, bool ready)
     s->ready = ready;
     if (ready)
         s->stopped = false;
+    if (s->is_waiting && credit_left(s->options.shared))
+        credit_await_no_more(s);
     dispatch_update(s);
     dispatch_arrange(d);
     if (ready && s->mail_count > 0)

@@ -31,7 +31,10 @@ struct subscriber_kind {
 };
 struct subscriber {
     const struct subscriber_kind *kind;
+    /* The rest is consume.c's. */
     struct broker_queue *queue; /* a reference; NULL: none */
+    struct delivery_home *home;
+    struct subscriber *next, **at; /* of the session; with home.lock */
 };
 
 struct dispatcher;

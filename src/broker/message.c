@@ -59,7 +59,7 @@ static beck_status put_short(struct buf *out, beck_bytes text)
 }
 
 beck_status message_carry(struct buf *out, beck_bytes exchange, beck_bytes routing_key,
-                          beck_bytes properties, bool bcc)
+                          beck_bytes properties, uint16_t marks)
 {
     if (exchange.len > 255 || routing_key.len > 255)
         return BECK_EINVAL;
@@ -72,8 +72,7 @@ beck_status message_carry(struct buf *out, beck_bytes exchange, beck_bytes routi
     put_short(out, routing_key);
     size_t at = out->len;
     buf_append(out, properties.data, properties.len);
-    uint16_t flags = (uint16_t)(get_u16(out->data + at) & ~CARRIED_BCC);
-    put_u16(out->data + at, bcc ? flags | CARRIED_BCC : flags);
+    put_u16(out->data + at, (uint16_t)((get_u16(out->data + at) & ~CARRIED_MARKS) | marks));
     return BECK_OK;
 }
 
@@ -88,41 +87,44 @@ static bool get_short(beck_bytes from, size_t *at, beck_bytes *out)
 }
 
 bool message_carried(beck_bytes content, beck_bytes *exchange, beck_bytes *routing_key,
-                     beck_bytes *properties, bool *bcc)
+                     beck_bytes *properties, uint16_t *marks)
 {
     size_t at = 0;
     if (!get_short(content, &at, exchange) || !get_short(content, &at, routing_key) ||
         content.len - at < 2)
         return false;
     *properties = bytes_of(content.data + at, content.len - at);
-    *bcc = (get_u16(properties->data) & CARRIED_BCC) != 0;
+    *marks = get_u16(properties->data) & CARRIED_MARKS;
     return true;
 }
 
 /* ---- what is shown ---- */
 
-beck_status message_with_count(beck_bytes properties, bool bcc, const char *name, int64_t count,
-                               struct buf *out)
+beck_status message_with_number(beck_bytes properties, uint16_t marks, const char *name,
+                                int64_t number, struct buf *out)
 {
-    static const char *const without[] = {NULL, "BCC"};
-    const char *names[2] = {name ? name : "BCC", without[1]};
+    const char *without[2] = {"BCC", name};
+    bool bcc = (marks & CARRIED_BCC) != 0;
     struct properties p;
     struct buf plain, headers;
     buf_init(&plain, out->max);
     buf_init(&headers, out->max);
     beck_status status = buf_append(&plain, properties.data, properties.len);
     if (!status) {
-        put_u16(plain.data, (uint16_t)(get_u16(plain.data) & ~CARRIED_BCC));
-        status = properties_read(buf_bytes(&plain), &p, NULL);
+        put_u16(plain.data, (uint16_t)(get_u16(plain.data) & ~CARRIED_MARKS));
+        status = bcc || name ? properties_read(buf_bytes(&plain), &p, NULL)
+                             : buf_append(out, plain.data, plain.len);
     }
-    if (!status && p.flags & PROPERTY_HEADERS)
-        status = table_copy_without(&headers, p.headers, names, bcc ? 2 : 1);
-    if (!status && name)
-        status = table_put_long(&headers, name, count);
-    if (!status) {
+    if (!status && (bcc || name)) {
+        if (p.flags & PROPERTY_HEADERS)
+            status = table_copy_without(&headers, p.headers, bcc ? without : without + 1,
+                                        (size_t)bcc + (name != NULL));
+        if (!status && name)
+            status = table_put_long(&headers, name, number);
         p.flags |= PROPERTY_HEADERS;
         p.headers = buf_bytes(&headers);
-        status = properties_write(out, &p);
+        if (!status)
+            status = properties_write(out, &p);
     }
     buf_release(&plain);
     buf_release(&headers);
@@ -182,12 +184,13 @@ beck_status message_of_event(const beck_event *e, bool persistent, struct buf *o
 void message_show(const beck_event *e, beck_bytes content, struct block *block, uint32_t attempts,
                   bool persistent, struct buf *scratch, struct handed *out)
 {
-    bool bcc = false;
+    uint16_t marks = 0;
     beck_status status = BECK_OK;
     out->body = e->data;
     out->block = block;
-    bool ours = message_carried(content, &out->exchange, &out->routing_key, &out->properties, &bcc);
-    if (ours && !bcc && attempts == 0)
+    bool ours =
+        message_carried(content, &out->exchange, &out->routing_key, &out->properties, &marks);
+    if (ours && marks == 0 && attempts == 0)
         return;
     buf_clear(scratch);
     if (!ours) {
@@ -196,10 +199,10 @@ void message_show(const beck_event *e, beck_bytes content, struct block *block, 
         status = message_of_event(e, persistent, scratch);
         out->properties = buf_bytes(scratch);
     }
-    if (!status && (bcc || attempts > 0)) {
+    if (!status && (marks != 0 || attempts > 0)) {
         size_t made = scratch->len;
-        status = message_with_count(out->properties, bcc, attempts > 0 ? "x-delivery-count" : NULL,
-                                    attempts, scratch);
+        status = message_with_number(out->properties, marks,
+                                     attempts > 0 ? "x-delivery-count" : NULL, attempts, scratch);
         out->properties = bytes_of(scratch->data + made, scratch->len - made);
     }
     if (status)

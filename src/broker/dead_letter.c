@@ -1,0 +1,211 @@
+/*
+ * Dead letters: what leaves a queue without being acknowledged is published to the queue's dead-letter
+ * exchange, by whichever thread the engine buries it on, as persistent as it was.
+ *
+ * It never waits for a change of the topology: where a queue is not joined to the bus that it should come by,
+ * the helper has it joined, and the engine buries again.
+ */
+#include "broker/dead_letter_headers.h"
+#include "broker/delivery.h"
+#include "broker/policy.h"
+
+#include <stdlib.h>
+
+#define PROPERTIES_MAX (1u << 20)
+
+/* Where it goes, as the queue's arguments and policies say; copied. */
+struct grave {
+    bool has_exchange, has_key;
+    uint8_t exchange[256], key[256];
+    size_t exchange_len, key_len;
+    enum overflow overflow;
+};
+
+static size_t copy_short(uint8_t to[256], beck_bytes from)
+{
+    size_t len = from.len < 255 ? from.len : 255;
+    if (len > 0)
+        memcpy(to, from.data, len);
+    return len;
+}
+
+static void grave_of(const struct broker_queue *q, struct grave *g)
+{
+    struct broker *b = q->vhost->broker;
+    topology_read(b);
+    const struct effective *e = q->effective;
+    g->has_exchange = e->has_dead_letter_exchange;
+    g->has_key = e->has_dead_letter_key;
+    g->overflow = e->overflow;
+    g->exchange_len = copy_short(g->exchange, e->dead_letter_exchange);
+    g->key_len = copy_short(g->key, e->dead_letter_key);
+    topology_end_read(b);
+}
+
+/* A dead message, on its way. */
+struct corpse {
+    struct broker_queue *queue;
+    const beck_event *event;
+    const char *reason;
+    beck_bytes exchange, routing_key; /* it is published with now */
+    struct properties properties;
+    struct buf raw, content, made;
+    bool persistent;
+};
+
+static void corpse_release(struct corpse *c)
+{
+    buf_release(&c->raw);
+    buf_release(&c->content);
+    buf_release(&c->made);
+}
+
+/* Its new properties. `content` is what it carried. */
+static beck_status lay_out(struct corpse *c, const struct grave *g, beck_bytes content,
+                           beck_error *err)
+{
+    struct clock *clock = c->queue->vhost->broker->handle->env.clock;
+    beck_bytes raw, exchange, key;
+    uint16_t marks = 0;
+    beck_status status = BECK_OK;
+    if (!message_carried(content, &exchange, &key, &raw, &marks)) {
+        exchange = c->event->bus;
+        key = c->event->type;
+        status = message_of_event(c->event, c->queue->durable, &c->made);
+        raw = buf_bytes(&c->made);
+    } else {
+        status = message_with_number(raw, (uint16_t)(marks & ~CARRIED_BCC), NULL, 0, &c->made);
+        raw = buf_bytes(&c->made);
+    }
+    struct death d = {.queue = c->queue->name,
+                      .reason = c->reason,
+                      .exchange = exchange,
+                      .routing_key = key,
+                      .time_s = clock_wall_ms(clock) / 1000,
+                      .died_before = (marks & CARRIED_DIED) != 0,
+                      .new_key = g->has_key};
+    if (!status)
+        status = death_write(&c->raw, raw, &d, err);
+    if (!status)
+        status = properties_read(buf_bytes(&c->raw), &c->properties, err);
+    if (status)
+        return status;
+    c->exchange = bytes_of(g->exchange, g->exchange_len);
+    c->routing_key = g->has_key ? bytes_of(g->key, g->key_len) : key;
+    c->persistent =
+        c->properties.flags & PROPERTY_DELIVERY_MODE && c->properties.delivery_mode == 2;
+    struct table_value v;
+    bool bcc = c->properties.flags & PROPERTY_HEADERS &&
+               table_find(c->properties.headers, "BCC", &v) && v.kind == TABLE_ARRAY;
+    return message_carry(&c->content, c->exchange, c->routing_key, buf_bytes(&c->raw),
+                         (uint16_t)(CARRIED_DIED | (bcc ? CARRIED_BCC : 0)));
+}
+
+/* Those that it would go round for ever do not get it. With topology_lock. */
+static void leave_out_cycles(void *ctx, struct targets *t)
+{
+    const struct corpse *c = ctx;
+    size_t kept = 0, counts[3] = {t->durable_count, t->transient_count, t->stream_count};
+    size_t ends[3] = {counts[0], counts[0] + counts[1], t->count};
+    for (size_t i = 0; i < t->count; i++) {
+        int kind = i < ends[0] ? 0 : i < ends[1] ? 1 : 2;
+        if (death_is_cycle(&c->properties, c->reason, t->queues[i]->name))
+            counts[kind]--;
+        else
+            t->queues[kept++] = t->queues[i];
+    }
+    t->count = kept;
+    t->durable_count = counts[0];
+    t->transient_count = counts[1];
+    t->stream_count = counts[2];
+}
+
+/* NULL: nobody gets it, or (*status) no memory. */
+static struct route *find_way(struct delivery_home *h, struct corpse *c, beck_status *status)
+{
+    struct broker *b = h->broker;
+    struct targets scratch = {0};
+    struct route *r = NULL;
+    topology_read(b);
+    struct exchange *x = topology_exchange(c->queue->vhost, c->exchange);
+    if (x && !(r = route_new(h, x, c->routing_key, &c->properties, &scratch, leave_out_cycles, c)))
+        *status = BECK_ENOMEM;
+    topology_end_read(b);
+    targets_release(&scratch);
+    return r;
+}
+
+static beck_status ask_helper(struct delivery_home *h, const struct route *r, enum storage storage,
+                              struct broker_queue *waiting, beck_error *err)
+{
+    for (size_t i = 0; i < r->engine_count; i++)
+        helper_join(h, r->queues[i], storage == STORE_KEPT ? NULL : route_bus(h, r, storage),
+                    storage == STORE_KEPT ? r->exchange : NULL, waiting);
+    return error_set(err, BECK_EBUSY, "where it goes is not ready yet");
+}
+
+static beck_status send_off(struct delivery_home *h, struct corpse *c, const struct route *r,
+                            beck_error *err)
+{
+    enum storage storage = route_storage(h, r, c->persistent);
+    if (r->count == 0)
+        return BECK_OK;
+    if (storage != STORE_NOWHERE && !r->joined[storage])
+        return ask_helper(h, r, storage, c->queue, err);
+    beck_event e;
+    message_to_event(c->exchange, c->routing_key, &c->properties, c->event->data, &e);
+    e.type = r->type;
+    beck_status status = BECK_OK;
+    if (storage != STORE_NOWHERE)
+        status = route_append(h, r, route_bus(h, r, storage), &e, buf_bytes(&c->content), err);
+    if (!status)
+        status = route_append_streams(r, &e, buf_bytes(&c->content), err);
+    /* A queue that is full, or a bus that is gone: dropped, as RabbitMQ does. */
+    return status == BECK_ELIMIT || status == BECK_ECLOSED || status == BECK_EINVAL ? BECK_OK
+                                                                                    : status;
+}
+
+static beck_status bury_one(struct delivery_home *h, struct broker_queue *q, const struct grave *g,
+                            const beck_event *e, beck_bytes content, const char *reason,
+                            beck_error *err)
+{
+    struct corpse c = {.queue = q, .event = e, .reason = reason};
+    buf_init(&c.raw, PROPERTIES_MAX);
+    buf_init(&c.content, PROPERTIES_MAX);
+    buf_init(&c.made, PROPERTIES_MAX);
+    beck_status status = lay_out(&c, g, content, err);
+    struct route *r = status ? NULL : find_way(h, &c, &status);
+    if (r)
+        status = send_off(h, &c, r, err);
+    route_release(r);
+    corpse_release(&c);
+    /* What cannot be written as properties is dropped. */
+    return status == BECK_EINVAL || status == BECK_ELIMIT ? BECK_OK : status;
+}
+
+beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const struct carried *c,
+                 const char *reason, uint32_t attempts, beck_error *err)
+{
+    struct broker_queue *q = ctx;
+    struct delivery_home *h = atomic_load(&q->vhost->broker->delivery);
+    struct grave g;
+    (void)engine;
+    (void)attempts;
+    grave_of(q, &g);
+    if (!g.has_exchange)
+        return BECK_OK;
+    if (!h)
+        return error_set(err, BECK_EBUSY, "the broker is not open yet");
+    if (strcmp(reason, "attempts") == 0)
+        reason = "delivery_limit";
+    return bury_one(h, q, &g, e, c ? c->content : (beck_bytes){0}, reason, err);
+}
+
+void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_event *e,
+                  beck_bytes content)
+{
+    struct grave g;
+    grave_of(q, &g);
+    if (g.has_exchange && g.overflow == OVERFLOW_REJECT_DEAD_LETTER)
+        bury_one(h, q, &g, e, content, "maxlen", NULL);
+}

@@ -1,0 +1,310 @@
+/* The broker's own buses, and the helper: see delivery.h. */
+#include "broker/delivery.h"
+
+#include "broker/dispatch.h"
+#include "broker/policy.h"
+
+#include <stdlib.h>
+
+#define TRANSIENT_SEGMENT (16 << 20)
+#define TRANSIENT_BYTES (64 << 20)
+#define TRANSIENT_MS (10 * 60 * 1000)
+#define MEMORY_BYTES (64 << 20) /* then the disk takes what comes */
+#define LATER_NS 100000000
+
+/* ---- the helper ---- */
+
+struct chore {
+    struct chore *next;
+    struct broker_queue *queue;   /* to be joined; NULL: only `waiting` goes on */
+    beck_bus *bus;                /* to this one, or */
+    struct exchange *exchange;    /* to that of this one */
+    struct broker_queue *waiting; /* what waits for it */
+    int64_t due_ns;
+};
+
+static void chore_free(struct chore *c)
+{
+    if (c->queue)
+        broker_queue_release(c->queue);
+    if (c->exchange)
+        exchange_release(c->exchange);
+    if (c->waiting)
+        broker_queue_release(c->waiting);
+    free(c);
+}
+
+static void add_chore(struct delivery_home *h, struct broker_queue *q, beck_bus *bus,
+                      struct exchange *x, struct broker_queue *waiting, int64_t due_ns)
+{
+    struct chore *c = NULL;
+    mutex_lock(&h->lock);
+    for (c = h->first; c; c = c->next)
+        if (c->queue == q && c->bus == bus && c->exchange == x && c->waiting == waiting)
+            break;
+    if (!c && !h->stopping && (c = calloc(1, sizeof *c))) {
+        c->queue = q ? broker_queue_retain(q) : NULL;
+        c->bus = bus;
+        c->exchange = x ? exchange_retain(x) : NULL;
+        c->waiting = waiting ? broker_queue_retain(waiting) : NULL;
+        c->due_ns = due_ns;
+        *h->end = c;
+        h->end = &c->next;
+        cond_signal(&h->wake);
+    }
+    mutex_unlock(&h->lock);
+}
+
+void helper_join(struct delivery_home *h, struct broker_queue *q, beck_bus *bus, struct exchange *x,
+                 struct broker_queue *waiting)
+{
+    add_chore(h, q, bus, x, waiting, 0);
+}
+
+void helper_poke_later(struct delivery_home *h, struct broker_queue *q)
+{
+    add_chore(h, NULL, NULL, NULL, q, clock_mono_ns(h->broker->handle->env.clock) + LATER_NS);
+}
+
+void helper_look(struct delivery_home *h)
+{
+    mutex_lock(&h->lock);
+    h->delayed_due = true;
+    cond_signal(&h->wake);
+    mutex_unlock(&h->lock);
+}
+
+void helper_look_later(struct delivery_home *h)
+{
+    add_chore(h, NULL, NULL, NULL, NULL, clock_mono_ns(h->broker->handle->env.clock) + LATER_NS);
+}
+
+/* True: delayed messages are to be looked at. */
+static bool do_chore(struct chore *c)
+{
+    bool look = !c->queue && !c->waiting;
+    beck_bus *bus = c->exchange ? exchange_bus(c->exchange, NULL) : c->bus;
+    if (c->queue && bus)
+        queue_join(c->queue, bus, NULL);
+    if (c->waiting && c->waiting->engine && !atomic_load(&c->waiting->gone)) {
+        queue_tick(c->waiting->engine);
+        dispatcher_poke(c->waiting->dispatcher);
+    }
+    chore_free(c);
+    return look;
+}
+
+/* The first that is due, off the list; *next_ns: when another will be. With the lock. */
+static struct chore *take_chore(struct delivery_home *h, int64_t *next_ns)
+{
+    int64_t now_ns = clock_mono_ns(h->broker->handle->env.clock);
+    *next_ns = INT64_MAX;
+    for (struct chore **at = &h->first; *at; at = &(*at)->next) {
+        struct chore *c = *at;
+        if (c->due_ns <= now_ns) {
+            *at = c->next;
+            if (h->end == &c->next)
+                h->end = at;
+            return c;
+        }
+        if (c->due_ns < *next_ns)
+            *next_ns = c->due_ns;
+    }
+    return NULL;
+}
+
+static void *help(void *ctx)
+{
+    struct delivery_home *h = ctx;
+    mutex_lock(&h->lock);
+    while (!h->stopping) {
+        int64_t next_ns;
+        struct chore *c = take_chore(h, &next_ns);
+        bool look = h->delayed_due;
+        h->delayed_due = false;
+        if (!c && !look) {
+            if (next_ns == INT64_MAX)
+                cond_wait(&h->wake, &h->lock);
+            else
+                cond_wait_until(&h->wake, &h->lock, h->broker->handle->env.clock, next_ns);
+            continue;
+        }
+        mutex_unlock(&h->lock);
+        if (c)
+            look |= do_chore(c);
+        bool more = look && delay_work(h);
+        mutex_lock(&h->lock);
+        h->delayed_due |= more;
+    }
+    mutex_unlock(&h->lock);
+    return NULL;
+}
+
+static void stop_helper(struct delivery_home *h)
+{
+    mutex_lock(&h->lock);
+    h->stopping = true;
+    cond_signal(&h->wake);
+    mutex_unlock(&h->lock);
+    if (h->runs)
+        pthread_join(h->helper, NULL);
+    while (h->first) {
+        struct chore *c = h->first;
+        h->first = c->next;
+        chore_free(c);
+    }
+}
+
+/* ---- the broker ---- */
+
+/* As long as nobody can publish them. */
+static beck_status bury_later(void *ctx, struct queue *engine, const beck_event *e,
+                              const struct carried *c, const char *reason, uint32_t attempts,
+                              beck_error *err)
+{
+    (void)ctx;
+    (void)engine;
+    (void)e;
+    (void)c;
+    (void)reason;
+    (void)attempts;
+    return error_set(err, BECK_EBUSY, "the broker is closed");
+}
+
+static void leave_to_wait(struct broker_queue *q)
+{
+    if (q->engine && !q->foreign)
+        queue_set_bury(q->engine, bury_later, NULL);
+}
+
+static beck_status open_buses(struct delivery_home *h, beck_error *err)
+{
+    struct broker *b = h->broker;
+    bool disk = b->handle->data_dir != NULL;
+    beck_bus_options memory = {.storage = BECK_STORAGE_MEMORY,
+                               .retention_bytes = disk ? MEMORY_BYTES : 0,
+                               .event_bytes_max = b->settings.message_max + (1u << 20)};
+    beck_bus_options transient = {.storage = BECK_STORAGE_DISK,
+                                  .level = BECK_LEVEL_WRITTEN,
+                                  .segment_bytes = TRANSIENT_SEGMENT,
+                                  .retention_bytes = TRANSIENT_BYTES,
+                                  .retention_ms = TRANSIENT_MS,
+                                  .event_bytes_max = b->settings.message_max + (1u << 20)};
+    beck_status status = handle_own_bus(b->handle, "__amqp_memory", &memory, &h->memory, err);
+    h->transient = h->memory;
+    if (!status && disk)
+        status = handle_own_bus(b->handle, "__amqp_transient", &transient, &h->transient, err);
+    return status;
+}
+
+beck_status delivery_open(struct broker *b, beck_error *err)
+{
+    struct delivery_home *h = calloc(1, sizeof *h);
+    if (!h)
+        return error_set(err, BECK_ENOMEM, "no memory for deliveries");
+    h->broker = b;
+    h->end = &h->first;
+    mutex_init(&h->lock);
+    cond_init(&h->wake);
+    beck_status status = open_buses(h, err);
+    if (!status)
+        status = replies_open(h, err);
+    if (!status)
+        status = delay_open(h, err);
+    int failed = status ? 0 : pthread_create(&h->helper, NULL, help, h);
+    h->runs = !status && !failed;
+    atomic_store(&b->delivery, h);
+    if (failed)
+        status = error_errno(err, failed, "cannot start a thread of the broker");
+    if (status)
+        delivery_close(b);
+    return status;
+}
+
+/* From now on dead letters stay in their queues. */
+static void bury_no_more(struct broker *b)
+{
+    for (struct lookup_node *v = lookup_walk(&b->vhosts, NULL); v; v = lookup_walk(&b->vhosts, v)) {
+        const struct lookup *all = &lookup_of(v, struct vhost, node)->queues;
+        for (struct lookup_node *q = lookup_walk(all, NULL); q; q = lookup_walk(all, q))
+            leave_to_wait(lookup_of(q, struct broker_queue, node));
+    }
+}
+
+void delivery_close(struct broker *b)
+{
+    struct delivery_home *h = atomic_load(&b->delivery);
+    if (!h)
+        return;
+    stop_helper(h);
+    bury_no_more(b);
+    atomic_store(&b->delivery, NULL);
+    delay_close(h);
+    replies_close(h);
+    cond_release(&h->wake);
+    mutex_release(&h->lock);
+    free(h);
+}
+
+/* ---- queues ---- */
+
+static void stalled(void *ctx, struct dispatcher *d)
+{
+    struct broker_queue *q = ctx;
+    (void)d;
+    struct delivery_home *h = atomic_load(&q->vhost->broker->delivery);
+    if (h)
+        helper_poke_later(h, q);
+}
+
+beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
+{
+    if (q->kind == QUEUE_STREAM)
+        return stream_open(q, err);
+    struct dispatcher_options o = {.queue = q->engine,
+                                   .owner = q,
+                                   .single_active = q->effective->single_active,
+                                   .durable = q->durable,
+                                   .counts = q->kind == QUEUE_QUORUM,
+                                   .stalled = stalled,
+                                   .ctx = q};
+    beck_status status = dispatcher_new(&o, &q->dispatcher, err);
+    if (!status && !q->foreign)
+        queue_set_bury(q->engine, bury, q);
+    return status;
+}
+
+void delivery_queue_changed(struct broker_queue *q)
+{
+    (void)q;
+}
+
+void delivery_queue_gone(struct broker_queue *q)
+{
+    if (q->dispatcher)
+        dispatcher_end(q->dispatcher);
+    if (q->stream)
+        stream_end(q->stream);
+    leave_to_wait(q);
+}
+
+void delivery_queue_free(struct broker_queue *q)
+{
+    leave_to_wait(q);
+    dispatcher_free(q->dispatcher);
+    stream_free(q->stream);
+    q->dispatcher = NULL;
+    q->stream = NULL;
+}
+
+uint32_t delivery_consumers(struct broker_queue *q)
+{
+    return q->stream       ? stream_subscribers(q->stream)
+           : q->dispatcher ? dispatcher_subscribers(q->dispatcher)
+                           : 0;
+}
+
+int64_t delivery_unacked(struct broker_queue *q)
+{
+    return q->dispatcher ? dispatcher_unacked(q->dispatcher) : 0;
+}
