@@ -279,15 +279,11 @@ static void append_encoded(struct buf *out, beck_bytes text)
             buf_printf(out, "%%%02X", at[i]);
 }
 
+/* Relative to the path, as clients take it to pieces: "destination/key". */
 static void put_location(struct call *c, const struct binding_filter *pair, beck_bytes key)
 {
     struct buf out;
     buf_init(&out, LOCATION_MAX);
-    buf_append_text(&out, "/api/bindings/");
-    append_encoded(&out, pair->vhost);
-    buf_append_text(&out, "/e/");
-    append_encoded(&out, call_name(c, 1));
-    buf_append_text(&out, pair->only_exchanges ? "/e/" : "/q/");
     append_encoded(&out, pair->destination);
     buf_append_text(&out, "/");
     append_encoded(&out, key);

@@ -323,7 +323,19 @@ static void delete_user_limit(struct call *c)
     answer_done(c, broker_delete_user_limit(c->b, call_name(c, 0), call_name(c, 1), &c->err));
 }
 
+/* Shovels and links of federations: there are none, whatever parameters say. */
+static void list_none(struct call *c)
+{
+    answer_json(c, 200, json_array());
+}
+
 const struct management_route management_routes_parameters[] = {
+    {"GET", "/api/shovels", LEVEL_MONITORING, false, list_none, "management.shovels"},
+    {"GET", "/api/shovels/{vhost}", LEVEL_MONITORING, false, list_none, "management.vhostShovels"},
+    {"GET", "/api/federation-links", LEVEL_MONITORING, false, list_none,
+     "management.federationLinks"},
+    {"GET", "/api/federation-links/{vhost}", LEVEL_MONITORING, false, list_none,
+     "management.vhostFederationLinks"},
     {"GET", "/api/parameters", LEVEL_POLICIES, false, list_parameters, "management.parameters"},
     {"GET", "/api/parameters/{component}", LEVEL_POLICIES, false, list_parameters_of_component,
      "management.componentParameters"},
