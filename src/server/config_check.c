@@ -66,6 +66,32 @@ static void check_http(struct config *c)
     }
 }
 
+/* ---- amqp ---- */
+
+static void check_amqp(struct config *c)
+{
+    struct settings *s = c->settings;
+    bool own = s->amqp_tls_certificate[0] || s->amqp_tls_key[0];
+    if (own) {
+        check_readable(c, "amqp.tls_certificate", s->amqp_tls_certificate);
+        check_readable(c, "amqp.tls_key", s->amqp_tls_key);
+    } else {
+        s->amqp_tls_certificate = s->http.tls_certificate;
+        s->amqp_tls_key = s->http.tls_key;
+    }
+    check_addresses(c, "amqp.listen", &s->amqp_listen);
+    check_addresses(c, "amqp.tls_listen", &s->amqp_tls_listen);
+    if (s->amqp_tls_listen.count > 0 && (!s->amqp_tls_certificate || !s->amqp_tls_key)) {
+        config_fault(c, source_of(c, "amqp.tls_listen"),
+                     "amqp.tls_listen needs amqp.tls_certificate and amqp.tls_key");
+    }
+    if (s->amqp.bodies_max < s->broker.message_max) {
+        config_fault(c, source_of(c, "amqp.bodies_max"),
+                     "amqp.bodies_max is less than amqp.message_max: the largest message would "
+                     "never fit");
+    }
+}
+
 /* ---- buses and queues ---- */
 
 static void check_bus(struct config *c, const struct bus_setting *bus)
@@ -184,6 +210,7 @@ void config_check(struct config *c)
                      "data is empty: give the path of the data directory, \".\" for this one");
     }
     check_http(c);
+    check_amqp(c);
     struct bus_setting *buses = s->buses.at;
     for (size_t i = 0; i < s->buses.count; i++) {
         check_bus(c, &buses[i]);

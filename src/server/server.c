@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "server/amqp_service.h"
 #include "server/declared.h"
 #include "server/indexer.h"
 #include "server/listen.h"
@@ -40,6 +41,7 @@ struct server {
     struct listen_sockets sockets;
     bool has_socket; /* in the data directory */
     struct http *http;
+    struct amqp_service amqp;
     struct runners *runners;
     struct indexer *indexer; /* NULL: trace.interval is 0 */
     int signal_fd;
@@ -140,12 +142,15 @@ static void raise_file_limit(const struct server *s)
     }
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_max < s->started->http.connections_max + FILES_OF_ENGINE) {
+    rlim_t connections = s->started->http.connections_max;
+    connections += amqp_service_is_wanted(s->started) ? s->started->amqp_connections_max : 0;
+    if (limit.rlim_max < connections + FILES_OF_ENGINE) {
         LOG(s->log, LEVEL_WARN,
-            "fewer files may be open than http.connections_max needs: raise the limit "
-            "(LimitNOFILE=, ulimit -n)",
+            "fewer files may be open than http.connections_max and amqp.connections_max need: "
+            "raise "
+            "the limit (LimitNOFILE=, ulimit -n)",
             LOG_NUMBER("limit", (int64_t)limit.rlim_max),
-            LOG_NUMBER("connections_max", s->started->http.connections_max));
+            LOG_NUMBER("connections_max", (int64_t)connections));
     }
 }
 
@@ -241,7 +246,7 @@ static beck_status check_exposure(const struct server *s, beck_error *err)
 {
     const struct listen_socket *which;
     if (s->started->access.anonymous_remote || access_user_count(s->access) > 0 ||
-        !listen_is_remote(&s->sockets, &which)) {
+        (!listen_is_remote(&s->sockets, &which) && !listen_is_remote(&s->amqp.sockets, &which))) {
         return BECK_OK;
     }
     return error_set(err, BECK_EDENIED,
@@ -280,6 +285,11 @@ static void announce(struct server *s, int64_t began_ns)
         LOG(s->log, LEVEL_INFO, "listening",
             LOG_TEXT(at->unix_socket ? "socket" : "address", at->text),
             LOG_TEXT("protocol", at->tls ? "https" : "http"));
+    }
+    for (size_t i = 0; i < s->amqp.sockets.count; i++) {
+        const struct listen_socket *at = &s->amqp.sockets.at[i];
+        LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", at->text),
+            LOG_TEXT("protocol", at->tls ? "amqps" : "amqp"));
     }
     if (s->sockets.count == 0) {
         LOG(s->log, LEVEL_WARN, "listening nowhere: http.listen is empty and http.socket is false");
@@ -326,14 +336,24 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     if (!status) {
         status = open_hooks(s, err);
     }
+    bool amqp = amqp_service_is_wanted(settings);
+    if (!status && amqp) {
+        status = amqp_service_open(&s->amqp, settings, s->b, s->access, s->log, err);
+    }
     if (!status) {
         status = open_sockets(s, err);
+    }
+    if (!status && amqp) {
+        status = amqp_service_listen(&s->amqp, settings, err);
     }
     if (!status) {
         status = check_exposure(s, err);
     }
     if (!status) {
         status = open_http(s, err);
+    }
+    if (!status && amqp) {
+        status = amqp_service_start(&s->amqp, settings, err);
     }
     if (!status) {
         status = runners_new(s->b, s->log, &s->runners, err);
@@ -402,6 +422,8 @@ static beck_status put_in_force(struct server *s, const struct settings *fresh, 
     atomic_store(&s->drain_timeout_ms, fresh->drain_timeout_ms);
     failed = http_reload(s->http, &why);
     note(s, failed, &why, "the certificate goes on as before", &status, err);
+    failed = amqp_service_reload(&s->amqp, &why);
+    note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
     failed = declared_apply(fresh, s->b, s->access, s->log, &why);
     note(s, failed, &why, "not everything that is declared is there", &status, err);
     failed = set_hooks(s, fresh, &why);
@@ -467,7 +489,9 @@ static void drain(struct server *s)
     runners_end(s->runners);
     while (number == 0 || number == SIGHUP) {
         int64_t step = now + DRAIN_STEP_MS * 1000000;
-        bool answered = http_drain(s->http, step < until ? step : until);
+        step = step < until ? step : until;
+        bool gone = amqp_service_drain(&s->amqp, step);
+        bool answered = http_drain(s->http, step) && gone;
         if (answered && runners_working(s->runners) == 0) {
             return;
         }
@@ -488,6 +512,7 @@ static void drain(struct server *s)
 static void close_all(struct server *s)
 {
     char path[4096];
+    amqp_service_stop(&s->amqp);
     if (s->http) {
         http_stop(s->http);
     }
@@ -499,6 +524,7 @@ static void close_all(struct server *s)
     }
     listen_close(&s->sockets);
     hooks_free(s->hooks);
+    amqp_service_close(&s->amqp);
     access_close(s->access);
     beck_close(s->b);
     LOG(s->log, LEVEL_INFO, "stopped");

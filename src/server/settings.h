@@ -11,6 +11,7 @@
 #include "hook/hook.h"
 #include "process/runner.h"
 #include "server/setting.h"
+#include "wire/amqp/amqp.h"
 #include "wire/http/http.h"
 
 /* ---- named sections ---- */
@@ -84,6 +85,12 @@ struct settings {
     struct texts http_listen, http_tls_listen;
     bool http_socket, http_access_log;
     struct http_settings http;
+    struct texts amqp_listen, amqp_tls_listen;
+    const char *amqp_tls_certificate, *amqp_tls_key;
+    uint32_t amqp_threads, amqp_connections_max, amqp_connections_per_address_max;
+    uint32_t amqp_heartbeat_ms; /* 0: none */
+    struct amqp_settings amqp;
+    struct broker_settings broker;
     int log_level, log_format; /* enum log_level, enum log_format */
     const char *log_file;      /* "": standard error */
     struct access_settings access;
@@ -153,6 +160,44 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "memory that followers of one bus share") \
     ROW("http.access_log", BOOL, http_access_log, 0, 0, "false", NULL, setting_booleans, true, \
         "log every request at level info; else they are logged at level debug") \
+    ROW("amqp.listen", LIST, amqp_listen, 0, 0, "127.0.0.1:5672,[::1]:5672", "ADDRESS:PORT", NULL, false, \
+        "where AMQP 0-9-1 is served; empty: nowhere") \
+    ROW("amqp.tls_listen", LIST, amqp_tls_listen, 0, 0, "", "ADDRESS:PORT", NULL, false, \
+        "where AMQP over TLS is served, usually port 5671") \
+    ROW("amqp.tls_certificate", TEXT, amqp_tls_certificate, 0, 0, "", "FILE", NULL, false, \
+        "certificate chain in PEM, else http.tls_certificate; its content is read again on SIGHUP") \
+    ROW("amqp.tls_key", TEXT, amqp_tls_key, 0, 0, "", "FILE", NULL, false, \
+        "private key in PEM, else http.tls_key; its content is read again on SIGHUP") \
+    ROW("amqp.threads", NUMBER, amqp_threads, 1, 64, "2", NULL, NULL, false, \
+        "threads that serve AMQP connections") \
+    ROW("amqp.pool_threads", NUMBER, amqp.pool_threads, 1, 64, "4", NULL, NULL, false, \
+        "threads for what may wait: declaring, consuming, closing") \
+    ROW("amqp.connections_max", NUMBER, amqp_connections_max, 1, 1000000, "20000", NULL, NULL, false, \
+        "AMQP connections at a time") \
+    ROW("amqp.connections_per_address_max", NUMBER, amqp_connections_per_address_max, 0, 1000000, "0", NULL, NULL, false, \
+        "AMQP connections of one address at a time; 0: no limit") \
+    ROW("amqp.channel_max", NUMBER, amqp.channel_max, 1, 65535, "2047", NULL, NULL, false, \
+        "channels of a connection") \
+    ROW("amqp.frame_max", SIZE, amqp.frame_max, 4096, 16777216, "128k", NULL, NULL, false, \
+        "largest frame that clients may agree to") \
+    ROW("amqp.heartbeat", DURATION, amqp_heartbeat_ms, 0, 65535000, "1m", NULL, NULL, false, \
+        "heartbeats that clients are asked for, in whole seconds; 0: none") \
+    ROW("amqp.message_max", SIZE, broker.message_max, 1024, 536870912, "16m", NULL, NULL, false, \
+        "largest body of a message") \
+    ROW("amqp.bodies_max", SIZE, amqp.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
+        "memory of all messages that are being received and of transactions") \
+    ROW("amqp.product", TEXT, amqp.product, 0, 0, "RabbitMQ", NULL, NULL, false, \
+        "what clients are told that this is: some decide by it how they behave") \
+    ROW("amqp.version", TEXT, amqp.version, 0, 0, "4.1.0", NULL, NULL, false, \
+        "the version of RabbitMQ whose behaviour clients are told to expect") \
+    ROW("amqp.retention", DURATION, broker.retention_ms, 1000, 0, "7d", NULL, NULL, false, \
+        "how long the buses of exchanges keep messages, for replay; never less than queues need") \
+    ROW("amqp.retention_size", SIZE, broker.retention_bytes, 1048576, 0, "1g", NULL, NULL, false, \
+        "how much they keep") \
+    ROW("amqp.queues_max", NUMBER, broker.queues_max, 1, 10000000, "100000", NULL, NULL, false, \
+        "queues that AMQP clients may declare") \
+    ROW("amqp.exchanges_max", NUMBER, broker.exchanges_max, 1, 10000000, "10000", NULL, NULL, false, \
+        "exchanges that AMQP clients may declare") \
     ROW("access.anonymous_loopback", BOOL, access.anonymous_loopback, 0, 0, "true", NULL, setting_booleans, false, \
         "while there is no user, everybody on this machine may do everything") \
     ROW("access.anonymous_remote", BOOL, access.anonymous_remote, 0, 0, "false", NULL, setting_booleans, false, \
