@@ -42,12 +42,25 @@ beck_bus *handle_find_bus(const beck *b, const char *name)
     return NULL;
 }
 
+/* Where the queue is, or would be. */
+static size_t queue_place(const beck *b, const char *name)
+{
+    size_t low = 0, high = b->queue_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(queue_name(b->queues[middle]), name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 struct queue *handle_find_queue(const beck *b, const char *name)
 {
-    for (size_t i = 0; i < b->queue_count; i++)
-        if (strcmp(queue_name(b->queues[i]), name) == 0)
-            return b->queues[i];
-    return NULL;
+    size_t at = queue_place(b, name);
+    bool found = at < b->queue_count && strcmp(queue_name(b->queues[at]), name) == 0;
+    return found ? b->queues[at] : NULL;
 }
 
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
@@ -132,9 +145,8 @@ beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options
     beck_status status = queue_new(&b->home, name, options, &q, err);
     if (status)
         return status;
-    size_t at = b->queue_count++;
-    for (; at > 0 && strcmp(name, queue_name(b->queues[at - 1])) < 0; at--)
-        b->queues[at] = b->queues[at - 1];
+    size_t at = queue_place(b, name);
+    memmove(b->queues + at + 1, b->queues + at, (b->queue_count++ - at) * sizeof(struct queue *));
     b->queues[at] = q;
     *out = q;
     return BECK_OK;
@@ -142,9 +154,8 @@ beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options
 
 void handle_drop_queue(beck *b, struct queue *q)
 {
-    size_t at = 0;
-    while (b->queues[at] != q)
-        at++;
+    size_t at = queue_place(b, queue_name(q));
+    assert(b->queues[at] == q);
     b->queue_count--;
     memmove(b->queues + at, b->queues + at + 1, (b->queue_count - at) * sizeof(struct queue *));
     queue_purge_memory(q);
@@ -220,11 +231,12 @@ static beck_status prepare_directory(beck *b, beck_error *err)
 
 static struct queue *find_queue(void *ctx, beck_bytes name)
 {
-    beck *b = ctx;
-    for (size_t i = 0; i < b->queue_count; i++)
-        if (bytes_equal_text(name, queue_name(b->queues[i])))
-            return b->queues[i];
-    return NULL;
+    char text[256];
+    if (name.len >= sizeof text)
+        return NULL;
+    memcpy(text, name.data, name.len);
+    text[name.len] = 0;
+    return handle_find_queue(ctx, text);
 }
 
 static beck_bus *find_bus(void *ctx, const char *name)

@@ -254,25 +254,51 @@ struct item {
 };
 struct items {
     struct item *list;
-    size_t count;
+    size_t count, cap;
+    uint32_t *table;   /* by subject: places in the list from 1, 0: free */
+    size_t table_size; /* more than twice the list's */
 };
+
+/* Where in the table the subject is, or would be. */
+static uint32_t *item_place(const struct items *items, beck_bytes subject)
+{
+    size_t at = bytes_hash(subject.data, subject.len, 0) & (items->table_size - 1);
+    while (items->table[at] &&
+           !bytes_equal_text(subject, items->list[items->table[at] - 1].subject))
+        at = (at + 1) & (items->table_size - 1);
+    return &items->table[at];
+}
+
+static beck_status more_items(struct items *items)
+{
+    size_t cap = items->cap ? items->cap * 2 : 64;
+    struct item *grown = realloc(items->list, cap * sizeof *grown);
+    if (!grown)
+        return BECK_ENOMEM;
+    items->list = grown;
+    uint32_t *table = calloc(cap * 4, sizeof *table);
+    if (!table)
+        return BECK_ENOMEM;
+    free(items->table);
+    items->table = table;
+    items->table_size = cap * 4;
+    items->cap = cap;
+    for (size_t i = 0; i < items->count; i++)
+        *item_place(items, beck_str(items->list[i].subject)) = (uint32_t)i + 1;
+    return BECK_OK;
+}
 
 static beck_status note_item(struct items *items, const struct record_view *v)
 {
-    struct item *found = NULL;
-    for (size_t i = 0; i < items->count && !found; i++)
-        if (bytes_equal_text(v->key, items->list[i].subject))
-            found = &items->list[i];
-    if (!found) {
-        struct item *grown = realloc(items->list, (items->count + 1) * sizeof *grown);
-        if (!grown)
-            return BECK_ENOMEM;
-        items->list = grown;
-        found = &items->list[items->count];
+    if (items->count == items->cap && more_items(items))
+        return BECK_ENOMEM;
+    uint32_t *place = item_place(items, v->key);
+    struct item *found = *place ? &items->list[*place - 1] : &items->list[items->count];
+    if (!*place) {
         *found = (struct item){.subject = strndup(v->key.data, v->key.len)};
         if (!found->subject)
             return BECK_ENOMEM;
-        items->count++;
+        *place = (uint32_t)++items->count;
     }
     free(found->json);
     found->json = NULL;
@@ -362,11 +388,11 @@ static beck_status load_binding(beck *b, const struct item *item, beck_error *er
 static enum leftover is_left(void *ctx, const char *bus)
 {
     const struct items *items = ctx;
-    for (size_t i = 0; i < items->count; i++) {
-        const struct item *item = &items->list[i];
-        if (strncmp(item->subject, "bus/", 4) == 0 && strcmp(item->subject + 4, bus) == 0)
-            return item->gone ? LEFTOVER_GONE : LEFTOVER_NONE;
-    }
+    char subject[300];
+    snprintf(subject, sizeof subject, "bus/%s", bus);
+    uint32_t place = items->count > 0 ? *item_place(items, beck_str(subject)) : 0;
+    if (place)
+        return items->list[place - 1].gone ? LEFTOVER_GONE : LEFTOVER_NONE;
     return bus_name_check("bus", bus, false, NULL) ? LEFTOVER_NONE : LEFTOVER_UNKNOWN;
 }
 
@@ -395,5 +421,6 @@ beck_status topology_load(beck *b, beck_error *err)
         free(items.list[i].json);
     }
     free(items.list);
+    free(items.table);
     return status;
 }

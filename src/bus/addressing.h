@@ -44,7 +44,7 @@ static inline bool addressing_same(const struct bus_addressed *a, const struct b
             memcmp(a->queues, b->queues, a->queue_count * sizeof *a->queues) == 0);
 }
 
-/* The routes of a match (NULL: none) and those addressed, each once. Valid until the next call. BECK_ENOMEM. */
+/* The routes of a match (NULL: none), and behind them those that are addressed besides. Valid until the next call. BECK_ENOMEM. */
 beck_status addressing_routes(struct addressing *a, const struct match *m,
                               const struct bus_addressed *to, void *const **out, size_t *count);
 

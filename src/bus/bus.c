@@ -483,10 +483,11 @@ static bool same_slice(beck_bytes a, beck_bytes b)
     return a.data == b.data && a.len == b.len;
 }
 
-/* Routes events [first, end), which have one type and go to the same queues: each route admits them
- * together. Those that are known (NULL: none) are left out. */
+/* Routes events [first, end), which have one type and go to the same queues: each route, of which the
+ * first `matched` are by patterns, admits them together. Those that are known (NULL: none) are left out. */
 static beck_status route_run(struct publish *u, void *const *routes, size_t route_count,
-                             size_t first, size_t end, const struct stored *known, beck_error *err)
+                             size_t matched, size_t first, size_t end, const struct stored *known,
+                             beck_error *err)
 {
     size_t admitted = 0, count = 0, bytes = 0;
     for (size_t i = first; i < end; i++) {
@@ -510,7 +511,8 @@ static beck_status route_run(struct publish *u, void *const *routes, size_t rout
                                                           .offset = (int64_t)i,
                                                           .deliver_at_ms = e->deliver_at_ms,
                                                           .expires_at_ms = e->expires_at_ms,
-                                                          .priority = e->priority,
+                                                          .priority = (uint16_t)e->priority,
+                                                          .addressed = r >= matched,
                                                           .size = (uint32_t)e->data.len};
     }
     return status;
@@ -540,7 +542,7 @@ static beck_status route_events(struct publish *u, size_t count, const struct st
             addressing_routes(&u->addressing, m, u->to ? &u->to[first] : NULL, &routes, &n))
             status = error_set(err, BECK_ENOMEM, "no memory to route an event");
         else if (n > 0)
-            status = route_run(u, routes, n, first, end, known, err);
+            status = route_run(u, routes, n, m ? m->route_count : 0, first, end, known, err);
     }
     caller_leave(u->self);
     return status;

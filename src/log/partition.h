@@ -37,8 +37,9 @@ struct routed {
     int64_t offset;
     int64_t timestamp_ms;
     int64_t deliver_at_ms, expires_at_ms;
-    uint32_t priority;
-    uint32_t size; /* bytes of its data */
+    uint16_t priority;
+    bool addressed; /* to the route, by whoever published it */
+    uint32_t size;  /* bytes of its data */
 };
 /* Called by the writer, in order of offsets, after the events are written and before anybody is
  * told; with partition.lock not held. */

@@ -582,7 +582,7 @@ static bool arrive(struct queue *q, uint32_t source, const struct routed *item, 
     if (source == UINT32_MAX || !q->sources[source].live)
         return false;
     struct source *s = &q->sources[source];
-    if (item->offset < s->routed) /* it is addressed twice */
+    if (item->addressed && (!s->joined || item->offset < s->routed)) /* named twice */
         return false;
     beck_error why;
     error_clear(&why);

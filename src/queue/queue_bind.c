@@ -317,14 +317,14 @@ static void bind_paused(void *ctx)
     struct paused_bind *p = ctx;
     struct queue *q = p->q;
     mutex_lock(&q->lock);
-    bool fresh = !queue_is_bound_to(q, p->bus); /* nobody waits for what it has passed over */
     for (uint32_t i = 0; i < p->bus->partition_count; i++) {
         uint32_t index = queue_find_source(q, p->bus->partitions[i]);
         struct source *s = &q->sources[index];
         p->history_to[i] = -1;
+        s->joined |= !p->binding->pattern[0];
         if (p->known)
             continue;
-        if (s->live || (s->routed >= 0 && fresh)) {
+        if (s->live) {
             int64_t end = partition_paused_end(s->partition);
             /* Events from now on come after the history only if there is any. */
             s->live = p->first[i] >= end;
@@ -413,20 +413,20 @@ beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, be
                          q->name, bus->name, pattern);
     /* What was published until now is still for this queue. */
     queue_catch_up(q);
-    if (pattern[0])
-        bus_remove_route(bus, beck_str(pattern), q);
-    else
+    bool joined = !pattern[0];
+    if (joined)
         bus_part(bus);
+    else
+        bus_remove_route(bus, beck_str(pattern), q);
     mutex_lock(&q->lock);
     free(b->pattern);
     free(b->first);
     q->binding_count--;
     memmove(b, b + 1, (size_t)(q->bindings + q->binding_count - b) * sizeof *b);
     /* Who does not know yet may go on addressing events to it. */
-    bool left = !queue_is_bound_to(q, bus);
-    for (uint32_t i = 0; i < q->source_count && left; i++)
+    for (uint32_t i = 0; i < q->source_count && joined; i++)
         if (q->sources[i].bus == bus)
-            q->sources[i].live = false;
+            q->sources[i].joined = false;
     q->dirty = true;
     mutex_unlock(&q->lock);
     callers_retire(q->home->callers, q, release_route, false);

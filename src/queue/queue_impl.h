@@ -26,6 +26,7 @@ struct source {
     int64_t saved;     /* `routed` in the snapshot written last */
     int64_t suspect;   /* events below may have been delivered before this process began */
     bool live;         /* events come through the hook; else catch_up reads them from the log */
+    bool joined;       /* the queue gets what is addressed to it */
     bool gone;         /* its bus was deleted: another of that name is another source */
     bool mixed;        /* the fifos may hold its events out of order: history was added behind */
     struct held *held; /* while a damaged list is made again; NULL: no */
@@ -120,6 +121,7 @@ struct queue {
     uint32_t grave_source, grave_deletions; /* its source, and `deletions` when it was opened */
     bool more;                              /* time has brought more than was done at once */
     bool closing;
+    struct recovery *recovery; /* while that lasts */
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
     struct histories histories;
     int64_t *dead; /* offsets of dead letters, ascending */
@@ -234,6 +236,10 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
 /* ---- queue_bind.c ---- */
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,
                                   beck_error *err); /* without the lock */
+
+/* together.c: reads what several of the queues wait for once for all; what cannot be read or listed is left to
+ * queue_catch_up. While they are recovered. */
+void queues_catch_up(struct queue *const *queues, size_t count);
 
 /* Whether any binding gives the queue this event of a source. With the lock. */
 bool queue_wants(const struct queue *q, const struct source *s, const struct record_view *v);

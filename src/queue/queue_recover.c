@@ -449,11 +449,8 @@ struct recover_all {
 
 static struct recovery *recovery_of(struct recover_all *a, beck_bytes name)
 {
-    struct queue *q = a->find(a->ctx, name);
-    for (size_t i = 0; q && i < a->count; i++)
-        if (a->all[i].q == q)
-            return &a->all[i];
-    return NULL;
+    const struct queue *q = a->find(a->ctx, name);
+    return q ? q->recovery : NULL;
 }
 
 typedef beck_status (*record_fn)(struct recover_all *a, const struct record_view *v,
@@ -573,6 +570,40 @@ static void suspect_everything(struct queue *q)
         q->sources[i].suspect = q->sources[i].routed;
 }
 
+static beck_status catch_up_together(struct recover_all *a, beck_error *err)
+{
+    struct queue **queues = calloc(a->count + 1, sizeof(struct queue *));
+    if (!queues)
+        return error_set(err, BECK_ENOMEM, "no memory to recover the queues");
+    for (size_t i = 0; i < a->count; i++)
+        queues[i] = a->all[i].q;
+    queues_catch_up(queues, a->count);
+    free(queues);
+    return BECK_OK;
+}
+
+static beck_status finish_queue(struct recovery *r, beck_error *err)
+{
+    struct queue *q = r->q;
+    beck_status status = BECK_OK;
+    queue_catch_up(q);
+    if (r->delayed_lost)
+        status = queue_rebuild_delayed(q, err);
+    if (!status && q->options.priority_max && r->redriven_count)
+        status = dead_levels(q, r->redriven, r->redriven_count, &r->levels, err);
+    if (status)
+        return status;
+    mutex_lock(&q->lock);
+    status = apply_changes(r, err);
+    if (!status && !r->closed)
+        suspect_everything(q);
+    q->ready_bytes -= r->bytes_gone;
+    q->dirty = true;
+    q->recovering = false;
+    mutex_unlock(&q->lock);
+    return status;
+}
+
 static beck_status recover_queues(struct recover_all *a, beck_error *err)
 {
     struct partition *state = a->home->state->partitions[0];
@@ -589,27 +620,12 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
         status = scan(a, dead, dead_from, note_dead, err);
     if (!status)
         status = scan(a, state, 0, replay_if_newer, err);
-    for (size_t i = 0; i < a->count && !status; i++) {
+    for (size_t i = 0; i < a->count && !status; i++)
         status = begin_sources(&a->all[i], err);
-        if (!status) {
-            queue_catch_up(a->all[i].q);
-            if (a->all[i].delayed_lost)
-                status = queue_rebuild_delayed(a->all[i].q, err);
-            if (!status && a->all[i].q->options.priority_max && a->all[i].redriven_count)
-                status = dead_levels(a->all[i].q, a->all[i].redriven, a->all[i].redriven_count,
-                                     &a->all[i].levels, err);
-        }
-        if (!status) {
-            mutex_lock(&a->all[i].q->lock);
-            status = apply_changes(&a->all[i], err);
-            if (!status && !a->all[i].closed)
-                suspect_everything(a->all[i].q);
-            a->all[i].q->ready_bytes -= a->all[i].bytes_gone;
-            a->all[i].q->dirty = true;
-            a->all[i].q->recovering = false;
-            mutex_unlock(&a->all[i].q->lock);
-        }
-    }
+    if (!status)
+        status = catch_up_together(a, err);
+    for (size_t i = 0; i < a->count && !status; i++)
+        status = finish_queue(&a->all[i], err);
     return status;
 }
 
@@ -629,6 +645,7 @@ beck_status queues_recover(struct queue_home *home,
         struct recovery *r = &a.all[a.count];
         r->q = queues[i];
         r->q->recovering = true;
+        r->q->recovery = r;
         r->snapshot_offset = -1;
         r->binding_known = calloc(queues[i]->binding_count + 1, sizeof *r->binding_known);
         if (!r->binding_known)
@@ -638,6 +655,7 @@ beck_status queues_recover(struct queue_home *home,
     if (!status)
         status = recover_queues(&a, err);
     for (size_t i = 0; i < a.count; i++) {
+        a.all[i].q->recovery = NULL;
         free(a.all[i].changes);
         free(a.all[i].redriven);
         free(a.all[i].levels);

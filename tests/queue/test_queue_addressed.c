@@ -366,6 +366,62 @@ static void addressed_events_outlast_every_end(void **state)
     }
 }
 
+/* What each of many queues waits for is read once for all of them. */
+static void many_queues_catch_up_with_what_is_theirs(void **state)
+{
+    enum { QUEUES = 40, EVENTS = 300 };
+    static char expected[QUEUES][EVENTS];
+    struct world w;
+    struct rng rng;
+    (void)state;
+    rng_seed(&rng, 7);
+    memset(expected, 0, sizeof expected);
+    world_start(&w, 1);
+    beck_bus *bus = world_bus(&w, "b", &(beck_bus_options){.segment_bytes = 4096});
+    for (int k = 0; k < QUEUES; k++) {
+        char name[8];
+        snprintf(name, sizeof name, "q%d", k);
+        world_queue(&w, name, NULL);
+        if (k % 3 < 2)
+            join(&w, name, bus);
+        if (k % 3 > 0)
+            world_bind(&w, name, "b", k % 2 ? "odd" : "even", BECK_FROM_NOW);
+    }
+    for (int i = 0; i < EVENTS; i++) {
+        struct queue *queues[QUEUES];
+        struct bus_addressed to = {.queues = queues};
+        char text[8], name[8];
+        snprintf(text, sizeof text, "%d", i);
+        for (int k = 0; k < QUEUES; k++) {
+            snprintf(name, sizeof name, "q%d", k);
+            bool addressed = rng_below(&rng, 8) == 0;
+            if (addressed)
+                queues[to.queue_count++] = queue_of(&w, name);
+            expected[k][i] = (addressed && k % 3 < 2) || (k % 3 > 0 && k % 2 == i % 2);
+        }
+        beck_event e = {.type = beck_str(i % 2 ? "odd" : "even"), .data = beck_str(text)};
+        check_ok(bus_publish_addressed(bus, &e, &to, 1, NULL, NULL, err));
+        if (i == 50)
+            check_ok(upkeep_checkpoint(w.b, err));
+        if (i == 100)
+            check_ok(queue_snapshot(queue_of(&w, "q5"), err));
+    }
+    world_kill(&w);
+    for (int k = 0; k < QUEUES; k++) {
+        char name[8], text[8];
+        snprintf(name, sizeof name, "q%d", k);
+        beck_consumer *c = world_consumer(&w, name, 0);
+        for (int i = 0; i < EVENTS; i++) {
+            snprintf(text, sizeof text, "%d", i);
+            if (expected[k][i])
+                settle(c, take(c, text));
+        }
+        take_nothing(c);
+        beck_consumer_close(c);
+    }
+    world_end(&w);
+}
+
 static void a_rewind_gives_what_was_addressed(void **state)
 {
     struct world w;
@@ -629,6 +685,7 @@ int main(void)
         cmocka_unit_test(content_comes_back_and_is_no_attribute),
         cmocka_unit_test(too_much_is_refused),
         cmocka_unit_test(addressed_events_outlast_every_end),
+        cmocka_unit_test(many_queues_catch_up_with_what_is_theirs),
         cmocka_unit_test(a_rewind_gives_what_was_addressed),
         cmocka_unit_test(a_damaged_list_is_made_again_from_the_addresses),
         cmocka_unit_test(what_is_addressed_outlives_retention),
