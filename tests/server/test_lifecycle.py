@@ -285,7 +285,7 @@ class Activation(ServerTest):
             server.wait_for("ready")
             self.assertEqual(self.get(address, "/health/live")[0], 200)
             self.assertEqual(server.end(), DONE)
-            self.assertEqual(len([line for line in server.lines if "address" in line and line["message"] == "listening"]), 1)
+            self.assertEqual(len([line for line in server.lines if "address" in line and line["message"] == "listening" and line["protocol"] == "http"]), 1)
 
     def test_a_unix_socket_may_be_handed_over(self):
         path = os.path.join(self.dir, "handed.sock")
