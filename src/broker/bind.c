@@ -229,24 +229,28 @@ static void forget_owner(struct broker_queue *q)
     q->owner_session = NULL;
 }
 
-/* What the view does not hold any more. Errors of the engine leave a queue that nobody finds; it goes with the
- * next opening. */
+/* The record of a durable one says that it is deleted, and goes now; or is kept for another try. */
+static void finish_record(struct broker *b, const struct broker_queue *q, bool gone)
+{
+    struct record r;
+    queue_record(&r, q);
+    record_flag(&r, "deleted", true);
+    r.gone = gone;
+    if (q->durable && !q->foreign && (!gone || broker_keep(b, &r, NULL)))
+        broker_note(b, &r, NULL);
+    record_release(&r);
+}
+
 static void end_queue(struct broker *b, struct broker_queue *q)
 {
     beck_error why;
     delivery_queue_gone(q);
     forget_owner(q);
     beck_status status = engine_delete_queue(q, &why);
-    if (status) {
+    if (status)
         env_report(&b->handle->env, status, "what is left of queue \"%.*s\" goes later: %s",
                    TEXT(q->name), why.text);
-    } else if (q->durable && !q->foreign && b->records) {
-        struct record r, *list[] = {&r};
-        queue_record(&r, q);
-        r.gone = true;
-        records_put(b->records, list, 1, NULL);
-        record_release(&r);
-    }
+    finish_record(b, q, !status);
     broker_queue_release(q);
 }
 

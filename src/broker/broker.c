@@ -3,7 +3,7 @@
  *
  * Opening reads all records, and makes the view of them in this order: virtual hosts, policies, exchanges,
  * queues, those that others made, bindings. A binding of which an end is missing was about to be deleted. A queue
- * whose record says that it is deleted goes now.
+ * whose record says that it is deleted goes now, or is kept for another try.
  */
 #include "broker/topology.h"
 
@@ -23,23 +23,26 @@
 
 /* ---- what is kept ---- */
 
-beck_status broker_keep(struct broker *b, struct record *r, beck_error *err)
+beck_status broker_note(struct broker *b, const struct record *r, beck_error *err)
 {
-    struct record *list[] = {r};
-    struct kept *k = NULL;
     beck_bytes subject = bytes_of(r->subject, r->subject_len);
-    beck_status status = records_put(b->records, list, 1, err);
-    if (status)
-        return status;
-    if (!r->gone && !(k = kept_new(r->kind, subject, buf_bytes(&r->data))))
-        return error_set(err, BECK_ENOMEM, "no memory for what was put");
+    struct kept *k = r->gone ? NULL : kept_new(r->kind, subject, buf_bytes(&r->data));
+    beck_status status = k || r->gone ? BECK_OK : BECK_ENOMEM;
     pthread_rwlock_wrlock(&b->topology_lock);
-    status = kept_put(&b->kept, subject, k);
+    if (!status)
+        status = kept_put(&b->kept, subject, k);
     pthread_rwlock_unlock(&b->topology_lock);
     if (!status)
         return BECK_OK;
     free(k);
     return error_set(err, status, "no memory for what was put");
+}
+
+beck_status broker_keep(struct broker *b, struct record *r, beck_error *err)
+{
+    struct record *list[] = {r};
+    beck_status status = records_put(b->records, list, 1, err);
+    return status ? status : broker_note(b, r, err);
 }
 
 /* ---- reading what was declared ---- */
@@ -133,27 +136,13 @@ static beck_status load_exchange(struct broker *b, const struct kept *k, beck_er
     return status ? no_memory(err) : BECK_OK;
 }
 
-static beck_status forget_queue(struct broker_queue *q, beck_error *err)
-{
-    struct broker *b = q->vhost->broker;
-    struct record r, *list[] = {&r};
-    beck_status status = engine_delete_queue(q, err);
-    if (status)
-        return status;
-    queue_record(&r, q);
-    r.gone = true;
-    status = records_put(b->records, list, 1, err);
-    record_release(&r);
-    return status;
-}
-
 static beck_status load_queue(struct broker *b, const struct kept *k, beck_error *err)
 {
     struct vhost *v = vhost_of(b, k);
     struct broker_queue *q;
     char text[BROKER_TEXT];
     beck_bytes name = kept_text(k, "name"), arguments = kept_text(k, "arguments");
-    if (!v || topology_queue(v, name))
+    if (!v || topology_queue(v, name) || kept_flag(k, "deleted"))
         return BECK_OK;
     if (queue_new_view(v, name, arguments, &q))
         return no_memory(err);
@@ -166,8 +155,6 @@ static beck_status load_queue(struct broker *b, const struct kept *k, beck_error
                            TEXT(name));
     else if (policy_apply_queue(q))
         status = no_memory(err);
-    else if (kept_flag(k, "deleted"))
-        status = forget_queue(q, err);
     else
         status = queue_begin(q, err);
     broker_queue_release(q);
@@ -211,6 +198,8 @@ static beck_status load_kind(struct broker *b, enum record_kind kind, load_fn lo
     for (size_t i = 0; i < count && !status; i++)
         status = load(b, list[i], err);
     for (size_t i = 0; i < count && !keep; i++) {
+        if (kept_flag(list[i], "deleted"))
+            continue;
         lookup_remove(&b->kept, (struct lookup_node *)(uintptr_t)&list[i]->node);
         free((void *)(uintptr_t)list[i]);
     }
@@ -236,6 +225,7 @@ static beck_status load_all(struct broker *b, beck_error *err)
     }
     if (status)
         return status;
+    engine_finish_deletions(b);
     engine_adopt_all(b);
     status = load_kind(b, RECORD_BINDING, load_binding, false, err);
     return status ? status : engine_load_buses(b, err);

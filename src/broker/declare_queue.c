@@ -139,11 +139,14 @@ static int make_queue(struct session *s, const struct queue_declaration *d, enum
                       struct broker_queue **out, char *text)
 {
     struct broker_queue *q;
+    beck_error err;
     int code = check_arguments(s->vhost, d, kind, text);
     if (!code)
         code = check_limits(s->vhost, d->name, text);
     if (code)
         return code;
+    if (engine_finish_deletion(s->vhost, d->name, &err))
+        return refuse_engine(text, "an earlier queue of that name is not gone yet", &err);
     if (queue_new_view(s->vhost, d->name, d->arguments, &q))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a queue");
     q->kind = kind;

@@ -68,6 +68,16 @@ void record_init(struct record *r, enum record_kind kind, const beck_bytes *part
     r->status = write_subject(r, parts, count);
 }
 
+void record_of_subject(struct record *r, enum record_kind kind, beck_bytes subject)
+{
+    r->kind = kind;
+    r->gone = false;
+    r->status = BECK_OK;
+    buf_init(&r->data, RECORD_DATA_MAX);
+    memcpy(r->subject, subject.data, subject.len);
+    r->subject_len = subject.len;
+}
+
 void record_release(struct record *r)
 {
     buf_release(&r->data);

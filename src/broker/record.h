@@ -55,6 +55,7 @@ struct record {
 };
 /* parts: those that identify it, in the order of the table above. */
 void record_init(struct record *r, enum record_kind kind, const beck_bytes *parts, size_t count);
+void record_of_subject(struct record *r, enum record_kind kind, beck_bytes subject);
 void record_release(struct record *r);
 void record_text(struct record *r, const char *name, beck_bytes value);
 void record_bytes(struct record *r, const char *name, beck_bytes value);

@@ -71,6 +71,9 @@ void vhost_record(struct record *r, const struct vhost *v);
 /* Makes (or finds) the engine's queue, or the bus of a stream. */
 beck_status engine_open_queue(struct broker_queue *q, beck_error *err);
 beck_status engine_delete_queue(struct broker_queue *q, beck_error *err);
+/* A queue of that name was deleted, but not all of it: now it is. An error: it is there still. */
+beck_status engine_finish_deletion(struct vhost *v, beck_bytes name, beck_error *err);
+void engine_finish_deletions(struct broker *b);
 /* The bus of an exchange that is deleted: goes as soon as no queue needs it. */
 void engine_leave_bus(struct exchange *x);
 bool engine_sweep_buses(struct broker *b); /* true: some are left still */
@@ -121,7 +124,8 @@ int64_t queue_length(const struct broker_queue *q);
 
 /* Writes it, and puts it among what is kept. Takes topology_lock. */
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err);
-struct policy_text policy_of_record(const struct kept *k); /* borrowed */
+beck_status broker_note(struct broker *b, const struct record *r, beck_error *err); /* only that */
+struct policy_text policy_of_record(const struct kept *k);                          /* borrowed */
 /* The keeper looks again at what expires. */
 void broker_wake(struct broker *b);
 

@@ -56,9 +56,7 @@ static beck_status drop_all(struct broker *b, enum record_kind kind, const char 
         struct record r;
         if (!bytes_equal(kept_text(list[i], field), value))
             continue;
-        record_init(&r, kind, NULL, 0);
-        memcpy(r.subject, list[i]->subject.data, list[i]->subject.len);
-        r.subject_len = list[i]->subject.len;
+        record_of_subject(&r, kind, list[i]->subject);
         r.gone = true;
         status = keep(b, &r, err);
     }

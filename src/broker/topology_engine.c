@@ -35,15 +35,21 @@ static bool has_disk(const struct broker *b)
 /* ---- queues ---- */
 
 /* In "/" as they are called; streams have a bus, which must not meet that of an exchange. */
-static void name_in_engine(const struct broker_queue *q, char out[ENGINE_NAME])
+static void name_of_kind(beck_bytes vhost, beck_bytes name, enum queue_kind kind,
+                         char out[ENGINE_NAME])
 {
-    char vhost[300];
-    if (q->kind != QUEUE_STREAM) {
-        engine_name(q->vhost->name, q->name, out);
+    char of_streams[300];
+    if (kind != QUEUE_STREAM) {
+        engine_name(vhost, name, out);
         return;
     }
-    int len = snprintf(vhost, sizeof vhost, "stream:%.*s", TEXT(q->vhost->name));
-    engine_name(bytes_of(vhost, (size_t)len), q->name, out);
+    int len = snprintf(of_streams, sizeof of_streams, "stream:%.*s", TEXT(vhost));
+    engine_name(bytes_of(of_streams, (size_t)len), name, out);
+}
+
+static void name_in_engine(const struct broker_queue *q, char out[ENGINE_NAME])
+{
+    name_of_kind(q->vhost->name, q->name, q->kind, out);
 }
 
 static int64_t stream_segment(const struct effective *e)
@@ -90,14 +96,68 @@ beck_status engine_open_queue(struct broker_queue *q, beck_error *err)
     return BECK_OK;
 }
 
+static beck_status delete_in_engine(struct broker *b, const char *name, enum queue_kind kind,
+                                    beck_error *err)
+{
+    beck_status status = kind == QUEUE_STREAM ? beck_bus_delete(b->handle, name, err)
+                                              : beck_queue_delete(b->handle, name, err);
+    return status == BECK_ENOENT ? BECK_OK : status;
+}
+
 beck_status engine_delete_queue(struct broker_queue *q, beck_error *err)
 {
-    struct broker *b = q->vhost->broker;
     char name[ENGINE_NAME];
     name_in_engine(q, name);
-    beck_status status = q->kind == QUEUE_STREAM ? beck_bus_delete(b->handle, name, err)
-                                                 : beck_queue_delete(b->handle, name, err);
-    return status == BECK_ENOENT ? BECK_OK : status;
+    return delete_in_engine(q->vhost->broker, name, q->kind, err);
+}
+
+/* A queue whose record says that it is deleted, and which the engine has still. */
+static beck_status finish_deletion(struct broker *b, const struct kept *k, beck_error *err)
+{
+    enum queue_kind kind = QUEUE_CLASSIC;
+    char name[ENGINE_NAME], text[BROKER_TEXT];
+    struct record r;
+    arguments_queue_kind(kept_text(k, "vhost"), kept_text(k, "name"), kept_text(k, "arguments"),
+                         &kind, text);
+    name_of_kind(kept_text(k, "vhost"), kept_text(k, "name"), kind, name);
+    beck_status status = delete_in_engine(b, name, kind, err);
+    if (status)
+        return status;
+    record_of_subject(&r, k->kind, k->subject);
+    r.gone = true;
+    status = broker_keep(b, &r, err);
+    record_release(&r);
+    return status;
+}
+
+static const struct kept *find_deleted(const struct vhost *v, beck_bytes name)
+{
+    beck_bytes parts[] = {v->name, name};
+    struct record r;
+    record_init(&r, RECORD_QUEUE, parts, 2);
+    const struct kept *k = kept_find(&v->broker->kept, bytes_of(r.subject, r.subject_len));
+    record_release(&r);
+    return k;
+}
+
+beck_status engine_finish_deletion(struct vhost *v, beck_bytes name, beck_error *err)
+{
+    const struct kept *k = find_deleted(v, name);
+    return k ? finish_deletion(v->broker, k, err) : BECK_OK;
+}
+
+void engine_finish_deletions(struct broker *b)
+{
+    size_t count;
+    beck_error why;
+    const struct kept **list = kept_list(&b->kept, RECORD_QUEUE, &count);
+    for (size_t i = 0; list && i < count; i++) {
+        beck_status status = finish_deletion(b, list[i], &why);
+        if (status)
+            env_report(&b->handle->env, status, "what is left of a deleted queue goes later: %s",
+                       why.text);
+    }
+    free(list);
 }
 
 /* Whether the engine still has it: others may have deleted it. */
@@ -562,7 +622,7 @@ struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name)
         queue_delete_all(q, NULL);
         q = NULL;
     }
-    if (q || !is_root(v) || !is_free(name, text))
+    if (q || !is_root(v) || !is_free(name, text) || engine_finish_deletion(v, name, NULL))
         return q;
     struct queue *engine = handle_get_queue(v->broker->handle, text, NULL);
     if (engine) {
@@ -603,7 +663,7 @@ static void adopt_view(struct vhost *root, const struct handle_view *view)
             break;
     for (size_t i = 0; i < view->queue_count; i++) {
         beck_bytes name = beck_str(queue_name(view->queues[i]));
-        if (is_free(name, text) && !topology_queue(root, name))
+        if (is_free(name, text) && !topology_queue(root, name) && !find_deleted(root, name))
             adopt_queue(root, view->queues[i]);
     }
     for (size_t i = 0; i < view->bus_count; i++) {

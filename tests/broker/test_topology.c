@@ -1,5 +1,6 @@
 /* Exchanges, queues and bindings: declared, found, deleted, and there again after a restart. */
 #include "broker/place.h"
+#include "support/effort.h"
 
 static void start(struct place *p)
 {
@@ -483,6 +484,213 @@ static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
     place_end(&p);
 }
 
+/* ---- consumers ---- */
+
+static void ignore(void *ctx)
+{
+    (void)ctx;
+}
+
+static void note(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static struct subscriber *consume(struct session *s, const char *name, bool *cancelled)
+{
+    struct subscriber *c = NULL;
+    struct subscriber_options o = {.queue = beck_str(name),
+                                   .tag = beck_str("tag"),
+                                   .wake = ignore,
+                                   .cancelled = note,
+                                   .ctx = cancelled};
+    accepted(session_consume(s, &o, &c, text));
+    return c;
+}
+
+static void an_auto_delete_queue_goes_with_its_last_consumer(void **state)
+{
+    struct place p;
+    bool cancelled = false;
+    (void)state;
+    start(&p);
+    accepted(queue(p.s, "q", "a", text));
+    accepted(queue(p.s, "never", "da", text));
+    accepted(bind_to(p.s, "amq.fanout", "q", "", text));
+    struct subscriber *one = consume(p.s, "q", &cancelled);
+    struct subscriber *two = consume(p.s, "q", &cancelled);
+    subscriber_close(one);
+    assert_string_equal(route(&p, "amq.fanout", ""), "q");
+    subscriber_close(two);
+    assert_string_equal(route(&p, "amq.fanout", ""), "");
+    refused(404, "no queue 'q'", queue(p.s, "q", "p", text));
+    accepted(queue(p.s, "never", "p", text));
+    assert_false(cancelled);
+    place_end(&p);
+}
+
+static void consumers_are_cancelled_when_their_queue_goes(void **state)
+{
+    struct place p;
+    bool cancelled = false, other_cancelled = false;
+    uint32_t messages;
+    struct queue_declared told;
+    (void)state;
+    start(&p);
+    struct session *other = place_session(&p, "/", NULL, 2);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(other, "mine", "x", text));
+    struct subscriber *c = consume(p.s, "q", &cancelled);
+    struct subscriber *m = consume(other, "mine", &other_cancelled);
+    accepted(queue_as(p.s, "q", "d", NULL, &told, text));
+    assert_int_equal(told.consumers, 1);
+    refused(406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use",
+            session_delete_queue(p.s, beck_str("q"), true, false, &messages, text));
+    accepted(session_delete_queue(p.s, beck_str("q"), false, true, &messages, text));
+    assert_true(cancelled);
+    subscriber_close(c);
+    subscriber_close(m);
+    session_close(other);
+    assert_false(other_cancelled);
+    place_end(&p);
+}
+
+static void a_queue_with_a_consumer_does_not_expire(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    bool cancelled = false;
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_int(&arguments, "x-expires", 1000);
+    accepted(queue_as(p.s, "q", "", &arguments, NULL, text));
+    struct subscriber *c = consume(p.s, "q", &cancelled);
+    world_advance(&p.w, 5000);
+    queues_expire(p.broker);
+    assert_string_equal(route(&p, "", "q"), "q");
+    subscriber_close(c);
+    world_advance(&p.w, 900);
+    queues_expire(p.broker);
+    assert_string_equal(route(&p, "", "q"), "q");
+    world_advance(&p.w, 101);
+    queues_expire(p.broker);
+    assert_string_equal(route(&p, "", "q"), "");
+    buf_release(&arguments);
+    place_end(&p);
+}
+
+/* ---- many at once ---- */
+
+struct crowd {
+    struct place p;
+    _Atomic(bool) stop;
+    _Atomic(int) refusals;
+    int turns;
+};
+
+static void *declare_and_delete(void *ctx)
+{
+    static _Atomic(uint64_t) made;
+    struct crowd *c = ctx;
+    uint64_t me = 10 + atomic_fetch_add(&made, 1) % 3;
+    struct session *s = place_session(&c->p, "/", NULL, me);
+    char why[BROKER_TEXT], queue_name[20], exchange_name[20];
+    snprintf(queue_name, sizeof queue_name, "q%d", (int)me);
+    snprintf(exchange_name, sizeof exchange_name, "@x%d", (int)me);
+    for (int i = 0; i < c->turns; i++) {
+        int code = queue(s, queue_name, i % 2 ? "d" : "x", why);
+        code |= exchange(s, exchange_name + 1, "topic", i % 3 ? "da" : "d", NULL, why);
+        code |= bind_to(s, "amq.topic", exchange_name, "#", why);
+        code |= bind_to(s, exchange_name + 1, queue_name, "k", why);
+        code |= bind_to(s, "amq.topic", "stays", "k", why);
+        code |= delete_queue(s, queue_name, why);
+        code |= session_delete_exchange(s, beck_str(exchange_name + 1), false, why);
+        if (code)
+            atomic_fetch_add(&c->refusals, 1);
+    }
+    session_close(s);
+    return NULL;
+}
+
+static int ignore_binding(void *ctx, const struct binding_view *v)
+{
+    *(size_t *)ctx += v->routing_key.len;
+    return 0;
+}
+
+static int ignore_queue(void *ctx, const struct queue_view *v)
+{
+    *(size_t *)ctx += v->name.len;
+    return 0;
+}
+
+static void *route_and_list(void *ctx)
+{
+    struct crowd *c = ctx;
+    struct targets t = {0};
+    struct binding_filter all = {0};
+    size_t shown = 0;
+    while (!atomic_load(&c->stop)) {
+        topology_read(c->p.broker);
+        struct exchange *x = topology_exchange(c->p.s->vhost, beck_str("amq.topic"));
+        if (topology_route(x, beck_str("k"), NULL, &t))
+            atomic_fetch_add(&c->refusals, 1);
+        topology_end_read(c->p.broker);
+        broker_each_binding(c->p.broker, &all, ignore_binding, &shown);
+        broker_each_queue(c->p.broker, (beck_bytes){0}, (beck_bytes){0}, ignore_queue, &shown);
+    }
+    targets_release(&t);
+    return NULL;
+}
+
+static void *publish_and_put(void *ctx)
+{
+    struct crowd *c = ctx;
+    struct policy_view v = {beck_str("/"),
+                            beck_str("p"),
+                            beck_str("^q"),
+                            beck_str("all"),
+                            0,
+                            beck_str("{\"message-ttl\":1000}")};
+    beck_event e = {.type = beck_str("k"), .data = beck_str("1")};
+    char why[BROKER_TEXT];
+    struct exchange *x = NULL;
+    if (session_find_exchange(c->p.s, beck_str("amq.topic"), &x, why))
+        return NULL;
+    while (!atomic_load(&c->stop)) {
+        beck_bus *bus = exchange_bus(x, why);
+        if (!bus || beck_publish(bus, &e, NULL) || broker_put_policy(c->p.broker, true, &v, NULL) ||
+            broker_delete_policy(c->p.broker, true, v.vhost, v.name, NULL))
+            atomic_fetch_add(&c->refusals, 1);
+    }
+    exchange_release(x);
+    return NULL;
+}
+
+static void threads_declare_route_and_list_at_once(void **state)
+{
+    struct crowd c = {.turns = (int)effort(200, 40)};
+    pthread_t declaring[3], others[2];
+    (void)state;
+    start(&c.p);
+    accepted(queue(c.p.s, "stays", "d", text));
+    for (int i = 0; i < 3; i++)
+        pthread_create(&declaring[i], NULL, declare_and_delete, &c);
+    pthread_create(&others[0], NULL, route_and_list, &c);
+    pthread_create(&others[1], NULL, publish_and_put, &c);
+    for (int i = 0; i < 3; i++)
+        pthread_join(declaring[i], NULL);
+    atomic_store(&c.stop, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(others[i], NULL);
+    assert_int_equal(c.refusals, 0);
+    assert_string_equal(route(&c.p, "amq.topic", "k"), "stays");
+    place_reopen(&c.p);
+    assert_string_equal(route(&c.p, "amq.topic", "k"), "stays");
+    place_end(&c.p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +711,10 @@ int main(void)
         cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
+        cmocka_unit_test(an_auto_delete_queue_goes_with_its_last_consumer),
+        cmocka_unit_test(consumers_are_cancelled_when_their_queue_goes),
+        cmocka_unit_test(a_queue_with_a_consumer_does_not_expire),
+        cmocka_unit_test(threads_declare_route_and_list_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
