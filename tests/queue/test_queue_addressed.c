@@ -5,6 +5,8 @@
 #include "log/partition_impl.h"
 #include "queue/queue_impl.h"
 
+#include <pthread.h>
+
 #define QUEUES_MAX 100
 
 static struct queue *queue_of(struct world *w, const char *name)
@@ -672,6 +674,130 @@ static void a_router_addresses_what_others_publish(void **state)
     }
 }
 
+/* ---- many threads ---- */
+
+enum { PUBLISHERS = 3, EACH = 2000, LASTING = 3 };
+
+struct publishing {
+    beck_bus *bus;
+    struct queue *queues[LASTING + 1]; /* the last is one that goes */
+    int first;
+};
+
+static void *publish_to_all(void *arg)
+{
+    const struct publishing *p = arg;
+    for (int i = 0; i < EACH; i += 4) {
+        char texts[4][8];
+        beck_event e[4];
+        struct bus_addressed to[4];
+        for (int n = 0; n < 4; n++) {
+            snprintf(texts[n], sizeof texts[n], "%d", p->first + i + n);
+            e[n] = (beck_event){.type = beck_str("t"), .data = beck_str(texts[n])};
+            to[n] = (struct bus_addressed){
+                .queues = p->queues, .queue_count = LASTING + 1, .content = beck_str(texts[n])};
+        }
+        beck_publish_options o = {.level = (beck_level)(1 + i / 4 % 2)};
+        if (bus_publish_addressed(p->bus, e, to, 4, &o, NULL, NULL))
+            abort();
+    }
+    return NULL;
+}
+
+static beck_status route_nowhere(void *ctx, beck_bus *b, const beck_event *e,
+                                 struct bus_router_out *out, beck_error *err)
+{
+    (void)b, (void)out, (void)err, (void)e;
+    atomic_fetch_add((_Atomic(int) *)ctx, 1);
+    return BECK_OK;
+}
+
+static void *settle_all(void *arg)
+{
+    char *seen = calloc(1, (size_t)PUBLISHERS * EACH);
+    struct queue *q = arg;
+    int last[PUBLISHERS] = {-1, -1, -1};
+    beck_consumer *c;
+    if (!seen || consumer_open(q, 200, &c, NULL))
+        abort();
+    for (int left = PUBLISHERS * EACH; left > 0;) {
+        beck_delivery d[64];
+        uint64_t tags[64];
+        size_t n = 0;
+        if (consumer_take(c, d, 64, -1, &n, NULL))
+            abort();
+        for (size_t i = 0; i < n; i++) {
+            int number = atoi(d[i].event->data.data), by = number / EACH;
+            if (!bytes_equal(consumer_carried(c, d[i].tag), d[i].event->data) || seen[number]++ ||
+                number <= last[by])
+                abort();
+            last[by] = number;
+            tags[i] = d[i].tag;
+        }
+        if (consumer_settle(c, tags, n, NULL))
+            abort();
+        left -= (int)n;
+    }
+    consumer_close(c);
+    free(seen);
+    return NULL;
+}
+
+static void publishers_consumers_and_changes_at_once(void **state)
+{
+    (void)state;
+    for (int memory = 0; memory < 2; memory++) {
+        struct world w;
+        pthread_t publishers[PUBLISHERS], consumers[LASTING];
+        struct publishing p[PUBLISHERS];
+        _Atomic(int) asked = 0;
+        beck_storage storage = memory ? BECK_STORAGE_MEMORY : BECK_STORAGE_DISK;
+        world_start(&w, 1);
+        beck_bus *bus = world_bus(&w, "b", &(beck_bus_options){.storage = storage});
+        struct publishing one = {.bus = bus};
+        for (int i = 0; i <= LASTING; i++) {
+            char name[8];
+            snprintf(name, sizeof name, "q%d", i);
+            world_queue(&w, name, &(beck_queue_options){.storage = storage, .deadline_ms = -1});
+            join(&w, name, bus);
+            one.queues[i] = queue_retain(queue_of(&w, name));
+        }
+        for (int i = 0; i < PUBLISHERS; i++) {
+            p[i] = one;
+            p[i].first = i * EACH;
+            assert_int_equal(pthread_create(&publishers[i], NULL, publish_to_all, &p[i]), 0);
+        }
+        for (int i = 0; i < LASTING; i++)
+            assert_int_equal(pthread_create(&consumers[i], NULL, settle_all, one.queues[i]), 0);
+        for (int i = 0; i < 20; i++) {
+            world_queue(&w, "x", &(beck_queue_options){.storage = storage});
+            join(&w, "x", bus);
+            check_ok(bus_set_router(bus, i % 2 ? route_nowhere : NULL, &asked, err));
+            put(bus, "other", "x");
+            check_ok(beck_queue_delete(w.b, i == 10 ? "q3" : "x", err));
+            if (i == 10)
+                check_ok(beck_queue_delete(w.b, "x", err));
+        }
+        for (int i = 0; i < PUBLISHERS; i++)
+            pthread_join(publishers[i], NULL);
+        for (int i = 0; i < LASTING; i++)
+            pthread_join(consumers[i], NULL);
+        assert_int_equal(asked, 10);
+        for (int i = 0; i < LASTING; i++) {
+            char name[8];
+            snprintf(name, sizeof name, "q%d", i);
+            check_counts(&w, name, 0, 0, 0, 0);
+            assert_int_equal(queue_ready_bytes(one.queues[i]), 0);
+        }
+        for (int i = 0; i <= LASTING; i++)
+            queue_release(one.queues[i]);
+        if (memory)
+            assert_int_equal(bus->partitions[0]->blocks[bus->partitions[0]->block_count - 1]->owed,
+                             0);
+        world_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -695,6 +821,7 @@ int main(void)
         cmocka_unit_test(what_has_parted_gets_no_more_and_keeps_what_it_has),
         cmocka_unit_test(what_is_gone_is_not_joined),
         cmocka_unit_test(a_router_addresses_what_others_publish),
+        cmocka_unit_test(publishers_consumers_and_changes_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
