@@ -48,6 +48,11 @@ FETCHED = [
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
     ("fetch_promtool.sh", "promtool", "Prometheus' promtool", "promtool"),
+    ("fetch_amqp_python.sh", "amqp-python", "pika and Celery", "amqp"),
+    ("fetch_amqp_node.sh", "amqp-node", "amqplib and its tests", "amqp-clients"),
+    ("fetch_amqp_go.sh", "amqp-go", "amqp091-go and its tests", "amqp-clients"),
+    ("fetch_amqp_debian.sh", "amqp-debian", "Clients of AMQP that Debian has", "amqp-clients"),
+    ("fetch_rabbitmqadmin.sh", "rabbitmqadmin", "rabbitmqadmin", "management"),
 ]
 
 

@@ -44,6 +44,20 @@ def own_network():
     return True
 
 
+def usual_ports():
+    """Without a network of one's own: the ports of this one, one suite at a time. They are held until the result is let go."""
+    kept = open(os.path.join(tempfile.gettempdir(), "beck-amqp-ports"), "a", encoding="ascii")  # pylint: disable=consider-using-with
+    fcntl.flock(kept, fcntl.LOCK_EX)
+    for port in (PORT, MANAGEMENT_PORT):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                missing(f"this system gives no network namespace, and port {port} is taken")
+    return kept
+
+
 def missing(what):
     print(f"skipped: {what}")
     sys.exit(SKIPPED)
@@ -206,11 +220,12 @@ def main():
     word = sys.argv[4] if len(sys.argv) > 4 else None
     os.environ.pop("http_proxy", None)
     command, folder, world = SUITES[suite](os.path.abspath(fetched), program == "rabbitmq", word)
-    if not own_network():
-        missing("this system gives no network namespace")
+    kept = None if own_network() else usual_ports()
     sys.stdout.flush()
     with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program) as server:
         code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
+    if kept:
+        kept.close()
     sys.exit(1 if getattr(server, "fault", False) else code)
 
 
