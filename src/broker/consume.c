@@ -71,8 +71,10 @@ static int find_readable(struct session *s, beck_bytes name, struct broker_queue
     if (!*out)
         return session_find_queue(s, name, out, text);
     code = session_check_owner(s, *out, text);
-    if (code)
+    if (code) {
         broker_queue_release(*out);
+        *out = NULL;
+    }
     return code;
 }
 
