@@ -43,8 +43,8 @@ same "consume without acknowledging each" kept "$(cat "$work/kept")"
 
 amqp-consume -e amq.topic -r 'order.*' -c 2 cat >"$work/topic" &
 consumer=$!
-# The consumer has bound its queue once a message arrives; those before that go nowhere.
-while [ ! -s "$work/topic" ]; do
+# What is published before the consumer has bound its queue goes nowhere.
+while kill -0 $consumer 2>/dev/null; do
     amqp-publish -e amq.topic -r order.paid -b x
 done
 wait $consumer

@@ -9,6 +9,7 @@ import argparse
 import os
 import re
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -75,6 +76,21 @@ def run(case, broker):
             print(f"  {case.__name__} could not be cleaned up: {error}", flush=True)
 
 
+def listens(broker):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", broker.port)) == 0
+
+
+def still_there(broker):
+    """With --patient the broker has a minute to come again."""
+    end = time.monotonic() + (CASE_S if broker.patient else 0)
+    while not listens(broker):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=5672)
@@ -82,6 +98,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="cases whose name contains this word")
     parser.add_argument("--skip", action="append", default=[])
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--patient", action="store_true", help="waits for a broker that was gone to come again")
     broker = parser.parse_args()
     left_out = {}
     for path in broker.skip:
@@ -101,6 +118,9 @@ def main():
         counts[result] += 1
         took = time.monotonic() - began
         print(f"{result} {case.__name__}{': ' + wrong if wrong else ''}{f' ({took:.1f} s)' if took > 2 else ''}", flush=True)
+        if result == "FAILED" and not still_there(broker):
+            print("the broker is gone")
+            break
     print(f"{counts['ok']} passed, {counts['FAILED']} failed, {counts['skipped']} skipped")
     return 1 if counts["FAILED"] else 0
 

@@ -66,8 +66,10 @@ def tune_ok_and_open_may_come_together(w):
 @case
 def small_frames_are_accepted(w):
     peer = w.raw(frame_max=4096).channel()
-    q = w.queue(w.channel())
-    w.publish(w.channel(), "", q, "x" * 10000)
+    ch = w.channel()
+    q = w.queue(ch)
+    w.publish(ch, "", q, "x" * 10000)
+    equal(w.counts(ch, q)[0], 1)
     peer.send(METHOD, 1, method(60, 70, b"\0\0", shortstr(q), b"\1"))
     peer.expect(60, 71)
     peer.frame()

@@ -367,7 +367,7 @@ def length_of_zero_passes_to_waiting_consumers_only(w):
 def limits_must_be_right(w):
     for name, value in (("x-max-length", -1), ("x-max-length", "5"), ("x-max-length-bytes", -1), ("x-overflow", "explode"), ("x-overflow", 1),
                         ("x-max-priority", -1), ("x-max-priority", 256), ("x-single-active-consumer", "yes"),
-                        ("x-queue-type", "strange"), ("x-expires", "soon"), ("x-queue-mode", "hasty")):
+                        ("x-queue-type", "strange"), ("x-expires", "soon")):
         ch = w.channel()
         w.closes(ch, 406, f"invalid arg '{name}' for queue", lambda ch=ch, name=name, value=value: w.queue(ch, arguments={name: value}))
 

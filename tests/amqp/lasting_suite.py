@@ -3,6 +3,7 @@
 
 usage: lasting_suite.py PROGRAM    run by run_suite.py. The last line is `N passed, N failed, 0 skipped`.
 """
+import base64
 import http.client
 import json
 import os
@@ -84,7 +85,8 @@ def again(w, number):
 
 def http_call(method, path, body=None, headers=None):
     connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=30)
-    connection.request(method, path, body, headers or {})
+    login = "Basic " + base64.b64encode(b"guest:guest").decode()
+    connection.request(method, path, body, {"authorization": login, **(headers or {})})
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
@@ -111,6 +113,7 @@ def durable_topology_is_there_again(w):
         ch.exchange_declare(x, "topic", durable=True)
         ch.exchange_declare(other, "headers", durable=True, arguments={"alternate-exchange": "amq.fanout"})
         ch.queue_declare(q, durable=True, arguments={"x-max-length": 7, "x-dead-letter-exchange": x})
+        ch.queue_purge(q)  # after a kill what was settled last may be there again
         w.publish(ch, x, "order.paid", "by key")
         w.publish(ch, other, "", "by header", headers={"kind": "pdf"})
         w.publish(ch, other, "order.paid", "through both", headers={"kind": "text"})
@@ -132,6 +135,7 @@ def what_was_unbound_and_deleted_stays_so(w):
     ch.queue_delete(deleted)
     for number in BOTH:
         ch = again(w, number)
+        ch.queue_purge(q)
         w.publish(ch, x, "a", "a")
         w.publish(ch, x, "b", "b")
         equal(w.drain(ch, q), ["b"])
