@@ -1,0 +1,207 @@
+/* What leaves a queue without being acknowledged, and messages that are held back. */
+#include "broker/channel.h"
+
+#include <sched.h>
+
+struct arguments {
+    struct buf table;
+};
+
+static struct buf *args(struct arguments *a, const char *exchange_name, const char *key)
+{
+    buf_init(&a->table, 4096);
+    if (exchange_name)
+        table_put_text(&a->table, "x-dead-letter-exchange", beck_str(exchange_name));
+    if (key)
+        table_put_text(&a->table, "x-dead-letter-routing-key", beck_str(key));
+    return &a->table;
+}
+
+/* The first entry of x-death. */
+static void check_death(struct channel *c, const char *queue_name, const char *reason, int count)
+{
+    struct properties p = properties_of(c);
+    struct table_value deaths, first, v;
+    size_t at = 0;
+    assert_true(table_find(p.headers, "x-death", &deaths) && deaths.kind == TABLE_ARRAY);
+    assert_true(array_next(deaths.bytes, &at, &first) && first.kind == TABLE_TABLE);
+    assert_true(table_find(first.bytes, "queue", &v) && text_is(v.bytes, queue_name));
+    assert_true(table_find(first.bytes, "reason", &v) && text_is(v.bytes, reason));
+    assert_true(table_find(first.bytes, "count", &v) && v.integer == count);
+}
+
+static void what_is_rejected_goes_to_the_dead_letter_exchange(void **state)
+{
+    struct place p;
+    struct channel c, dead;
+    struct arguments a;
+    char shown[256];
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    channel_begin(&dead, p.s);
+    accepted(queue_as(p.s, "q", "d", args(&a, "amq.topic", NULL), NULL, text));
+    accepted(queue(p.s, "dead", "d", text));
+    accepted(bind_to(p.s, "amq.topic", "dead", "#", text));
+    consume(&c, "q");
+    consume(&dead, "dead");
+    for (int i = 0; i < 3; i++)
+        send(&c, "", "q", i == 0 ? "one" : i == 1 ? "two" : "three", mode(2));
+    pump(&c);
+    broker_settle(c.queue, c.tags, &c.consumer, 1, SETTLE_REJECT);
+    broker_settle(c.queue, c.tags + 1, &c.consumer, 1, SETTLE_ACK);
+    broker_settle(c.queue, c.tags + 2, &c.consumer, 1, SETTLE_REJECT);
+    await(&dead, 2);
+    check_texts(&dead, "one three");
+    assert_string_equal(dead.exchange, "amq.topic");
+    assert_string_equal(dead.key, "q");
+    check_death(&dead, "q", "rejected", 1);
+    assert_string_equal(header_of(&dead, "x-first-death-queue", shown), "q");
+    assert_string_equal(header_of(&dead, "x-first-death-reason", shown), "rejected");
+    while (info_of(&p.w, "q").in_flight > 0) /* the helper lets go of it */
+        sched_yield();
+    buf_release(&a.table);
+    channel_end(&dead);
+    channel_end(&c);
+    place_end(&p);
+}
+
+/* The queue is fed by another thread. */
+static void wait_for_ready(struct place *p, const char *name)
+{
+    while (info_of(&p->w, name).ready == 0)
+        sched_yield();
+}
+
+static void a_retry_ladder_counts_and_a_plain_cycle_ends(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct arguments a, b;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    args(&b, "", "work");
+    table_put_int(&b.table, "x-message-ttl", 1000);
+    accepted(queue_as(p.s, "work", "d", args(&a, "", "wait"), NULL, text));
+    accepted(queue_as(p.s, "wait", "d", &b.table, NULL, text));
+    consume(&c, "work");
+    send(&c, "", "work", "x", mode(2));
+    for (int round = 1; round <= 3; round++) {
+        await(&c, 1);
+        check_texts(&c, "x");
+        if (round > 1)
+            check_death(&c, "wait", "expired", round - 1);
+        settle_all(&c, SETTLE_REJECT);
+        wait_for_ready(&p, "wait"); /* the helper may have to join it */
+        world_advance(&p.w, 1001);
+        info_of(&p.w, "wait"); /* as the timer would look at it */
+        wait_for_ready(&p, "work");
+    }
+    buf_release(&a.table);
+    buf_release(&b.table);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void what_has_nowhere_to_go_is_dropped(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct arguments a, b;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue_as(p.s, "plain", "d", NULL, NULL, text));
+    accepted(queue_as(p.s, "lost", "d", args(&a, "none", NULL), NULL, text));
+    args(&b, "", "round");
+    table_put_int(&b.table, "x-message-ttl", 10);
+    accepted(queue_as(p.s, "round", "d", &b.table, NULL, text)); /* its own dead letters */
+    send(&c, "", "round", "x", mode(2));
+    world_advance(&p.w, 11);
+    check_counts(&p.w, "round", 0, 0, 0, 0); /* round for ever: dropped */
+    for (int i = 0; i < 2; i++) {
+        const char *name = i == 0 ? "plain" : "lost";
+        send(&c, "", name, "x", mode(2));
+        consume(&c, name);
+        check_texts(&c, "x");
+        settle_all(&c, SETTLE_REJECT);
+        check_counts(&p.w, name, 0, 0, 0, 0);
+        subscriber_close(c.consumer);
+        broker_queue_release(c.queue);
+        c.consumer = NULL;
+        c.queue = NULL;
+    }
+    buf_release(&a.table);
+    buf_release(&b.table);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static struct properties delayed_by(struct buf *headers, int64_t ms)
+{
+    buf_init(headers, 4096);
+    table_put_long(headers, "x-delay", ms);
+    return with_headers(mode(2), headers);
+}
+
+static void a_delayed_message_comes_when_it_is_due(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct arguments a;
+    struct buf first, second, third;
+    char shown[256];
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    buf_init(&a.table, 4096);
+    table_put_text(&a.table, "x-delayed-type", beck_str("direct"));
+    accepted(exchange(p.s, "later", "x-delayed-message", "d", &a.table, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(bind_to(p.s, "later", "q", "k", text));
+    consume(&c, "q");
+    send_confirmed(&c, "later", "k", "soon", delayed_by(&first, 2000));
+    send_confirmed(&c, "later", "k", "years", delayed_by(&second, 40 * 365 * DAY));
+    send_confirmed(&c, "later", "k", "first", delayed_by(&third, 1000));
+    send(&c, "later", "k", "now", mode(1));
+    wait_for_confirms(&c, 3);
+    check_texts(&c, "now");
+    world_advance(&p.w, 1000);
+    info_of(&p.w, "amq.delayed");
+    await(&c, 2);
+    check_texts(&c, "first");
+    assert_string_equal(header_of(&c, "x-delay", shown), "-1000");
+    c.texts[0] = '\0';
+    settle_all(&c, SETTLE_ACK);
+    channel_end(&c);
+    place_reopen(&p);
+    world_advance(&p.w, 1000);
+    info_of(&p.w, "amq.delayed");
+    channel_begin(&c, p.s);
+    consume(&c, "q");
+    await(&c, 1);
+    check_texts(&c, "soon");
+    world_advance(&p.w, 40 * 365 * DAY);
+    info_of(&p.w, "amq.delayed");
+    await(&c, 2);
+    check_texts(&c, "years");
+    assert_string_equal(c.exchange, "later");
+    buf_release(&first);
+    buf_release(&second);
+    buf_release(&third);
+    buf_release(&a.table);
+    channel_end(&c);
+    place_end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_rejected_goes_to_the_dead_letter_exchange),
+        cmocka_unit_test(a_retry_ladder_counts_and_a_plain_cycle_ends),
+        cmocka_unit_test(what_has_nowhere_to_go_is_dropped),
+        cmocka_unit_test(a_delayed_message_comes_when_it_is_due),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,367 @@
+/* Publishing and what comes of it: routes, storage, confirms, refusals, restarts, direct reply-to. */
+#include "broker/channel.h"
+
+static void a_message_arrives_as_it_was_published(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf headers;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(exchange(p.s, "e", "topic", "d", NULL, text));
+    accepted(bind_to(p.s, "e", "q", "order.*", text));
+    consume(&c, "q");
+    buf_init(&headers, 4096);
+    table_put_text(&headers, "a", beck_str("b"));
+    struct properties sent = with_headers(mode(2), &headers);
+    sent.flags |= PROPERTY_CONTENT_TYPE | PROPERTY_TYPE;
+    sent.content_type = beck_str("text/plain");
+    sent.type = beck_str("x");
+    send(&c, "e", "order.created", "one", sent);
+    send(&c, "e", "other", "lost", sent);
+    check_texts(&c, "one");
+    assert_string_equal(c.exchange, "e");
+    assert_string_equal(c.key, "order.created");
+    struct buf raw;
+    buf_init(&raw, 4096);
+    properties_write(&raw, &sent);
+    assert_true(bytes_equal(buf_bytes(&raw), buf_bytes(&c.properties)));
+    settle_all(&c, SETTLE_ACK);
+    /* What is not durable comes by memory. */
+    send(&c, "", "q", "two", mode(1));
+    check_texts(&c, "two");
+    assert_string_equal(c.exchange, "");
+    settle_all(&c, SETTLE_REQUEUE);
+    check_texts(&c, "!two");
+    buf_release(&raw);
+    buf_release(&headers);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static int send_with(struct channel *c, const char *exchange_name, struct properties props,
+                     char *text)
+{
+    return add(c, &(struct message){exchange_name, "k", "body", props, false}, NULL, text);
+}
+
+static struct properties from_user(const char *user)
+{
+    return (struct properties){.flags = PROPERTY_USER_ID, .user_id = beck_str(user)};
+}
+
+static void what_cannot_be_published_is_refused_in_rabbitmqs_words(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct properties none = {0};
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(exchange(p.s, "inside", "fanout", "di", NULL, text));
+    refused(404, "NOT_FOUND - no exchange 'none' in vhost '/'", send_with(&c, "none", none, text));
+    refused(403, "ACCESS_REFUSED - cannot publish to internal exchange 'inside' in vhost '/'",
+            send_with(&c, "inside", none, text));
+    refused(406, "PRECONDITION_FAILED - invalid expiration 'x': no_integer",
+            send_with(&c, "", expiring(none, "x"), text));
+    refused(406, "invalid expiration '5a': {leftover_string,\"a\"}",
+            send_with(&c, "", expiring(none, "5a"), text));
+    refused(406, "invalid expiration '-1': {value_negative,-1}",
+            send_with(&c, "", expiring(none, "-1"), text));
+    refused(406, "invalid expiration '4294967296': {value_too_big,4294967296}",
+            send_with(&c, "", expiring(none, "4294967296"), text));
+    refused(406, "user_id property set to 'eve' but authenticated user was 'root'",
+            send_with(&c, "", from_user("eve"), text));
+    accepted(send_with(&c, "", from_user("root"), text));
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void nobody_is_told_and_confirmed(void **state)
+{
+    struct place p;
+    struct channel c;
+    enum published how;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    struct message l = {"", "nobody", "x", mode(2), true};
+    accepted(add(&c, &l, &how, text));
+    assert_int_equal(how, PUBLISHED_NOWHERE);
+    l.key = "q";
+    accepted(add(&c, &l, &how, text));
+    assert_int_equal(how, PUBLISHED_QUEUED);
+    l.exchange = "amq.fanout"; /* kept, for those who come later */
+    accepted(add(&c, &l, &how, text));
+    assert_int_equal(how, PUBLISHED_NOWHERE);
+    wait_for_confirms(&c, 3);
+    assert_int_equal(c.acked, 3);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void order_holds_whether_kept_or_not(void **state)
+{
+    struct place p;
+    struct channel c;
+    char body[16], expected[4096] = "";
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    for (int i = 0; i < 200; i++) {
+        snprintf(body, sizeof body, "%d", i);
+        snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d",
+                 i ? " " : "", i);
+        send_confirmed(&c, "", "q", body, mode(i % 3 == 0 ? 2 : 1));
+    }
+    wait_for_confirms(&c, 200);
+    consume(&c, "q");
+    check_texts(&c, expected);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void what_was_confirmed_survives_a_loss_of_power(void **state)
+{
+    struct place p;
+    struct channel c;
+    (void)state;
+    place_start(&p, 3);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "other", "d", text));
+    accepted(bind_to(p.s, "amq.fanout", "q", "", text));
+    accepted(bind_to(p.s, "amq.fanout", "other", "", text));
+    send_confirmed(&c, "amq.fanout", "k", "one", mode(2));
+    send_confirmed(&c, "", "q", "two", mode(2));
+    wait_for_confirms(&c, 2);
+    channel_end(&c);
+    place_crash(&p);
+    channel_begin(&c, p.s);
+    consume(&c, "q");
+    check_texts(&c, "!one !two"); /* nobody knows whether they were delivered */
+    channel_end(&c);
+    channel_begin(&c, p.s);
+    consume(&c, "other");
+    check_texts(&c, "!one");
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void what_was_delivered_and_not_acknowledged_comes_again_after_a_restart(void **state)
+{
+    struct place p;
+    struct channel c;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "t", "", text));
+    consume(&c, "q");
+    for (int i = 0; i < 3; i++)
+        send(&c, "", "q", i == 0 ? "a" : i == 1 ? "b" : "c", mode(2));
+    send(&c, "", "t", "gone", mode(2));
+    pump(&c);
+    broker_settle(c.queue, &c.tags[1], &c.consumer, 1, SETTLE_ACK);
+    c.texts[0] = '\0';
+    channel_end(&c);
+    place_reopen(&p);
+    refused(404, "no queue 't'", queue_as(p.s, "t", "p", NULL, NULL, text));
+    channel_begin(&c, p.s);
+    consume(&c, "q");
+    check_texts(&c, "!a !c");
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void a_queue_that_is_full_refuses_only_what_is_too_much(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf arguments;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    buf_init(&arguments, 4096);
+    table_put_int(&arguments, "x-max-length", 2);
+    table_put_text(&arguments, "x-overflow", beck_str("reject-publish"));
+    accepted(queue_as(p.s, "small", "d", &arguments, NULL, text));
+    accepted(queue(p.s, "large", "d", text));
+    accepted(bind_to(p.s, "amq.fanout", "small", "", text));
+    accepted(bind_to(p.s, "amq.fanout", "large", "", text));
+    for (int i = 0; i < 4; i++)
+        send_confirmed(&c, "amq.fanout", "", i < 2 ? "a" : "b", mode(1));
+    wait_for_confirms(&c, 4);
+    assert_string_equal(c.order, "1 2 -3 -4");
+    consume(&c, "small");
+    check_texts(&c, "a a");
+    settle_all(&c, SETTLE_ACK);
+    subscriber_close(c.consumer);
+    broker_queue_release(c.queue);
+    c.queue = NULL;
+    consume(&c, "large"); /* has those that the other refused */
+    check_texts(&c, "a a b b");
+    buf_release(&arguments);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void further_keys_are_in_headers_and_blind_ones_are_not_shown(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf headers;
+    char shown[256];
+    struct table_value key = {.kind = TABLE_TEXT, .letter = 'S'};
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    for (int i = 0; i < 3; i++)
+        accepted(queue(p.s, i == 0 ? "a" : i == 1 ? "b" : "c", "", text));
+    buf_init(&headers, 4096);
+    size_t at = table_begin(&headers, "CC", 'A');
+    key.bytes = beck_str("b");
+    array_put(&headers, &key);
+    table_end(&headers, at);
+    at = table_begin(&headers, "BCC", 'A');
+    key.bytes = beck_str("c");
+    array_put(&headers, &key);
+    table_end(&headers, at);
+    table_put_text(&headers, "kept", beck_str("yes"));
+    send(&c, "", "a", "x", with_headers(mode(1), &headers));
+    send(&c, "", "a", "y", mode(1));
+    consume(&c, "c");
+    check_texts(&c, "x");
+    assert_string_equal(header_of(&c, "BCC", shown), "");
+    assert_string_equal(header_of(&c, "CC", shown), "A");
+    assert_string_equal(header_of(&c, "kept", shown), "yes");
+    buf_release(&headers);
+    channel_end(&c);
+    channel_begin(&c, p.s);
+    consume(&c, "a");
+    check_texts(&c, "x y");
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void what_others_publish_reaches_consumers_and_the_reverse(void **state)
+{
+    struct place p;
+    struct channel c;
+    beck_bus *bus;
+    char shown[256];
+    (void)state;
+    place_start(&p, 1);
+    bus = world_bus(&p.w, "orders", NULL);
+    world_queue(&p.w, "theirs", NULL);
+    world_bind(&p.w, "theirs", "orders", "#", BECK_FROM_NOW);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(bind_to(p.s, "orders", "q", "order.#", text));
+    consume(&c, "q");
+    beck_event e = {
+        .type = beck_str("order.created"), .subject = beck_str("ORD-1"), .data = beck_str("{}")};
+    check_ok(beck_publish(bus, &e, err));
+    check_texts(&c, "{}");
+    assert_string_equal(c.exchange, "orders");
+    assert_string_equal(c.key, "order.created");
+    assert_string_equal(header_of(&c, "ce_subject", shown), "ORD-1");
+    assert_int_equal(properties_of(&c).delivery_mode, 2);
+    send(&c, "orders", "order.paid", "paid", mode(1));
+    check_texts(&c, "paid");
+    beck_consumer *theirs = world_consumer(&p.w, "theirs", 0);
+    take(theirs, "{}");
+    beck_delivery d = take(theirs, "paid");
+    assert_true(text_is(d.event->type, "order.paid"));
+    beck_consumer_close(theirs);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void replies_go_straight_to_who_asked(void **state)
+{
+    struct place p;
+    struct channel asking, answering;
+    struct properties ask = {.flags = PROPERTY_REPLY_TO,
+                             .reply_to = beck_str("amq.rabbitmq.reply-to")};
+    char name[256];
+    struct subscriber *second;
+    struct subscriber_options o = {.queue = ask.reply_to, .wake = woken, .ctx = &asking};
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&asking, p.s);
+    channel_begin(&answering, p.s);
+    accepted(queue(p.s, "requests", "", text));
+    refused(406, "PRECONDITION_FAILED - fast reply consumer does not exist",
+            add(&asking, &(struct message){"", "requests", "?", ask, false}, NULL, text));
+    refused(406, "reply consumer cannot acknowledge", session_consume(p.s, &o, &second, text));
+    consume_with(&asking, "amq.rabbitmq.reply-to", (struct subscriber_options){.no_ack = true});
+    o.no_ack = true;
+    o.channel = &asking;
+    refused(406, "reply consumer already set", session_consume(p.s, &o, &second, text));
+    send(&asking, "", "requests", "?", ask);
+    consume(&answering, "requests");
+    check_texts(&answering, "?");
+    struct properties seen = properties_of(&answering);
+    snprintf(name, sizeof name, "%.*s", (int)seen.reply_to.len, (const char *)seen.reply_to.data);
+    assert_memory_equal(name, "amq.rabbitmq.reply-to.", 22);
+    enum published how;
+    accepted(add(&answering, &(struct message){"", name, "!", mode(1), false}, &how, text));
+    assert_int_equal(how, PUBLISHED_QUEUED);
+    assert_true(asking.woken);
+    check_texts(&asking, "!");
+    assert_string_equal(asking.key, name);
+    channel_end(&asking);
+    accepted(add(&answering, &(struct message){"", name, "!", mode(1), false}, &how, text));
+    assert_int_equal(how, PUBLISHED_NOWHERE);
+    channel_end(&answering);
+    place_end(&p);
+}
+
+static void one_message_is_got_with_what_is_left(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct handed m;
+    bool got;
+    uint32_t left;
+    struct subscriber *nobody = NULL;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    assert_false(got);
+    send(&c, "", "q", "one", mode(1));
+    send(&c, "", "q", "two", mode(1));
+    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    assert_true(got && text_is(m.body, "one"));
+    assert_int_equal(left, 1);
+    broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_ACK);
+    refused(404, "no queue 'none' in vhost '/'",
+            session_get(p.s, beck_str("none"), false, &m, &got, &left, text));
+    channel_end(&c);
+    place_end(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_arrives_as_it_was_published),
+        cmocka_unit_test(what_cannot_be_published_is_refused_in_rabbitmqs_words),
+        cmocka_unit_test(nobody_is_told_and_confirmed),
+        cmocka_unit_test(order_holds_whether_kept_or_not),
+        cmocka_unit_test(what_was_confirmed_survives_a_loss_of_power),
+        cmocka_unit_test(what_was_delivered_and_not_acknowledged_comes_again_after_a_restart),
+        cmocka_unit_test(a_queue_that_is_full_refuses_only_what_is_too_much),
+        cmocka_unit_test(further_keys_are_in_headers_and_blind_ones_are_not_shown),
+        cmocka_unit_test(what_others_publish_reaches_consumers_and_the_reverse),
+        cmocka_unit_test(replies_go_straight_to_who_asked),
+        cmocka_unit_test(one_message_is_got_with_what_is_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
