@@ -233,11 +233,13 @@ static beck_status load_all(struct broker *b, beck_error *err)
 
 /* ---- the keeper ---- */
 
-void broker_wake(struct broker *b)
+void broker_wake(struct broker *b, int64_t by_ns)
 {
     mutex_lock(&b->keeper_lock);
-    b->woken = true;
-    cond_signal(&b->keeper_wake);
+    if (by_ns < b->keeper_due_ns) {
+        b->woken = true;
+        cond_signal(&b->keeper_wake);
+    }
     mutex_unlock(&b->keeper_lock);
 }
 
@@ -257,9 +259,11 @@ static void *keep(void *ctx)
     mutex_lock(&b->keeper_lock);
     while (!b->stopping) {
         b->woken = false;
+        b->keeper_due_ns = INT64_MAX; /* who comes while it looks makes it look again */
         mutex_unlock(&b->keeper_lock);
         int64_t next = look_after(b);
         mutex_lock(&b->keeper_lock);
+        b->keeper_due_ns = next;
         while (!b->woken && !b->stopping &&
                cond_wait_until(&b->keeper_wake, &b->keeper_lock, b->handle->env.clock, next))
             ;

@@ -134,6 +134,7 @@ struct broker {
     _Atomic(struct delivery_home *) delivery; /* delivery.h; NULL: not open */
     struct mutex keeper_lock;
     struct cond keeper_wake;
+    int64_t keeper_due_ns; /* when it looks again; with keeper_lock */
 };
 
 struct session {

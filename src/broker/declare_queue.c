@@ -18,6 +18,17 @@ void queue_used(struct broker_queue *q)
     atomic_store_explicit(&q->used_ns, mono_ns(q->vhost->broker), memory_order_relaxed);
 }
 
+/* The keeper looks when it will have been unused for too long. */
+static void wake_to_expire(struct broker_queue *q)
+{
+    struct broker *b = q->vhost->broker;
+    topology_read(b);
+    int64_t ms = q->effective->expires_ms;
+    topology_end_read(b);
+    if (ms >= 0)
+        broker_wake(b, mono_ns(b) + ms * NS_PER_MS);
+}
+
 /* ---- counts ---- */
 
 static int64_t stream_length(const beck_bus *bus)
@@ -224,8 +235,7 @@ static int declare(struct session *s, const struct queue_declaration *d, struct 
         return code;
     queue_used(q);
     tell(q, out);
-    if (q->effective->expires_ms >= 0)
-        broker_wake(s->broker);
+    wake_to_expire(q);
     return 0;
 }
 
@@ -349,21 +359,12 @@ int session_purge_queue(struct session *s, beck_bytes name, uint32_t *messages, 
 
 /* ---- those that go by themselves ---- */
 
-static bool may_expire(struct broker_queue *q)
-{
-    topology_read(q->vhost->broker);
-    bool may = q->effective->expires_ms >= 0;
-    topology_end_read(q->vhost->broker);
-    return may;
-}
-
 void queue_consumers_gone(struct broker_queue *q)
 {
     struct broker *b = q->vhost->broker;
     queue_used(q);
     if (!q->auto_delete) {
-        if (may_expire(q))
-            broker_wake(b);
+        wake_to_expire(q);
         return;
     }
     broker_begin_change(b);

@@ -126,7 +126,7 @@ int64_t queue_length(const struct broker_queue *q);
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err);
 beck_status broker_note(struct broker *b, const struct record *r, beck_error *err); /* only that */
 struct policy_text policy_of_record(const struct kept *k);                          /* borrowed */
-/* The keeper looks again at what expires. */
-void broker_wake(struct broker *b);
+/* The keeper looks again at what expires, by then on the monotonic clock. */
+void broker_wake(struct broker *b, int64_t by_ns);
 
 #endif

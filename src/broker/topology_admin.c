@@ -246,7 +246,7 @@ static beck_status put_policy(struct vhost *v, bool user, const struct policy_te
 static beck_status apply_policies(struct vhost *v, beck_error *err)
 {
     beck_status status = policy_apply_all(v);
-    broker_wake(v->broker);
+    broker_wake(v->broker, 0);
     return status ? error_set(err, status, "no memory to apply a policy") : BECK_OK;
 }
 

@@ -8,6 +8,7 @@
  */
 #include "broker/topology.h"
 
+#include "broker/message.h"
 #include "broker/names.h"
 #include "broker/policy.h"
 
@@ -220,67 +221,118 @@ static void forget_joined(struct broker_queue *q, const beck_bus *bus)
 
 /* ---- what others publish ---- */
 
-static beck_status join_missing(struct broker_queue *const *queues, size_t count, beck_bus *bus,
-                                struct bus_router_out *out, beck_error *err)
+/* One event that was published to an exchange's bus without the broker. */
+struct stranger {
+    const beck_event *event;
+    beck_bus *bus;
+    struct bus_router_out *out;
+    struct targets targets;
+    struct broker_queue **others; /* retained: not joined yet, and streams */
+    size_t other_count;
+    beck_bytes exchange; /* its name; the link's */
+    struct buf raw;      /* the properties that its attributes make */
+    struct properties properties;
+};
+
+static beck_status set_aside(struct stranger *s, struct broker_queue *q)
+{
+    if (!s->others)
+        s->others = calloc(s->targets.count, sizeof(struct broker_queue *));
+    if (!s->others)
+        return BECK_ENOMEM;
+    s->others[s->other_count++] = broker_queue_retain(q);
+    return BECK_OK;
+}
+
+/* With topology_lock. */
+static beck_status find_targets(struct stranger *s, struct exchange *x)
+{
+    beck_status status = topology_route(x, s->event->type, &s->properties, &s->targets);
+    for (size_t i = 0; i < s->targets.count && !status; i++) {
+        struct broker_queue *q = s->targets.queues[i];
+        status = queue_is_joined(q, s->bus) ? bus_router_add(s->out, queue_retain(q->engine))
+                                            : set_aside(s, q);
+    }
+    return status;
+}
+
+static beck_status append_to_stream(struct stranger *s, const struct broker_queue *q,
+                                    beck_error *err)
+{
+    struct buf content;
+    beck_publish_options o = {.level = BECK_LEVEL_WRITTEN, .no_context = true};
+    buf_init(&content, CARRIED_CONTENT_MAX);
+    beck_status status =
+        message_carry(&content, s->exchange, s->event->type, buf_bytes(&s->raw), 0);
+    struct bus_addressed to = {.content = buf_bytes(&content)};
+    if (status)
+        error_set(err, status, "no memory to route an event");
+    else
+        status = bus_publish_addressed(q->bus, s->event, &to, 1, &o, NULL, err);
+    buf_release(&content);
+    return status == BECK_ECLOSED ? BECK_OK : status;
+}
+
+static beck_status reach_others(struct stranger *s, beck_error *err)
 {
     beck_status status = BECK_OK;
-    for (size_t i = 0; i < count && !status; i++) {
-        status = queue_join(queues[i], bus, err);
+    for (size_t i = 0; i < s->other_count && !status; i++) {
+        struct broker_queue *q = s->others[i];
+        if (!q->engine) {
+            status = append_to_stream(s, q, err);
+            continue;
+        }
+        status = queue_join(q, s->bus, err);
         if (!status)
-            status = bus_router_add(out, queue_retain(queues[i]->engine));
-        if (status == BECK_ENOENT)
+            status = bus_router_add(s->out, queue_retain(q->engine));
+        if (status == BECK_ENOENT) /* deleted meanwhile */
             status = BECK_OK;
     }
     return status;
 }
 
-/* Adds those that are joined; the others, retained, to `missing`. */
-static beck_status add_targets(const struct targets *t, beck_bus *bus, struct bus_router_out *out,
-                               struct broker_queue ***missing, size_t *count)
+static beck_status route_stranger(struct stranger *s, const struct bus_link *link, beck_error *err)
 {
-    size_t engines = t->durable_count + t->transient_count;
-    for (size_t i = 0; i < engines; i++) {
-        struct broker_queue *q = t->queues[i];
-        if (queue_is_joined(q, bus)) {
-            beck_status status = bus_router_add(out, queue_retain(q->engine));
-            if (status)
-                return status;
-            continue;
-        }
-        if (!*missing)
-            *missing = calloc(engines, sizeof(struct broker_queue *));
-        if (!*missing)
-            return BECK_ENOMEM;
-        (*missing)[(*count)++] = broker_queue_retain(q);
-    }
-    return BECK_OK;
+    beck_status status =
+        message_of_event(s->event, s->bus->options.storage == BECK_STORAGE_DISK, &s->raw);
+    if (!status)
+        status = properties_read(buf_bytes(&s->raw), &s->properties, NULL);
+    topology_read(link->broker);
+    const struct vhost *v = topology_vhost(link->broker, link->vhost);
+    struct exchange *x = v ? topology_exchange(v, link->exchange) : NULL;
+    if (x && !status)
+        status = find_targets(s, x);
+    topology_end_read(link->broker);
+    if (status)
+        return error_set(err, status, "no memory to route an event");
+    return reach_others(s, err);
+}
+
+/* Whether anybody could get it at all. */
+static bool is_bound(const struct bus_link *link)
+{
+    topology_read(link->broker);
+    const struct vhost *v = topology_vhost(link->broker, link->vhost);
+    const struct exchange *x = v ? topology_exchange(v, link->exchange) : NULL;
+    bool bound = x && (x->bindings || x->nameless || x->alternate.len > 0);
+    topology_end_read(link->broker);
+    return bound;
 }
 
 static beck_status route_published(void *ctx, beck_bus *bus, const beck_event *e,
                                    struct bus_router_out *out, beck_error *err)
 {
     const struct bus_link *link = ctx;
-    struct broker *b = link->broker;
-    struct targets targets = {0};
-    struct broker_queue **missing = NULL;
-    size_t count = 0;
-    beck_status status = BECK_OK;
-    topology_read(b);
-    const struct vhost *v = topology_vhost(b, link->vhost);
-    struct exchange *x = v ? topology_exchange(v, link->exchange) : NULL;
-    if (x && (x->bindings || x->alternate.len > 0))
-        status = topology_route(x, e->type, NULL, &targets);
-    if (!status)
-        status = add_targets(&targets, bus, out, &missing, &count);
-    topology_end_read(b);
-    if (!status)
-        status = join_missing(missing, count, bus, out, err);
-    else
-        error_set(err, status, "no memory to route an event");
-    for (size_t i = 0; i < count; i++)
-        broker_queue_release(missing[i]);
-    free(missing);
-    targets_release(&targets);
+    struct stranger s = {.event = e, .bus = bus, .out = out, .exchange = link->exchange};
+    if (!is_bound(link))
+        return BECK_OK;
+    buf_init(&s.raw, CARRIED_CONTENT_MAX);
+    beck_status status = route_stranger(&s, link, err);
+    for (size_t i = 0; i < s.other_count; i++)
+        broker_queue_release(s.others[i]);
+    free(s.others);
+    buf_release(&s.raw);
+    targets_release(&s.targets);
     return status;
 }
 
@@ -494,7 +546,7 @@ void engine_leave_bus(struct exchange *x)
     bool left = bus_standing(b, name) == 1 && !put_bus_record(b, name, true, false, NULL);
     mutex_unlock(&b->engine_lock);
     if (left && engine_sweep_buses(b))
-        broker_wake(b);
+        broker_wake(b, 0);
 }
 
 /* ---- opening ---- */

@@ -484,6 +484,50 @@ static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
     place_end(&p);
 }
 
+static void what_others_publish_gets_to_queues_and_streams(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    struct exchange *x = NULL;
+    char why[BROKER_TEXT];
+    beck_event e = {.type = beck_str("order.created"), .data = beck_str("1")};
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_text(&arguments, "x-queue-type", beck_str("stream"));
+    accepted(queue_as(p.s, "stream", "d", &arguments, NULL, text));
+    accepted(queue(p.s, "disk", "d", text));
+    accepted(queue(p.s, "memory", "x", text));
+    accepted(exchange(p.s, "orders", "topic", "d", NULL, text));
+    accepted(exchange(p.s, "all", "fanout", "", NULL, text));
+    accepted(bind_to(p.s, "orders", "@all", "order.#", text));
+    accepted(bind_to(p.s, "all", "stream", "", text));
+    accepted(bind_to(p.s, "all", "disk", "", text));
+    accepted(bind_to(p.s, "orders", "memory", "*.created", text));
+    assert_int_equal(session_find_exchange(p.s, beck_str("orders"), &x, why), 0);
+    beck_bus *bus = exchange_bus(x, why);
+    exchange_release(x);
+    for (int i = 0; i < 3; i++)
+        check_ok(beck_publish(bus, &e, err));
+    e.type = beck_str("bill.created");
+    check_ok(beck_publish(bus, &e, err));
+    struct queue_declared told;
+    accepted(queue_as(p.s, "stream", "p", NULL, &told, text));
+    assert_int_equal(told.messages, 3);
+    accepted(queue_as(p.s, "disk", "p", NULL, &told, text));
+    assert_int_equal(told.messages, 3);
+    accepted(queue_as(p.s, "memory", "p", NULL, &told, text));
+    assert_int_equal(told.messages, 4);
+    place_reopen(&p);
+    accepted(queue_as(p.s, "stream", "p", NULL, &told, text));
+    assert_int_equal(told.messages, 3);
+    accepted(delete_queue(p.s, "stream", text));
+    accepted(queue_as(p.s, "stream", "d", &arguments, &told, text));
+    assert_int_equal(told.messages, 0);
+    buf_release(&arguments);
+    place_end(&p);
+}
+
 /* ---- consumers ---- */
 
 static void ignore(void *ctx)
@@ -711,6 +755,7 @@ int main(void)
         cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
+        cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),
         cmocka_unit_test(an_auto_delete_queue_goes_with_its_last_consumer),
         cmocka_unit_test(consumers_are_cancelled_when_their_queue_goes),
         cmocka_unit_test(a_queue_with_a_consumer_does_not_expire),
