@@ -15,7 +15,8 @@ static void log_connection(void *ctx, enum amqp_log level, const char *what, con
 
 bool amqp_service_is_wanted(const struct settings *s)
 {
-    return s->amqp_listen.count > 0 || s->amqp_tls_listen.count > 0;
+    return s->amqp_listen.count > 0 || s->amqp_tls_listen.count > 0 ||
+           s->management_listen.count > 0 || s->management_tls_listen.count > 0;
 }
 
 beck_status amqp_service_open(struct amqp_service *a, const struct settings *s, beck *b,

@@ -92,6 +92,17 @@ static void check_amqp(struct config *c)
     }
 }
 
+static void check_management(struct config *c)
+{
+    const struct settings *s = c->settings;
+    check_addresses(c, "management.listen", &s->management_listen);
+    check_addresses(c, "management.tls_listen", &s->management_tls_listen);
+    if (s->management_tls_listen.count > 0 && (!s->http.tls_certificate || !s->http.tls_key)) {
+        config_fault(c, source_of(c, "management.tls_listen"),
+                     "management.tls_listen needs http.tls_certificate and http.tls_key");
+    }
+}
+
 /* ---- buses and queues ---- */
 
 static void check_bus(struct config *c, const struct bus_setting *bus)
@@ -211,6 +222,7 @@ void config_check(struct config *c)
     }
     check_http(c);
     check_amqp(c);
+    check_management(c);
     struct bus_setting *buses = s->buses.at;
     for (size_t i = 0; i < s->buses.count; i++) {
         check_bus(c, &buses[i]);

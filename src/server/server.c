@@ -11,6 +11,7 @@
 #include "server/indexer.h"
 #include "server/listen.h"
 #include "server/log.h"
+#include "server/management_service.h"
 #include "server/notify.h"
 #include "server/runners.h"
 #include "wire/http/hooks.h"
@@ -42,6 +43,7 @@ struct server {
     bool has_socket; /* in the data directory */
     struct http *http;
     struct amqp_service amqp;
+    struct management_service management;
     struct runners *runners;
     struct indexer *indexer; /* NULL: trace.interval is 0 */
     int signal_fd;
@@ -246,7 +248,8 @@ static beck_status check_exposure(const struct server *s, beck_error *err)
 {
     const struct listen_socket *which;
     if (s->started->access.anonymous_remote || access_user_count(s->access) > 0 ||
-        (!listen_is_remote(&s->sockets, &which) && !listen_is_remote(&s->amqp.sockets, &which))) {
+        (!listen_is_remote(&s->sockets, &which) && !listen_is_remote(&s->amqp.sockets, &which) &&
+         !listen_is_remote(&s->management.sockets, &which))) {
         return BECK_OK;
     }
     return error_set(err, BECK_EDENIED,
@@ -258,12 +261,14 @@ static beck_status check_exposure(const struct server *s, beck_error *err)
 
 static beck_status open_http(struct server *s, beck_error *err)
 {
-    struct http_listener listeners[LISTEN_ADDRESSES_MAX];
+    struct http_listener listeners[2 * LISTEN_ADDRESSES_MAX];
+    size_t count = 0;
     for (size_t i = 0; i < s->sockets.count; i++) {
         const struct listen_socket *at = &s->sockets.at[i];
-        listeners[i] = (struct http_listener){
+        listeners[count++] = (struct http_listener){
             .fd = at->fd, .tls = at->tls, .unix_socket = at->unix_socket, .trusted = at->trusted};
     }
+    management_service_add(&s->management, listeners, &count);
     struct http_context context = {.b = s->b,
                                    .access = s->access,
                                    .hooks = s->hooks,
@@ -274,7 +279,7 @@ static beck_status open_http(struct server *s, beck_error *err)
                                    .ready_ctx = s,
                                    .log = log_request,
                                    .log_ctx = s};
-    return http_start(&s->started->http, &context, listeners, s->sockets.count, &s->http, err);
+    return http_start(&s->started->http, &context, listeners, count, &s->http, err);
 }
 
 static void announce(struct server *s, int64_t began_ns)
@@ -290,6 +295,10 @@ static void announce(struct server *s, int64_t began_ns)
         const struct listen_socket *at = &s->amqp.sockets.at[i];
         LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", at->text),
             LOG_TEXT("protocol", at->tls ? "amqps" : "amqp"));
+    }
+    for (size_t i = 0; i < s->management.sockets.count; i++) {
+        LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", s->management.sockets.at[i].text),
+            LOG_TEXT("protocol", "management"));
     }
     if (s->sockets.count == 0) {
         LOG(s->log, LEVEL_WARN, "listening nowhere: http.listen is empty and http.socket is false");
@@ -345,6 +354,10 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     }
     if (!status && amqp) {
         status = amqp_service_listen(&s->amqp, settings, err);
+    }
+    if (!status && management_service_is_wanted(settings)) {
+        status = management_service_open(&s->management, settings, s->b, s->access, &s->amqp,
+                                         s->log, err);
     }
     if (!status) {
         status = check_exposure(s, err);
@@ -524,6 +537,7 @@ static void close_all(struct server *s)
     }
     listen_close(&s->sockets);
     hooks_free(s->hooks);
+    management_service_close(&s->management);
     amqp_service_close(&s->amqp);
     access_close(s->access);
     beck_close(s->b);

@@ -91,6 +91,7 @@ struct settings {
     uint32_t amqp_heartbeat_ms; /* 0: none */
     struct amqp_settings amqp;
     struct broker_settings broker;
+    struct texts management_listen, management_tls_listen;
     int log_level, log_format; /* enum log_level, enum log_format */
     const char *log_file;      /* "": standard error */
     struct access_settings access;
@@ -198,6 +199,10 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "queues that AMQP clients may declare") \
     ROW("amqp.exchanges_max", NUMBER, broker.exchanges_max, 1, 10000000, "10000", NULL, NULL, false, \
         "exchanges that AMQP clients may declare") \
+    ROW("management.listen", LIST, management_listen, 0, 0, "127.0.0.1:15672,[::1]:15672", "ADDRESS:PORT", NULL, false, \
+        "where RabbitMQ's management API is served; empty: nowhere") \
+    ROW("management.tls_listen", LIST, management_tls_listen, 0, 0, "", "ADDRESS:PORT", NULL, false, \
+        "where it is served over TLS, with http.tls_certificate, usually port 15671") \
     ROW("access.anonymous_loopback", BOOL, access.anonymous_loopback, 0, 0, "true", NULL, setting_booleans, false, \
         "while there is no user, everybody on this machine may do everything") \
     ROW("access.anonymous_remote", BOOL, access.anonymous_remote, 0, 0, "false", NULL, setting_booleans, false, \

@@ -100,6 +100,33 @@ static json_t *of_channel(struct call *c, const struct amqp_connection_info *i,
     return o;
 }
 
+static json_t *of_consumer(struct call *c, const struct amqp_connection_info *i,
+                           const struct amqp_channel_info *h, const struct amqp_consumer_info *v)
+{
+    json_t *o = json_object(), *queue = json_object(), *channel = json_object();
+    char name[NAME_MAX_BYTES];
+    json_put_text(queue, "name", v->queue);
+    json_put_word(queue, "vhost", i->vhost ? i->vhost : "");
+    json_put(o, "queue", queue);
+    channel_name(i, h->number, name);
+    json_put_word(channel, "name", name);
+    json_put_number(channel, "number", h->number);
+    json_put_word(channel, "connection_name", i->name);
+    json_put_word(channel, "node", c->m->node);
+    json_put_word(channel, "user", i->user ? i->user : "");
+    put_peer(channel, i);
+    json_put(o, "channel_details", channel);
+    json_put_text(o, "consumer_tag", v->tag);
+    json_put_flag(o, "ack_required", !v->no_ack);
+    json_put_flag(o, "exclusive", v->exclusive);
+    json_put_flag(o, "active", true);
+    json_put_word(o, "activity_status", "up");
+    json_put_number(o, "prefetch_count", v->prefetch);
+    json_put_number(o, "consumer_timeout", 0);
+    json_put(o, "arguments", json_of_table(v->arguments));
+    return o;
+}
+
 /* ---- walks ---- */
 
 struct walk {
@@ -213,6 +240,16 @@ static void list_channels_of_connection(struct call *c)
     json_decref(o);
 }
 
+static json_t *of_channel_with_consumers(struct call *c, const struct amqp_connection_info *i,
+                                         const struct amqp_channel_info *h)
+{
+    json_t *o = of_channel(c, i, h), *consumers = json_array();
+    for (size_t n = 0; n < h->consumer_count; n++)
+        json_array_append_new(consumers, of_consumer(c, i, h, &h->consumers[n]));
+    json_put(o, "consumer_details", consumers);
+    return o;
+}
+
 static bool find_channel(void *ctx, const struct amqp_connection_info *i)
 {
     struct walk *w = ctx;
@@ -221,19 +258,15 @@ static bool find_channel(void *ctx, const struct amqp_connection_info *i)
         char own[NAME_MAX_BYTES];
         channel_name(i, i->channels[n].number, own);
         if (strcmp(own, name) == 0)
-            w->found = of_channel(w->c, i, &i->channels[n]);
+            w->found = of_channel_with_consumers(w->c, i, &i->channels[n]);
     }
     return !w->found;
 }
 
-/* Its consumers have a list of their own, which is asked for after the walk. */
 static void show_channel(struct call *c)
 {
     struct walk w = {0};
-    json_t *o = find(c, find_channel, &w);
-    if (o)
-        json_put(o, "consumer_details", json_array());
-    answer_found(c, o);
+    answer_found(c, find(c, find_channel, &w));
 }
 
 static const char *close_reason(const struct call *c)
@@ -267,57 +300,58 @@ static void close_connections_of_user(struct call *c)
 
 /* ---- consumers ---- */
 
-struct owner {
-    uint64_t id;
-    json_t *details;
+struct consumers {
+    struct call *c;
+    beck_bytes vhost, queue; /* absent: any */
+    struct list *list;       /* one of these */
+    json_t *array;           /* two */
 };
 
-static bool find_owner(void *ctx, const struct amqp_connection_info *i)
+static bool add_consumers(void *ctx, const struct amqp_connection_info *i)
 {
-    struct owner *w = ctx;
-    if (i->id == w->id)
-        w->details = connection_details(i);
-    return !w->details;
+    struct consumers *w = ctx;
+    beck_bytes vhost = beck_str(i->vhost ? i->vhost : "");
+    int failed = 0;
+    if (!i->vhost || (w->vhost.data && !bytes_equal(w->vhost, vhost)))
+        return true;
+    for (size_t n = 0; n < i->channel_count; n++)
+        for (size_t k = 0; k < i->channels[n].consumer_count && !failed; k++) {
+            const struct amqp_consumer_info *v = &i->channels[n].consumers[k];
+            if (w->queue.data && !bytes_equal(w->queue, v->queue))
+                continue;
+            json_t *o = of_consumer(w->c, i, &i->channels[n], v);
+            failed = w->list ? list_add(w->list, o) : json_array_append_new(w->array, o);
+        }
+    return !failed;
 }
 
-json_t *json_of_consumer(struct call *c, const struct consumer_view *v)
+json_t *json_of_consumers(struct call *c, beck_bytes vhost, beck_bytes queue)
 {
-    json_t *o = json_object(), *queue = json_object(), *channel = json_object();
-    struct owner w = {.id = v->connection};
-    if (call_context(c)->amqp && v->connection)
-        amqp_each_connection(call_context(c)->amqp, find_owner, &w);
-    json_t *name = json_object_get(w.details, "name");
-    json_put_text(queue, "name", v->queue);
-    json_put_text(queue, "vhost", v->vhost);
-    json_put(o, "queue", queue);
-    json_put(channel, "connection_name", name ? json_incref(name) : json_string(""));
-    json_put(channel, "name", name ? json_incref(name) : json_string(""));
-    json_put_word(channel, "node", c->m->node);
-    json_object_update_missing(channel, w.details);
-    json_decref(w.details);
-    json_put(o, "channel_details", channel);
-    json_put_text(o, "consumer_tag", v->tag);
-    json_put_flag(o, "ack_required", !v->no_ack);
-    json_put_flag(o, "exclusive", v->exclusive);
-    json_put_flag(o, "active", v->active);
-    json_put_word(o, "activity_status", v->active ? "up" : "waiting");
-    json_put_number(o, "prefetch_count", v->prefetch);
-    json_put(o, "arguments", json_of_table(v->arguments));
-    return o;
+    struct consumers w = {.c = c, .vhost = vhost, .queue = queue, .array = json_array()};
+    if (call_context(c)->amqp)
+        amqp_each_connection(call_context(c)->amqp, add_consumers, &w);
+    return w.array;
 }
 
-static int list_consumer(void *ctx, const struct consumer_view *v)
+/* Those of virtual hosts that the caller may see: what that is cannot be asked during the walk. */
+static int list_consumers_in(void *ctx, const struct vhost_view *v)
 {
-    struct list *l = ctx;
-    return call_sees_vhost(l->c, v->vhost) ? list_add(l, json_of_consumer(l->c, v)) : 0;
+    struct consumers *w = ctx;
+    if (!call_sees_vhost(w->c, v->name))
+        return 0;
+    w->vhost = v->name;
+    if (call_context(w->c)->amqp)
+        amqp_each_connection(call_context(w->c)->amqp, add_consumers, w);
+    return w->list->failed;
 }
 
 static void list_consumers_of(struct call *c, beck_bytes vhost)
 {
     struct list l;
+    struct consumers w = {.c = c, .list = &l};
     if (!list_begin(&l, c))
         return;
-    broker_each_consumer(c->b, vhost, (beck_bytes){0}, list_consumer, &l);
+    broker_each_vhost(c->b, vhost, list_consumers_in, &w);
     list_answer(&l);
 }
 

@@ -4,6 +4,6 @@
 
 #include "wire/management/call.h"
 
-json_t *json_of_consumer(struct call *c, const struct consumer_view *v);
+json_t *json_of_consumers(struct call *c, beck_bytes vhost, beck_bytes queue);
 
 #endif

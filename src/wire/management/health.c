@@ -117,7 +117,7 @@ static int probe(struct call *c, struct session *s)
     struct queue_declared made;
     struct handed got;
     bool any = false;
-    uint32_t left;
+    uint32_t left, messages;
     int code = session_declare_queue(s, &d, &made, c->text);
     if (!code)
         code = message_put(c, s,
@@ -130,7 +130,7 @@ static int probe(struct call *c, struct session *s)
     if (!code && any)
         broker_settle(got.queue, &got.tag, &(struct subscriber *){NULL}, 1, SETTLE_ACK);
     if (!code)
-        code = session_delete_queue(s, beck_str(PROBE), false, false, NULL, c->text);
+        code = session_delete_queue(s, beck_str(PROBE), false, false, &messages, c->text);
     return code;
 }
 

@@ -109,13 +109,6 @@ static json_t *find(struct call *c, beck_bytes vhost, beck_bytes name)
     return f.object;
 }
 
-static int add_consumer(void *ctx, const struct consumer_view *v)
-{
-    struct found *f = ctx;
-    json_array_append_new(f->object, json_of_consumer(f->c, v));
-    return 0;
-}
-
 static void show_queue(struct call *c)
 {
     beck_bytes vhost;
@@ -126,9 +119,7 @@ static void show_queue(struct call *c)
         answer_not_found(c);
         return;
     }
-    struct found consumers = {c, json_array()};
-    broker_each_consumer(c->b, vhost, call_name(c, 1), add_consumer, &consumers);
-    json_put(o, "consumer_details", consumers.object);
+    json_put(o, "consumer_details", json_of_consumers(c, vhost, call_name(c, 1)));
     json_put(o, "incoming", json_array());
     json_put(o, "deliveries", json_array());
     json_put(o, "backing_queue_status", json_object());
