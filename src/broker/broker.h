@@ -113,6 +113,7 @@ struct queue_declared {
 };
 int session_declare_queue(struct session *s, const struct queue_declaration *d,
                           struct queue_declared *out, char *text);
+/* messages: how many ready ones it had; NULL allowed. */
 int session_delete_queue(struct session *s, beck_bytes name, bool if_unused, bool if_empty,
                          uint32_t *messages, char *text);
 int session_purge_queue(struct session *s, beck_bytes name, uint32_t *messages, char *text);

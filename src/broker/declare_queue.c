@@ -309,7 +309,7 @@ int session_delete_queue(struct session *s, beck_bytes name, bool if_unused, boo
 {
     struct stripped memory;
     beck_error err;
-    *messages = 0;
+    int64_t length = 0;
     int code = session_renew(s, text);
     if (!code)
         code = name_strip(&name, &memory, text);
@@ -324,11 +324,13 @@ int session_delete_queue(struct session *s, beck_bytes name, bool if_unused, boo
     if (q && !code)
         code = check_conditions(q, if_unused, if_empty, text);
     if (q && !code) {
-        *messages = as_count(queue_length(q));
+        length = queue_length(q);
         if (queue_delete_all(q, &err))
             code = refuse_engine(text, "cannot delete", &err);
     }
     broker_end_change(s->broker);
+    if (messages)
+        *messages = as_count(length);
     return code;
 }
 
@@ -352,7 +354,8 @@ int session_purge_queue(struct session *s, beck_bytes name, uint32_t *messages, 
             broker_refuse(text, REPLY_NOT_IMPLEMENTED, "purge not supported by queue type stream");
     else if (beck_queue_purge(s->broker->handle, queue_name(q->engine), &purged, &err))
         code = refuse_engine(text, "cannot purge", &err);
-    *messages = as_count(purged);
+    if (messages)
+        *messages = as_count(purged);
     broker_queue_release(q);
     return code;
 }
