@@ -37,11 +37,18 @@ static int64_t limit(int64_t value)
     return value > 0 ? value : 0;
 }
 
+/* The engine knows no length of 0. A queue that drops for it keeps what a waiting consumer takes at once, which is
+ * what a lifetime of 0 does. */
+static int64_t lifetime(const struct effective *e)
+{
+    return e->length_max == 0 && e->overflow == OVERFLOW_DROP_HEAD ? 0 : e->ttl_ms;
+}
+
 void policy_set_rules(struct broker_queue *q)
 {
     const struct effective *e = q->effective;
     struct queue_rules rules = {
-        .ttl_ms = e->ttl_ms,
+        .ttl_ms = lifetime(e),
         .length_max = limit(e->length_max),
         .bytes_max = limit(e->bytes_max),
         .overflow =
