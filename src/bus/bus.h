@@ -108,8 +108,8 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
                                   const struct bus_addressed *to, size_t count,
                                   const beck_publish_options *options, beck_published *out,
                                   beck_error *err);
-/* fn NULL: none. Once it returns the earlier one is not running any more; not from within a listener or a router.
- * BECK_ENOMEM. */
+/* fn NULL: none. Once it returns the earlier one is not running any more: so not from within a listener or a
+ * router, nor with a lock that a router takes. BECK_ENOMEM. */
 beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err);
 
 /* The same for one event without options, with fewer detours. */

@@ -1,6 +1,6 @@
 /*
  * What of subscribers.c a publish runs, so that it is inlined there: the way from a type to its held
- * match, and calling the listeners. Included by subscribers.c and bus.c only; only they touch what is
+ * match, and calling the listeners. Included by subscribers.c and publish.c only; only they touch what is
  * visible here.
  */
 #ifndef BECK_BUS_SUBSCRIBERS_INLINE_H

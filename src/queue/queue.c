@@ -28,11 +28,6 @@ static beck_status make_directory(struct queue *q, beck_error *err)
     return status ? status : vfs_sync_dir(v, parent, err);
 }
 
-static bool can_refuse(const struct queue_rules *r)
-{
-    return r->overflow == BECK_OVERFLOW_REFUSE && (r->length_max || r->bytes_max);
-}
-
 beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
                       struct queue **out, beck_error *err)
 {
@@ -46,7 +41,7 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
                                     .overflow = options->overflow,
                                     .attempts_max = options->attempts_max,
                                     .deadline_ms = options->deadline_ms};
-    atomic_init(&q->refuses, can_refuse(&q->rules));
+    atomic_init(&q->refuses, queue_rules_refuse(&q->rules));
     q->durable = options->storage == BECK_STORAGE_DISK;
     q->next_due_ms = INT64_MAX;
     atomic_init(&q->refs, 1);
@@ -83,7 +78,7 @@ struct queue *queue_retain(struct queue *q)
     return q;
 }
 
-static void release_many(struct queue *q, uint32_t count)
+void queue_release_many(struct queue *q, uint32_t count)
 {
     uint32_t before = atomic_fetch_sub_explicit(&q->refs, count, memory_order_acq_rel);
     assert(before >= count);
@@ -120,7 +115,7 @@ static void release_many(struct queue *q, uint32_t count)
 
 void queue_release(struct queue *q)
 {
-    release_many(q, 1);
+    queue_release_many(q, 1);
 }
 
 const char *queue_name(const struct queue *q)
@@ -528,246 +523,6 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
         queue_keep_limits(q);
     }
     return status;
-}
-
-static beck_status refuse_full(const struct queue *q, beck_error *err)
-{
-    const struct queue_rules *r = &q->rules;
-    if (r->bytes_max && (!r->length_max || queue_ready(q) < r->length_max))
-        return error_set(err, BECK_ELIMIT,
-                         "queue \"%s\" is full: %lld bytes of data are its bytes_max; add "
-                         "consumers or raise it",
-                         q->name, (long long)r->bytes_max);
-    return error_set(err, BECK_ELIMIT,
-                     "queue \"%s\" is full: %lld events are its length_max; add consumers or "
-                     "raise it",
-                     q->name, (long long)r->length_max);
-}
-
-static bool has_room(const struct queue *q, size_t count, size_t bytes)
-{
-    const struct queue_rules *r = &q->rules;
-    int64_t events = queue_ready(q) + atomic_load(&q->admitted) + (int64_t)count;
-    int64_t data = q->ready_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
-    return r->overflow != BECK_OVERFLOW_REFUSE ||
-           ((!r->length_max || events <= r->length_max) && (!r->bytes_max || data <= r->bytes_max));
-}
-
-beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err)
-{
-    struct queue *q = route;
-    beck_status status = BECK_OK;
-    bool refuses = atomic_load_explicit(&q->refuses, memory_order_relaxed);
-    if (refuses) {
-        mutex_lock(&q->lock);
-        if (!has_room(q, count, bytes))
-            status = refuse_full(q, err);
-    }
-    if (!status) {
-        atomic_fetch_add_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);
-        atomic_fetch_add_explicit(&q->admitted_bytes, (int64_t)bytes, memory_order_relaxed);
-        atomic_fetch_add_explicit(&q->refs, (uint32_t)count, memory_order_relaxed);
-    }
-    if (refuses)
-        mutex_unlock(&q->lock);
-    return status;
-}
-
-/* One event that the hook brings, of this source. With the lock. False: it is not kept, was brought
- * before, or is read from the log later. */
-static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms)
-{
-    if (item->offset < 0 || q->deleted)
-        return false;
-    if (source == UINT32_MAX || !q->sources[source].live)
-        return false;
-    struct source *s = &q->sources[source];
-    if (item->addressed && (!s->joined || item->offset < s->routed)) /* named twice */
-        return false;
-    beck_error why;
-    error_clear(&why);
-    if (queue_route(q, source, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
-                    item->priority, item->size, &why)) {
-        env_report(q->home->env, why.code,
-                   "queue \"%s\" cannot list an event now (%s); it is read again from the log",
-                   q->name, why.text);
-        s->live = false;
-        return false;
-    }
-    s->routed = item->offset + 1;
-    return true;
-}
-
-/* What one publish brings to one queue. */
-struct arrival {
-    struct queue_home *home;
-    struct partition *partition;
-    const struct routed *items;
-    const uint16_t *next; /* of each item, the next one of its queue; NULL: they are neighbours */
-    int64_t now_ms;
-    bool dead; /* they are dead letters */
-};
-
-#define DROPPED_AT_ONCE 32
-
-static void bring(const struct arrival *a, size_t first, size_t count)
-{
-    struct partition *p = a->partition;
-    struct queue *q = a->items[first].route;
-    int64_t dropped[DROPPED_AT_ONCE];
-    int64_t bytes = 0;
-    size_t kept = 0, drops = 0;
-    mutex_lock(&q->lock);
-    uint32_t source = queue_find_source(q, p);
-    for (size_t n = 0, i = first; n < count; n++, i = a->next ? a->next[i] : i + 1) {
-        const struct routed *item = &a->items[i];
-        bool keep = a->dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                            : arrive(q, source, item, a->now_ms);
-        kept += keep;
-        bytes += item->size;
-        if (keep || item->offset < 0 || !partition_is_memory(p))
-            continue;
-        dropped[drops++] = item->offset;
-        if (drops == DROPPED_AT_ONCE) {
-            mutex_unlock(&q->lock);
-            partition_disown(p, dropped, drops);
-            drops = 0;
-            mutex_lock(&q->lock);
-            source = queue_find_source(q, p);
-        }
-    }
-    if (!a->dead) {
-        atomic_fetch_sub_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);
-        atomic_fetch_sub_explicit(&q->admitted_bytes, bytes, memory_order_relaxed);
-    }
-    uint32_t takers = a->dead || kept == 0 ? 0 : q->takers;
-    atomic_fetch_add_explicit(&q->arrivals, 1, memory_order_relaxed);
-    if (!a->dead)
-        queue_call_watches(q, kept);
-    bool limbo = q->limbo_count > 0;
-    mutex_unlock(&q->lock);
-    /* Without the lock: who wakes up wants it first of all. */
-    if (takers > 0 && (kept == 1 || takers == 1))
-        cond_signal(&q->ready);
-    else if (takers > 0)
-        cond_broadcast(&q->ready);
-    if (drops > 0)
-        partition_disown(p, dropped, drops);
-    if (limbo)
-        queue_note_limbo(q);
-    release_many(q, (uint32_t)count);
-}
-
-#define GROUP_ITEMS 512
-#define GROUP_QUEUES 64 /* a power of two */
-
-/* Items of one queue, in order. */
-struct group {
-    struct queue *q;
-    uint16_t first, last, count;
-};
-
-static struct group *group_of(struct group *groups, const struct queue *q)
-{
-    size_t at = (size_t)(((uintptr_t)q >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
-    for (size_t n = 0; n < GROUP_QUEUES; n++, at++) {
-        struct group *g = &groups[at & (GROUP_QUEUES - 1)];
-        if (!g->q || g->q == q)
-            return g;
-    }
-    return NULL;
-}
-
-/* Where each event goes to several queues, each of them is locked once for many. Returns how many
- * items were brought. */
-static size_t bring_grouped(struct arrival a, const struct routed *items, size_t count)
-{
-    struct group groups[GROUP_QUEUES] = {0};
-    uint16_t next[GROUP_ITEMS];
-    size_t n = 0;
-    for (; n < count && n < GROUP_ITEMS; n++) {
-        struct group *g = group_of(groups, items[n].route);
-        if (!g)
-            break;
-        if (g->q)
-            next[g->last] = (uint16_t)n;
-        else
-            *g = (struct group){.q = items[n].route, .first = (uint16_t)n};
-        g->last = next[n] = (uint16_t)n;
-        g->count++;
-    }
-    a.items = items;
-    a.next = next;
-    for (size_t i = 0; i < GROUP_QUEUES; i++)
-        if (groups[i].q)
-            bring(&a, groups[i].first, groups[i].count);
-    return n;
-}
-
-#define RUN_IS_LONG 16
-
-void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
-{
-    struct queue_home *home = ctx;
-    struct arrival a = {.home = home,
-                        .partition = p,
-                        .now_ms = clock_wall_ms(home->env->clock),
-                        .dead = home->dead && p == home->dead->partitions[0]};
-    for (size_t i = 0; i < count;) {
-        size_t n = 1;
-        while (i + n < count && items[i + n].route == items[i].route)
-            n++;
-        if (n < RUN_IS_LONG && i + n < count) {
-            i += bring_grouped(a, items + i, count - i);
-            continue;
-        }
-        a.items = items + i;
-        a.next = NULL;
-        bring(&a, 0, n);
-        i += n;
-    }
-}
-
-/* ---- rules ---- */
-
-void queue_set_rules(struct queue *q, const struct queue_rules *r)
-{
-    mutex_lock(&q->lock);
-    q->rules = *r;
-    q->ruled = true;
-    atomic_store(&q->refuses, can_refuse(r));
-    queue_keep_limits(q);
-    bool limbo = q->limbo_count > 0;
-    mutex_unlock(&q->lock);
-    if (limbo)
-        queue_work_limbo(q);
-}
-
-void queue_get_rules(struct queue *q, struct queue_rules *out)
-{
-    mutex_lock(&q->lock);
-    *out = q->rules;
-    mutex_unlock(&q->lock);
-}
-
-void queue_expect(struct queue *q, bool expected)
-{
-    atomic_store_explicit(&q->expecting, expected, memory_order_relaxed);
-}
-
-void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
-{
-    mutex_lock(&q->lock);
-    q->limbo_heirs++;
-    while (q->limbo_working)
-        cond_wait(&q->quiet, &q->lock);
-    q->limbo_heirs--;
-    q->bury = fn;
-    q->bury_ctx = ctx;
-    bool limbo = q->limbo_count > 0;
-    mutex_unlock(&q->lock);
-    if (limbo)
-        queue_work_limbo(q);
 }
 
 /* ---- deadlines ---- */

@@ -144,7 +144,11 @@ struct queue {
     uint32_t m_made_count, types_counted;
 };
 
+/* ---- queue_rules.c ---- */
+bool queue_rules_refuse(const struct queue_rules *r); /* whether what is too much can be refused */
+
 /* ---- queue.c; all with the lock unless said ---- */
+void queue_release_many(struct queue *q, uint32_t count); /* references; without the lock */
 int64_t queue_ready(const struct queue *q);
 /* Memory was reserved when it was taken: cannot fail once reserved. */
 beck_status queue_push_return(struct queue *q, const struct entry *e);
