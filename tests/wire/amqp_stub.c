@@ -486,6 +486,29 @@ void stub_confirm(struct broker *b, bool backwards, bool ack)
 
 /* ---- consuming ---- */
 
+void credit_init(struct credit *c, uint32_t limit)
+{
+    atomic_init(&c->limit, limit);
+    mutex_init(&c->lock);
+}
+
+void credit_release(struct credit *c)
+{
+    mutex_release(&c->lock);
+}
+
+/* Of the one broker of a test: whoever may go on finds out by itself. */
+void credit_set_limit(struct credit *c, uint32_t limit)
+{
+    atomic_store(&c->limit, limit);
+    struct subscriber *s = (struct subscriber *)(void *)c->first;
+    if (s) {
+        mutex_lock(&s->b->lock);
+        wake(s->queue);
+        mutex_unlock(&s->b->lock);
+    }
+}
+
 int session_consume(struct session *s, const struct subscriber_options *o, struct subscriber **out,
                     char *text)
 {
@@ -501,6 +524,8 @@ int session_consume(struct session *s, const struct subscriber_options *o, struc
         c->next = q->subscribers;
         q->subscribers = c;
         b->subscribers++;
+        if (o->shared)
+            o->shared->first = (struct waiting_subscriber *)(void *)c;
         if (q->ready)
             wake(q);
         *out = c;

@@ -24,12 +24,10 @@ static void qos(struct channel *ch, const struct basic_qos *m)
         return;
     }
     if (m->global)
-        atomic_store(&ch->credit.limit, (uint32_t)m->prefetch_count);
+        credit_set_limit(&ch->credit, (uint32_t)m->prefetch_count);
     else
         atomic_store(&ch->prefetch, (uint32_t)m->prefetch_count);
     channel_send_empty(ch, METHOD_basic_qos_ok);
-    for (size_t i = 0; m->global && i < ch->consumer_count; i++)
-        subscriber_ready(ch->consumers[i]->subscriber, !ch->consumers[i]->stalled);
 }
 
 /* ---- consume ---- */
@@ -109,6 +107,7 @@ static void run_consume(struct call *call)
                                    .exclusive = k->exclusive,
                                    .prefetch = k->prefetch,
                                    .shared = &k->channel->credit,
+                                   .channel = k->channel,
                                    .arguments = k->arguments,
                                    .wake = consumer_woken,
                                    .cancelled = consumer_cancelled,
@@ -241,8 +240,10 @@ static void answer_get(struct channel *ch, const struct handed *h, bool no_ack, 
     amqp_send_content(ch->c, ch->number, &m, h->properties, h->body, h->block);
     atomic_fetch_add_explicit(&ch->delivered, 1, memory_order_relaxed);
     counter_add(ch->c->amqp->delivered, 1);
-    if (no_ack)
+    if (no_ack) {
+        broker_settle(h->queue, &h->tag, &(struct subscriber *){NULL}, 1, SETTLE_ACK);
         return;
+    }
     struct source *s = source_of_get(ch, h->queue);
     if (!s) {
         amqp_drop(ch->c, "there is no memory for a delivery");

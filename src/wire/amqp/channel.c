@@ -62,6 +62,7 @@ void channel_release(struct channel *ch)
     incoming_free(ch);
     tx_free(ch);
     confirms_free(ch);
+    credit_release(&ch->credit);
     free(ch->end_text);
     free(ch->last_queue);
     free(ch);
@@ -95,8 +96,11 @@ void channel_open(struct amqp_connection *c, uint16_t number)
         ch->c = c;
         ch->number = number;
         ch->refs = 1;
+        credit_init(&ch->credit, 0);
     }
     if (!ch || !insert(c, ch)) {
+        if (ch)
+            credit_release(&ch->credit);
         free(ch);
         amqp_drop(c, "there is no memory for a channel");
         return;

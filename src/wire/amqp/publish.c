@@ -27,7 +27,7 @@ struct incoming {
 static bool publisher_make(struct channel *ch)
 {
     char text[BROKER_TEXT];
-    struct publisher_events events = {.confirmed = confirms_told, .ctx = ch};
+    struct publisher_events events = {.confirmed = confirms_told, .ctx = ch, .channel = ch};
     int code = publisher_new(ch->c->session, &events, &ch->publisher, text);
     if (code)
         channel_refuse(ch, code, text, METHOD_basic_publish);
