@@ -39,7 +39,7 @@ class Bench:
         self.row(id, got['rate'], 'messages/s', got['cpu_ns'], durability)
         return got
 
-    def measure(self):
+    def flows(self):
         self.run('flow', 50000, '--size', '128')  # as it is after a while, not at its start
         for size, name in ((16, '16'), (128, '128'), (1024, '1k')):
             got = self.flow(f'transient_{name}', 1000000, '--size', str(size))
@@ -51,11 +51,14 @@ class Bench:
         got = self.run('latency', 10000 / self.scale * (0.2 if self.quick else 1), '--rate', '2000', '--size', '128')
         self.row('latency_p50', got['p50_us'] / 1000, 'ms', got['cpu_ns'])
         self.row('latency_p99', got['p99_us'] / 1000, 'ms', got['cpu_ns'])
-        self.backlog()
-        got = self.run('queues', 10000)
-        self.row('queue_memory', got['grown_kib'], 'KiB')
+
+    def memory(self):
+        """Of what is idle. Connections come first: they may use what was freed."""
         got = self.run('connections', 10000)
         self.row('connection_memory', got['grown_kib'], 'KiB')
+        got = self.run('queues', 10000)
+        self.row('queue_memory', got['grown_kib'], 'KiB')
+        self.row('queue_declare', got['rate'], 'queues/s', got['cpu_ns'], 'synced')
 
     def backlog(self):
         options = ['--size', '128', '--persistent']
@@ -64,6 +67,12 @@ class Bench:
         self.row('backlog_memory', deep['grown_mib'], 'MiB')
         self.row('backlog_drain', deep['rate'], 'messages/s', deep['cpu_ns'])
         self.row('backlog_deep', shallow['rate'] / deep['rate'], 'x')
+
+    def measure(self, start):
+        """Each part with a server of its own: memory is what it takes on top of nothing."""
+        for part in (self.flows, self.backlog, self.memory):
+            with start() as (self.port, self.pid):
+                part()
 
 
 def free_port():
@@ -80,7 +89,7 @@ def beck(program):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(os.path.join(scratch, 'notify'))
         server = subprocess.Popen([program, 'serve', '--data', os.path.join(scratch, 'data'), '--http.listen', '127.0.0.1:0', '--amqp.listen',
-                                   f'127.0.0.1:{port}', *LISTEN_NOWHERE], env=dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, 'notify')),
+                                   f'127.0.0.1:{port}', '--management.listen', ''], env=dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, 'notify')),
                                   stderr=subprocess.DEVNULL, preexec_fn=raise_limit)
         try:
             told.settimeout(60)
@@ -93,7 +102,10 @@ def beck(program):
             shutil.rmtree(scratch)
 
 
-LISTEN_NOWHERE = ['--management.listen', '']
+@contextlib.contextmanager
+def rabbit():
+    with rabbitmq.rabbitmq(directory=os.environ.get('BENCH_DIR')) as server:
+        yield server.port, server.pid
 
 
 def raise_limit():
@@ -105,14 +117,9 @@ def raise_limit():
 def main():
     program, quick = os.path.abspath(sys.argv[1]), '--quick' in sys.argv
     load = os.path.join(os.path.dirname(program), 'bench', 'amqp_load')
-    own = Bench('amqp', load, quick)
-    with beck(program) as (own.port, own.pid):
-        own.measure()
-    peer = Bench('rabbitmq', load, quick)
+    Bench('amqp', load, quick).measure(lambda: beck(program))
     try:
-        with rabbitmq.rabbitmq(directory=os.environ.get('BENCH_DIR')) as server:
-            peer.port, peer.pid = server.port, server.pid
-            peer.measure()
+        Bench('rabbitmq', load, quick).measure(rabbit)
     except rabbitmq.NotInstalled:
         pass
 

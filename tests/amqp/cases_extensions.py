@@ -21,7 +21,7 @@ def queue_ttl_expires_messages(w):
     q = w.queue(ch, arguments={"x-message-ttl": 100})
     w.publish(ch, "", q, "x")
     time.sleep(0.2)
-    equal(w.counts(ch, q)[0], 0)
+    w.until(lambda: w.counts(ch, q)[0] == 0, "not expired")
     equal(w.drain(ch, q), [])
 
 
