@@ -66,16 +66,17 @@ struct queue *handle_find_queue(const beck *b, const char *name);
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
-/* A bus of the library's or the program's own, on disk unless the options say memory, whose name begins with "__": made with these
- * options, or found with those that it has. Only bus_publish publishes to it. Takes upkeep_lock and
- * admin_lock. */
+/* A bus of the library's or the program's own, on disk unless the options say memory, whose name
+ * begins with "__": made with these options, or found with those that it has. Only bus_publish
+ * publishes to it. Takes upkeep_lock and admin_lock. */
 beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
-/* Makes a bus, also an own one, a source of the queue, which gets those of its events that are addressed to it
- * (bus_publish_addressed) from now on. It outlasts the handle when the queue does; a durable queue cannot be joined to a bus in memory. Joining
- * again changes nothing. Seen as a binding with the pattern "", which no other function shows or takes. handle_part: what
- * the queue has of the bus stays. Both take upkeep_lock and admin_lock, and may wait for the disk. BECK_ENOENT:
- * the queue was deleted, BECK_ECLOSED: the bus. */
+/* Makes a bus, also an own one, a source of the queue, which gets those of its events that are
+ * addressed to it (bus_publish_addressed) from now on. It outlasts the handle when the queue
+ * does; a durable queue cannot be joined to a bus in memory. Joining again changes nothing. Seen
+ * as a binding with the pattern "", which no other function shows or takes. handle_part: what
+ * the queue has of the bus stays. Both take upkeep_lock and admin_lock, and may wait for the
+ * disk. BECK_ENOENT: the queue was deleted, BECK_ECLOSED: the bus. */
 beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
 beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
 /* Undoes handle_add_bus, before anybody has seen the bus. */
@@ -84,8 +85,8 @@ beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options
                              struct queue **out, beck_error *err);
 void handle_drop_queue(beck *b, struct queue *q);
 
-/* The buses and queues that there were at one moment. Buses stay valid until beck_close, deleted ones
- * are closed; a reference is held on queues. */
+/* The buses and queues that there were at one moment. Buses stay valid until beck_close, deleted
+ * ones are closed; a reference is held on queues. */
 struct handle_view {
     beck_bus **buses;
     size_t bus_count;
@@ -116,8 +117,8 @@ void workers_stop(beck_workers *w);
  * *more: there is more. */
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
-/* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown, those
- * in which nothing was ever stored. */
+/* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown,
+ * those in which nothing was ever stored. */
 enum leftover { LEFTOVER_NONE, LEFTOVER_GONE, LEFTOVER_UNKNOWN };
 beck_status leftovers_remove(beck *b, enum leftover (*what)(void *ctx, const char *bus), void *ctx,
                              beck_error *err);

@@ -23,12 +23,14 @@ struct remote;
 struct queue;
 
 struct bus_routing {
-    /* Room for `count` more events with so many bytes of data, or none: BECK_ELIMIT refuses the publish. Each that was admitted
-     * comes back through routed, with offset -1 if it was not stored. Takes as many references. */
+    /* Room for `count` more events with so many bytes of data, or none: BECK_ELIMIT refuses the
+     * publish. Each that was admitted comes back through routed, with offset -1 if it was not
+     * stored. Takes as many references. */
     beck_status (*admit)(void *route, size_t count, size_t bytes, beck_error *err);
     partition_routed_fn routed;
     void *ctx;
-    /* Of routes that events are addressed to: what names them in records, and giving a reference back. */
+    /* Of routes that events are addressed to: what names them in records, and giving a reference
+     * back. */
     uint64_t (*number)(const void *route);
     void (*release)(void *route);
 };
@@ -48,9 +50,9 @@ struct bus_router_out {
     size_t count, cap;
 };
 beck_status bus_router_add(struct bus_router_out *out, struct queue *q); /* or BECK_ENOMEM */
-/* Asked for every event that is published to the bus by bus_publish (C, HTTP), before it is stored; adds
- * to `out`, which may hold the queues of earlier events. Called on the publisher's thread without locks. An error
- * refuses the publish. */
+/* Asked for every event that is published to the bus by bus_publish (C, HTTP), before it is
+ * stored; adds to `out`, which may hold the queues of earlier events. Called on the publisher's
+ * thread without locks. An error refuses the publish. */
 typedef beck_status (*bus_router_fn)(void *ctx, beck_bus *b, const beck_event *e,
                                      struct bus_router_out *out, beck_error *err);
 
@@ -101,15 +103,15 @@ void bus_remove_metrics(beck_bus *b);
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err);
 
-/* As bus_publish; besides whom the bus's own bindings give it to, event i goes to the queues of to[i]. The
- * router is not asked. A queue that refuses (overflow refuse) refuses the whole call with BECK_ELIMIT: it may be
- * published one by one then. */
+/* As bus_publish; besides whom the bus's own bindings give it to, event i goes to the queues of
+ * to[i]. The router is not asked. A queue that refuses (overflow refuse) refuses the whole call
+ * with BECK_ELIMIT: it may be published one by one then. */
 beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
                                   const struct bus_addressed *to, size_t count,
                                   const beck_publish_options *options, beck_published *out,
                                   beck_error *err);
-/* fn NULL: none. Once it returns the earlier one is not running any more: so not from within a listener or a
- * router, nor with a lock that a router takes. BECK_ENOMEM. */
+/* fn NULL: none. Once it returns the earlier one is not running any more: so not from within a
+ * listener or a router, nor with a lock that a router takes. BECK_ENOMEM. */
 beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err);
 
 /* The same for one event without options, with fewer detours. */

@@ -1,6 +1,6 @@
 /*
- * Publishing to a bus: events are checked, put into partitions, routed, appended, and given to listeners; or given to
- * listeners only, where nothing is routed from a bus in memory.
+ * Publishing to a bus: events are checked, put into partitions, routed, appended, and given to
+ * listeners; or given to listeners only, where nothing is routed from a bus in memory. /
  */
 #include "bus/addressing.h"
 #include "bus/subscribers_inline.h"
@@ -43,7 +43,8 @@ struct publish {
 static beck_status publish_begin(struct publish *u, const beck_event *events, beck_error *err)
 {
     size_t count = u->count;
-    /* Listeners see the event with its position; what is published while another event is handled gets its ids. */
+    /* Listeners see the event with its position; what is published while another event is
+     * handled gets its ids. */
     bool copy = subscribers_have_listeners(u->bus->subscribers) ||
                 (caller_current(u->self) && !u->options->no_context);
     u->given = events;
@@ -153,8 +154,9 @@ static bool same_slice(beck_bytes a, beck_bytes b)
     return a.data == b.data && a.len == b.len;
 }
 
-/* Routes events [first, end), which have one type and go to the same queues: each route, of which the
- * first `matched` are by patterns, admits them together. Those that are known (NULL: none) are left out. */
+/* Routes events [first, end), which have one type and go to the same queues: each route, of
+ * which the first `matched` are by patterns, admits them together. Those that are known (NULL:
+ * none) are left out. */
 static beck_status route_run(struct publish *u, void *const *routes, size_t route_count,
                              size_t matched, size_t first, size_t end, const struct stored *known,
                              beck_error *err)

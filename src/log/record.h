@@ -1,10 +1,9 @@
 /*
  * Events as records of a batch (record batch v2), and back.
  *
- *   length varint | attributes int8 0 | timestampDelta varlong | offsetDelta varint |
- *   key length varint (-1 null) | key | value length varint (-1 null) | value |
- *   header count varint | headers: key length varint, key, value length varint (-1 null), value
- *   All varints are zig-zag.
+ * length varint | attributes int8 0 | timestampDelta varlong | offsetDelta varint | key length
+ * varint (-1 null) | key | value length varint (-1 null) | value | header count varint | headers:
+ * key length varint, key, value length varint (-1 null), value All varints are zig-zag.
  *
  * key = subject, value = data, headers = attributes with the prefix `ce_` (CloudEvents Kafka
  * protocol binding, binary mode) and `content-type`. What can be derived is not stored: a type
@@ -13,8 +12,9 @@
  * ce_expirytime (RFC 3339) and ce_priority (decimal). The null value of a header is the absent
  * value of an extension. Headers of other protocols, without the prefix, are extensions under their
  * own name; names that are not legal or belong to an attribute, and values that cannot be read,
- * stay in the record only. What another protocol keeps beside an event (struct carried) are the headers
- * beck-queues and amqp, which are no extensions. Of two extensions of one name the first stands.
+ * stay in the record only. What another protocol keeps beside an event (struct carried) are the
+ * headers beck-queues and amqp, which are no extensions. Of two extensions of one name the first
+ * stands. /
  */
 #ifndef BECK_LOG_RECORD_H
 #define BECK_LOG_RECORD_H
@@ -34,8 +34,8 @@ struct record_context {
 };
 void record_context_init(struct record_context *c, beck_bytes bus, uint32_t partition);
 
-/* What another protocol keeps beside an event: the headers "beck-queues" and "amqp" of its record, which
- * are no extensions. Borrowed. */
+/* What another protocol keeps beside an event: the headers "beck-queues" and "amqp" of its
+ * record, which are no extensions. Borrowed. */
 struct carried {
     beck_bytes
         queues; /* numbers of the queues that get it, 8 bytes each, big-endian; empty: none */

@@ -1,11 +1,11 @@
 /*
- * Events on their way out: failed deliveries, and what expired or was too much. Each is written down
- * as another try or as a dead letter before it leaves the queue.
+ * Events on their way out: failed deliveries, and what expired or was too much. Each is written
+ * down as another try or as a dead letter before it leaves the queue.
  *
  * One thread at a time does that (`limbo_working`), without the lock. What nobody waits for (late
  * deliveries, expiry, dropping) is put into limbo with the lock, and put away by whoever comes to
- * it; a disk that fails leaves it there. An answer of a consumer does not go through limbo: it takes
- * its turn, and is written or refused when the call returns.
+ * it; a disk that fails leaves it there. An answer of a consumer does not go through limbo: it
+ * takes its turn, and is written or refused when the call returns. /
  */
 #include "queue/queue_impl.h"
 
@@ -159,8 +159,8 @@ void queue_finish_limbo(struct queue *q)
     queue_work_limbo(q);
 }
 
-/* What is too much by its bytes is dropped one by one, each after the one before was measured. With the
- * lock. */
+/* What is too much by its bytes is dropped one by one, each after the one before was measured.
+ * With the lock. */
 static void measure_limbo(struct queue *q)
 {
     while (q->rules.bytes_max && q->limbo_counted > 0 && !q->limbo_working) {

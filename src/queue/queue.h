@@ -63,7 +63,8 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
 struct queue *queue_retain(struct queue *q);
 void queue_release(struct queue *q);
 const char *queue_name(const struct queue *q);
-/* Random, never 0; names it in records (log/record.h) for ever. That of a durable queue is kept in __topology. */
+/* Random, never 0; names it in records (log/record.h) for ever. That of a durable queue is kept
+ * in __topology. */
 uint64_t queue_number(const struct queue *q);
 /* When it is loaded, before anybody uses it. */
 void queue_set_number(struct queue *q, uint64_t number);
@@ -103,7 +104,8 @@ void queue_catch_up(struct queue *q);
 
 /* ---- rules that may change while the queue lives ---- */
 
-/* Not written down: whoever sets them sets them again after opening. They begin as the options say. */
+/* Not written down: whoever sets them sets them again after opening. They begin as the options
+ * say. */
 struct queue_rules {
     int64_t
         ttl_ms; /* of what comes from now on; -1: none. 0: it expires unless somebody who waits takes it at once */
@@ -115,14 +117,17 @@ struct queue_rules {
 };
 void queue_set_rules(struct queue *q, const struct queue_rules *r);
 void queue_get_rules(struct queue *q, struct queue_rules *out);
-/* Of queues whose rules were set: somebody who has room is about to take, so that an event whose time ends when it comes is
- * kept for a moment. So it is anyway while somebody waits in consumer_take or by a queue_watch. */
+/* Of queues whose rules were set: somebody who has room is about to take, so that an event whose
+ * time ends when it comes is kept for a moment. So it is anyway while somebody waits in
+ * consumer_take or by a queue_watch. */
 void queue_expect(struct queue *q, bool expected);
 
-/* Takes the place of the dead letters: called with what leaves because of "rejected", "expired", "maxlen", "attempts" or
- * "delivery_limit". BECK_OK: it is put away, and gone from the queue; an error: it stays, and is given again
- * later. No lock is held, and the thread is in no publish of its own; but it may be one of a consumer or the timer, which must not wait for a sync. One call at a time per queue. It must not wait for anybody who uses this queue.
- * `attempts`: failed ones, with the last. What is passed is valid during the call. */
+/* Takes the place of the dead letters: called with what leaves because of "rejected", "expired",
+ * "maxlen", "attempts" or "delivery_limit". BECK_OK: it is put away, and gone from the queue; an
+ * error: it stays, and is given again later. No lock is held, and the thread is in no publish of
+ * its own; but it may be one of a consumer or the timer, which must not wait for a sync. One
+ * call at a time per queue. It must not wait for anybody who uses this queue. `attempts`: failed
+ * ones, with the last. What is passed is valid during the call. */
 typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_event *e,
                                      const struct carried *c, const char *reason, uint32_t attempts,
                                      beck_error *err);
@@ -132,8 +137,9 @@ void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
 /* ---- state ---- */
 
 int64_t queue_ready_count(struct queue *q);
-/* Data of what is ready or delayed, without dead letters that were put back. Exact as long as no bus is purged and no file
- * of the queue damaged (then by the average, until it is empty), with a moment's delay after taking. */
+/* Data of what is ready or delayed, without dead letters that were put back. Exact as long as no
+ * bus is purged and no file of the queue damaged (then by the average, until it is empty), with
+ * a moment's delay after taking. */
 int64_t queue_ready_bytes(struct queue *q);
 
 void queue_info(struct queue *q, beck_queue_info *out);
@@ -150,7 +156,8 @@ void queue_snapshot_synced(struct queue *q);
 void queue_closing(struct queue *q);
 bool queue_is_dirty(struct queue *q);     /* changed since the last snapshot */
 int64_t queue_keep_from(struct queue *q); /* the state log is needed from this offset on */
-/* Dead letters below are in the last durable snapshot, so only those that are owed (queue_mark_owed) are still needed. */
+/* Dead letters below are in the last durable snapshot, so only those that are owed
+ * (queue_mark_owed) are still needed. */
 int64_t queue_dead_keep_from(struct queue *q);
 /* Everything below these offsets of a partition has been routed, so a snapshot need not route it
  * again. With the partition paused. */
@@ -185,16 +192,18 @@ beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count
 beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, const char *why,
                            beck_error *err);
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
-/* Gives many back, at their places; those that are not held any more are passed over. counts: as an attempt of each; the last
- * that attempts_max allows makes it leave with the reason "delivery_limit". */
+/* Gives many back, at their places; those that are not held any more are passed over. counts: as
+ * an attempt of each; the last that attempts_max allows makes it leave with the reason
+ * "delivery_limit". */
 beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
                                  beck_error *err);
 beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err);
-/* As consumer_reject; those that are not held any more are passed over. After an error some may have gone. */
+/* As consumer_reject; those that are not held any more are passed over. After an error some may
+ * have gone. */
 beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t count,
                                  const char *why, beck_error *err);
-/* What a delivery that is held carries beside its event (empty: nothing), valid until it is settled; and the block that its
- * data lies in, or NULL. On the consumer's thread. */
+/* What a delivery that is held carries beside its event (empty: nothing), valid until it is
+ * settled; and the block that its data lies in, or NULL. On the consumer's thread. */
 beck_bytes consumer_carried(beck_consumer *c, uint64_t tag);
 struct block *consumer_block(beck_consumer *c, uint64_t tag);
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err);

@@ -230,8 +230,8 @@ beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *
  * for it, which the hook must not. */
 void queue_work_limbo(struct queue *q);
 void queue_finish_limbo(struct queue *q);
-/* In the hook, where nothing may be published to the bus that has called it: only finds out what a limit of bytes has to know, and has
- * the rest done by others, when a function buries. */
+/* In the hook, where nothing may be published to the bus that has called it: only finds out what
+ * a limit of bytes has to know, and has the rest done by others, when a function buries. */
 void queue_note_limbo(struct queue *q);
 /* Puts away one that is not in limbo, in its turn; without the lock. After an error nothing of it
  * has happened. */
@@ -241,8 +241,8 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,
                                   beck_error *err); /* without the lock */
 
-/* together.c: reads what several of the queues wait for once for all; what cannot be read or listed is left to
- * queue_catch_up. While they are recovered. */
+/* together.c: reads what several of the queues wait for once for all; what cannot be read or
+ * listed is left to queue_catch_up. While they are recovered. */
 void queues_catch_up(struct queue *const *queues, size_t count);
 
 /* Whether any binding gives the queue this event of a source. With the lock. */
@@ -271,7 +271,8 @@ beck_status state_dead(struct queue *q, enum operation op, const int64_t *offset
 /* ---- dead.c ---- */
 /* Appends the dead letter and takes the entry out of the queue; without the lock. */
 beck_status dead_bury(struct queue *q, struct limbo *l, beck_error *err);
-/* Bytes of the data of what is in limbo; 0: it cannot be read. For whoever works on limbo; without the lock. */
+/* Bytes of the data of what is in limbo; 0: it cannot be read. For whoever works on limbo;
+ * without the lock. */
 int64_t dead_measure(struct queue *q, const struct limbo *l);
 /* Lets go of the cursor that burying keeps, when nobody uses it; without the lock. */
 void dead_rest(struct queue *q);
