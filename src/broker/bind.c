@@ -8,6 +8,7 @@
  */
 #include "broker/topology.h"
 
+#include "broker/delivery.h"
 #include "broker/match.h"
 
 #include <stdlib.h>
@@ -429,11 +430,15 @@ int session_bind(struct session *s, const struct binding_declaration *declaratio
         code = session_may_topic(s, RIGHT_READ, e.source, d.routing_key, text);
     if (!code)
         code = check_match(e.source, &d, text);
+    if (!code && e.queue)
+        code = past_check(s, d.destination, d.arguments, text);
     const void *to = e.queue ? (const void *)e.queue : e.exchange;
-    if (!code && !topology_find_binding(s->broker, e.source, to, d.routing_key, d.arguments))
+    bool fresh =
+        !code && !topology_find_binding(s->broker, e.source, to, d.routing_key, d.arguments);
+    if (fresh)
         code = make_binding(s->broker, &e, &d, text);
     broker_end_change(s->broker);
-    return code;
+    return fresh && !code ? past_give(s, &d, text) : code;
 }
 
 /* What there is not is unbound already. */

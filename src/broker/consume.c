@@ -118,46 +118,6 @@ static int subscribe(struct broker_queue *q, const struct subscriber_options *o,
     }
 }
 
-/* x-beck-from: "first", an offset or a time. False: there is none. */
-static bool from_of(beck_bytes arguments, beck_from *from)
-{
-    struct table_value v;
-    *from = (beck_from){.kind = BECK_FROM_EARLIEST};
-    if (arguments.len == 0 || !table_find(arguments, "x-beck-from", &v))
-        return false;
-    if (v.kind == TABLE_INTEGER) {
-        from->kind = BECK_FROM_OFFSET;
-        from->offset = v.integer;
-    } else if (v.kind == TABLE_TIME) {
-        from->kind = BECK_FROM_TIME;
-        from->time_ms = v.integer * 1000;
-    } else if (v.kind != TABLE_TEXT || !bytes_equal_text(v.bytes, "first")) {
-        from->kind = BECK_FROM_NOW;
-    }
-    return true;
-}
-
-/* The queue gets again what it was given since. 0, 406 or 541. */
-static int rewind_queue(struct session *s, struct broker_queue *q, beck_bytes arguments, char *text)
-{
-    beck_from from;
-    beck_error err;
-    if (!from_of(arguments, &from))
-        return 0;
-    if (from.kind == BECK_FROM_NOW || (from.kind == BECK_FROM_OFFSET && from.offset < 0))
-        return broker_refuse(text, REPLY_PRECONDITION_FAILED,
-                             "invalid arg 'x-beck-from' for queue '%.*s' in vhost '%.*s': a "
-                             "number, a timestamp or \"first\" is expected",
-                             TEXT_OF(q->name), TEXT_OF(q->vhost->name));
-    beck_status status = beck_queue_rewind(s->broker->handle, queue_name(q->engine), &from, &err);
-    if (!status)
-        return 0;
-    return broker_refuse(text,
-                         status == BECK_ERANGE ? REPLY_PRECONDITION_FAILED : REPLY_INTERNAL_ERROR,
-                         "queue '%.*s' in vhost '%.*s' cannot be rewound: %s", TEXT_OF(q->name),
-                         TEXT_OF(q->vhost->name), err.text);
-}
-
 static int subscribe_to(struct session *s, struct broker_queue *q,
                         const struct subscriber_options *o, struct subscriber **out, char *text)
 {
@@ -166,7 +126,7 @@ static int subscribe_to(struct session *s, struct broker_queue *q,
         return code;
     if (q->kind == QUEUE_STREAM)
         return stream_subscribe(q, o, out, text);
-    code = rewind_queue(s, q, o->arguments, text);
+    code = past_rewind(s, q, o->arguments, text);
     return code ? code : subscribe(q, o, out, text);
 }
 

@@ -144,6 +144,15 @@ int stream_subscribe(struct broker_queue *q, const struct subscriber_options *o,
                      struct subscriber **out, char *text);
 void stream_settle(struct subscriber *const *subscribers, size_t count);
 
+/* ---- past.c: the argument x-beck-from; (slow) ---- */
+
+/* It is one that can be used, if there is one. 0 or 406. */
+int past_check(struct session *s, beck_bytes queue_name_, beck_bytes arguments, char *text);
+/* The queue gets again what it was given since. Without locks, as the next. */
+int past_rewind(struct session *s, struct broker_queue *q, beck_bytes arguments, char *text);
+/* A new binding: its queue gets what was published since and would have come by it. */
+int past_give(struct session *s, const struct binding_declaration *d, char *text);
+
 /* ---- of a session ---- */
 
 struct delivery {

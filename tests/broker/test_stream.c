@@ -160,6 +160,38 @@ static void a_queue_is_given_its_past_again(void **state)
     place_end(&p);
 }
 
+static void a_queue_may_be_bound_from_a_past_position(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf arguments;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(exchange(p.s, "e", "topic", "d", NULL, text));
+    send(&c, "e", "a.b", "one", mode(2)); /* nobody gets it, and it is kept */
+    send(&c, "e", "b.b", "other", mode(2));
+    send(&c, "e", "a.c", "two", mode(2));
+    accepted(queue(p.s, "q", "d", text));
+    buf_init(&arguments, 4096);
+    table_put_text(&arguments, "x-beck-from", beck_str("first"));
+    struct binding_declaration d = binding("e", "q", "a.*");
+    d.arguments = buf_bytes(&arguments);
+    accepted(session_bind(p.s, &d, text));
+    accepted(session_bind(p.s, &d, text)); /* there already: nothing again */
+    send(&c, "e", "a.d", "three", mode(2));
+    consume(&c, "q");
+    check_texts(&c, "one two three");
+    assert_string_equal(c.exchange, "e");
+    buf_clear(&arguments);
+    table_put_text(&arguments, "x-beck-from", beck_str("soon"));
+    d.arguments = buf_bytes(&arguments);
+    refused(406, "invalid arg 'x-beck-from'", session_bind(p.s, &d, text));
+    buf_release(&arguments);
+    channel_end(&c);
+    place_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +199,7 @@ int main(void)
         cmocka_unit_test(acknowledging_gives_credit_and_takes_nothing_away),
         cmocka_unit_test(a_filter_passes_over_the_others),
         cmocka_unit_test(a_queue_is_given_its_past_again),
+        cmocka_unit_test(a_queue_may_be_bound_from_a_past_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,185 @@
+/*
+ * The past of queues (the argument x-beck-from: "first", an offset or a time). A queue that is bound from a past
+ * position is given what the exchange's bus has kept since and it did not get: copies, addressed to it alone, as
+ * the events are in the log already as those of others. One that is consumed from a past position is rewound.
+ */
+#include "broker/delivery.h"
+
+#include "log/cursor.h"
+
+#include <stdlib.h>
+
+#define CONTENT_MAX (1u << 20)
+
+/* False: there is no such argument. `now`: it is not one that can be used. */
+static bool from_of(beck_bytes arguments, beck_from *from)
+{
+    struct table_value v;
+    *from = (beck_from){.kind = BECK_FROM_NOW};
+    if (arguments.len == 0 || !table_find(arguments, "x-beck-from", &v))
+        return false;
+    if (v.kind == TABLE_INTEGER && v.integer >= 0) {
+        from->kind = BECK_FROM_OFFSET;
+        from->offset = v.integer;
+    } else if (v.kind == TABLE_TIME) {
+        from->kind = BECK_FROM_TIME;
+        from->time_ms = v.integer * 1000;
+    } else if (v.kind == TABLE_TEXT && bytes_equal_text(v.bytes, "first")) {
+        from->kind = BECK_FROM_EARLIEST;
+    }
+    return true;
+}
+
+static int refuse(const struct session *s, beck_bytes queue_name_, char *text)
+{
+    return broker_refuse(text, REPLY_PRECONDITION_FAILED,
+                         "invalid arg 'x-beck-from' for queue '%.*s' in vhost '%.*s': a number, a "
+                         "timestamp or \"first\" is expected",
+                         TEXT_OF(queue_name_), TEXT_OF(s->vhost->name));
+}
+
+int past_check(struct session *s, beck_bytes queue_name_, beck_bytes arguments, char *text)
+{
+    beck_from from;
+    bool bad = from_of(arguments, &from) && from.kind == BECK_FROM_NOW;
+    return bad ? refuse(s, queue_name_, text) : 0;
+}
+
+int past_rewind(struct session *s, struct broker_queue *q, beck_bytes arguments, char *text)
+{
+    beck_from from;
+    beck_error err;
+    if (!from_of(arguments, &from))
+        return 0;
+    if (from.kind == BECK_FROM_NOW)
+        return refuse(s, q->name, text);
+    beck_status status = beck_queue_rewind(s->broker->handle, queue_name(q->engine), &from, &err);
+    if (!status)
+        return 0;
+    return broker_refuse(text,
+                         status == BECK_ERANGE ? REPLY_PRECONDITION_FAILED : REPLY_INTERNAL_ERROR,
+                         "queue '%.*s' in vhost '%.*s' cannot be rewound: %s", TEXT_OF(q->name),
+                         TEXT_OF(q->vhost->name), err.text);
+}
+
+/* ---- binding ---- */
+
+struct past {
+    struct delivery_home *home;
+    struct exchange *exchange;
+    struct broker_queue *queue;
+    struct buf content, raw;
+};
+
+static void only_it(void *ctx, struct targets *t)
+{
+    const struct past *p = ctx;
+    size_t found = t->count;
+    for (size_t i = 0; i < t->durable_count + t->transient_count; i++)
+        if (t->queues[i] == p->queue)
+            found = i;
+    bool any = found < t->count, durable = any && found < t->durable_count;
+    if (any)
+        t->queues[0] = p->queue;
+    t->count = any;
+    t->durable_count = durable;
+    t->transient_count = any && !durable;
+    t->stream_count = 0;
+}
+
+/* One that the queue would have got. */
+static beck_status give(struct past *p, const struct record_view *v, struct targets *scratch,
+                        beck_error *err)
+{
+    beck_bytes exchange = p->exchange->name, key = v->event.type, raw, content = v->carried.content;
+    struct properties properties = {0};
+    beck_event e = v->event;
+    uint16_t marks;
+    bool ours = message_carried(content, &exchange, &key, &raw, &marks);
+    buf_clear(&p->raw);
+    buf_clear(&p->content);
+    beck_status status = ours ? message_with_number(raw, 0, NULL, 0, &p->raw)
+                              : message_of_event(&v->event, true, &p->raw);
+    if (!status && !ours)
+        status = message_carry(&p->content, exchange, key, buf_bytes(&p->raw), 0);
+    if (status || properties_read(buf_bytes(&p->raw), &properties, NULL))
+        return BECK_OK;
+    topology_read(p->home->broker);
+    struct route *r = route_new(p->home, p->exchange, key, &properties, scratch, only_it, p);
+    topology_end_read(p->home->broker);
+    if (!r)
+        return error_set(err, BECK_ENOMEM, "no memory to route an event");
+    e.deliver_at_ms = e.expires_at_ms = 0;
+    if (r->engine_count > 0)
+        status = route_append(p->home, r, p->home->transient, &e,
+                              ours ? content : buf_bytes(&p->content), err);
+    route_release(r);
+    return status == BECK_ELIMIT ? BECK_OK : status;
+}
+
+static beck_status give_partition(struct past *p, struct partition *partition,
+                                  const beck_from *from, beck_error *err)
+{
+    struct targets scratch = {0};
+    struct cursor *cursor = NULL;
+    int64_t offset, end = partition_visible(partition);
+    beck_status status = partition_resolve(partition, from, &offset, err);
+    if (!status)
+        status = cursor_open(partition, &cursor, err);
+    while (!status && offset < end) {
+        const struct record_view *v;
+        int64_t skip_to = 0;
+        status = cursor_read(cursor, offset, false, &v, &skip_to, err);
+        if (status == BECK_ECORRUPT && skip_to > offset) {
+            offset = skip_to;
+            status = BECK_OK;
+            continue;
+        }
+        if (status || v->offset >= end)
+            break;
+        offset = v->offset + 1;
+        if (!carried_names(&v->carried, p->queue->number))
+            status = give(p, v, &scratch, err);
+    }
+    cursor_close(cursor);
+    targets_release(&scratch);
+    return status == BECK_END || status == BECK_ERANGE ? BECK_OK : status;
+}
+
+static int give_all(struct past *p, const beck_from *from, char *text)
+{
+    beck_error err;
+    beck_bus *bus = atomic_load(&p->exchange->bus);
+    if (!bus || bus->options.storage != BECK_STORAGE_DISK || !p->queue->engine)
+        return 0; /* nothing was kept */
+    beck_status status = queue_join(p->queue, p->home->transient, &err);
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = give_partition(p, bus->partitions[i], from, &err);
+    return status ? broker_refuse(text, REPLY_INTERNAL_ERROR,
+                                  "what was published before cannot be had: %s", err.text)
+                  : 0;
+}
+
+int past_give(struct session *s, const struct binding_declaration *d, char *text)
+{
+    beck_from from;
+    struct past p = {.home = s->broker->delivery};
+    if (d->to_exchange || !from_of(d->arguments, &from))
+        return 0;
+    if (from.kind == BECK_FROM_NOW)
+        return refuse(s, d->destination, text);
+    int code = session_find_queue(s, d->destination, &p.queue, text);
+    if (code)
+        return code;
+    code = session_find_exchange(s, d->source, &p.exchange, text);
+    if (!code) {
+        buf_init(&p.content, CONTENT_MAX);
+        buf_init(&p.raw, CONTENT_MAX);
+        code = give_all(&p, &from, text);
+        buf_release(&p.content);
+        buf_release(&p.raw);
+        exchange_release(p.exchange);
+    }
+    broker_queue_release(p.queue);
+    return code;
+}
