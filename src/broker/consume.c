@@ -90,6 +90,14 @@ static int32_t priority_of(beck_bytes arguments)
                                    : (int32_t)v.integer;
 }
 
+static bool is_single_active(struct broker_queue *q)
+{
+    topology_read(q->vhost->broker);
+    bool single = q->effective->single_active;
+    topology_end_read(q->vhost->broker);
+    return single;
+}
+
 static int refuse_exclusive(const struct broker_queue *q, char *text)
 {
     return broker_refuse(text, REPLY_ACCESS_REFUSED,
@@ -103,7 +111,7 @@ static int subscribe(struct broker_queue *q, const struct subscriber_options *o,
     struct subscriber_options mine = *o;
     if (q->kind == QUEUE_QUORUM && mine.prefetch > QUORUM_PREFETCH_MAX)
         mine.prefetch = QUORUM_PREFETCH_MAX;
-    if (o->exclusive && q->effective->single_active)
+    if (o->exclusive && is_single_active(q))
         return refuse_exclusive(q, text);
     switch (dispatcher_subscribe(q->dispatcher, &mine, priority_of(o->arguments), out)) {
     case DISPATCH_EXCLUSIVE:
@@ -186,14 +194,14 @@ void subscriber_ready(struct subscriber *c, bool ready)
 
 /* ---- getting ---- */
 
-static int check_get(const struct broker_queue *q, char *text)
+static int check_get(struct broker_queue *q, char *text)
 {
     if (q->kind == QUEUE_STREAM)
         return broker_refuse(text, REPLY_NOT_IMPLEMENTED,
                              "basic.get not supported by stream queues queue '%.*s' in vhost "
                              "'%.*s'",
                              TEXT_OF(q->name), TEXT_OF(q->vhost->name));
-    if (q->effective->single_active)
+    if (is_single_active(q))
         return broker_refuse(text, REPLY_RESOURCE_LOCKED,
                              "cannot obtain exclusive access to locked queue '%.*s' in vhost "
                              "'%.*s'. basic.get operations are not supported by queues with "
@@ -216,9 +224,7 @@ int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed 
     int code = find_readable(s, queue, &q, text);
     if (code)
         return code;
-    topology_read(s->broker);
     code = check_get(q, text);
-    topology_end_read(s->broker);
     if (!code && dispatcher_get(q->dispatcher, out, got, &d->got, &err))
         code = broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'",
                              TEXT_OF(q->name), TEXT_OF(q->vhost->name));
