@@ -30,6 +30,8 @@ struct delivery;   /* of a session: publish.c, dispatch.c */
 struct delivery_home;
 struct permits; /* what a session may do: permission.h */
 
+enum queue_kind { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };
+
 struct vhost {
     struct lookup_node node; /* in broker.vhosts */
     _Atomic(uint32_t) refs;
@@ -41,6 +43,7 @@ struct vhost {
     struct exchange *nameless;       /* the default exchange: its queues are those of the vhost */
     struct policies *policies;       /* policy.h */
     int64_t queues_max, connections_max; /* -1: no limit */
+    enum queue_kind default_kind;        /* of durable queues that do not say; from the metadata */
 };
 
 struct binding {
@@ -80,8 +83,6 @@ struct exchange {
     _Atomic(uint64_t) published_in,
         published_out; /* counted by publish.c, shown by the management */
 };
-
-enum queue_kind { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };
 
 struct broker_queue {
     struct lookup_node node; /* in vhost.queues */

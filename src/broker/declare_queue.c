@@ -219,6 +219,27 @@ static int declare_passive(struct session *s, beck_bytes name, struct queue_decl
     return 0;
 }
 
+/* The type that the virtual host gives to queues that do not say, where it can be theirs: as an argument in
+ * `memory`. One that was declared with none stays what it is. */
+static int add_default_kind(const struct vhost *v, struct queue_declaration *d, struct buf *memory,
+                            char *text)
+{
+    struct table_value type;
+    const struct broker_queue *q = topology_queue(v, d->name);
+    bool can = d->durable && !d->exclusive && !d->auto_delete &&
+               !(d->name.len >= 4 && memcmp(d->name.data, "amq.", 4) == 0);
+    if (v->default_kind == QUEUE_CLASSIC || !can ||
+        table_find(d->arguments, "x-queue-type", &type) ||
+        (q && !table_find(q->arguments, "x-queue-type", &type)))
+        return 0;
+    if (buf_append(memory, d->arguments.data, d->arguments.len) ||
+        table_put_text(memory, "x-queue-type",
+                       beck_str(queue_kind_name(q ? q->kind : v->default_kind))))
+        return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a queue");
+    d->arguments = buf_bytes(memory);
+    return 0;
+}
+
 static int declare(struct session *s, const struct queue_declaration *d, struct queue_declared *out,
                    char *text)
 {
@@ -278,9 +299,14 @@ int session_declare_queue(struct session *s, const struct queue_declaration *dec
         code = check_rights(s, &d, text);
     if (code)
         return code;
+    struct buf arguments;
+    buf_init(&arguments, RECORD_DATA_MAX);
     broker_begin_change(s->broker);
-    code = declare(s, &d, out, text);
+    code = add_default_kind(s->vhost, &d, &arguments, text);
+    if (!code)
+        code = declare(s, &d, out, text);
     broker_end_change(s->broker);
+    buf_release(&arguments);
     return code;
 }
 

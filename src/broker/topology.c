@@ -6,6 +6,7 @@
 
 #include "broker/match.h"
 #include "broker/policy.h"
+#include "event/json.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -125,6 +126,34 @@ static beck_status predeclare(struct vhost *v, const struct predeclared *p)
     return status;
 }
 
+/* The member "default_queue_type" of an object. */
+static enum queue_kind kind_by_metadata(beck_bytes metadata)
+{
+    struct json_reader r;
+    struct json_token t;
+    bool named = false;
+    json_reader_init(&r, metadata);
+    while (!json_next(&r, &t, NULL) && t.kind != JSON_END) {
+        if (named && t.kind == JSON_STRING)
+            return bytes_equal_text(t.raw, "quorum")   ? QUEUE_QUORUM
+                   : bytes_equal_text(t.raw, "stream") ? QUEUE_STREAM
+                                                       : QUEUE_CLASSIC;
+        named = t.kind == JSON_NAME && bytes_equal_text(t.raw, "default_queue_type");
+    }
+    return QUEUE_CLASSIC;
+}
+
+bool vhost_describe(struct vhost *v, beck_bytes metadata)
+{
+    beck_bytes copy;
+    if (!bytes_keep(metadata, &copy))
+        return false;
+    bytes_drop(&v->metadata);
+    v->metadata = copy;
+    v->default_kind = kind_by_metadata(copy);
+    return true;
+}
+
 beck_status vhost_new(struct broker *b, beck_bytes name, beck_bytes metadata, struct vhost **out)
 {
     struct vhost *v = calloc(1, sizeof *v);
@@ -136,7 +165,7 @@ beck_status vhost_new(struct broker *b, beck_bytes name, beck_bytes metadata, st
     lookup_init(&v->exchanges);
     lookup_init(&v->queues);
     v->policies = policies_new();
-    if (!v->policies || !bytes_keep(name, &v->name) || !bytes_keep(metadata, &v->metadata)) {
+    if (!v->policies || !bytes_keep(name, &v->name) || !vhost_describe(v, metadata)) {
         vhost_release(v);
         return BECK_ENOMEM;
     }

@@ -27,6 +27,8 @@ void bytes_drop(beck_bytes *b);
 struct vhost *topology_vhost(const struct broker *b, beck_bytes name);
 /* With its predeclared exchanges. BECK_ENOMEM. */
 beck_status vhost_new(struct broker *b, beck_bytes name, beck_bytes metadata, struct vhost **out);
+/* Its metadata and what follows from it; false: no memory. With both locks, if it is linked. */
+bool vhost_describe(struct vhost *v, beck_bytes metadata);
 beck_status vhost_link(struct vhost *v);
 void vhost_unlink(struct vhost *v); /* its exchanges and queues are gone but the predeclared ones */
 

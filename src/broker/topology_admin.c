@@ -474,16 +474,13 @@ static beck_status make_vhost(struct broker *b, beck_bytes name, beck_bytes meta
 
 static beck_status change_vhost(struct vhost *v, beck_bytes metadata, beck_error *err)
 {
-    beck_bytes copy, old = v->metadata;
     if (metadata.len == 0)
         return BECK_OK;
-    if (!bytes_keep(metadata, &copy))
-        return error_set(err, BECK_ENOMEM, "no memory for a vhost");
     topology_write(v->broker);
-    v->metadata = copy;
+    bool described = vhost_describe(v, metadata);
     topology_end_write(v->broker);
-    bytes_drop(&old);
-    return write_vhost(v, false, err);
+    return described ? write_vhost(v, false, err)
+                     : error_set(err, BECK_ENOMEM, "no memory for a vhost");
 }
 
 beck_status broker_put_vhost(struct broker *b, beck_bytes name, beck_bytes metadata,

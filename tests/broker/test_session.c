@@ -142,6 +142,31 @@ static void vhosts_do_not_meet(void **state)
     place_end(&p);
 }
 
+static void a_vhost_has_a_type_for_queues_that_say_none(void **state)
+{
+    struct place p;
+    struct queue_declared told;
+    struct broker_queue *q = NULL;
+    (void)state;
+    start(&p);
+    accepted(queue(p.s, "old", "d", text));
+    check_ok(broker_put_vhost(p.broker, beck_str("/"),
+                              beck_str("{\"default_queue_type\":\"quorum\"}"), NULL, err));
+    place_reopen(&p);
+    accepted(queue(p.s, "old", "d", text));
+    accepted(queue(p.s, "new", "d", text));
+    accepted(queue(p.s, "new", "d", text));
+    accepted(queue(p.s, "short", "a", text));
+    accepted(queue_as(p.s, "", "d", NULL, &told, text));
+    accepted(session_find_queue(p.s, beck_str("new"), &q, text));
+    assert_int_equal(q->kind, QUEUE_QUORUM);
+    broker_queue_release(q);
+    accepted(session_find_queue(p.s, beck_str("old"), &q, text));
+    assert_int_equal(q->kind, QUEUE_CLASSIC);
+    broker_queue_release(q);
+    place_end(&p);
+}
+
 static void limits_are_kept(void **state)
 {
     struct place p;
@@ -351,6 +376,7 @@ int main(void)
         cmocka_unit_test(what_is_not_permitted_is_refused),
         cmocka_unit_test(topics_are_permitted_by_key),
         cmocka_unit_test(vhosts_do_not_meet),
+        cmocka_unit_test(a_vhost_has_a_type_for_queues_that_say_none),
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(policies_are_in_force_for_what_there_is_and_will_be),
         cmocka_unit_test(a_policy_gives_an_alternate_exchange_and_lets_queues_expire),
