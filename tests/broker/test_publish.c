@@ -348,6 +348,28 @@ static void one_message_is_got_with_what_is_left(void **state)
     place_end(&p);
 }
 
+static void all_of_it_works_in_memory_only(void **state)
+{
+    struct place p = {0};
+    struct channel c;
+    (void)state;
+    world_start_in_memory(&p.w);
+    place_begin(&p);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(exchange(p.s, "e", "topic", "d", NULL, text));
+    accepted(bind_to(p.s, "e", "q", "#", text));
+    send_confirmed(&c, "e", "k", "one", mode(2));
+    send_confirmed(&c, "", "q", "two", mode(1));
+    wait_for_confirms(&c, 2);
+    consume(&c, "q");
+    check_texts(&c, "one two");
+    settle_all(&c, SETTLE_REJECT);
+    check_counts(&p.w, "q", 0, 0, 0, 0);
+    channel_end(&c);
+    place_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -362,6 +384,7 @@ int main(void)
         cmocka_unit_test(what_others_publish_reaches_consumers_and_the_reverse),
         cmocka_unit_test(replies_go_straight_to_who_asked),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
+        cmocka_unit_test(all_of_it_works_in_memory_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
