@@ -339,6 +339,8 @@ static void test_closing_takes_exclusive_queues_with_it_before_it_is_answered(vo
     peer_hear(&c, 0, METHOD_connection_close_ok);
     assert_int_equal(w->broker->sessions, 0);
     assert_null(w->broker->queues);
+    peer_send(&c, 0, &close); /* another thread of the client */
+    peer_hear(&c, 0, METHOD_connection_close_ok);
     peer_hear_end(&c);
 }
 

@@ -25,6 +25,7 @@
 #define SETTLE_MAX 256             /* answers that are told to the broker together */
 #define COPIED_MAX 8192            /* bodies up to this are copied into the output */
 #define CLOSE_TIMEOUT_MS 10000     /* for close-ok */
+#define END_TIMEOUT_MS 1000        /* for the end behind close-ok */
 #define DRAIN_TIMEOUT_MS 1000      /* the same when the server stops */
 #define NS_PER_MS INT64_C(1000000)
 
@@ -123,6 +124,7 @@ struct amqp_connection {
     bool over;      /* the net has closed it */
     bool ended;     /* session and channels are gone */
     bool end_waits; /* for works that hold */
+    bool answered;  /* close-ok was sent */
     bool deaf;      /* what comes cannot be understood any more */
     bool crowded;   /* nothing is delivered, as too much is unacked */
     bool drained;   /* the server stops */

@@ -142,14 +142,23 @@ static void run_end(struct work *w)
     c->session = NULL;
 }
 
+/* It is the client's to end the socket: some have several threads that close, and the answer to the last
+ * must not be an end. */
+static void say_close_ok(struct amqp_connection *c)
+{
+    amqp_send(c, 0, &(struct method){.id = METHOD_connection_close_ok});
+    if (c->answered)
+        return;
+    c->answered = true;
+    c->close_ns = connection_now_ns(c->net) + END_TIMEOUT_MS * NS_PER_MS;
+    amqp_next_tick(c);
+}
+
 static void say_close(struct amqp_connection *c)
 {
     struct method m = {.id = METHOD_connection_close};
     if (c->end_code == 0) {
-        m.id = METHOD_connection_close_ok;
-        amqp_send(c, 0, &m);
-        c->stage = STAGE_OVER;
-        connection_finish(c->net);
+        say_close_ok(c);
         return;
     }
     m.connection_close.reply_code = (uint64_t)c->end_code;
@@ -488,8 +497,8 @@ static size_t closing_frame(struct amqp_connection *c, beck_bytes input)
         return size;
     uint32_t id = get_u32(f.payload.data);
     if (id == METHOD_connection_close)
-        amqp_send(c, 0, &(struct method){.id = METHOD_connection_close_ok});
-    if (id == METHOD_connection_close_ok || id == METHOD_connection_close) {
+        say_close_ok(c);
+    if (id == METHOD_connection_close_ok) {
         c->stage = STAGE_OVER;
         connection_finish(c->net);
     }
@@ -694,6 +703,11 @@ static void look_whether_stored(struct amqp_connection *c)
 static void tick(struct connection *net)
 {
     struct amqp_connection *c = connection_state(net);
+    if (connection_now_ns(net) >= c->close_ns && c->answered) {
+        c->stage = STAGE_OVER;
+        connection_finish(net);
+        return;
+    }
     if (connection_now_ns(net) >= c->close_ns) {
         amqp_drop(c, "the client did not answer connection.close");
         return;
