@@ -149,6 +149,51 @@ static void a_user_may_come_with_a_hash(void **state)
     guest("PUT", "/api/users/bob", "{\"password\":\"x\"}", 400, "key_missing: tags");
 }
 
+static struct reply ask_unix(const struct world *w, const char *target)
+{
+    struct stream_in in;
+    struct reply r;
+    in_open(&in, dial_unix(w));
+    send_call(in.fd, "GET", target, "", NULL);
+    if (!read_reply(&in, false, &r))
+        fail_msg("no answer");
+    in_close(&in);
+    return r;
+}
+
+static void other_listeners_serve_what_they_did(void **state)
+{
+    const struct world *w = &((struct site *)*state)->w;
+    struct reply r = ask_unix(w, "/v1/whoami");
+    expect(r, 200);
+    reply_free(&r);
+    r = ask_unix(w, "/api/whoami");
+    expect(r, 404);
+    assert_string_equal(reply_header(&r, "Content-Type"), "application/problem+json");
+    reply_free(&r);
+    guest("GET", "/v1/whoami", NULL, 404, "Object Not Found");
+}
+
+static void what_a_user_has_no_permission_for_is_refused(void **state)
+{
+    const struct world *w = &((struct site *)*state)->w;
+    guest("PUT", "/api/queues/%2F/q", "{\"durable\":true}", 201, NULL);
+    guest("PUT", "/api/users/bob", "{\"password\":\"secret\",\"tags\":\"management\"}", 201, NULL);
+    guest("PUT", "/api/permissions/%2F/bob",
+          "{\"configure\":\"^$\",\"write\":\"^$\",\"read\":\"^$\"}", 201, NULL);
+    check_as(w, AS_BOB, "POST", "/api/exchanges/%2F/amq.default/publish",
+             "{\"routing_key\":\"q\",\"payload\":\"\",\"payload_encoding\":\"string\","
+             "\"properties\":{}}",
+             401, "not_authorised");
+    check_as(w, AS_BOB, "POST", "/api/queues/%2F/q/get",
+             "{\"count\":1,\"ackmode\":\"ack_requeue_true\",\"encoding\":\"auto\"}", 401,
+             "not_authorised");
+    check_as(w, AS_BOB, "DELETE", "/api/queues/%2F/q/contents", NULL, 401, NULL);
+    check_as(w, AS_BOB, "DELETE", "/api/queues/%2F/q", NULL, 401, NULL);
+    check_as(w, AS_BOB, "POST", "/api/bindings/%2F/e/amq.topic/q/q", "{}", 401, NULL);
+    check_as(w, AS_BOB, "PUT", "/api/exchanges/%2F/x", "{\"durable\":true}", 401, NULL);
+}
+
 /* ---- the whole ---- */
 
 static void the_overview_has_what_tools_read(void **state)
@@ -523,6 +568,8 @@ int main(void)
         TEST(the_first_user_leaves_guest_as_one),
         TEST(tags_say_what_may_be_seen),
         TEST(a_user_may_come_with_a_hash),
+        TEST(other_listeners_serve_what_they_did),
+        TEST(what_a_user_has_no_permission_for_is_refused),
         TEST(the_overview_has_what_tools_read),
         TEST(health_is_told),
         TEST(what_is_not_there_is_told_as_rabbitmq_does),
