@@ -16,6 +16,18 @@ static json_t *failed(const char *reason)
     return json_pack("{s:s,s:s}", "status", "failed", "reason", reason);
 }
 
+/* Of the disk: publishes fail when it is full. */
+static void check_alarms(struct call *c)
+{
+    if (management_disk_free(c) >= DISK_FREE_LIMIT) {
+        healthy(c);
+        return;
+    }
+    json_t *o = failed("There are alarms in effect in the cluster");
+    json_put(o, "alarms", json_pack("[{s:s,s:s}]", "node", c->m->node, "resource", "disk"));
+    answer_json(c, 503, o);
+}
+
 static void check_ready(struct call *c)
 {
     const struct http_context *context = http_of(c->r);
@@ -149,8 +161,8 @@ static void aliveness_test(struct call *c)
 }
 
 const struct management_route management_routes_health[] = {
-    {"GET", "/api/health/checks/alarms", LEVEL_ANY, false, healthy, "management.checkAlarms"},
-    {"GET", "/api/health/checks/local-alarms", LEVEL_ANY, false, healthy,
+    {"GET", "/api/health/checks/alarms", LEVEL_ANY, false, check_alarms, "management.checkAlarms"},
+    {"GET", "/api/health/checks/local-alarms", LEVEL_ANY, false, check_alarms,
      "management.checkLocalAlarms"},
     {"GET", "/api/health/checks/virtual-hosts", LEVEL_ANY, false, healthy,
      "management.checkVhosts"},

@@ -14,8 +14,6 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#define DISK_FREE_LIMIT 50000000
-
 /* ---- parts ---- */
 
 static json_t *exchange_types(void)
@@ -179,16 +177,21 @@ static int64_t open_files(void)
     return count > 3 ? count - 3 : 0; /* . and .. and the directory itself */
 }
 
-static void put_disk(const struct call *c, json_t *o)
+int64_t management_disk_free(const struct call *c)
 {
     struct statvfs s;
     const char *dir = call_context(c)->b->data_dir;
-    int64_t free_bytes = -1;
-    if (dir && statvfs(dir, &s) == 0)
-        free_bytes = (int64_t)s.f_bavail * (int64_t)s.f_frsize;
-    json_put_number(o, "disk_free", free_bytes < 0 ? 0 : free_bytes);
+    if (!dir || statvfs(dir, &s))
+        return INT64_MAX;
+    return (int64_t)s.f_bavail * (int64_t)s.f_frsize;
+}
+
+static void put_disk(const struct call *c, json_t *o)
+{
+    int64_t free_bytes = management_disk_free(c);
+    json_put_number(o, "disk_free", free_bytes);
     json_put_number(o, "disk_free_limit", DISK_FREE_LIMIT);
-    json_put_flag(o, "disk_free_alarm", free_bytes >= 0 && free_bytes < DISK_FREE_LIMIT);
+    json_put_flag(o, "disk_free_alarm", free_bytes < DISK_FREE_LIMIT);
 }
 
 static void put_files(json_t *o, int64_t sockets)
