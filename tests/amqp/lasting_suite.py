@@ -364,7 +364,7 @@ def queue_may_begin_in_the_past(w):
     for i in range(10):
         w.publish(ch, x, f"order.{'even' if i % 2 == 0 else 'odd'}", i, delivery_mode=2)
     late = w.queue(ch, "late")
-    ch.queue_bind(late, x, "order.even", {"x-beck-from": "earliest"})
+    ch.queue_bind(late, x, "order.even", {"x-beck-from": "first"})
     w.publish(ch, x, "order.even", "new", delivery_mode=2)
     w.until(lambda: w.counts(ch, late)[0] == 6, "not all there")
     equal(w.drain(ch, late), ["0", "2", "4", "6", "8", "new"])

@@ -4,7 +4,7 @@
 usage: run_suite.py SUITE PROGRAM FETCHED [WORD]
 SUITE: behaviour, amqplib, amqp091-go, amqp-tools, celery, bunny, orders or lasting. PROGRAM: beck, or `rabbitmq` for the oracle.
 FETCHED: the folder in which tools/fetch_amqp_*.sh have put amqp-python, amqp-node, amqp-go and amqp-debian.
-What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`. Exits with 77 when what the suite needs is missing.
+What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`; what is a race by itself in exclusions/SUITE.races.txt. Exits with 77 when what the suite needs is missing.
 """
 import contextlib
 import ctypes
@@ -25,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 SKIPPED = 77
 PORT, MANAGEMENT_PORT = 5672, 15672
 START_S = 60
+TRIES = 20
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
@@ -63,12 +64,17 @@ def missing(what):
     sys.exit(SKIPPED)
 
 
-def exclusions(suite):
-    path = os.path.join(HERE, "exclusions", f"{suite}.txt")
+def listed(name):
+    """The tests that stand in a file of exclusions/."""
+    path = os.path.join(HERE, "exclusions", name)
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8") as file:
-        names = [line.split(": ")[0].strip() for line in file if line.strip() and not line.startswith("#")]
+        return [line.split(": ")[0].strip() for line in file if line.strip() and not line.startswith("#")]
+
+
+def exclusions(suite):
+    names = listed(f"{suite}.txt")
     for name in names:
         print(f"left out: {name}")
     return names
@@ -170,7 +176,7 @@ def amqplib(fetched, oracle, word):
 
 def amqp091_go(fetched, oracle, word):
     program = need(fetched, "amqp-go", "amqp091.test")
-    left_out = [] if oracle else exclusions("amqp091-go")
+    left_out = ([] if oracle else exclusions("amqp091-go")) + listed("amqp091-go.races.txt")
     skip = ["-test.skip", "|".join(f"^{name}$" for name in left_out)] if left_out else []
     return [program, "-test.v", "-test.timeout", "150s", *skip, *(["-test.run", word] if word else [])], os.path.dirname(program), {
         "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{PORT}/"}
@@ -213,6 +219,17 @@ SUITES = {"behaviour": behaviour, "amqplib": amqplib, "amqp091-go": amqp091_go, 
 OWN_SERVERS = {"lasting"}  # suites that start and end their servers themselves
 
 
+def run_races(suite, command, folder, environment):
+    """Tests that are races by themselves: each has passed once it did in one of some tries."""
+    code = 0
+    for name in listed(f"{suite}.races.txt"):
+        alone = [command[0], "-test.v", "-test.run", f"^{name}$"]
+        passed = any(subprocess.run(alone, cwd=folder, env=environment, check=False).returncode == 0 for _ in range(TRIES))
+        print(f"{'passed' if passed else 'FAILED'} in one of {TRIES} tries: {name}", flush=True)
+        code = code if passed else 1
+    return code
+
+
 def main():
     if len(sys.argv) not in (4, 5) or sys.argv[1] not in SUITES:
         sys.exit(__doc__)
@@ -224,6 +241,8 @@ def main():
     sys.stdout.flush()
     with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program) as server:
         code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
+        if not word:
+            code = run_races(suite, command, folder, {**os.environ, **world}) or code
     if kept:
         kept.close()
     sys.exit(1 if getattr(server, "fault", False) else code)
