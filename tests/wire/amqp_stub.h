@@ -17,9 +17,9 @@ struct broker {
     int sessions, subscribers, publishers, queue_refs; /* that are there */
     int made_queues;
     /* What tests ask for. */
-    bool later;     /* the next publish has to be prepared */
-    bool holds;     /* confirms wait for stub_confirm */
-    size_t waiting; /* what publisher_waiting says */
+    _Atomic(bool) later; /* the next publish has to be prepared */
+    _Atomic(bool) holds; /* confirms wait for stub_confirm */
+    size_t waiting;      /* what publisher_waiting says */
     struct publisher *first_publisher;
 };
 

@@ -338,6 +338,8 @@ static void answer(struct channel *ch, uint64_t delivery, bool multiple, enum se
         settle_many(ch, delivery, how, method);
     else
         settle_one(ch, delivery, how, method);
+    if (ch->state != CHANNEL_OPEN)
+        return; /* what it has is being given up */
     counter_add(ch->c->amqp->settled, before - ch->unacked.count);
     note_unacked(ch);
 }
