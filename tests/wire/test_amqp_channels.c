@@ -433,6 +433,34 @@ static void test_pipelined_methods_are_answered_in_order(void **state)
     peer_close(&c);
 }
 
+static void test_messages_that_are_not_whole_take_no_more_memory_than_they_may(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    char *part = calloc(1, 120000);
+    amqp_world_close(w);
+    memset(w, 0, sizeof *w);
+    w->settings.bodies_max = 1 << 20;
+    amqp_world_open(w);
+    peer_start(w, &c);
+    for (uint16_t ch = 2; ch <= 12; ch++) {
+        peer_open_channel(&c, ch);
+        send_publish(&c, ch, "", false);
+        send_header(&c, ch, 60, 16 << 20);
+    }
+    for (uint16_t ch = 2; ch <= 12; ch++)
+        peer_send_frame(&c, FRAME_BODY, ch, part, 120000);
+    peer_hear_close(&c, 0, REPLY_RESOURCE_ERROR,
+                    "RESOURCE_ERROR - messages that are being received take too much memory");
+    peer_close(&c);
+    free(part);
+    stub_wait_sessions(w->broker, 0);
+    peer_start(w, &c); /* what they took is free again */
+    peer_publish(&c, 1, "", "q", "x");
+    peer_sync(&c, 1);
+    peer_close(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_##name, open_world, close_world)
 
 int main(void)
@@ -452,6 +480,7 @@ int main(void)
         TEST(both_may_close_a_channel_at_once),
         TEST(every_method_has_its_answer_unless_it_wants_none),
         TEST(pipelined_methods_are_answered_in_order),
+        TEST(messages_that_are_not_whole_take_no_more_memory_than_they_may),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
