@@ -142,6 +142,18 @@ static void test_users_log_in_with_their_passwords(void **state)
     peer_close(&c);
 }
 
+static void test_a_user_who_is_deleted_is_told_to_go(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {.heartbeat = 1};
+    peer_open(w, &c); /* without a name, as there are no users */
+    struct access_rule everything = {.kind = ACCESS_SERVER, .rights = ACCESS_ADMIN};
+    assert_int_equal(access_put_user(w->access, "ann", beck_str("secret"), &everything, 1, NULL),
+                     BECK_OK);
+    peer_hear_close(&c, 0, REPLY_CONNECTION_FORCED, "CONNECTION_FORCED - user 'guest' is deleted");
+    peer_close(&c);
+}
+
 static void test_a_refused_login_is_told_to_who_asked_for_it(void **state)
 {
     struct peer c = {.announces_refusal = true}, silent = {0};
@@ -422,7 +434,7 @@ static void test_management_sees_connections_and_closes_them(void **state)
                     "CONNECTION_FORCED - Closed via management plugin");
     peer_send(&c, 0, &(struct method){.id = METHOD_connection_close_ok});
     peer_hear_end(&c);
-    assert_int_equal(amqp_close_connections(w->amqp, NULL, NULL, "x"), 0);
+    assert_int_equal(amqp_close_connections(w->amqp, "nobody", NULL, "x"), 0);
 }
 
 static void test_a_server_that_stops_says_so(void **state)
@@ -448,6 +460,7 @@ int main(void)
         TEST(the_server_says_what_it_can),
         TEST(who_may_log_in),
         TEST(users_log_in_with_their_passwords),
+        TEST(a_user_who_is_deleted_is_told_to_go),
         TEST(a_refused_login_is_told_to_who_asked_for_it),
         TEST(a_login_that_is_none_ends_the_connection),
         TEST(what_is_agreed_lies_within_the_offer),

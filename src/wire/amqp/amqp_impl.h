@@ -124,6 +124,7 @@ struct amqp_connection {
     bool over;      /* the net has closed it */
     bool ended;     /* session and channels are gone */
     bool end_waits; /* for works that hold */
+    bool looks;     /* whether its user is still there */
     bool answered;  /* close-ok was sent */
     bool deaf;      /* what comes cannot be understood any more */
     bool crowded;   /* nothing is delivered, as too much is unacked */

@@ -700,6 +700,48 @@ static void look_whether_stored(struct amqp_connection *c)
     amqp_go_on(c);
 }
 
+struct look {
+    struct work work;
+    bool found;
+};
+
+static int is_user(void *ctx, const struct access_user *user)
+{
+    struct look *l = ctx;
+    l->found = strcmp(user->name, l->work.c->user) == 0;
+    return l->found;
+}
+
+static void run_look(struct work *w)
+{
+    struct look *l = (struct look *)w;
+    if (access_list_users(w->c->amqp->context.access, is_user, l, NULL) != BECK_OK)
+        l->found = true; /* not known */
+}
+
+static void finish_look(struct work *w)
+{
+    struct look *l = (struct look *)w;
+    struct amqp_connection *c = w->c;
+    c->looks = false;
+    if (!l->found && c->stage == STAGE_RUNNING)
+        amqp_refusef(c, REPLY_CONNECTION_FORCED, 0, "user '%s' is deleted", c->user);
+    free(l);
+    amqp_go_on(c);
+}
+
+/* Whether the user is still there, when something was changed. */
+static void look_for_user(struct amqp_connection *c)
+{
+    struct look *l = identity_is_stale(c->identity) && !c->looks ? calloc(1, sizeof *l) : NULL;
+    if (!l)
+        return;
+    c->looks = true;
+    l->work.run = run_look;
+    l->work.done = finish_look;
+    work_start(c, &l->work, false, &c->amqp->pool);
+}
+
 static void tick(struct connection *net)
 {
     struct amqp_connection *c = connection_state(net);
@@ -716,6 +758,8 @@ static void tick(struct connection *net)
         look_whether_stored(c);
     if (c->heartbeat_s > 0 && c->stage == STAGE_RUNNING)
         beat(c);
+    if (c->stage == STAGE_RUNNING)
+        look_for_user(c);
     amqp_next_tick(c);
 }
 
