@@ -71,6 +71,7 @@ static const struct field queue_fields[] = {
     I64(struct queue_fields, number),
 };
 
+#define OPTIONS_JSON_MAX 4096
 #define COUNT(table) (sizeof(table) / sizeof *(table))
 
 static void write_fields(struct buf *out, const struct field *fields, size_t count,
@@ -161,6 +162,14 @@ static beck_status put(beck *b, const char *subject, struct buf *json, beck_erro
     return bus_publish(b->topology, &e, 1, &o, NULL, err);
 }
 
+/* With room for all options: what is written then cannot fail. */
+static beck_status begin_json(struct buf *json, beck_error *err)
+{
+    buf_init(json, OPTIONS_JSON_MAX);
+    beck_status status = buf_reserve(json, OPTIONS_JSON_MAX);
+    return status ? error_set(err, status, "no memory to write down options") : BECK_OK;
+}
+
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
                              beck_error *err)
 {
@@ -169,10 +178,12 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
     if (!options)
         return put(b, subject, NULL, err);
     struct buf json;
-    buf_init(&json, 4096);
-    write_fields(&json, bus_fields, COUNT(bus_fields), options);
-    buf_append_text(&json, "}");
-    beck_status status = put(b, subject, &json, err);
+    beck_status status = begin_json(&json, err);
+    if (!status) {
+        write_fields(&json, bus_fields, COUNT(bus_fields), options);
+        buf_append_text(&json, "}");
+        status = put(b, subject, &json, err);
+    }
     buf_release(&json);
     return status;
 }
@@ -186,13 +197,15 @@ beck_status topology_put_queue(beck *b, const char *name, const beck_queue_optio
         return put(b, subject, NULL, err);
     struct queue_fields f = {*options, paused, (int64_t)number};
     struct buf json;
-    buf_init(&json, 4096);
-    write_fields(&json, queue_fields, COUNT(queue_fields), &f);
-    buf_append_text(&json, ",\"list_ms\":[");
-    for (uint32_t i = 0; i < options->backoff.list_count; i++)
-        buf_printf(&json, "%s%lld", i ? "," : "", (long long)options->backoff.list_ms[i]);
-    buf_append_text(&json, "]}");
-    beck_status status = put(b, subject, &json, err);
+    beck_status status = begin_json(&json, err);
+    if (!status) {
+        write_fields(&json, queue_fields, COUNT(queue_fields), &f);
+        buf_append_text(&json, ",\"list_ms\":[");
+        for (uint32_t i = 0; i < options->backoff.list_count; i++)
+            buf_printf(&json, "%s%lld", i ? "," : "", (long long)options->backoff.list_ms[i]);
+        buf_append_text(&json, "]}");
+        status = put(b, subject, &json, err);
+    }
     buf_release(&json);
     return status;
 }

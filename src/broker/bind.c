@@ -364,7 +364,7 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
     if (binding_new(e->source, e->exchange, e->queue, d->routing_key, d->arguments, &binding))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a binding");
     binding_record(&r, binding);
-    beck_status status = binding->durable ? records_put(b->records, list, 1, &err) : BECK_OK;
+    beck_status status = binding->durable ? broker_write(b, list, 1, &err) : BECK_OK;
     if (!status) {
         topology_write(b);
         status = binding_link(binding);
@@ -373,7 +373,7 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
             error_set(&err, status, "no memory");
         r.gone = true;
         if (status && binding->durable)
-            records_put(b->records, list, 1, NULL);
+            broker_write(b, list, 1, NULL);
     }
     record_release(&r);
     if (!status)

@@ -38,10 +38,29 @@ beck_status broker_note(struct broker *b, const struct record *r, beck_error *er
     return error_set(err, status, "no memory for what was put");
 }
 
+/* The bus of records. With change_lock, or before there are sessions. */
+static beck_status open_records(struct broker *b, beck_error *err)
+{
+    beck_bus_options o = {.compact = true,
+                          .segment_bytes = SEGMENT_BYTES,
+                          .event_bytes_max = 2 * RECORD_DATA_MAX,
+                          .level = BECK_LEVEL_SYNCED};
+    if (b->records || !b->handle->data_dir)
+        return BECK_OK;
+    return handle_own_bus(b->handle, RECORDS_BUS, &o, &b->records, err);
+}
+
+beck_status broker_write(struct broker *b, struct record *const *records, size_t count,
+                         beck_error *err)
+{
+    beck_status status = open_records(b, err);
+    return status ? status : records_put(b->records, records, count, err);
+}
+
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err)
 {
     struct record *list[] = {r};
-    beck_status status = records_put(b->records, list, 1, err);
+    beck_status status = broker_write(b, list, 1, err);
     return status ? status : broker_note(b, r, err);
 }
 
@@ -328,13 +347,11 @@ static struct broker *new_broker(beck *handle, const struct broker_settings *set
 
 static beck_status begin(struct broker *b, beck_error *err)
 {
-    beck_bus_options o = {.compact = true,
-                          .segment_bytes = SEGMENT_BYTES,
-                          .event_bytes_max = 2 * RECORD_DATA_MAX,
-                          .level = BECK_LEVEL_SYNCED};
-    beck_status status = BECK_OK;
-    if (b->handle->data_dir)
-        status = handle_own_bus(b->handle, RECORDS_BUS, &o, &b->records, err);
+    /* Without one nothing was declared that lasts; it is made with the first record. */
+    mutex_lock(&b->handle->admin_lock);
+    bool there = handle_find_bus(b->handle, RECORDS_BUS) != NULL;
+    mutex_unlock(&b->handle->admin_lock);
+    beck_status status = there ? open_records(b, err) : BECK_OK;
     if (!status) {
         broker_begin_change(b);
         status = load_all(b, err);

@@ -49,7 +49,7 @@ static int write_down(struct broker *b, const struct exchange *x, bool gone, cha
         return 0;
     exchange_record(&r, x);
     r.gone = gone;
-    beck_status status = records_put(b->records, list, 1, &err);
+    beck_status status = broker_write(b, list, 1, &err);
     record_release(&r);
     return status ? broker_refuse(text, REPLY_INTERNAL_ERROR, "cannot declare: %s", err.text) : 0;
 }

@@ -89,7 +89,7 @@ static beck_status write_down(const struct broker_queue *q, bool gone, beck_erro
         return BECK_OK;
     queue_record(&r, q);
     r.gone = gone;
-    beck_status status = records_put(q->vhost->broker->records, list, 1, err);
+    beck_status status = broker_write(q->vhost->broker, list, 1, err);
     record_release(&r);
     return status;
 }

@@ -177,24 +177,32 @@ static void leave_to_wait(struct broker_queue *q)
         queue_set_bury(q->engine, bury_later, NULL);
 }
 
-static beck_status open_buses(struct delivery_home *h, beck_error *err)
+static beck_status open_memory(struct delivery_home *h, beck_error *err)
 {
     struct broker *b = h->broker;
     bool disk = b->handle->data_dir != NULL;
     beck_bus_options memory = {.storage = BECK_STORAGE_MEMORY,
                                .retention_bytes = disk ? MEMORY_BYTES : 0,
                                .event_bytes_max = b->settings.message_max + (1u << 20)};
+    beck_status status = handle_own_bus(b->handle, "__amqp_memory", &memory, &h->memory, err);
+    if (!disk)
+        h->transient = h->memory;
+    return status;
+}
+
+/* With change_lock, or before there are sessions. A server that nobody uses AMQP of has no such bus. */
+static beck_status open_transient(struct delivery_home *h, beck_error *err)
+{
+    struct broker *b = h->broker;
     beck_bus_options transient = {.storage = BECK_STORAGE_DISK,
                                   .level = BECK_LEVEL_WRITTEN,
                                   .segment_bytes = TRANSIENT_SEGMENT,
                                   .retention_bytes = TRANSIENT_BYTES,
                                   .retention_ms = TRANSIENT_MS,
                                   .event_bytes_max = b->settings.message_max + (1u << 20)};
-    beck_status status = handle_own_bus(b->handle, "__amqp_memory", &memory, &h->memory, err);
-    h->transient = h->memory;
-    if (!status && disk)
-        status = handle_own_bus(b->handle, "__amqp_transient", &transient, &h->transient, err);
-    return status;
+    if (h->transient)
+        return BECK_OK;
+    return handle_own_bus(b->handle, "__amqp_transient", &transient, &h->transient, err);
 }
 
 beck_status delivery_open(struct broker *b, beck_error *err)
@@ -206,7 +214,9 @@ beck_status delivery_open(struct broker *b, beck_error *err)
     h->end = &h->first;
     mutex_init(&h->lock);
     cond_init(&h->wake);
-    beck_status status = open_buses(h, err);
+    beck_status status = open_memory(h, err);
+    if (!status && b->queue_count > 0)
+        status = open_transient(h, err);
     if (!status)
         status = replies_open(h, err);
     if (!status)
@@ -259,6 +269,10 @@ static void stalled(void *ctx, struct dispatcher *d)
 
 beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
 {
+    struct delivery_home *h = atomic_load(&q->vhost->broker->delivery);
+    beck_status status = h ? open_transient(h, err) : BECK_OK; /* else delivery_open does */
+    if (status)
+        return status;
     if (q->kind == QUEUE_STREAM)
         return stream_open(q, err);
     struct dispatcher_options o = {.queue = q->engine,
@@ -268,7 +282,7 @@ beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
                                    .counts = q->kind == QUEUE_QUORUM,
                                    .stalled = stalled,
                                    .ctx = q};
-    beck_status status = dispatcher_new(&o, &q->dispatcher, err);
+    status = dispatcher_new(&o, &q->dispatcher, err);
     if (!status && !q->foreign)
         queue_set_bury(q->engine, bury, q);
     return status;

@@ -21,7 +21,8 @@ struct reply_home;
 
 struct delivery_home {
     struct broker *broker;
-    beck_bus *transient, *memory; /* the same without a disk */
+    beck_bus *transient,
+        *memory; /* the same without a disk. transient: made with the first queue, NULL before */
     struct reply_home *replies;
     struct delay *delay;
     struct mutex lock; /* below dispatcher.lock and topology_lock */

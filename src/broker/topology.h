@@ -124,6 +124,9 @@ int64_t queue_length(const struct broker_queue *q);
 
 /* ---- broker.c ---- */
 
+/* Writes records down, all or none, and syncs; in memory only there is nothing to do. With change_lock. */
+beck_status broker_write(struct broker *b, struct record *const *records, size_t count,
+                         beck_error *err);
 /* Writes it, and puts it among what is kept. Takes topology_lock. */
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err);
 beck_status broker_note(struct broker *b, const struct record *r, beck_error *err); /* only that */

@@ -446,7 +446,7 @@ static beck_status write_vhost(struct vhost *v, bool gone, beck_error *err)
     struct record r, *list[] = {&r};
     vhost_record(&r, v);
     r.gone = gone;
-    beck_status status = records_put(v->broker->records, list, 1, err);
+    beck_status status = broker_write(v->broker, list, 1, err);
     record_release(&r);
     return status;
 }
