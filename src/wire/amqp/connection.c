@@ -212,8 +212,8 @@ static void end_with(struct amqp_connection *c, int code, const char *text, uint
     c->end_text = text ? strdup(text) : NULL;
     if (code)
         amqp_log(c, AMQP_LOG_WARN, "an AMQP connection was refused something and is closed", text);
-    /* One that waits for a work is ended behind it. */
-    if (c->held == 0)
+    /* Behind all works: the session's end closes what they use. */
+    if (c->held == 0 && c->works == 0)
         begin_end(c);
     else
         c->end_waits = true;
@@ -244,7 +244,7 @@ void amqp_go_on(struct amqp_connection *c)
             begin_end(c);
         return;
     }
-    if (c->held == 0 && c->end_waits) {
+    if (c->held == 0 && c->works == 0 && c->end_waits) {
         c->end_waits = false;
         begin_end(c);
     }
