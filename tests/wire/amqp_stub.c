@@ -434,7 +434,7 @@ int publisher_add(struct publisher *p, const struct publication *m, uint64_t tok
     if (bytes_equal_text(m->exchange, "missing"))
         return broker_refuse(text, REPLY_NOT_FOUND, "no exchange 'missing' in vhost '/'");
     mutex_lock(&b->lock);
-    if (b->later && !p->prepared) {
+    if ((b->later && !p->prepared) || bytes_equal_text(m->exchange, "unknown")) {
         code = BROKER_LATER;
     } else {
         *how = route(b, m) > 0 ? PUBLISHED_QUEUED : PUBLISHED_NOWHERE;
@@ -448,8 +448,8 @@ int publisher_add(struct publisher *p, const struct publication *m, uint64_t tok
 
 int publisher_prepare(struct publisher *p, beck_bytes exchange, char *text)
 {
-    (void)exchange;
-    (void)text;
+    if (bytes_equal_text(exchange, "unknown"))
+        return broker_refuse(text, REPLY_NOT_FOUND, "no exchange 'unknown' in vhost '/'");
     p->prepared = true;
     return 0;
 }

@@ -433,6 +433,19 @@ static void test_pipelined_methods_are_answered_in_order(void **state)
     peer_close(&c);
 }
 
+/* With properties of 100,000 bytes and more: a header named "a". */
+static void send_long_header(struct peer *c, uint16_t channel, char part[120000])
+{
+    uint8_t *at = (uint8_t *)part;
+    put_u32(at, 60u << 16);
+    put_u64(at + 4, 1);
+    put_u16(at + 12, 0x2000);
+    put_u32(at + 14, 7 + 100000);
+    memcpy(at + 18, "\1aS", 3);
+    put_u32(at + 21, 100000);
+    peer_send_frame(c, FRAME_HEADER, channel, part, 25 + 100000);
+}
+
 static void test_messages_that_are_not_whole_take_no_more_memory_than_they_may(void **state)
 {
     struct amqp_world *w = *state;
@@ -453,9 +466,19 @@ static void test_messages_that_are_not_whole_take_no_more_memory_than_they_may(v
     peer_hear_close(&c, 0, REPLY_RESOURCE_ERROR,
                     "RESOURCE_ERROR - messages that are being received take too much memory");
     peer_close(&c);
-    free(part);
     stub_wait_sessions(w->broker, 0);
     peer_start(w, &c); /* what they took is free again */
+    for (uint16_t ch = 2; ch <= 12; ch++) {
+        peer_open_channel(&c, ch);
+        send_publish(&c, ch, "", false);
+        send_long_header(&c, ch, part);
+    }
+    peer_hear_close(&c, 0, REPLY_RESOURCE_ERROR,
+                    "RESOURCE_ERROR - messages that are being received take too much memory");
+    peer_close(&c);
+    free(part);
+    stub_wait_sessions(w->broker, 0);
+    peer_start(w, &c);
     peer_publish(&c, 1, "", "q", "x");
     peer_sync(&c, 1);
     peer_close(&c);

@@ -608,6 +608,38 @@ static void test_commit_is_answered_when_all_is_stored(void **state)
     peer_close(&c);
 }
 
+static void test_a_commit_that_is_refused_ends_its_channel_only(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    peer_start(w, &c);
+    send_empty(&c, METHOD_tx_select, METHOD_tx_select_ok);
+    peer_publish(&c, 1, "unknown", "q", "m");
+    peer_send(&c, 1, &(struct method){.id = METHOD_tx_commit});
+    peer_hear_close(&c, 1, REPLY_NOT_FOUND, "NOT_FOUND - no exchange 'unknown' in vhost '/'");
+    peer_send(&c, 1, &(struct method){.id = METHOD_channel_close_ok});
+    peer_open_channel(&c, 2);
+    peer_sync(&c, 2);
+    peer_close(&c);
+}
+
+static void test_a_connection_that_waits_for_its_commit_can_be_closed(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    w->broker->holds = true;
+    peer_start(w, &c);
+    send_empty(&c, METHOD_tx_select, METHOD_tx_select_ok);
+    peer_publish(&c, 1, "", "q", "m");
+    peer_send(&c, 1, &(struct method){.id = METHOD_tx_commit});
+    stub_wait_held(w->broker, 1);
+    assert_int_equal(amqp_close_connections(w->amqp, NULL, NULL, "enough"), 1);
+    stub_confirm(w->broker, false, true);
+    peer_hear(&c, 1, METHOD_tx_commit_ok);
+    peer_hear_close(&c, 0, REPLY_CONNECTION_FORCED, "CONNECTION_FORCED - enough");
+    peer_close(&c);
+}
+
 static void test_clients_may_go_at_any_time(void **state)
 {
     struct amqp_world *w = *state;
@@ -658,6 +690,8 @@ int main(void)
         TEST(a_transaction_counts_when_it_is_committed),
         TEST(answers_are_part_of_transactions),
         TEST(commit_is_answered_when_all_is_stored),
+        TEST(a_commit_that_is_refused_ends_its_channel_only),
+        TEST(a_connection_that_waits_for_its_commit_can_be_closed),
         TEST(clients_may_go_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

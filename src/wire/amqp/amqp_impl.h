@@ -391,6 +391,8 @@ size_t confirms_open(const struct channel *ch); /* not confirmed yet */
 void tx_publish(struct channel *ch, const struct publication *m);
 void tx_settle(struct channel *ch, struct outstanding o, enum settlement how);
 void tx_confirmed(struct channel *ch, uint64_t count, bool ack);
+/* A commit that came to nothing holds the connection no longer. */
+void tx_stop(struct channel *ch);
 /* As rollback. */
 void tx_abandon(struct channel *ch);
 void tx_free(struct channel *ch);

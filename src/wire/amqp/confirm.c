@@ -195,7 +195,8 @@ static void run_task(struct net_task *t)
     mutex_unlock(&f->lock);
     f->spare = ranges;
     f->spare_cap = cap;
-    if (ch->state != CHANNEL_OPEN || c->stage != STAGE_RUNNING)
+    /* A connection that is to end waits for its commit. */
+    if (ch->state != CHANNEL_OPEN || (c->stage != STAGE_RUNNING && !ch->tx))
         return;
     if (failed) {
         amqp_drop(c, "there is no memory for confirms");

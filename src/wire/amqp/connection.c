@@ -197,6 +197,7 @@ static void begin_end(struct amqp_connection *c)
         if (c->channels[i]->state == CHANNEL_OPEN)
             channel_detach(c->channels[i]);
     atomic_store(&c->state_seen, SEEN_CLOSING);
+    c->storing = false;
     c->end.run = run_end;
     c->end.done = finish_end;
     work_start(c, &c->end, true, &c->amqp->pool);

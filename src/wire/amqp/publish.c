@@ -15,7 +15,7 @@ struct incoming {
     bool mandatory;
     uint64_t size; /* of the body, as announced */
     uint8_t *body;
-    size_t len, cap; /* of the body; cap is counted */
+    size_t len, cap; /* of the body; cap is counted, and properties_len */
     beck_bytes exchange, routing_key;
     uint8_t *properties;
     size_t properties_len;
@@ -143,10 +143,12 @@ static void finish_preparation(struct work *w)
 {
     struct preparation *p = (struct preparation *)w;
     struct amqp_connection *c = w->c;
-    if (p->code)
+    if (p->code) {
+        tx_stop(p->channel);
         channel_refuse(p->channel, p->code, p->text, METHOD_basic_publish);
-    else if (p->then && p->channel->state == CHANNEL_OPEN)
+    } else if (p->then && p->channel->state == CHANNEL_OPEN) {
         p->then(p->channel);
+    }
     channel_release(p->channel);
     free(p);
     amqp_go_on(c);
@@ -177,7 +179,7 @@ void incoming_free(struct channel *ch)
     ch->incoming = NULL;
     if (!in)
         return;
-    bodies_give(ch->c->amqp, in->cap);
+    bodies_give(ch->c->amqp, in->cap + in->properties_len);
     free(in->body);
     free(in->properties);
     free(in);
@@ -265,6 +267,12 @@ static void complete(struct channel *ch)
     incoming_free(ch);
 }
 
+static void refuse_memory(struct channel *ch)
+{
+    amqp_refusef(ch->c, REPLY_RESOURCE_ERROR, METHOD_basic_publish,
+                 "messages that are being received take too much memory");
+}
+
 void publish_header(struct channel *ch, beck_bytes payload)
 {
     struct incoming *in = ch->incoming;
@@ -273,13 +281,17 @@ void publish_header(struct channel *ch, beck_bytes payload)
         incoming_free(ch);
         return;
     }
+    if (!bodies_take(ch->c->amqp, properties.len)) {
+        refuse_memory(ch);
+        return;
+    }
+    in->properties_len = properties.len;
     in->properties = malloc(properties.len);
     if (!in->properties) {
         amqp_drop(ch->c, "there is no memory for a message");
         return;
     }
     memcpy(in->properties, properties.data, properties.len);
-    in->properties_len = properties.len;
     in->due = FRAME_BODY;
     if (in->size == 0)
         complete(ch);
@@ -313,8 +325,7 @@ static bool make_room(struct channel *ch, size_t more)
         cap *= 2;
     cap = cap < in->size ? cap : (size_t)in->size;
     if (!bodies_take(ch->c->amqp, cap - in->cap)) {
-        amqp_refusef(ch->c, REPLY_RESOURCE_ERROR, METHOD_basic_publish,
-                     "messages that are being received take too much memory");
+        refuse_memory(ch);
         return false;
     }
     uint8_t *body = realloc(in->body, cap);

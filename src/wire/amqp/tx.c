@@ -146,12 +146,19 @@ static void hold(struct amqp_connection *c)
     connection_pause(c->net);
 }
 
+void tx_stop(struct channel *ch)
+{
+    if (!ch->tx || !ch->tx->committing)
+        return;
+    ch->tx->committing = false;
+    ch->c->held--;
+}
+
 static void finish_commit(struct channel *ch)
 {
     struct transaction *t = ch->tx;
     struct amqp_connection *c = ch->c;
-    t->committing = false;
-    c->held--;
+    tx_stop(ch);
     if (t->failed)
         channel_refusef(ch, REPLY_PRECONDITION_FAILED, METHOD_tx_commit, "partial tx completion");
     else
@@ -184,8 +191,7 @@ static void commit_on(struct channel *ch)
     }
     amqp_flush(ch->c);
     if (code) { /* the channel ends */
-        t->committing = false;
-        ch->c->held--;
+        tx_stop(ch);
         amqp_go_on(ch->c);
         return;
     }
