@@ -206,12 +206,18 @@ static int replace_permits(struct session *s, struct permits *permits, char *tex
 int session_refresh(struct session *s, char *text)
 {
     int code;
-    atomic_store(&s->stale, false);
+    bool stale = atomic_exchange(&s->stale, false);
     if (atomic_load(&s->vhost->gone))
         return broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(s->vhost->name));
+    if (!stale && s->retired_count > 0)
+        return 0; /* what is retired stays, and clients ask as often as they like */
     struct permits *permits =
         look_up_permits(s->broker, s->vhost, s->user, s->everything, &code, text);
-    return code ? code : replace_permits(s, permits, text);
+    if (!code)
+        code = replace_permits(s, permits, text);
+    if (code)
+        atomic_store(&s->stale, true);
+    return code;
 }
 
 /* ---- names, and finding by them ---- */

@@ -366,6 +366,12 @@ int stream_subscribe(struct broker_queue *q, const struct subscriber_options *o,
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "the stream cannot be read: %s", err.text);
     }
     mutex_lock(&s->lock);
+    if (s->gone) {
+        mutex_unlock(&s->lock);
+        free_subscriber(c);
+        return broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'",
+                             TEXT_OF(q->name), TEXT_OF(q->vhost->name));
+    }
     c->next = s->first;
     c->at = &s->first;
     if (c->next)

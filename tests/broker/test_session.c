@@ -33,8 +33,12 @@ static void a_session_needs_a_vhost_and_permissions_in_it(void **state)
     session_close(s);
     place_reopen(&p);
     accepted(session_open(p.broker, &o, &s, text));
+    for (int i = 0; i < 10; i++)
+        accepted(session_refresh(s, text));
+    assert_int_equal(s->retired_count, 1); /* however often a client asks */
     check_ok(broker_forget_user(p.broker, beck_str("ann"), err));
     assert_true(atomic_load(&s->stale));
+    refused(530, "refused for user 'ann'", session_refresh(s, text));
     refused(530, "refused for user 'ann'", session_refresh(s, text));
     session_close(s);
     refused(530, "refused for user 'ann'", session_open(p.broker, &o, &s, text));
