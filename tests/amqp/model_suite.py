@@ -217,16 +217,24 @@ class Model:
         self.open()
         for _, q, entry in taken:
             q.back(entry)
-        for q in self.queues:
-            q.shorten()
-        self.settle_down()
+        # What is too much for a queue dies when the server ends, when it starts, or with the next arrival.
+        leaving = {e.body for q in self.queues if q.length_max is not None for e in q.ready[:max(len(q.ready) - q.length_max, 0)]}
+        transient = {e.body for q in self.queues for e in q.ready if not e.persistent}
         there = {q: self.everything(q) for q in self.queues}
+        must_be = leaving - transient
+
+        def arrived():
+            for q in self.queues:
+                there[q] += self.everything(q)
+            return must_be <= {m.body for q in self.queues for m in there[q]}
+
+        self.w.until(arrived, f"{sorted(must_be)} lost on the way to the dead letters with {signal.Signals(number).name}")
         for q in self.queues:
             for m in there[q]:
                 note(m.body, f"after {signal.Signals(number).name} in {q.name}")
-        came_back = {m.body for q in self.queues for m in there[q] if m.body in q.settled}
+        came_back = {m.body for q in self.queues for m in there[q] if m.body in q.settled} if number == signal.SIGKILL else set()
         for q in self.queues:
-            self.compare(q, there[q], came_back if number == signal.SIGKILL else set())
+            self.compare(q, there[q], came_back | leaving)
         self.channel.basic_recover(requeue=True)
 
     def everything(self, q):

@@ -2,7 +2,7 @@
 """Runs one suite of AMQP clients, as it comes, against `beck serve` on an empty directory, at the usual ports of a network of its own.
 
 usage: run_suite.py SUITE PROGRAM FETCHED [WORD]
-SUITE: behaviour, amqplib, amqp091-go, amqp-tools, celery, bunny, orders or lasting. PROGRAM: beck, or `rabbitmq` for the oracle.
+SUITE: behaviour, amqplib, amqp091-go, amqp-tools, celery, bunny, orders, lasting or model. PROGRAM: beck, or `rabbitmq` for the oracle.
 FETCHED: the folder in which tools/fetch_amqp_*.sh have put amqp-python, amqp-node, amqp-go and amqp-debian.
 What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`; what is a race by itself in exclusions/SUITE.races.txt. Exits with 77 when what the suite needs is missing.
 """
@@ -214,9 +214,16 @@ def lasting(fetched, oracle, word):
         fetched)
 
 
+def model(fetched, oracle, word):
+    command, folder, world = lasting(fetched, oracle, None)
+    command[1:] = [os.path.join(HERE, "model_suite.py"), command[2], word or "1", "800"]
+    return command, folder, world
+
+
 SUITES = {"behaviour": behaviour, "amqplib": amqplib, "amqp091-go": amqp091_go, "amqp-tools": amqp_tools, "celery": celery, "bunny": bunny,
-          "orders": orders, "lasting": lasting}
-OWN_SERVERS = {"lasting"}  # suites that start and end their servers themselves
+          "orders": orders, "lasting": lasting,
+          "model": model}
+OWN_SERVERS = {"lasting", "model"}  # suites that start and end their servers themselves
 
 
 def run_races(suite, command, folder, environment):
