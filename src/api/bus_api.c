@@ -53,7 +53,7 @@ static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o
     return status;
 }
 
-beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
+beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *options,
                             beck_bus **out, beck_error *err)
 {
     beck_bus_options o = options ? *options : (beck_bus_options){0};
@@ -82,6 +82,32 @@ beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *o
     if (!status && out)
         *out = bus;
     return status;
+}
+
+void handle_tell_made(beck *b, bus_made_fn fn, void *ctx)
+{
+    mutex_lock(&b->made_lock);
+    b->made = fn;
+    b->made_ctx = ctx;
+    mutex_unlock(&b->made_lock);
+}
+
+beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
+                            beck_bus **out, beck_error *err)
+{
+    beck_bus *bus = NULL;
+    beck_status status = handle_make_bus(b, name, options, &bus, err);
+    if (status)
+        return status;
+    if (!b->remote) {
+        mutex_lock(&b->made_lock);
+        if (b->made)
+            b->made(b->made_ctx, bus);
+        mutex_unlock(&b->made_lock);
+    }
+    if (out)
+        *out = bus;
+    return BECK_OK;
 }
 
 beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,

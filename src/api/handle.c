@@ -310,6 +310,7 @@ static void free_handle(beck *b)
     checkpoint_release(&b->cleaned);
     file_close(b->lock_file);
     mutex_release(&b->admin_lock);
+    mutex_release(&b->made_lock);
     mutex_release(&b->timer_lock);
     mutex_release(&b->trace_lock);
     mutex_release(&b->upkeep_lock);
@@ -365,6 +366,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     b->checkpoint_ms = o->checkpoint_ms ? o->checkpoint_ms : CHECKPOINT_MS;
     b->trace_bytes = o->trace_bytes ? o->trace_bytes : TRACE_BYTES;
     mutex_init(&b->admin_lock);
+    mutex_init(&b->made_lock);
     mutex_init(&b->timer_lock);
     mutex_init(&b->trace_lock);
     mutex_init(&b->upkeep_lock);

@@ -14,6 +14,7 @@
 #include "remote/remote.h"
 
 struct binding_record;
+typedef void (*bus_made_fn)(void *ctx, beck_bus *bus);
 
 struct beck {
     struct env env;
@@ -38,6 +39,9 @@ struct beck {
     struct queue **queues; /* in order of name */
     size_t queue_count;
     beck_bus *topology;
+    struct mutex made_lock; /* taken with no other lock held */
+    bus_made_fn made;       /* with it; NULL: nobody is told */
+    void *made_ctx;
     struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */
     beck_workers **workers;
     size_t worker_count;
@@ -66,6 +70,13 @@ struct queue *handle_find_queue(const beck *b, const char *name);
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);
+/* As beck_bus_create, without telling. */
+beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *options,
+                            beck_bus **out, beck_error *err);
+/* Who is told of buses that beck_bus_create made, or found with those options, before it returns;
+ * without upkeep_lock and admin_lock. fn NULL: nobody, once this returns. It makes no buses but by
+ * handle_make_bus. */
+void handle_tell_made(beck *b, bus_made_fn fn, void *ctx);
 /* A bus of the library's or the program's own, on disk unless the options say memory, whose name
  * begins with "__": made with these options, or found with those that it has. Only bus_publish
  * publishes to it. Takes upkeep_lock and admin_lock. */

@@ -353,6 +353,7 @@ static beck_status begin(struct broker *b, beck_error *err)
     mutex_unlock(&b->handle->admin_lock);
     beck_status status = there ? open_records(b, err) : BECK_OK;
     if (!status) {
+        engine_listen(b, true);
         broker_begin_change(b);
         status = load_all(b, err);
         broker_end_change(b);
@@ -418,6 +419,7 @@ void broker_close(struct broker *b)
     stop_keeper(b);
     if (b->delivers)
         delivery_close(b);
+    engine_listen(b, false);
     engine_release_links(b);
     broker_begin_change(b);
     drop_bindings(b);

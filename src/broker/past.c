@@ -1,15 +1,30 @@
 /*
- * The past of queues (the argument x-beck-from: "first", an offset or a time). A queue that is bound from a past
+ * The past of queues (the argument x-beck-from: "first", an offset, or a time, as a timestamp or as RFC 3339 has
+ * it). A queue that is bound from a past
  * position is given what the exchange's bus has kept since and it did not get: copies, addressed to it alone, as
  * the events are in the log already as those of others. One that is consumed from a past position is rewound.
  */
 #include "broker/delivery.h"
 
+#include "event/time.h"
 #include "log/cursor.h"
 
 #include <stdlib.h>
 
 #define CONTENT_MAX (1u << 20)
+
+#define NS_PER_MS 1000000
+
+static void from_text(beck_bytes text, beck_from *from)
+{
+    int64_t ns;
+    if (bytes_equal_text(text, "first") || bytes_equal_text(text, "earliest")) {
+        from->kind = BECK_FROM_EARLIEST;
+    } else if (time_parse(text, &ns)) {
+        from->kind = BECK_FROM_TIME;
+        from->time_ms = ns / NS_PER_MS;
+    }
+}
 
 /* False: there is no such argument. `now`: it is not one that can be used. */
 static bool from_of(beck_bytes arguments, beck_from *from)
@@ -21,11 +36,11 @@ static bool from_of(beck_bytes arguments, beck_from *from)
     if (v.kind == TABLE_INTEGER && v.integer >= 0) {
         from->kind = BECK_FROM_OFFSET;
         from->offset = v.integer;
-    } else if (v.kind == TABLE_TIME) {
+    } else if (v.kind == TABLE_TIME && v.integer >= 0 && v.integer <= INT64_MAX / 1000) {
         from->kind = BECK_FROM_TIME;
         from->time_ms = v.integer * 1000;
-    } else if (v.kind == TABLE_TEXT && bytes_equal_text(v.bytes, "first")) {
-        from->kind = BECK_FROM_EARLIEST;
+    } else if (v.kind == TABLE_TEXT) {
+        from_text(v.bytes, from);
     }
     return true;
 }
@@ -33,8 +48,8 @@ static bool from_of(beck_bytes arguments, beck_from *from)
 static int refuse(const struct session *s, beck_bytes queue_name_, char *text)
 {
     return broker_refuse(text, REPLY_PRECONDITION_FAILED,
-                         "invalid arg 'x-beck-from' for queue '%.*s' in vhost '%.*s': a number, a "
-                         "timestamp or \"first\" is expected",
+                         "invalid arg 'x-beck-from' for queue '%.*s' in vhost '%.*s': an offset, a "
+                         "time or \"first\" is expected",
                          TEXT_OF(queue_name_), TEXT_OF(s->vhost->name));
 }
 

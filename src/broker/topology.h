@@ -85,6 +85,8 @@ beck_status engine_load_buses(struct broker *b, beck_error *err);
 void engine_adopt_all(struct broker *b);
 struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name); /* borrowed or NULL */
 struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name);
+/* Buses that others make from now on are noticed, or no more. */
+void engine_listen(struct broker *b, bool listen);
 void engine_release_links(struct broker *b);
 
 /* ---- topology_policy.c ---- */

@@ -69,7 +69,7 @@ static beck_status open_stream(struct broker_queue *q, const char *name, beck_er
                           .segment_bytes = stream_segment(e),
                           .event_bytes_max = b->settings.message_max + (1u << 20)};
     beck_status status = beck_bus_get(b->handle, name, &q->bus, NULL);
-    return status == BECK_ENOENT ? beck_bus_create(b->handle, name, &o, &q->bus, err) : status;
+    return status == BECK_ENOENT ? handle_make_bus(b->handle, name, &o, &q->bus, err) : status;
 }
 
 beck_status engine_open_queue(struct broker_queue *q, beck_error *err)
@@ -432,7 +432,7 @@ static beck_status make_bus(struct exchange *x, const char *name, beck_bus **out
     if (!x->foreign && bus_standing(b, name) != 1)
         status = put_bus_record(b, name, false, false, err);
     if (!status && beck_bus_get(b->handle, name, out, NULL))
-        status = beck_bus_create(b->handle, name, &o, out, err);
+        status = handle_make_bus(b->handle, name, &o, out, err);
     return status;
 }
 
@@ -551,6 +551,34 @@ void engine_leave_bus(struct exchange *x)
 
 /* ---- opening ---- */
 
+static bool is_root(const struct vhost *v)
+{
+    return bytes_equal_text(v->name, "/");
+}
+
+static bool is_free(beck_bytes name, char out[ENGINE_NAME])
+{
+    if (name.len == 0 || name.len >= ENGINE_NAME)
+        return false;
+    memcpy(out, name.data, name.len);
+    out[name.len] = 0;
+    return strlen(out) == name.len && engine_name_is_free(out);
+}
+
+static bool may_adopt(const struct broker *b, const beck_bus *bus)
+{
+    return !bus->special && !atomic_load(&((beck_bus *)(uintptr_t)bus)->closed) &&
+           (bus->options.storage == BECK_STORAGE_DISK || !has_disk(b));
+}
+
+/* Whether a bus that others made is that of the exchange. */
+static bool may_share(const struct exchange *x, const beck_bus *bus)
+{
+    char name[ENGINE_NAME];
+    return x->durable && !x->nameless && is_root(x->vhost) && is_free(x->name, name) &&
+           may_adopt(x->vhost->broker, bus);
+}
+
 static beck_status load_bus(struct exchange *x, beck_error *err)
 {
     char name[ENGINE_NAME];
@@ -558,8 +586,9 @@ static beck_status load_bus(struct exchange *x, beck_error *err)
     if (shares_bus(x) || atomic_load(&x->bus))
         return BECK_OK;
     bus_name_of(x, name);
-    if (bus_standing(x->vhost->broker, name) != 1 ||
-        beck_bus_get(x->vhost->broker->handle, name, &bus, NULL))
+    int standing = bus_standing(x->vhost->broker, name);
+    if (standing == 2 || beck_bus_get(x->vhost->broker->handle, name, &bus, NULL) ||
+        (standing == 0 && !may_share(x, bus)))
         return BECK_OK;
     beck_status status = watch_bus(x, bus, err);
     if (!status)
@@ -581,21 +610,32 @@ beck_status engine_load_buses(struct broker *b, beck_error *err)
     return status;
 }
 
+/* Others made a bus: an exchange that is called so takes it for its own. */
+static void bus_was_made(void *ctx, beck_bus *bus)
+{
+    struct broker *b = ctx;
+    topology_read(b);
+    const struct vhost *root = topology_vhost(b, beck_str("/"));
+    struct exchange *x = root ? topology_exchange(root, bytes_of(bus->name, bus->name_len)) : NULL;
+    if (x)
+        exchange_retain(x);
+    topology_end_read(b);
+    if (!x)
+        return;
+    mutex_lock(&b->engine_lock);
+    if (!atomic_load(&x->bus) && !atomic_load(&x->gone) && may_share(x, bus) &&
+        watch_bus(x, bus, NULL) == BECK_OK)
+        atomic_store(&x->bus, bus);
+    mutex_unlock(&b->engine_lock);
+    exchange_release(x);
+}
+
+void engine_listen(struct broker *b, bool listen)
+{
+    handle_tell_made(b->handle, listen ? bus_was_made : NULL, b);
+}
+
 /* ---- what others made ---- */
-
-static bool is_root(const struct vhost *v)
-{
-    return bytes_equal_text(v->name, "/");
-}
-
-static bool is_free(beck_bytes name, char out[ENGINE_NAME])
-{
-    if (name.len == 0 || name.len >= ENGINE_NAME)
-        return false;
-    memcpy(out, name.data, name.len);
-    out[name.len] = 0;
-    return strlen(out) == name.len && engine_name_is_free(out);
-}
 
 static struct exchange *adopt_bus(struct vhost *v, beck_bus *bus)
 {
@@ -617,12 +657,6 @@ static struct exchange *adopt_bus(struct vhost *v, beck_bus *bus)
     }
     exchange_release(x);
     return status ? NULL : x;
-}
-
-static bool may_adopt(const struct broker *b, const beck_bus *bus)
-{
-    return !bus->special && !atomic_load(&((beck_bus *)(uintptr_t)bus)->closed) &&
-           (bus->options.storage == BECK_STORAGE_DISK || !has_disk(b));
 }
 
 struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name)
