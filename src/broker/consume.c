@@ -203,10 +203,11 @@ static int check_get(struct broker_queue *q, char *text)
                              TEXT_OF(q->name), TEXT_OF(q->vhost->name));
     if (is_single_active(q))
         return broker_refuse(text, REPLY_RESOURCE_LOCKED,
-                             "cannot obtain exclusive access to locked queue '%.*s' in vhost "
-                             "'%.*s'. basic.get operations are not supported by queues with "
-                             "single active consumer",
-                             TEXT_OF(q->name), TEXT_OF(q->vhost->name));
+                             "cannot obtain access to locked queue '%.*s' in vhost '%.*s'. "
+                             "basic.get operations are not supported by %squeues with single "
+                             "active consumer",
+                             TEXT_OF(q->name), TEXT_OF(q->vhost->name),
+                             q->kind == QUEUE_QUORUM ? "quorum " : "");
     return 0;
 }
 

@@ -201,6 +201,68 @@ beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const str
     return bury_one(h, q, &g, e, c ? c->content : (beck_bytes){0}, reason, err);
 }
 
+/* ---- what is refused ---- */
+
+/* With topology_lock. False: no memory. *out NULL: what it refuses goes nowhere. */
+static bool way_of_refused(struct delivery_home *h, const struct broker_queue *q, beck_bytes key,
+                           struct targets *scratch, struct route **out)
+{
+    const struct effective *e = q->effective;
+    *out = NULL;
+    if (e->overflow != OVERFLOW_REJECT_DEAD_LETTER || !e->has_dead_letter_exchange)
+        return true;
+    struct exchange *x = topology_exchange(q->vhost, e->dead_letter_exchange);
+    if (!x)
+        return true;
+    *out = route_new(h, x, e->has_dead_letter_key ? e->dead_letter_key : key, NULL, scratch, NULL,
+                     NULL);
+    return *out != NULL;
+}
+
+static bool is_ready(const struct delivery_home *h, const struct route *r, bool persistent)
+{
+    enum storage storage = route_storage(h, r, persistent);
+    return r->count == 0 || storage == STORE_NOWHERE || r->joined[storage];
+}
+
+beck_status refusals_look(struct delivery_home *h, struct route *r)
+{
+    struct targets scratch = {0};
+    bool memory = true;
+    r->refusals[false] = r->refusals[true] = true;
+    for (size_t i = 0; i < r->engine_count && memory; i++) {
+        struct route *way;
+        memory = way_of_refused(h, r->queues[i], r->key, &scratch, &way);
+        for (int persistent = 0; persistent < 2 && way; persistent++)
+            r->refusals[persistent] &= is_ready(h, way, persistent);
+        route_release(way);
+    }
+    targets_release(&scratch);
+    return memory ? BECK_OK : BECK_ENOMEM;
+}
+
+beck_status refusals_prepare(struct delivery_home *h, const struct route *r, bool persistent,
+                             char *text)
+{
+    struct targets scratch = {0};
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < r->engine_count && !r->delays && !status; i++) {
+        struct route *way;
+        topology_read(h->broker);
+        bool memory = way_of_refused(h, r->queues[i], r->key, &scratch, &way);
+        topology_end_read(h->broker);
+        if (!memory) {
+            status = BECK_ENOMEM;
+            broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory to route a message");
+        } else if (way && !is_ready(h, way, persistent)) {
+            status = route_prepare(h, way, route_storage(h, way, persistent), text);
+        }
+        route_release(way);
+    }
+    targets_release(&scratch);
+    return status;
+}
+
 void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_event *e,
                   beck_bytes content)
 {

@@ -1,6 +1,7 @@
 /* Queues, declared, purged and deleted by sessions, and those that go by themselves. */
 #include "broker/topology.h"
 
+#include "broker/delivery.h"
 #include "broker/names.h"
 #include "broker/policy.h"
 
@@ -202,6 +203,25 @@ static int check_rights(struct session *s, const struct queue_declaration *d, ch
     return code ? code : session_may(s, RIGHT_WRITE, "exchange", name, text);
 }
 
+/* The name of who waits for answers; nobody makes such a queue. */
+static int declare_reply_to(struct session *s, beck_bytes name, struct queue_declared *out,
+                            char *text)
+{
+    if (!bytes_equal_text(name, REPLY_TO) && !reply_exists(s->broker->delivery, name))
+        return broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", TEXT(name),
+                             TEXT(s->vhost->name));
+    memcpy(out->name, name.data, name.len);
+    out->name[name.len] = 0;
+    out->messages = 0;
+    out->consumers = 1;
+    return 0;
+}
+
+static bool is_reply_to(beck_bytes name)
+{
+    return name.len >= sizeof REPLY_TO - 1 && memcmp(name.data, REPLY_TO, sizeof REPLY_TO - 1) == 0;
+}
+
 static int declare_passive(struct session *s, beck_bytes name, struct queue_declared *out,
                            char *text)
 {
@@ -292,6 +312,8 @@ int session_declare_queue(struct session *s, const struct queue_declaration *dec
         code = name_strip(&d.name, &memory, text);
     if (code)
         return code;
+    if (is_reply_to(d.name))
+        return declare_reply_to(s, d.name, out, text);
     if (d.passive)
         return declare_passive(s, d.name, out, text);
     code = name_queue(&d, made, text);

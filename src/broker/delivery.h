@@ -68,6 +68,9 @@ struct route {
     bool fixed;          /* the same for every message of that exchange and key */
     bool delays;         /* it leads to the queue of delayed messages: `queues` is none */
     bool joined[STORES]; /* all engines are, to the bus of that storage */
+    bool refusals
+        [2]; /* publish.c: what its queues refuse can be dead-lettered at once; of messages that
+                            are not persistent, and of those that are */
 };
 
 /* With topology_lock for reading. choose (NULL: all) may take some out of what was found. NULL: no memory. */
@@ -103,9 +106,15 @@ struct delivery *session_delivery(struct session *s);                     /* NUL
 
 beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const struct carried *c,
                  const char *reason, uint32_t attempts, beck_error *err);
-/* A message that q refuses, as if it had been there. */
+/* A message that q refuses, as if it had been there. Lost where the way is not ready. */
 void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_event *e,
                   beck_bytes content);
+/* With topology_lock. Whether the way is ready for what the route's queues refuse (x-overflow
+ * reject-publish-dlx), but by a headers exchange; BECK_ENOMEM. */
+beck_status refusals_look(struct delivery_home *h, struct route *r);
+/* (slow) Makes it so. */
+beck_status refusals_prepare(struct delivery_home *h, const struct route *r, bool persistent,
+                             char *text);
 
 /* ---- delay.c ---- */
 

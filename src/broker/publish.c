@@ -135,6 +135,18 @@ int expiration_read(const struct properties *p, int64_t *ms, char *text)
     return 0;
 }
 
+/* Of the headers that hold more keys. */
+static int check_keys(const struct properties *props, const char *header, char *text)
+{
+    struct table_value v;
+    if (!(props->flags & PROPERTY_HEADERS) || !table_find(props->headers, header, &v) ||
+        v.kind == TABLE_ARRAY)
+        return 0;
+    return broker_refuse(text, REPLY_PRECONDITION_FAILED,
+                         "invalid message: {unacceptable_type_in_header,\"%s\",%s}", header,
+                         table_type_name(&v));
+}
+
 static int check_message(struct publisher *p, const struct publication *m,
                          const struct properties *props, int64_t *expires_ms, char *text)
 {
@@ -147,7 +159,10 @@ static int check_message(struct publisher *p, const struct publication *m,
         return broker_refuse(text, REPLY_PRECONDITION_FAILED,
                              "user_id property set to '%.*s' but authenticated user was '%s'",
                              TEXT_OF(props->user_id), p->session->user);
-    return expiration_read(props, expires_ms, text);
+    int code = expiration_read(props, expires_ms, text);
+    if (!code)
+        code = check_keys(props, "CC", text);
+    return code ? code : check_keys(props, "BCC", text);
 }
 
 /* What may be done to an exchange; in RabbitMQ's order. */
@@ -212,6 +227,10 @@ static int make_route(struct publisher *p, const struct publication *m,
     if (!code)
         *out = route_new(p->home, topology_exchange(p->session->vhost, m->exchange), m->routing_key,
                          props, &p->scratch, NULL, NULL);
+    if (*out && refusals_look(p->home, *out)) {
+        route_release(*out);
+        *out = NULL;
+    }
     topology_end_read(b);
     if (code)
         return code;
@@ -371,10 +390,14 @@ static int add_routed(struct publisher *p, const struct publication *m,
     int code = route_of(p, m, props, plain, &i->route, text);
     if (code)
         return code;
-    i->storage = route_storage(p->home, i->route, is_persistent(props));
-    i->synced = is_persistent(props) && m->confirm && i->storage == STORE_KEPT;
-    if (i->storage != STORE_NOWHERE && !i->route->joined[i->storage])
+    bool persistent = is_persistent(props);
+    i->storage = route_storage(p->home, i->route, persistent);
+    i->synced = persistent && m->confirm && i->storage == STORE_KEPT;
+    if (i->storage != STORE_NOWHERE &&
+        (!i->route->joined[i->storage] || !i->route->refusals[persistent])) {
+        p->pending_persistent = persistent;
         return later(p, i->route, i->storage);
+    }
     *how = i->route->count > 0 ? PUBLISHED_QUEUED : PUBLISHED_NOWHERE;
     return add_item(p, m, props, raw, i, expires_ms, text);
 }
@@ -435,7 +458,8 @@ int publisher_prepare(struct publisher *p, beck_bytes exchange, char *text)
             exchange_release(x);
         return code;
     }
-    if (route_prepare(p->home, r, p->pending_storage, text))
+    if (route_prepare(p->home, r, p->pending_storage, text) ||
+        refusals_prepare(p->home, r, p->pending_persistent, text))
         code = atomic_load(&r->exchange->gone)
                    ? broker_refuse(text, REPLY_NOT_FOUND, "no exchange '%.*s' in vhost '%.*s'",
                                    TEXT_OF(r->exchange->name), TEXT_OF(s->vhost->name))

@@ -32,6 +32,7 @@ struct publisher {
     struct targets scratch;
     struct route *pending; /* what publisher_prepare prepares */
     enum storage pending_storage;
+    bool pending_persistent;
 
     struct item *items; /* these three are parallel */
     beck_event *messages;

@@ -771,8 +771,13 @@ void queue_delete(struct queue *q)
 int64_t queue_ready_count(struct queue *q)
 {
     mutex_lock(&q->lock);
+    if (!q->recovering)
+        expire_ready(q, clock_wall_ms(q->home->env->clock));
     int64_t count = queue_ready(q);
+    bool limbo = q->limbo_count > 0;
     mutex_unlock(&q->lock);
+    if (limbo)
+        queue_note_limbo(q);
     return count;
 }
 
