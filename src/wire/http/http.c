@@ -118,7 +118,8 @@ static beck_status check_readable(const char *path, const char *what, beck_error
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return error_errno(err, errno, "the %s \"%s\" cannot be read", what, path);
+        return error_set(err, BECK_EIO, "the %s \"%s\" cannot be read: %s", what, path,
+                         strerror(errno));
     close(fd);
     return BECK_OK;
 }
