@@ -115,6 +115,8 @@ struct net_task {
  * sleeps. Tasks of one thread run in the order in which they were posted. The loop is there as long
  * as a reference to one of its connections, or the net. */
 void net_post(struct net_loop *l, struct net_task *t);
+/* The same for several, linked by `next` from the one that is to run last to the first. */
+void net_post_chain(struct net_loop *l, struct net_task *last, struct net_task *first);
 
 struct net_loop *connection_loop(const struct connection *c); /* any thread */
 struct connection *connection_retain(struct connection *c);   /* any thread */

@@ -409,6 +409,35 @@ void http_stream_wake(struct http_request *r)
     resume(r, &r->stream_park, &r->wake);
 }
 
+void wakes_add(struct wakes *w, struct http_request *r)
+{
+    struct net_loop *loop = connection_loop(r->connection->net);
+    size_t i = 0;
+    if (atomic_exchange(&r->stream_park, PARK_GOES_ON) != PARK_SUSPENDED)
+        return;
+    while (i < w->count && w->chains[i].loop != loop)
+        i++;
+    if (i == WAKES_LOOPS) {
+        net_post(loop, &r->wake);
+        return;
+    }
+    struct wake_chain *chain = &w->chains[i];
+    if (i == w->count) {
+        *chain = (struct wake_chain){loop, &r->wake, &r->wake};
+        w->count++;
+        return;
+    }
+    r->wake.next = chain->last;
+    chain->last = &r->wake;
+}
+
+void wakes_send(struct wakes *w)
+{
+    for (size_t i = 0; i < w->count; i++)
+        net_post_chain(w->chains[i].loop, w->chains[i].last, w->chains[i].first);
+    w->count = 0;
+}
+
 void http_frame(uint8_t *frame, size_t len)
 {
     static const char digits[] = "0123456789abcdef";

@@ -313,20 +313,22 @@ static bool feed_is_over(struct feed *f)
 
 /* ---- pumping ---- */
 
-static void wake(struct follower *f)
+static void wake(struct follower *f, struct wakes *wakes)
 {
     if (f->waits)
-        http_stream_wake(f->request);
+        wakes_add(wakes, f->request);
     f->waits = false;
 }
 
 static void end_all(struct feed *f)
 {
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     f->closed = true;
     for (struct follower *one = f->followers; one; one = one->next)
-        wake(one);
+        wake(one, &wakes);
     mutex_unlock(&f->lock);
+    wakes_send(&wakes);
 }
 
 /* Everything new becomes chunks. False: it cannot go on. */
@@ -345,15 +347,17 @@ static bool read_new(struct feed *f)
             chunk_let_go(c);
             return false;
         }
+        struct wakes wakes = {0};
         mutex_lock(&f->lock);
         memcpy(f->at, c->ends, f->reading->count * sizeof *f->at);
         if (some) {
             ring_add(f, c);
             for (struct follower *one = f->followers; one; one = one->next)
                 if (one->state == LIVE)
-                    wake(one);
+                    wake(one, &wakes);
         }
         mutex_unlock(&f->lock);
+        wakes_send(&wakes);
         if (!some)
             chunk_let_go(c);
     }
@@ -373,6 +377,7 @@ static bool join_followers(struct feed *f)
 {
     bool all = true;
     uint32_t lanes = f->reading->count;
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     for (struct follower *one = f->followers; one; one = one->next) {
         if (one->state != JOINING)
@@ -384,22 +389,25 @@ static bool join_followers(struct feed *f)
         memcpy(one->target, f->at, lanes * sizeof *one->target);
         one->wanted = f->end;
         one->state = CATCHING;
-        wake(one);
+        wake(one, &wakes);
     }
     mutex_unlock(&f->lock);
+    wakes_send(&wakes);
     return all;
 }
 
 static void ping_followers(struct feed *f)
 {
     int64_t now = clock_mono_ns(clock_system());
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     for (struct follower *one = f->followers; one; one = one->next)
         if (one->waits && now - one->sent_ns >= QUIET_NS) {
             one->pinged = true;
-            wake(one);
+            wake(one, &wakes);
         }
     mutex_unlock(&f->lock);
+    wakes_send(&wakes);
     timers_set(&f->hub->http->timers, &f->ping, now + PING_NS);
 }
 
@@ -615,9 +623,11 @@ static void catch_up(struct job *job)
     else if (c)
         memcpy(f->at, c->ends, f->reading->count * sizeof *f->at);
     bool released = f->released;
+    struct wakes wakes = {0};
     if (!released)
-        wake(f);
+        wake(f, &wakes);
     mutex_unlock(&feed->lock);
+    wakes_send(&wakes);
     if (!some)
         chunk_let_go(c);
     if (released)

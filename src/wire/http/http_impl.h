@@ -258,6 +258,18 @@ void request_hold(struct http_request *r);
 /* Frees what is left of the answer. */
 void answer_release(struct http_request *r);
 
+/* Wakes of many streams, so that each loop is told once. All zero: empty. */
+#define WAKES_LOOPS 16
+struct wakes {
+    struct wake_chain {
+        struct net_loop *loop;
+        struct net_task *last, *first;
+    } chains[WAKES_LOOPS];
+    size_t count;
+};
+void wakes_add(struct wakes *w, struct http_request *r); /* instead of http_stream_wake */
+void wakes_send(struct wakes *w);                        /* with no lock that a stream takes */
+
 /* ---- jobs for other files of wire/http ---- */
 void http_push(struct http *h, struct job *job);
 
