@@ -119,6 +119,8 @@ static char *put_text(char *at, const char *text)
     return at + len;
 }
 
+#define PUT(at, literal) ((char *)memcpy(at, literal, sizeof(literal) - 1) + sizeof(literal) - 1)
+
 static char *put_two(char *at, int64_t number)
 {
     *at++ = (char)('0' + number / 10 % 10);
@@ -151,7 +153,7 @@ static char *put_date(char *at, int64_t seconds)
     int64_t of_year = of_era - (365 * year + year / 4 - year / 100);
     int64_t month = (5 * of_year + 2) / 153;
     year += era * 400 + (month >= 10);
-    at = put_text(at + 3, ", ");
+    at = PUT(at + 3, ", ");
     at = put_two(at, of_year - (153 * month + 2) / 5 + 1);
     *at++ = ' ';
     memcpy(at, months + month * 3, 3);
@@ -164,7 +166,7 @@ static char *put_date(char *at, int64_t seconds)
     at = put_two(at, second / 60 % 60);
     *at++ = ':';
     at = put_two(at, second % 60);
-    return put_text(at, " GMT");
+    return PUT(at, " GMT");
 }
 
 /* ---- putting out ---- */
@@ -175,7 +177,9 @@ static char no_memory[] =
 
 static beck_bytes reply_of(const struct http_request *r)
 {
-    return r->no_memory ? bytes_of(no_memory, sizeof no_memory - 1) : buf_bytes(&r->reply);
+    if (r->no_memory)
+        return bytes_of(no_memory, sizeof no_memory - 1);
+    return r->text.len > 0 ? r->text : buf_bytes(&r->reply);
 }
 
 static bool is_method(const struct http_request *r, const char *method)
@@ -201,41 +205,41 @@ static char *put_framing(struct http_request *r, char *at, size_t len)
         c->closes = true;
     r->in_chunks = r->streams && r->head.minor > 0 && !head;
     if (c->closes)
-        at = put_text(at, "Connection: close\r\n");
+        at = PUT(at, "Connection: close\r\n");
     else if (r->head.minor == 0)
-        at = put_text(at, "Connection: keep-alive\r\n");
+        at = PUT(at, "Connection: keep-alive\r\n");
     if (r->streams && r->head.minor > 0)
-        return put_text(at, "Transfer-Encoding: chunked\r\n");
+        return PUT(at, "Transfer-Encoding: chunked\r\n");
     if (r->streams || r->status == 204 || r->status == 304)
         return at;
-    at = put_text(at, "Content-Length: ");
+    at = PUT(at, "Content-Length: ");
     at = put_number(at, len);
-    return put_text(at, "\r\n");
+    return PUT(at, "\r\n");
 }
 
 static char *put_head(struct http_request *r, char *at, size_t len)
 {
     const char *type = r->no_memory ? "application/problem+json" : r->content_type;
-    at = put_text(at, "HTTP/1.1 ");
+    at = PUT(at, "HTTP/1.1 ");
     at = put_number(at, (uint64_t)r->status);
     *at++ = ' ';
     at = put_text(at, reason_of(r->status));
-    at = put_text(at, "\r\nDate: ");
+    at = PUT(at, "\r\nDate: ");
     at = put_date(at, clock_wall_ms(clock_system()) / 1000);
-    at = put_text(at, "\r\n");
+    at = PUT(at, "\r\n");
     at = put_framing(r, at, len);
     if (type) {
-        at = put_text(at, "Content-Type: ");
+        at = PUT(at, "Content-Type: ");
         at = put_text(at, type);
-        at = put_text(at, "\r\n");
+        at = PUT(at, "\r\n");
     }
     for (const struct http_header *h = r->headers; h; h = h->next) {
         at = put_text(at, h->name);
-        at = put_text(at, ": ");
+        at = PUT(at, ": ");
         at = put_text(at, h->value);
-        at = put_text(at, "\r\n");
+        at = PUT(at, "\r\n");
     }
-    return put_text(at, "\r\n");
+    return PUT(at, "\r\n");
 }
 
 void answer_put(struct http_request *r)
@@ -243,7 +247,8 @@ void answer_put(struct http_request *r)
     assert(r->answered);
     struct connection *n = r->connection->net;
     beck_bytes body = reply_of(r);
-    size_t copied = body.len <= COPIED_MAX ? body.len : 0, room = room_for_head(r) + copied;
+    size_t copied = body.len <= COPIED_MAX || r->text.len > 0 ? body.len : 0,
+           room = room_for_head(r) + copied;
     char *start = (char *)connection_reserve(n, room);
     if (!start)
         return; /* the connection ends */
@@ -309,11 +314,13 @@ void http_answer(struct http_request *r, int status, const char *content_type, s
 void http_answer_text(struct http_request *r, int status, const char *content_type,
                       const char *text)
 {
-    struct buf copy;
-    buf_init(&copy, strlen(text));
-    if (buf_append_text(&copy, text))
-        r->no_memory = true;
-    http_answer(r, status, content_type, &copy);
+    size_t len = strlen(text);
+    char *copy = http_alloc(r, len + 1);
+    if (copy)
+        r->text = bytes_of(memcpy(copy, text, len), len);
+    r->no_memory = !copy;
+    r->sent = len;
+    finish(r, status, content_type ? copy_line(r, content_type) : NULL);
 }
 
 /* ---- problems ---- */

@@ -93,6 +93,7 @@ struct http_request {
     struct http_header *headers; /* of the answer */
     const char *content_type;
     struct buf reply;
+    beck_bytes text; /* instead; in the request's memory */
     int status;
     bool no_memory; /* for the answer that was to be: a constant one is sent */
     size_t sent;    /* of the answer's body */

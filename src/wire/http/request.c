@@ -173,6 +173,39 @@ static bool read_query(struct http_request *r, char *query)
     return true;
 }
 
+/* What the place has, when that is not what was asked for. */
+static bool refuse_method(struct http_request *r, const struct route_place *place)
+{
+    struct buf allow;
+    buf_init(&allow, 256);
+    for (size_t i = 0; i < place->count; i++) {
+        const char *own = place->routes[i]->method;
+        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
+    }
+    buf_append_text(&allow, "OPTIONS");
+    if (buf_terminate(&allow) == BECK_OK)
+        http_set_header(r, "Allow", (const char *)allow.data);
+    if (strcmp(r->head.method, "OPTIONS") == 0)
+        http_answer(r, 204, NULL, NULL);
+    else
+        http_refuse(r, 405, "%.20s is not for \"%.200s\"; it has %s", r->head.method, r->target,
+                    allow.data ? (const char *)allow.data : "others");
+    buf_release(&allow);
+    return false;
+}
+
+static void choose_route(struct http_request *r, const struct route_place *place, uint32_t first)
+{
+    const char *method = strcmp(r->head.method, "HEAD") == 0 ? "GET" : r->head.method;
+    for (size_t i = 0; i < place->count; i++) {
+        const char *own = place->routes[i]->method;
+        if (strcmp(own, r->head.method) == 0 || (!r->route && strcmp(own, method) == 0)) {
+            r->route = place->routes[i];
+            r->number = first + place->numbers[i];
+        }
+    }
+}
+
 bool request_read_target(struct http_request *r)
 {
     size_t size = strlen(r->target) + 1;
@@ -199,31 +232,10 @@ bool request_read_target(struct http_request *r)
                     served->site ? "" : "; GET /openapi.json says what there is");
         return false;
     }
-    const char *method = strcmp(r->head.method, "HEAD") == 0 ? "GET" : r->head.method;
-    struct buf allow;
-    buf_init(&allow, 256);
-    for (size_t i = 0; i < place->count; i++) {
-        const char *own = place->routes[i]->method;
-        if (strcmp(own, r->head.method) == 0 || (!r->route && strcmp(own, method) == 0)) {
-            r->route = place->routes[i];
-            r->number = served->first + place->numbers[i];
-        }
-        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
-    }
-    if (r->route) {
-        buf_release(&allow);
-        return !query || read_query(r, query);
-    }
-    buf_append_text(&allow, "OPTIONS");
-    if (buf_terminate(&allow) == BECK_OK)
-        http_set_header(r, "Allow", (const char *)allow.data);
-    if (strcmp(r->head.method, "OPTIONS") == 0)
-        http_answer(r, 204, NULL, NULL);
-    else
-        http_refuse(r, 405, "%.20s is not for \"%.200s\"; it has %s", r->head.method, r->target,
-                    allow.data ? (const char *)allow.data : "others");
-    buf_release(&allow);
-    return false;
+    choose_route(r, place, served->first);
+    if (!r->route)
+        return refuse_method(r, place);
+    return !query || read_query(r, query);
 }
 
 bool request_check_arguments(struct http_request *r)
