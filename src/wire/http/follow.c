@@ -236,7 +236,7 @@ static void schedule(struct feed *f)
         timers_set(&f->hub->http->timers, &f->tick, at);
 }
 
-/* Something is to be done for the feed. With any lock but the keeper's. */
+/* Something is to be done for the feed. With any lock but the timers'. */
 static void pump_soon(struct feed *f)
 {
     int state = atomic_load(&f->pump);
