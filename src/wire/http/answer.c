@@ -287,20 +287,6 @@ void http_set_header(struct http_request *r, const char *name, const char *value
     *at = header;
 }
 
-/* A copy, without what would end its line. */
-static const char *copy_line(struct http_request *r, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = http_alloc(r, size);
-    if (!copy)
-        return NULL;
-    memcpy(copy, text, size);
-    for (char *p = copy; *p; p++)
-        if ((uint8_t)*p < ' ' || *p == 0x7f)
-            *p = ' ';
-    return copy;
-}
-
 void http_answer(struct http_request *r, int status, const char *content_type, struct buf *body)
 {
     if (body) {
@@ -308,7 +294,7 @@ void http_answer(struct http_request *r, int status, const char *content_type, s
         *body = (struct buf){.max = body->max};
     }
     r->sent = r->reply.len;
-    finish(r, status, content_type ? copy_line(r, content_type) : NULL);
+    finish(r, status, content_type);
 }
 
 void http_answer_text(struct http_request *r, int status, const char *content_type,
@@ -320,7 +306,7 @@ void http_answer_text(struct http_request *r, int status, const char *content_ty
         r->text = bytes_of(memcpy(copy, text, len), len);
     r->no_memory = !copy;
     r->sent = len;
-    finish(r, status, content_type ? copy_line(r, content_type) : NULL);
+    finish(r, status, content_type);
 }
 
 /* ---- problems ---- */
@@ -469,5 +455,5 @@ void http_answer_stream(struct http_request *r, int status, const char *content_
 {
     r->stream = *stream;
     r->streams = true;
-    finish(r, status, copy_line(r, content_type));
+    finish(r, status, content_type);
 }

@@ -164,7 +164,8 @@ void http_set_header(struct http_request *r, const char *name, const char *value
 /* fn is told once, whether the whole answer was given to the operating system; after it the request is
  * gone. On a network thread: it must not block. */
 void http_on_sent(struct http_request *r, void (*fn)(void *ctx, bool sent), void *ctx);
-/* Takes what `body` holds (it is empty afterwards); NULL: no body. */
+/* Takes what `body` holds (it is empty afterwards); NULL: no body. content_type, here and below: a
+ * constant text. */
 void http_answer(struct http_request *r, int status, const char *content_type, struct buf *body);
 void http_answer_text(struct http_request *r, int status, const char *content_type,
                       const char *text);

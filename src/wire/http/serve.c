@@ -162,6 +162,7 @@ static void answered(struct http_request *r)
     struct http_connection *c = r->connection;
     if (r->on_sent || c->closes || atomic_load_explicit(&c->http->draining, memory_order_relaxed)) {
         r->stage = STAGE_SENDING;
+        connection_phase(c, PHASE_WORKING); /* until it is sent, for which there is a time */
         connection_tell_sent(c->net);
     } else {
         end_request(r, true);
