@@ -47,7 +47,7 @@ static void finish(struct http_request *r, int status, const char *content_type)
     r->content_type = content_type;
     if (r->no_memory)
         r->status = 503;
-    if (r->later)
+    if (r->timed.fn)
         timers_cancel(&r->connection->http->timers, &r->timer);
     request_let_go(r);
 }
@@ -242,7 +242,7 @@ static char *put_head(struct http_request *r, char *at, size_t len)
     return PUT(at, "\r\n");
 }
 
-void answer_put(struct http_request *r)
+void answer_send(struct http_request *r)
 {
     assert(r->answered);
     struct connection *n = r->connection->net;

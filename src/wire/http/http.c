@@ -190,9 +190,10 @@ static beck_status make_parts(struct http *h, const struct http_listener *listen
                               beck_error *err)
 {
     h->work = work_new(h);
+    h->gathers = gathers_new(h->settings.threads);
     h->follow = follow_new(h);
     h->listener_count = count;
-    if (!h->work || !h->follow || !make_routers(h, listeners))
+    if (!h->work || !h->gathers || !h->follow || !make_routers(h, listeners))
         return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
     beck_status status = make_metrics(h, err);
     return status ? status : open_tls(h, listeners, err);
@@ -201,6 +202,7 @@ static beck_status make_parts(struct http *h, const struct http_listener *listen
 static void release(struct http *h)
 {
     follow_free(h->follow);
+    gathers_free(h->gathers);
     net_tls_free(h->tls);
     work_free(h->work);
     for (size_t i = 0; i < h->served_count; i++)

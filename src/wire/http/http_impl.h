@@ -19,6 +19,7 @@
 
 #include "net/net.h"
 #include "wire/http/chunked.h"
+#include "wire/http/gather.h"
 #include "wire/http/head.h"
 #include "wire/http/http.h"
 #include "wire/http/router.h"
@@ -190,6 +191,7 @@ struct http {
     struct mutex quiet_lock;
     struct cond quiet; /* while draining: running went down */
 
+    struct gathers *gathers;
     struct follow_hub *follow;             /* follow.c */
     _Atomic(beck_bus *) buses[HTTP_BUSES]; /* events.c: found lately, by their names' hashes */
     struct gauge *connection_gauge, *body_gauge;
@@ -252,7 +254,7 @@ bool request_authorize(struct http_request *r);
 /* ---- answer.c ---- */
 
 /* Puts out the answer that was made; of a stream its head. On the loop. */
-void answer_put(struct http_request *r);
+void answer_send(struct http_request *r);
 /* Another user of the request ends; the last one lets it go on. */
 void request_let_go(struct http_request *r);
 void request_hold(struct http_request *r);

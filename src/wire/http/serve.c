@@ -619,7 +619,7 @@ static void complete(struct http_request *r)
         return;
     }
     r->stage = STAGE_HANDLING;
-    answer_put(r);
+    answer_send(r);
     if (!r->streams || strcmp(r->head.method, "HEAD") == 0) {
         answered(r);
         return;
