@@ -500,6 +500,8 @@ static size_t read_head(struct http_connection *c, beck_bytes input)
         c->skipped = true; /* as some send one behind a body */
         return len;
     }
+    if (len > 0 && lines == 0)
+        fault = (struct head_fault){400, "the request begins with empty lines"};
     start(r, bytes_of(input.data, len), lines, fault);
     return fault.why ? input.len : len;
 }
