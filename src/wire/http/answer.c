@@ -47,7 +47,7 @@ static void finish(struct http_request *r, int status, const char *content_type)
     r->content_type = content_type;
     if (r->no_memory)
         r->status = 503;
-    if (r->timed.fn)
+    if (r->timed_once)
         timers_cancel(&r->connection->http->timers, &r->timer);
     request_let_go(r);
 }

@@ -89,6 +89,7 @@ struct http_request {
     bool unclear; /* where it ends is */
 
     bool suspended, later, answered;
+    bool timed_once; /* a timer was set */
     struct http_call handler, posted, timed;
 
     struct http_header *headers; /* of the answer */

@@ -705,6 +705,7 @@ void http_at(struct http_request *r, int64_t mono_ns, void (*fn)(struct http_req
 {
     struct timers *t = &r->connection->http->timers;
     assert(r->later);
+    r->timed_once = true;
     r->timed.fn = fn;
     r->timed.ctx = ctx;
     r->timer.due = timer_due;
