@@ -201,7 +201,7 @@ static char *put_framing(struct http_request *r, char *at, size_t len)
     struct http_connection *c = r->connection;
     bool head = is_method(r, "HEAD");
     if (atomic_load_explicit(&c->http->draining, memory_order_relaxed) ||
-        (r->streams && r->head.minor == 0))
+        (r->streams && (head || r->head.minor == 0)))
         c->closes = true;
     r->in_chunks = r->streams && r->head.minor > 0 && !head;
     if (c->closes)
