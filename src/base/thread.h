@@ -20,8 +20,8 @@
  *   committer.lock         sync rounds and who waits for them
  *   hooks.lock             the sources of webhooks
  *   feed.lock              what followers of one feed share
- *   http.connections_lock  the list of connections
- *   keeper.lock            times and sockets that are waited for
+ *   http.quiet_lock        the wait for the last request
+ *   timers.lock            times that come
  *   pool.lock              jobs
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock,

@@ -458,10 +458,18 @@ static void say_goodbye(struct connection *c)
         connection_fail(c, "");
 }
 
+static void tell_sent(struct connection *c)
+{
+    c->tells = false;
+    c->keeper->settings.protocol->sent(c);
+}
+
 void connection_settle(struct connection *c)
 {
     if (!c->failure && c->state != STATE_LINGERING)
         output_send(c);
+    if (!c->failure && c->tells && output_waits(c) == 0)
+        tell_sent(c);
     if (!c->failure && c->state == STATE_OPEN)
         go_on(c);
     /* An end that came together with what was before it: not before that was given. */
@@ -594,6 +602,18 @@ void connection_resume(struct connection *c)
     c->paused = false;
     c->goes_on = true;
     c->received_ns = c->loop->now_ns; /* nobody listened until now */
+    loop_due(c);
+}
+
+void connection_again(struct connection *c)
+{
+    c->goes_on = true;
+    loop_due(c);
+}
+
+void connection_tell_sent(struct connection *c)
+{
+    c->tells = true;
     loop_due(c);
 }
 

@@ -28,16 +28,21 @@ static void wake(struct net_loop *l)
         ;
 }
 
-/* The task may end the loop before this returns: `touching` keeps it until then. */
-void net_post(struct net_loop *l, struct net_task *t)
+/* A task may end the loop before this returns: `touching` keeps it until then. */
+void net_post_chain(struct net_loop *l, struct net_task *last, struct net_task *first)
 {
     atomic_fetch_add(&l->touching, 1);
     struct net_task *before = atomic_load_explicit(&l->inbox, memory_order_relaxed);
     do
-        t->next = before;
-    while (!atomic_compare_exchange_weak(&l->inbox, &before, t));
+        first->next = before;
+    while (!atomic_compare_exchange_weak(&l->inbox, &before, last));
     wake(l);
     atomic_fetch_sub(&l->touching, 1);
+}
+
+void net_post(struct net_loop *l, struct net_task *t)
+{
+    net_post_chain(l, t, t);
 }
 
 void loop_forget(struct connection *c)

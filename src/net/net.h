@@ -46,6 +46,9 @@ struct net_protocol {
     /* After connection_is_full was true: half of the output was sent, there is room again. NULL:
      * nobody waits for that. */
     void (*writable)(struct connection *c);
+    /* After connection_tell_sent: all that was put out was given to the operating system. NULL: never
+     * asked for. */
+    void (*sent)(struct connection *c);
     /* The peer sends nothing more, but may still read. NULL: connection_finish. */
     void (*ended)(struct connection *c);
     /* The time of connection_tick_at has come. NULL: never asked for. */
@@ -112,6 +115,8 @@ struct net_task {
  * sleeps. Tasks of one thread run in the order in which they were posted. The loop is there as long
  * as a reference to one of its connections, or the net. */
 void net_post(struct net_loop *l, struct net_task *t);
+/* The same for several, linked by `next` from the one that is to run last to the first. */
+void net_post_chain(struct net_loop *l, struct net_task *last, struct net_task *first);
 
 struct net_loop *connection_loop(const struct connection *c); /* any thread */
 struct connection *connection_retain(struct connection *c);   /* any thread */
@@ -148,6 +153,9 @@ beck_status connection_expect(struct connection *c, size_t bytes, beck_error *er
 void connection_pause(struct connection *c);
 void connection_resume(struct connection *c);
 
+/* What `bytes` left is given again, at the end of this turn; nothing, if there is nothing. */
+void connection_again(struct connection *c);
+
 /* Output. It is sent at the end of the turn, in this order. When memory is short the connection is
  * closed at the end of the turn: there is nothing to check. */
 
@@ -167,6 +175,8 @@ void connection_write_file(struct connection *c, int fd, int64_t position, size_
                            void (*release)(void *ctx), void *ctx);
 
 size_t connection_output(const struct connection *c); /* bytes that wait */
+/* `sent` is called once, when nothing waits any more; not when the connection ends before. */
+void connection_tell_sent(struct connection *c);
 /* output_max bytes or more wait: produce no more until `writable`. Little more is accepted (the
  * answer at hand), as nothing is dropped. */
 bool connection_is_full(const struct connection *c);

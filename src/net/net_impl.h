@@ -66,6 +66,7 @@ struct connection {
     bool blocked;        /* the socket takes no more: write_event is added */
     bool ending;         /* the last of what came is before the protocol; then peer_ended */
     bool peer_ended;     /* the protocol knows */
+    bool tells;          /* the protocol wants to know when all is sent */
     bool goes_on;        /* what is left of the input is to be given again */
     const char *failure; /* it is to be closed at the end of the turn; "": both sides are done */
 

@@ -476,6 +476,54 @@ static void a_wait_ends_when_the_server_drains(void **state)
     in_close(&in);
 }
 
+/* Those of a turn may share an append: each is told its own offset all the same, and what is refused
+ * spoils nobody else's. */
+static void publishers_at_once_get_an_offset_each(void **state)
+{
+    enum { CLIENTS = 32, ROUNDS = 60, BAD = 7 };
+    static int at[CLIENTS * ROUNDS];
+    const struct world *w = *state;
+    struct stream_in in[CLIENTS];
+    struct reply r;
+    char body[64];
+    int count = 0;
+    for (int i = 0; i < CLIENTS; i++)
+        in_open(&in[i], dial(w));
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < CLIENTS; i++) {
+            snprintf(body, sizeof body, "{\"eventType\":\"%s\",\"data\":%d}",
+                     i == BAD ? "a..b" : "a.b", round * CLIENTS + i);
+            send_text(in[i].fd,
+                      "POST /v1/buses/orders/events HTTP/1.1\r\nHost: localhost\r\n" JSON
+                      "Content-Length: %zu\r\n\r\n%s",
+                      strlen(body), body);
+        }
+        for (int i = 0; i < CLIENTS; i++) {
+            assert_true(read_reply(&in[i], false, &r));
+            expect(r, i == BAD ? 400 : 200);
+            if (i != BAD) {
+                int offset = atoi(strstr(r.body, "\"offset\":") + 9);
+                assert_in_range(offset, 0, CLIENTS * ROUNDS - 1);
+                at[offset] = round * CLIENTS + i;
+                count++;
+            }
+            reply_free(&r);
+        }
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        in_close(&in[i]);
+    r = ask(w, "GET /v1/buses/orders/events?limit=100000");
+    const char *next = r.body;
+    for (int i = 0; i < count; i++) {
+        next = strstr(next, "\"data\":");
+        assert_non_null(next);
+        next += 7;
+        assert_int_equal(atoi(next), at[i]);
+    }
+    assert_null(strstr(next, "\"data\":"));
+    reply_free(&r);
+}
+
 #define one(test) cmocka_unit_test_setup_teardown(test, open_world, close_world)
 
 int main(void)
@@ -488,6 +536,7 @@ int main(void)
         one(json_refused),
         one(a_batch_is_stored_whole_or_not_at_all),
         one(options_of_a_publish),
+        one(publishers_at_once_get_an_offset_each),
         one(a_bus_is_deleted_and_made_anew),
         one(large_bodies_go_through_the_pool),
         one(filters),

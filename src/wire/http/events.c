@@ -2,7 +2,7 @@
  * /v1/buses/{bus}/events: publishing, and the way to pages (page.c) and streams (follow.c) of them.
  *
  * A publish runs on the network thread unless its body is large or its bus has to be made. At level
- * `synced` the connection is suspended, and goes on when the engine says that the events are on the
+ * `synced` the request is suspended, and goes on when the engine says that the events are on the
  * device.
  */
 #include "wire/http/publish.h"
@@ -48,6 +48,7 @@ struct publish_call {
     beck_publish_options options;
     bool create;
     enum publish_form form;
+    bool on_pool;
     size_t count;
     struct publish_events events;
 };
@@ -83,12 +84,31 @@ static void synced(void *ctx, beck_status status, const beck_published *publishe
     answer(p, status, published, &err);
 }
 
+static void gathered(void *ctx, beck_status status, const beck_published *published,
+                     const beck_error *err)
+{
+    struct publish_call *p = ctx;
+    struct publish_events owned = p->events;
+    answer(p, status, published, err);
+    publish_release(&owned);
+}
+
+/* With what others publish in this turn of the network thread. */
+static bool gather(struct publish_call *p, const beck_event *event)
+{
+    const struct gathered what = {p->r, event, gathered, p};
+    return !p->on_pool && p->options.partition_plus_1 == 0 &&
+           gather_publish(p->r->connection->http->gathers, p->bus, &what);
+}
+
 static void publish(struct publish_call *p, const beck_event *events, size_t count)
 {
     beck_error err = {0};
     beck_published published = {.position = {0, -1}};
     p->count = count;
     beck_level level = p->options.level ? p->options.level : p->bus->options.level;
+    if (level == BECK_LEVEL_WRITTEN && count == 1 && gather(p, events))
+        return;
     bool waits = level == BECK_LEVEL_SYNCED && count > 0;
     if (waits) {
         p->options.done = synced;
@@ -221,6 +241,7 @@ static void handle_publish(struct http_request *r)
         return;
     }
     if (p->create || http_body(r).len > INLINE_MAX) {
+        p->on_pool = true;
         http_later(r);
         http_to_pool(r, publish_body, p);
     } else {

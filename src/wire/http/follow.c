@@ -2,8 +2,8 @@
  * Server-sent events: followers of buses.
  *
  * Followers that want the same (bus, partition, filters) share a feed. The feed reads each event once,
- * writes it once as text, and keeps the last of that in a ring of chunks, which followers copy from as
- * their sockets take it. When something is published the feed is pumped: at once when it was quiet,
+ * writes it once as text, and keeps the last of that in a ring of chunks, which followers' connections
+ * refer to until they are sent. When something is published the feed is pumped: at once when it was quiet,
  * else some milliseconds after it was pumped last, so that a thousand followers are woken some ten
  * times a second and not for each event.
  *
@@ -15,7 +15,7 @@
  *   CATCHING  reads from its own position up to `target`, where the feed was when they were joined
  *   LIVE      takes chunk after chunk, beginning with the first that came after they were joined
  *
- * Nothing is kept for a follower but what it is sending: a chunk, which it may be the last one to hold.
+ * Nothing is kept for a follower but what it is sending: a few chunks, which it may be the last to hold.
  *
  * One job at a time pumps a feed, and it alone frees it, once nobody follows any more: so whatever asks
  * for a pump may do so with any lock held.
@@ -44,8 +44,8 @@
 
 struct chunk {
     _Atomic(uint32_t) holders;
-    struct buf text;
-    int64_t *ends; /* of each lane: where the feed was behind it */
+    struct buf text; /* a frame of HTTP; its tail is added last */
+    int64_t *ends;   /* of each lane: where the reader was behind it */
 };
 
 enum follower_state { JOINING, CATCHING, LIVE };
@@ -63,10 +63,8 @@ struct follower {
     int64_t *at;        /* of each lane: where it is, when it is at the end of what it holds */
     int64_t *target;    /* CATCHING */
     int64_t sent_ns;
-    struct chunk *chunk; /* being sent */
-    size_t sent;         /* of the chunk, or of `own` */
     struct reading *reading;
-    struct buf own; /* what it has read by itself */
+    struct chunk *own; /* what it has read by itself */
     struct job job;
 };
 
@@ -110,8 +108,9 @@ struct follow_hub {
 
 /* ---- chunks ---- */
 
-static void chunk_let_go(struct chunk *c)
+static void chunk_let_go(void *ctx)
 {
+    struct chunk *c = ctx;
     if (!c || atomic_fetch_sub(&c->holders, 1) != 1)
         return;
     buf_release(&c->text);
@@ -127,10 +126,26 @@ static struct chunk *chunk_new(uint32_t lanes)
     atomic_store(&c->holders, 1);
     buf_init(&c->text, CHUNK_MAX);
     c->ends = malloc(lanes * sizeof *c->ends);
-    if (c->ends)
+    if (c->ends && !buf_append(&c->text, "0000000000", HTTP_FRAME_HEAD))
         return c;
-    free(c);
+    chunk_let_go(c);
     return NULL;
+}
+
+static size_t chunk_len(const struct chunk *c)
+{
+    return c->text.len - HTTP_FRAME_HEAD;
+}
+
+/* It has all its text. False: no memory. */
+static bool chunk_close(struct chunk *c)
+{
+    size_t len = chunk_len(c);
+    http_frame(c->text.data, len);
+    if (buf_append(&c->text, "\r\n", HTTP_FRAME_TAIL))
+        return false;
+    c->text.len = HTTP_FRAME_HEAD + len;
+    return true;
 }
 
 /* With feed.lock. The chunk is the ring's now. */
@@ -218,10 +233,10 @@ static void schedule(struct feed *f)
     if (at <= clock_mono_ns(clock_system()))
         http_push(f->hub->http, &f->job);
     else
-        keeper_set(&f->hub->http->keeper, &f->tick, at);
+        timers_set(&f->hub->http->timers, &f->tick, at);
 }
 
-/* Something is to be done for the feed. With any lock but the keeper's. */
+/* Something is to be done for the feed. With any lock but the timers'. */
 static void pump_soon(struct feed *f)
 {
     int state = atomic_load(&f->pump);
@@ -268,7 +283,7 @@ static void feed_free(struct feed *f)
         chunk_let_go(f->ring[i % RING]);
     for (uint32_t i = 0; f->watches && i < f->reading->count; i++)
         partition_unwatch(f->reading->lanes[i].partition, &f->watches[i]);
-    keeper_cancel(&f->hub->http->keeper, &f->ping);
+    timers_cancel(&f->hub->http->timers, &f->ping);
     reading_close(f->reading);
     mutex_release(&f->lock);
     free(f->watches);
@@ -298,20 +313,22 @@ static bool feed_is_over(struct feed *f)
 
 /* ---- pumping ---- */
 
-static void wake(struct follower *f)
+static void wake(struct follower *f, struct wakes *wakes)
 {
     if (f->waits)
-        http_stream_wake(f->request);
+        wakes_add(wakes, f->request);
     f->waits = false;
 }
 
 static void end_all(struct feed *f)
 {
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     f->closed = true;
     for (struct follower *one = f->followers; one; one = one->next)
-        wake(one);
+        wake(one, &wakes);
     mutex_unlock(&f->lock);
+    wakes_send(&wakes);
 }
 
 /* Everything new becomes chunks. False: it cannot go on. */
@@ -325,16 +342,23 @@ static bool read_new(struct feed *f)
             return false;
         status = read_some(f->reading, f->positions, &c->text);
         note_positions(f->reading, c->ends);
+        bool some = chunk_len(c) > 0;
+        if (some && !chunk_close(c)) {
+            chunk_let_go(c);
+            return false;
+        }
+        struct wakes wakes = {0};
         mutex_lock(&f->lock);
         memcpy(f->at, c->ends, f->reading->count * sizeof *f->at);
-        if (c->text.len > 0) {
+        if (some) {
             ring_add(f, c);
             for (struct follower *one = f->followers; one; one = one->next)
                 if (one->state == LIVE)
-                    wake(one);
+                    wake(one, &wakes);
         }
         mutex_unlock(&f->lock);
-        if (c->text.len == 0)
+        wakes_send(&wakes);
+        if (!some)
             chunk_let_go(c);
     }
     return status == BECK_END;
@@ -353,6 +377,7 @@ static bool join_followers(struct feed *f)
 {
     bool all = true;
     uint32_t lanes = f->reading->count;
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     for (struct follower *one = f->followers; one; one = one->next) {
         if (one->state != JOINING)
@@ -364,23 +389,26 @@ static bool join_followers(struct feed *f)
         memcpy(one->target, f->at, lanes * sizeof *one->target);
         one->wanted = f->end;
         one->state = CATCHING;
-        wake(one);
+        wake(one, &wakes);
     }
     mutex_unlock(&f->lock);
+    wakes_send(&wakes);
     return all;
 }
 
 static void ping_followers(struct feed *f)
 {
     int64_t now = clock_mono_ns(clock_system());
+    struct wakes wakes = {0};
     mutex_lock(&f->lock);
     for (struct follower *one = f->followers; one; one = one->next)
         if (one->waits && now - one->sent_ns >= QUIET_NS) {
             one->pinged = true;
-            wake(one);
+            wake(one, &wakes);
         }
     mutex_unlock(&f->lock);
-    keeper_set(&f->hub->http->keeper, &f->ping, now + PING_NS);
+    wakes_send(&wakes);
+    timers_set(&f->hub->http->timers, &f->ping, now + PING_NS);
 }
 
 /* False: something is there already. */
@@ -490,7 +518,7 @@ static beck_status feed_get(struct follow_hub *hub, beck_bus *bus, const struct 
                 f->next->previous = f;
             hub->feeds = f;
             hub->count++;
-            keeper_set(&hub->http->keeper, &f->ping, clock_mono_ns(clock_system()) + PING_NS);
+            timers_set(&hub->http->timers, &f->ping, clock_mono_ns(clock_system()) + PING_NS);
         }
     }
     if (!status)
@@ -514,9 +542,8 @@ static void feed_let_go(struct feed *f)
 static void follower_free(struct follower *f)
 {
     struct feed *feed = f->feed;
-    chunk_let_go(f->chunk);
+    chunk_let_go(f->own);
     reading_close(f->reading);
-    buf_release(&f->own);
     free(f->at);
     free(f->target);
     free(f);
@@ -564,50 +591,62 @@ static beck_status open_own(struct follower *f)
     return status;
 }
 
-/* Reads some of what lies between the follower and its target. On the pool. */
+/* Some of what lies between the follower and its target. NULL: it cannot go on; *some: there was. */
+static struct chunk *read_own(struct follower *f, bool *some)
+{
+    struct chunk *c = !f->reading && open_own(f) ? NULL : chunk_new(f->reading->count);
+    if (!c)
+        return NULL;
+    for (uint32_t i = 0; i < f->reading->count; i++)
+        f->reading->lanes[i].end = f->target[i];
+    beck_status status = read_some(f->reading, f->feed->positions, &c->text);
+    note_positions(f->reading, c->ends);
+    *some = chunk_len(c) > 0;
+    if ((!status || status == BECK_END) && (!*some || chunk_close(c)))
+        return c;
+    chunk_let_go(c);
+    return NULL;
+}
+
+/* On the pool. */
 static void catch_up(struct job *job)
 {
     struct follower *f = (struct follower *)((char *)job - offsetof(struct follower, job));
     struct feed *feed = f->feed;
-    beck_status status = f->reading ? BECK_OK : open_own(f);
-    if (!status) {
-        for (uint32_t i = 0; i < f->reading->count; i++)
-            f->reading->lanes[i].end = f->target[i];
-        status = read_some(f->reading, feed->positions, &f->own);
-        note_positions(f->reading, f->at);
-    }
+    bool some = false;
+    struct chunk *c = read_own(f, &some);
     mutex_lock(&feed->lock);
     f->reading_runs = false;
-    f->ended = f->ended || (status && status != BECK_END);
+    f->ended = f->ended || !c;
+    if (some && c)
+        f->own = c;
+    else if (c)
+        memcpy(f->at, c->ends, f->reading->count * sizeof *f->at);
     bool released = f->released;
+    struct wakes wakes = {0};
     if (!released)
-        wake(f);
+        wake(f, &wakes);
     mutex_unlock(&feed->lock);
+    wakes_send(&wakes);
+    if (!some)
+        chunk_let_go(c);
     if (released)
         follower_free(f);
 }
 
-/* Copies what fits; true: all of it was sent. */
-static bool copy(struct follower *f, const struct buf *from, struct buf *out, size_t room)
-{
-    size_t left = from->len - f->sent, n = left < room ? left : room;
-    if (buf_append(out, from->data + f->sent, n))
-        return false;
-    f->sent += n;
-    return f->sent == from->len;
-}
-
-/* What comes next to be sent, with feed.lock: its own text, a chunk, or NULL. */
-static struct buf *next_text(struct follower *f)
+/* What comes next to be sent, with feed.lock, and held for who sends it: its own, one of the ring, or
+ * NULL. */
+static struct chunk *next_chunk(struct follower *f)
 {
     struct feed *feed = f->feed;
     uint32_t lanes = feed->reading->count;
-    if (f->chunk)
-        return &f->chunk->text;
+    struct chunk *c = f->own;
     if (f->reading_runs)
         return NULL;
-    if (f->own.len > 0)
-        return &f->own;
+    if (c) {
+        f->own = NULL;
+        return c;
+    }
     if (f->state == CATCHING) {
         if (is_behind(f->at, f->target, lanes)) {
             f->reading_runs = true;
@@ -624,45 +663,57 @@ static struct buf *next_text(struct follower *f)
     }
     if (f->state != LIVE || f->wanted == feed->end)
         return NULL;
-    f->chunk = feed->ring[f->wanted++ % RING];
-    atomic_fetch_add(&f->chunk->holders, 1);
-    return &f->chunk->text;
+    c = feed->ring[f->wanted++ % RING];
+    atomic_fetch_add(&c->holders, 1);
+    return c;
 }
 
-static void sent_all(struct follower *f)
-{
-    f->sent = 0;
-    if (f->chunk) {
-        memcpy(f->at, f->chunk->ends, f->feed->reading->count * sizeof *f->at);
-        chunk_let_go(f->chunk);
-        f->chunk = NULL;
-    } else {
-        buf_release(&f->own);
-    }
-}
-
-/* Who may no longer read comes again, and is told so. Not in the middle of an event. */
+/* Who may no longer read comes again, and is told so. */
 static bool is_dismissed(const struct follower *f)
 {
     const struct identity *identity = http_identity(f->request);
-    return f->sent == 0 && identity && identity_is_stale(identity);
+    return identity && identity_is_stale(identity);
 }
 
-static bool pull(void *ctx, struct buf *out, size_t room)
+static void send_ping(struct http_request *r)
+{
+    static const uint8_t frame[] = "00000003\r\n:\n\n\r\n";
+    http_stream_put(r, frame, 3, NULL, NULL);
+}
+
+static bool pull(void *ctx)
 {
     struct follower *f = ctx;
-    mutex_lock(&f->feed->lock);
-    bool over = f->ended || f->feed->closed || is_dismissed(f);
-    struct buf *text = over ? NULL : next_text(f);
-    bool ping = f->pinged && !text;
-    f->waits = !text && !ping && !over;
+    struct feed *feed = f->feed;
+    mutex_lock(&feed->lock);
+    bool over = f->ended || feed->closed || is_dismissed(f);
+    struct chunk *c = over ? NULL : next_chunk(f);
+    bool ping = f->pinged && !c && !over;
+    f->waits = !c && !ping && !over;
     f->pinged = false;
-    if (text || ping)
+    if (c)
+        memcpy(f->at, c->ends, feed->reading->count * sizeof *f->at);
+    if (c || ping)
         f->sent_ns = clock_mono_ns(clock_system());
-    mutex_unlock(&f->feed->lock);
-    if (text && copy(f, text, out, room))
-        sent_all(f);
-    return ping ? !buf_append_text(out, ":\n\n") : !over;
+    mutex_unlock(&feed->lock);
+    if (c)
+        http_stream_put(f->request, c->text.data, chunk_len(c), chunk_let_go, c);
+    else if (ping)
+        send_ping(f->request);
+    return !over;
+}
+
+/* An id without data: who is cut off before the first event resumes here. */
+static struct chunk *first_chunk(const struct reading *reading)
+{
+    struct chunk *c = chunk_new(reading->count);
+    if (c && !buf_append_text(&c->text, RETRY "id: ") && !reading_cursor(reading, &c->text) &&
+        !buf_append_text(&c->text, "\n\n") && chunk_close(c)) {
+        note_positions(reading, c->ends);
+        return c;
+    }
+    chunk_let_go(c);
+    return NULL;
 }
 
 static beck_status follower_new(struct http_request *r, beck_bus *bus, const struct events_query *q,
@@ -674,14 +725,12 @@ static beck_status follower_new(struct http_request *r, beck_bus *bus, const str
     f->request = r;
     f->job.run = catch_up;
     f->sent_ns = clock_mono_ns(clock_system());
-    buf_init(&f->own, CHUNK_MAX);
     beck_status status = reading_open(bus, &q->options, &f->reading, err);
     if (!status) {
         f->at = malloc(f->reading->count * sizeof *f->at);
         f->target = malloc(f->reading->count * sizeof *f->target);
-        /* An id without data: who is cut off before the first event resumes here. */
-        if (!f->at || !f->target || buf_append_text(&f->own, RETRY "id: ") ||
-            reading_cursor(f->reading, &f->own) || buf_append_text(&f->own, "\n\n"))
+        f->own = first_chunk(f->reading);
+        if (!f->at || !f->target || !f->own)
             status = error_set(err, BECK_ENOMEM, "no memory to follow a bus");
         else
             note_positions(f->reading, f->at);
@@ -693,7 +742,7 @@ static beck_status follower_new(struct http_request *r, beck_bus *bus, const str
         return BECK_OK;
     }
     reading_close(f->reading);
-    buf_release(&f->own);
+    chunk_let_go(f->own);
     free(f->at);
     free(f->target);
     free(f);

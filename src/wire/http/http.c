@@ -1,10 +1,4 @@
-/*
- * Starting and ending: MHD's daemons, the threads, and what they share.
- *
- * There is one daemon for plain connections and one for TLS, each with its threads; neither listens:
- * the keeper accepts for all listeners. A connection gets an address of our making, which says
- * through which listener it came (connection.c).
- */
+/* Starting and ending: the listeners, the threads, and what they share. */
 #include "wire/http/follow.h"
 #include "wire/http/http_impl.h"
 
@@ -14,24 +8,25 @@
 #include "wire/http/work.h"
 
 #include <assert.h>
-#include <sched.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
-/* GnuTLS would still speak 1.0 and 1.1, which are broken (RFC 8996). */
-#define TLS_PRIORITIES "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1"
-
-#define GUARDS 2 /* as many passwords as are hashed at a time */
+#define INPUT_MORE (256 << 10) /* behind a request that waits, before it is not listened to */
+#define OUTPUT_MAX 65536       /* that a client does not read; then it is not listened to */
+#define GUARDS 2               /* as many passwords as are hashed at a time */
 
 /* ---- counting ---- */
 
-void http_signal_quiet(struct http *h)
+void http_leave(struct http *h)
 {
+    atomic_fetch_sub(&h->running, 1);
     if (!atomic_load(&h->draining))
         return;
-    mutex_lock(&h->connections_lock);
+    mutex_lock(&h->quiet_lock);
     cond_broadcast(&h->quiet);
-    mutex_unlock(&h->connections_lock);
+    mutex_unlock(&h->quiet_lock);
 }
 
 uint32_t http_connections(const struct http *h)
@@ -92,7 +87,7 @@ void http_count(struct http *h, const struct http_request *r, int64_t took_ns)
     histogram_record(seconds, (double)took_ns / 1e9);
 }
 
-/* ---- starting ---- */
+/* ---- settings ---- */
 
 static void set_default(uint32_t *value, uint32_t otherwise)
 {
@@ -117,62 +112,50 @@ static void set_defaults(struct http_settings *s)
         s->stream_buffer_max = 1 << 20;
 }
 
-/* MHD decodes the path and query for itself; we do so from the target as it came. */
-static size_t leave_encoded(void *ctx, struct MHD_Connection *mhd, char *text)
+/* ---- TLS ---- */
+
+static beck_status check_readable(const char *path, const char *what, beck_error *err)
 {
-    (void)ctx;
-    (void)mhd;
-    return strlen(text);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(err, BECK_EIO, "the %s \"%s\" cannot be read: %s", what, path,
+                         strerror(errno));
+    close(fd);
+    return BECK_OK;
 }
 
-static beck_status start_daemon(struct http *h, bool tls, struct MHD_Daemon **out, beck_error *err)
+static beck_status check_files(const struct http_settings *s, beck_error *err)
 {
-    const struct http_settings *s = &h->settings;
-    uint32_t idle_s = (s->idle_timeout_ms + 999) / 1000;
-    struct MHD_OptionItem options[] = {
-        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, s->header_max, NULL},
-        {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)s->connections_max * s->threads, NULL},
-        {MHD_OPTION_CONNECTION_TIMEOUT, idle_s, NULL},
-        {MHD_OPTION_PER_IP_CONNECTION_LIMIT, s->connections_per_address_max, NULL},
-        {MHD_OPTION_THREAD_POOL_SIZE, s->threads > 1 ? s->threads : 0, NULL},
-        {MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL},
-        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)http_served, h},
-        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)connection_changed, h},
-        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)http_target_read, h},
-        {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)leave_encoded, h},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_NO_LISTEN_SOCKET | (tls ? MHD_USE_TLS : 0);
-    if (tls)
-        *out = MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
-                                MHD_OPTION_HTTPS_CERT_CALLBACK2, http_tls_callback(),
-                                MHD_OPTION_HTTPS_PRIORITIES, TLS_PRIORITIES, MHD_OPTION_END);
-    else
-        *out = MHD_start_daemon(flags, 0, NULL, NULL, http_serve, h, MHD_OPTION_ARRAY, options,
-                                MHD_OPTION_END);
-    if (*out)
+    if (!s->tls_certificate || !s->tls_key)
+        return error_set(
+            err, BECK_EINVAL,
+            "a listener with TLS needs a certificate and a key; give the paths of both");
+    beck_status status = check_readable(s->tls_certificate, "certificate", err);
+    return status ? status : check_readable(s->tls_key, "key", err);
+}
+
+static beck_status open_tls(struct http *h, const struct http_listener *listeners, beck_error *err)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < h->listener_count; i++)
+        wanted = wanted || listeners[i].tls;
+    if (!wanted)
         return BECK_OK;
-    return error_set(err, BECK_EIO, "the HTTP server could not be started%s",
-                     tls ? " with TLS" : "");
+    beck_status status = check_files(&h->settings, err);
+    if (status)
+        return status;
+    return net_tls_new(h->settings.tls_certificate, h->settings.tls_key, &h->tls, err);
 }
 
-static beck_status start_daemons(struct http *h, beck_error *err)
+beck_status http_reload(struct http *h, beck_error *err)
 {
-    bool plain = false, secure = false;
-    for (size_t i = 0; i < h->listener_count; i++) {
-        plain = plain || !h->listeners[i].tls;
-        secure = secure || h->listeners[i].tls;
-    }
-    beck_status status = BECK_OK;
-    if (plain)
-        status = start_daemon(h, false, &h->plain, err);
-    if (!status && secure)
-        status = http_tls_new(h->settings.tls_certificate, h->settings.tls_key, &h->tls, err);
-    if (!status && secure)
-        status = start_daemon(h, true, &h->secure, err);
-    return status;
+    if (!h->tls)
+        return BECK_OK;
+    beck_status status = check_files(&h->settings, err);
+    return status ? status : net_tls_reload(h->tls, err);
 }
+
+/* ---- what is served where ---- */
 
 static bool serve_site(struct http *h, const struct http_site *site)
 {
@@ -186,19 +169,19 @@ static bool serve_site(struct http *h, const struct http_site *site)
 }
 
 /* What each listener serves; listeners of one site share its routes. */
-static bool make_routers(struct http *h)
+static bool make_routers(struct http *h, const struct http_listener *listeners)
 {
     h->served = calloc(h->listener_count + 1, sizeof *h->served);
-    h->listener_served = calloc(h->listener_count + 1, sizeof *h->listener_served);
-    if (!h->served || !h->listener_served || !serve_site(h, NULL))
+    h->gates = calloc(h->listener_count + 1, sizeof *h->gates);
+    if (!h->served || !h->gates || !serve_site(h, NULL))
         return false;
     for (size_t i = 0; i < h->listener_count; i++) {
         size_t at = 0;
-        while (at < h->served_count && h->served[at].site != h->listeners[i].site)
+        while (at < h->served_count && h->served[at].site != listeners[i].site)
             at++;
-        if (at == h->served_count && !serve_site(h, h->listeners[i].site))
+        if (at == h->served_count && !serve_site(h, listeners[i].site))
             return false;
-        h->listener_served[i] = (uint32_t)at;
+        h->gates[i] = (struct http_gate){h, &h->served[at], listeners[i].trusted};
     }
     return true;
 }
@@ -206,48 +189,75 @@ static bool make_routers(struct http *h)
 static beck_status make_parts(struct http *h, const struct http_listener *listeners, size_t count,
                               beck_error *err)
 {
-    static char no_memory[] =
-        "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-        "\"detail\":\"no memory for the answer\",\"code\":\"BECK_ENOMEM\"}\n";
-    h->listeners = malloc((count + 1) * sizeof *h->listeners);
     h->work = work_new(h);
-    h->no_memory =
-        MHD_create_response_from_buffer(sizeof no_memory - 1, no_memory, MHD_RESPMEM_PERSISTENT);
+    h->gathers = gathers_new(h->settings.threads);
     h->follow = follow_new(h);
-    if (!h->listeners || !h->work || !h->follow || !h->no_memory)
-        return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
-    MHD_add_response_header(h->no_memory, "Content-Type", "application/problem+json");
-    memcpy(h->listeners, listeners, count * sizeof *listeners);
     h->listener_count = count;
-    if (!make_routers(h))
-        return error_set(err, BECK_ENOMEM, "no memory for the routes of HTTP");
-    return make_metrics(h, err);
+    if (!h->work || !h->gathers || !h->follow || !make_routers(h, listeners))
+        return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
+    beck_status status = make_metrics(h, err);
+    return status ? status : open_tls(h, listeners, err);
 }
 
 static void release(struct http *h)
 {
-    if (h->no_memory)
-        MHD_destroy_response(h->no_memory);
     follow_free(h->follow);
-    http_tls_free(h->tls);
+    gathers_free(h->gathers);
+    net_tls_free(h->tls);
     work_free(h->work);
     for (size_t i = 0; i < h->served_count; i++)
         router_free(h->served[i].router);
     free(h->served);
-    free(h->listener_served);
+    free(h->gates);
     cond_release(&h->quiet);
-    mutex_release(&h->connections_lock);
+    mutex_release(&h->quiet_lock);
     free(h->metrics);
-    free(h->listeners);
     free(h);
 }
 
-static void stop_daemons(struct http *h)
+/* ---- starting ---- */
+
+/* The net closes what it listens on; those of the caller stay open. */
+static beck_status copy_sockets(const struct http *h, const struct http_listener *from,
+                                struct net_listener *to, beck_error *err)
 {
-    if (h->plain)
-        MHD_stop_daemon(h->plain);
-    if (h->secure)
-        MHD_stop_daemon(h->secure);
+    const struct http_settings *s = &h->settings;
+    for (size_t i = 0; i < h->listener_count; i++) {
+        int fd = fcntl(from[i].fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0) {
+            beck_status status = error_errno(err, errno, "no descriptor for an HTTP socket");
+            while (i > 0)
+                close(to[--i].fd);
+            return status;
+        }
+        to[i] = (struct net_listener){.fd = fd,
+                                      .unix_socket = from[i].unix_socket,
+                                      .tls = from[i].tls ? h->tls : NULL,
+                                      .protocol = &http_protocol,
+                                      .ctx = &h->gates[i],
+                                      .handshake_timeout_ms = s->request_timeout_ms,
+                                      .input_max = s->header_max + INPUT_MORE,
+                                      .output_max = OUTPUT_MAX};
+    }
+    return BECK_OK;
+}
+
+static beck_status start_net(struct http *h, const struct http_listener *listeners, beck_error *err)
+{
+    const struct http_settings *s = &h->settings;
+    struct net_settings settings = {.loops = s->threads,
+                                    .connections_max = s->connections_max,
+                                    .connections_per_address_max = s->connections_per_address_max,
+                                    .inputs_max = s->bodies_max,
+                                    .metrics = h->context.b->env.metrics};
+    struct net_listener *copies = calloc(h->listener_count + 1, sizeof *copies);
+    if (!copies)
+        return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
+    beck_status status = copy_sockets(h, listeners, copies, err);
+    if (!status)
+        status = net_start(&settings, copies, h->listener_count, &h->net, err);
+    free(copies);
+    return status;
 }
 
 beck_status http_start(const struct http_settings *settings, const struct http_context *context,
@@ -255,100 +265,60 @@ beck_status http_start(const struct http_settings *settings, const struct http_c
                        beck_error *err)
 {
     struct http *h = calloc(1, sizeof *h);
-    int *fds = malloc((count + 1) * sizeof *fds);
-    if (!h || !fds) {
-        free(h);
-        free(fds);
+    if (!h)
         return error_set(err, BECK_ENOMEM, "no memory for the HTTP server");
-    }
     h->settings = *settings;
     set_defaults(&h->settings);
     h->context = *context;
     h->started_ms = clock_wall_ms(clock_system());
-    h->sweep.due = connection_sweep_due;
-    h->sweep_job.run = connection_sweep;
-    mutex_init(&h->connections_lock);
+    mutex_init(&h->quiet_lock);
     cond_init(&h->quiet);
-    for (size_t i = 0; i < count; i++)
-        fds[i] = listeners[i].fd;
     beck_status status = make_parts(h, listeners, count, err);
     bool pool = !status && !(status = pool_start(&h->pool, h->settings.pool_threads, err));
     bool guards = !status && !(status = pool_start(&h->guards, GUARDS, err));
+    bool timers = !status && !(status = timers_start(&h->timers, err));
     if (!status)
-        status = start_daemons(h, err);
-    if (!status)
-        status = keeper_start(&h->keeper, fds, count, connection_accepted, h, err);
-    free(fds);
-    if (status) {
-        stop_daemons(h);
-        if (guards)
-            pool_stop(&h->guards);
-        if (pool)
-            pool_stop(&h->pool);
-        release(h);
-        return status;
+        status = start_net(h, listeners, err);
+    if (!status) {
+        *out = h;
+        return BECK_OK;
     }
-    *out = h;
-    return BECK_OK;
-}
-
-beck_status http_reload(struct http *h, beck_error *err)
-{
-    return h->tls ? http_tls_reload(h->tls, err) : BECK_OK;
+    if (timers)
+        timers_stop(&h->timers);
+    if (guards)
+        pool_stop(&h->guards);
+    if (pool)
+        pool_stop(&h->pool);
+    release(h);
+    return status;
 }
 
 /* ---- ending ---- */
 
-/* Everybody who waits is told. */
-static void end_waits(struct http *h)
-{
-    mutex_lock(&h->connections_lock);
-    for (struct connection *c = h->connections; c; c = c->next) {
-        keeper_hasten(&h->keeper, &c->request.timer);
-        http_stream_wake(&c->request);
-    }
-    mutex_unlock(&h->connections_lock);
-}
-
-static void begin_drain(struct http *h)
-{
-    keeper_close(&h->keeper);
-    atomic_store(&h->draining, true);
-    end_waits(h);
-}
-
 bool http_drain(struct http *h, int64_t until_ns)
 {
-    begin_drain(h);
-    mutex_lock(&h->connections_lock);
+    atomic_store(&h->draining, true);
+    net_drain(h->net, 0);
+    mutex_lock(&h->quiet_lock);
     while (atomic_load(&h->running) > 0)
-        if (!cond_wait_until(&h->quiet, &h->connections_lock, clock_system(), until_ns))
+        if (!cond_wait_until(&h->quiet, &h->quiet_lock, clock_system(), until_ns))
             break;
     bool quiet = atomic_load(&h->running) == 0;
-    mutex_unlock(&h->connections_lock);
+    mutex_unlock(&h->quiet_lock);
     return quiet;
 }
 
 /* Handlers that run are waited for: they use the request. What is being sent is cut off. */
 void http_stop(struct http *h)
 {
-    begin_drain(h);
+    atomic_store(&h->draining, true);
     atomic_store(&h->stopping, true);
-    mutex_lock(&h->connections_lock);
-    for (struct connection *c = h->connections; c; c = c->next)
-        shutdown(c->fd, SHUT_RDWR);
-    while (atomic_load(&h->running) > 0)
-        cond_wait(&h->quiet, &h->connections_lock);
-    mutex_unlock(&h->connections_lock);
-    keeper_cancel(&h->keeper, &h->sweep);
-    stop_daemons(h);
-    while (atomic_load(&h->leaving) > 0)
-        sched_yield();
+    net_stop(h->net);
     work_stop(h->work);
     follow_free(h->follow);
     h->follow = NULL;
     pool_stop(&h->guards);
     pool_stop(&h->pool);
-    keeper_stop(&h->keeper);
+    timers_stop(&h->timers);
     release(h);
 }

@@ -1,6 +1,6 @@
 /*
- * HTTP/1.1: requests, routes and answers. Connections are libmicrohttpd's, served by its own epoll
- * threads; here is what handlers see.
+ * HTTP/1.1: requests, routes and answers. Connections are those of net/net.h, on loops of its own; here
+ * is what handlers see.
  *
  * A request is read whole (its body bounded by http.body_max), its caller identified and its right
  * checked, before its handler runs. Where a handler runs is its route's choice:
@@ -56,8 +56,7 @@ struct http_settings {                    /* zero means the default, unless said
     uint32_t connections_per_address_max; /* 0: no limit */
     uint64_t body_max;                    /* default 25 MiB */
     uint64_t bodies_max;         /* of all requests being read, together; default 256 MiB */
-    uint32_t header_max;         /* default 16 KiB: memory of each connection, cleared with each
-                                    request; what is shorter is read at once */
+    uint32_t header_max;         /* of the head of a request; default 16 KiB */
     uint32_t idle_timeout_ms;    /* default 75,000 */
     uint32_t request_timeout_ms; /* from the first byte to the last of a request; default 30,000 */
     uint32_t wait_max_ms;        /* longest long poll; default 60,000 */
@@ -165,7 +164,8 @@ void http_set_header(struct http_request *r, const char *name, const char *value
 /* fn is told once, whether the whole answer was given to the operating system; after it the request is
  * gone. On a network thread: it must not block. */
 void http_on_sent(struct http_request *r, void (*fn)(void *ctx, bool sent), void *ctx);
-/* Takes what `body` holds (it is empty afterwards); NULL: no body. */
+/* Takes what `body` holds (it is empty afterwards); NULL: no body. content_type, here and below: a
+ * constant text. */
 void http_answer(struct http_request *r, int status, const char *content_type, struct buf *body);
 void http_answer_text(struct http_request *r, int status, const char *content_type,
                       const char *text);
@@ -180,18 +180,29 @@ void http_fail(struct http_request *r, beck_status status, const beck_error *err
 void http_refuse(struct http_request *r, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* An answer without an end, or whose end is far: `pull` appends up to `room` bytes and returns
- * whether there is more; having appended nothing it must have arranged that http_stream_wake is
- * called once there is. It runs on the network thread and must not block. release runs once, when
- * the answer was sent or the client went away. */
+/* An answer without an end, or whose end is far: `pull` puts out a piece of what there is and returns
+ * whether there is more to come; having put out nothing it must have arranged that http_stream_wake is
+ * called once there is. It runs on the network thread and must not block, and is called as long as the
+ * client takes what it is given. release runs once, when the answer is at its end or the client went
+ * away; after it there is no wake any more. */
 struct http_stream {
-    bool (*pull)(void *ctx, struct buf *out, size_t room);
+    bool (*pull)(void *ctx);
     void (*release)(void *ctx);
     void *ctx;
 };
 void http_answer_stream(struct http_request *r, int status, const char *content_type,
                         const struct http_stream *stream);
 void http_stream_wake(struct http_request *r);
+
+/* A piece of a stream is a frame: memory that does not change, with room around the text for what HTTP
+ * says of it. So followers share pieces, and nothing of them is copied. */
+#define HTTP_FRAME_HEAD 10
+#define HTTP_FRAME_TAIL 2 /* "\r\n" */
+/* Fills in the head of a frame with `len` bytes of text, not 0. */
+void http_frame(uint8_t *frame, size_t len);
+/* Within pull, once. `release` runs when it was sent or never will be, on the network thread. */
+void http_stream_put(struct http_request *r, const uint8_t *frame, size_t len,
+                     void (*release)(void *ctx), void *ctx);
 
 /* ---- routes ---- */
 

@@ -15,14 +15,14 @@
 #define CREDENTIALS_MAX 4096
 #define GUEST "guest" /* the user that AMQP's programs are by default */
 
-static bool same_proof(const struct connection *c, const char *authorization)
+static bool same_proof(const struct http_connection *c, const char *authorization)
 {
     if (!c->authorization || !authorization)
         return c->authorization == authorization;
     return strcmp(c->authorization, authorization) == 0;
 }
 
-static void forget(struct connection *c)
+static void forget(struct http_connection *c)
 {
     if (c->identity)
         identity_release(c->identity);
@@ -31,7 +31,8 @@ static void forget(struct connection *c)
     c->authorization = NULL;
 }
 
-static void remember(struct connection *c, struct identity *identity, const char *authorization)
+static void remember(struct http_connection *c, struct identity *identity,
+                     const char *authorization)
 {
     forget(c);
     c->identity = identity;
@@ -155,7 +156,7 @@ static enum naming name_by_password(struct http_request *r, const char *text, bo
 
 enum naming request_name(struct http_request *r, bool slow)
 {
-    struct connection *c = r->connection;
+    struct http_connection *c = r->connection;
     const char *authorization = http_header(r, "Authorization");
     bool named = c->served->site && c->served->site->named;
     bool foreign = !authorization && !named && is_of_elsewhere(r);

@@ -1,9 +1,8 @@
 /*
  * What handlers ask a request for: its path, query, headers and body, and memory.
  *
- * The target is copied and taken to pieces in place. Headers stay MHD's, which keeps them as long as
- * the request; a connection that is suspended changes nothing of them, so any thread that has the
- * request may read them.
+ * The head of a request is copied into its memory; headers are pieces of that. The target is copied
+ * once more, and taken to pieces in place.
  */
 #include "wire/http/http_impl.h"
 
@@ -43,7 +42,7 @@ const struct http_settings *http_settings_of(const struct http_request *r)
 
 const char *http_method(const struct http_request *r)
 {
-    return r->method ? r->method : "";
+    return r->head.method ? r->head.method : "";
 }
 
 const struct identity *http_identity(const struct http_request *r)
@@ -116,24 +115,12 @@ void request_reset(struct http_request *r)
         r->blocks = next;
     }
     /* Its connection stays: whoever ends all waits may be looking at it. */
-    size_t from = offsetof(struct http_request, method);
+    size_t from = offsetof(struct http_request, head);
     memset((char *)r + from, 0, offsetof(struct http_request, park) - from);
     atomic_store(&r->gone, false);
 }
 
 /* ---- target ---- */
-
-bool request_begin(struct http_request *r, const char *target)
-{
-    size_t size = strlen(target) + 1;
-    char *copy = http_alloc(r, size);
-    if (!copy)
-        return false;
-    memcpy(copy, target, size);
-    r->target = copy;
-    r->began_ns = clock_mono_ns(clock_system());
-    return true;
-}
 
 const char *http_target(const struct http_request *r)
 {
@@ -186,6 +173,39 @@ static bool read_query(struct http_request *r, char *query)
     return true;
 }
 
+/* What the place has, when that is not what was asked for. */
+static bool refuse_method(struct http_request *r, const struct route_place *place)
+{
+    struct buf allow;
+    buf_init(&allow, 256);
+    for (size_t i = 0; i < place->count; i++) {
+        const char *own = place->routes[i]->method;
+        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
+    }
+    buf_append_text(&allow, "OPTIONS");
+    if (buf_terminate(&allow) == BECK_OK)
+        http_set_header(r, "Allow", (const char *)allow.data);
+    if (strcmp(r->head.method, "OPTIONS") == 0)
+        http_answer(r, 204, NULL, NULL);
+    else
+        http_refuse(r, 405, "%.20s is not for \"%.200s\"; it has %s", r->head.method, r->target,
+                    allow.data ? (const char *)allow.data : "others");
+    buf_release(&allow);
+    return false;
+}
+
+static void choose_route(struct http_request *r, const struct route_place *place, uint32_t first)
+{
+    const char *method = strcmp(r->head.method, "HEAD") == 0 ? "GET" : r->head.method;
+    for (size_t i = 0; i < place->count; i++) {
+        const char *own = place->routes[i]->method;
+        if (strcmp(own, r->head.method) == 0 || (!r->route && strcmp(own, method) == 0)) {
+            r->route = place->routes[i];
+            r->number = first + place->numbers[i];
+        }
+    }
+}
+
 bool request_read_target(struct http_request *r)
 {
     size_t size = strlen(r->target) + 1;
@@ -212,31 +232,10 @@ bool request_read_target(struct http_request *r)
                     served->site ? "" : "; GET /openapi.json says what there is");
         return false;
     }
-    const char *method = strcmp(r->method, "HEAD") == 0 ? "GET" : r->method;
-    struct buf allow;
-    buf_init(&allow, 256);
-    for (size_t i = 0; i < place->count; i++) {
-        const char *own = place->routes[i]->method;
-        if (strcmp(own, r->method) == 0 || (!r->route && strcmp(own, method) == 0)) {
-            r->route = place->routes[i];
-            r->number = served->first + place->numbers[i];
-        }
-        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
-    }
-    if (r->route) {
-        buf_release(&allow);
-        return !query || read_query(r, query);
-    }
-    buf_append_text(&allow, "OPTIONS");
-    if (buf_terminate(&allow) == BECK_OK)
-        http_set_header(r, "Allow", (const char *)allow.data);
-    if (strcmp(r->method, "OPTIONS") == 0)
-        http_answer(r, 204, NULL, NULL);
-    else
-        http_refuse(r, 405, "%.20s is not for \"%.200s\"; it has %s", r->method, r->target,
-                    allow.data ? (const char *)allow.data : "others");
-    buf_release(&allow);
-    return false;
+    choose_route(r, place, served->first);
+    if (!r->route)
+        return refuse_method(r, place);
+    return !query || read_query(r, query);
 }
 
 bool request_check_arguments(struct http_request *r)
@@ -325,50 +324,19 @@ bool http_query_from(struct http_request *r, const char *name, beck_from otherwi
 
 const char *http_header(const struct http_request *r, const char *name)
 {
-    return MHD_lookup_connection_value(r->mhd, MHD_HEADER_KIND, name);
-}
-
-struct header_count {
-    const char *name;
-    size_t count;
-};
-
-static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
-{
-    struct header_count *c = ctx;
-    (void)kind;
-    (void)value;
-    c->count += strcasecmp(name, c->name) == 0;
-    return MHD_YES;
+    return head_value(&r->head, name);
 }
 
 size_t http_header_count(const struct http_request *r, const char *name)
 {
-    struct header_count c = {.name = name};
-    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, count_header, &c);
-    return c.count;
-}
-
-struct header_walk {
-    void (*each)(void *ctx, const char *name, const char *value);
-    void *ctx;
-};
-
-static enum MHD_Result give_header(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
-{
-    const struct header_walk *w = ctx;
-    (void)kind;
-    w->each(w->ctx, name, value ? value : "");
-    return MHD_YES;
+    return head_count(&r->head, name);
 }
 
 void http_each_header(const struct http_request *r,
                       void (*each)(void *ctx, const char *name, const char *value), void *ctx)
 {
-    struct header_walk w = {each, ctx};
-    MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, give_header, &w);
+    for (size_t i = 0; i < r->head.count; i++)
+        each(ctx, r->head.fields[i].name, r->head.fields[i].value);
 }
 
 /* ---- what lives with the connection ---- */
@@ -391,9 +359,7 @@ beck_status http_connection_put(struct http_request *r, const void *key, void *t
     *t = (struct connection_thing){r->connection->things, key, thing, release};
     r->connection->things = t;
     /* One of this machine that holds something is not idle: its process may be at work on it. */
-    if (r->connection->peer.trusted) {
-        MHD_set_connection_option(r->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
+    if (r->connection->peer.trusted)
         atomic_store(&r->connection->keeps, true);
-    }
     return BECK_OK;
 }

@@ -159,7 +159,7 @@ beck_status taker_new(struct work *w, const char *name, bool shared, uint32_t pr
 static void close_taker(struct taker *t)
 {
     struct work *w = t->work;
-    keeper_cancel(&w->http->keeper, &t->retry);
+    timers_cancel(&w->http->timers, &t->retry);
     queue_unwatch(t->queue, &t->watch);
     queue_pass_on(t->queue);
     consumer_close(t->consumer);
@@ -380,8 +380,8 @@ static bool wait_for_more(struct taker *t, int *tries)
         return false;
     if (++*tries < 3)
         return true;
-    keeper_cancel(&t->work->http->keeper, &t->retry);
-    keeper_set(&t->work->http->keeper, &t->retry, clock_mono_ns(clock_system()) + RETRY_NS);
+    timers_cancel(&t->work->http->timers, &t->retry);
+    timers_set(&t->work->http->timers, &t->retry, clock_mono_ns(clock_system()) + RETRY_NS);
     return false;
 }
 

@@ -5,7 +5,7 @@
  * again: so polls are served in the order in which they came, and wait without a thread.
  *
  * `work.lock` guards lists, flags and references of all takers. It is taken with queue.lock or
- * keeper.lock held (by a watch, a timer), so neither is taken with it held.
+ * timers.lock held (by a watch, a timer), so neither is taken with it held.
  */
 #ifndef BECK_WIRE_HTTP_TAKER_H
 #define BECK_WIRE_HTTP_TAKER_H

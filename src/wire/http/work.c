@@ -65,7 +65,7 @@ static beck_status add_to_shared(struct work *w, struct op *op, struct taker **o
     if (fresh && !taken_in)
         taker_discard(fresh);
     if (start)
-        keeper_set(&w->http->keeper, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
+        timers_set(&w->http->timers, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
     *out = t;
     return BECK_OK;
 }
@@ -325,13 +325,13 @@ static void run_sweep(struct job *job)
     mutex_unlock(&w->lock);
     if (!again)
         return;
-    keeper_set(&w->http->keeper, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
+    timers_set(&w->http->timers, &w->sweep, clock_mono_ns(clock_system()) + SWEEP_NS);
     /* work_stop may have cancelled it before it was set. */
     mutex_lock(&w->lock);
     bool stopping = w->stopping;
     mutex_unlock(&w->lock);
     if (stopping)
-        keeper_cancel(&w->http->keeper, &w->sweep);
+        timers_cancel(&w->http->timers, &w->sweep);
 }
 
 struct work *work_new(struct http *h)
@@ -358,7 +358,7 @@ void work_stop(struct work *w)
         }
     }
     mutex_unlock(&w->lock);
-    keeper_cancel(&w->http->keeper, &w->sweep);
+    timers_cancel(&w->http->timers, &w->sweep);
 }
 
 void work_free(struct work *w)

@@ -11,10 +11,10 @@
 struct http;
 struct work;
 
-/* Belongs to `h`, whose pool and keeper run already. NULL: no memory. */
+/* Belongs to `h`, whose pool and timers run already. NULL: no memory. */
 struct work *work_new(struct http *h);
 /* No request is there any more, and no connection: gives back everything that is held. The pool and
- * the keeper still run; what this leaves to do is done when the pool has stopped. */
+ * the timers still run; what this leaves to do is done when the pool has stopped. */
 void work_stop(struct work *w);
 void work_free(struct work *w); /* stopped, and the pool too; NULL allowed */
 
