@@ -283,7 +283,9 @@ beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
                                    .stalled = stalled,
                                    .ctx = q};
     status = dispatcher_new(&o, &q->dispatcher, err);
-    if (!status && !q->foreign)
+    if (!status && q->foreign)
+        queue_hold(q->engine, false);
+    else if (!status)
         queue_set_bury(q->engine, bury, q);
     return status;
 }
