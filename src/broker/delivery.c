@@ -86,6 +86,8 @@ static bool do_chore(struct chore *c)
     beck_bus *bus = c->exchange ? exchange_bus(c->exchange, NULL) : c->bus;
     if (c->queue && bus)
         queue_join(c->queue, bus, NULL);
+    if (c->waiting)
+        queue_vanished(c->waiting->vhost, c->waiting->name);
     if (c->waiting && c->waiting->engine && !atomic_load(&c->waiting->gone)) {
         queue_tick(c->waiting->engine);
         dispatcher_poke(c->waiting->dispatcher);
