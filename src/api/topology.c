@@ -395,6 +395,10 @@ static beck_status load_binding(beck *b, const struct item *item, beck_error *er
     if (!status)
         status = queue_bind(q, from, pattern, first, true, err);
     free(first);
+    /* Who addresses events to a queue has rules for it that the engine does not know, and says them
+     * once it is open. */
+    if (!status && !*pattern)
+        queue_hold(q, true);
     return status;
 }
 

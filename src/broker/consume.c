@@ -105,6 +105,13 @@ static int refuse_exclusive(const struct broker_queue *q, char *text)
                          TEXT_OF(q->vhost->name));
 }
 
+static int refuse_gone(struct broker_queue *q, char *text)
+{
+    queue_vanished(q->vhost, q->name);
+    return broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'", TEXT_OF(q->name),
+                         TEXT_OF(q->vhost->name));
+}
+
 static int subscribe(struct broker_queue *q, const struct subscriber_options *o,
                      struct subscriber **out, char *text)
 {
@@ -117,8 +124,7 @@ static int subscribe(struct broker_queue *q, const struct subscriber_options *o,
     case DISPATCH_EXCLUSIVE:
         return refuse_exclusive(q, text);
     case DISPATCH_GONE:
-        return broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'",
-                             TEXT_OF(q->name), TEXT_OF(q->vhost->name));
+        return refuse_gone(q, text);
     case DISPATCH_NO_MEMORY:
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a consumer");
     default:
@@ -143,9 +149,11 @@ int session_consume(struct session *s, const struct subscriber_options *o, struc
 {
     struct delivery *d = session_delivery(s);
     struct broker_queue *q = NULL;
-    int code = 0;
     if (!d)
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a consumer");
+    int code = session_renew(s, text);
+    if (code)
+        return code;
     if (bytes_equal_text(o->queue, REPLY_TO)) {
         code = reply_subscribe(s->broker->delivery, o, out, text);
     } else {
@@ -222,13 +230,14 @@ int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed 
     *left = 0;
     if (!d)
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory to get a message");
-    int code = find_readable(s, queue, &q, text);
+    int code = session_renew(s, text);
+    if (!code)
+        code = find_readable(s, queue, &q, text);
     if (code)
         return code;
     code = check_get(q, text);
     if (!code && dispatcher_get(q->dispatcher, out, got, &d->got, &err))
-        code = broker_refuse(text, REPLY_NOT_FOUND, "no queue '%.*s' in vhost '%.*s'",
-                             TEXT_OF(q->name), TEXT_OF(q->vhost->name));
+        code = refuse_gone(q, text);
     if (!code && *got)
         *left = (uint32_t)queue_ready_count(q->engine);
     queue_used(q);

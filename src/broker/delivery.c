@@ -86,6 +86,8 @@ static bool do_chore(struct chore *c)
     beck_bus *bus = c->exchange ? exchange_bus(c->exchange, NULL) : c->bus;
     if (c->queue && bus)
         queue_join(c->queue, bus, NULL);
+    if (c->waiting)
+        queue_vanished(c->waiting->vhost, c->waiting->name);
     if (c->waiting && c->waiting->engine && !atomic_load(&c->waiting->gone)) {
         queue_tick(c->waiting->engine);
         dispatcher_poke(c->waiting->dispatcher);
@@ -283,7 +285,9 @@ beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
                                    .stalled = stalled,
                                    .ctx = q};
     status = dispatcher_new(&o, &q->dispatcher, err);
-    if (!status && !q->foreign)
+    if (!status && q->foreign)
+        queue_hold(q->engine, false);
+    else if (!status)
         queue_set_bury(q->engine, bury, q);
     return status;
 }

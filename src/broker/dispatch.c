@@ -310,8 +310,11 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
         max = k->room - k->held;
     beck_status status = consumer_take(k->consumer, taken, max, 0, &n, NULL);
     d->fruitless += status != BECK_OK;
-    if (status == BECK_ECLOSED)
+    if (status == BECK_ECLOSED) {
         dispatch_cancel_all(d);
+        if (d->options.stalled)
+            d->options.stalled(d->options.ctx, d);
+    }
     if (status)
         return 0;
     k->number = taken[0].tag >> 40;

@@ -44,8 +44,8 @@ struct dispatcher_options {
     bool single_active;
     bool durable;
     bool counts; /* what is requeued counts as an attempt, and deliveries tell it (quorum queues) */
-    /* Nothing can be had of the engine's queue now although it has something: dispatcher_poke is to be called
-     * in a while. With the lock held. NULL: nobody listens. */
+    /* Nothing can be had of the engine's queue now although it has something, or it was deleted: it is to be
+     * looked at, and dispatcher_poke called in a while. With the lock held. NULL: nobody listens. */
     void (*stalled)(void *ctx, struct dispatcher *d);
     void *ctx;
 };

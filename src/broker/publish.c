@@ -423,6 +423,8 @@ int publisher_add(struct publisher *p, const struct publication *m, uint64_t tok
     struct item i = {.token = token, .confirm = m->confirm};
     int64_t expires_ms = -1, delay_ms;
     beck_bytes raw = m->properties;
+    if (atomic_load_explicit(&p->session->stale, memory_order_acquire))
+        return BROKER_LATER;
     if (raw.len > 0 && properties_read(raw, &props, NULL))
         return broker_refuse(text, REPLY_FRAME_ERROR, "the properties of a message are malformed");
     int code = check_message(p, m, &props, &expires_ms, text);
@@ -448,9 +450,13 @@ int publisher_prepare(struct publisher *p, beck_bytes exchange, char *text)
 {
     struct session *s = p->session;
     struct route *r = p->pending;
-    int code = 0;
+    int code = session_renew(s, text);
     p->pending = NULL;
     p->generation = 0;
+    if (code) {
+        route_release(r);
+        return code;
+    }
     if (!r) {
         struct exchange *x = NULL;
         code = session_find_exchange(s, exchange, &x, text);

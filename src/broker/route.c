@@ -140,8 +140,10 @@ beck_status route_prepare(struct delivery_home *h, const struct route *r, enum s
         beck_status status = queue_join(r->queues[i], bus, &err);
         if (!status && storage == STORE_MEMORY && h->transient != bus)
             status = queue_join(r->queues[i], h->transient, &err);
+        if (status == BECK_ENOENT) /* whoever was deleted gets nothing */
+            queue_vanished(r->queues[i]->vhost, r->queues[i]->name);
         if (status == BECK_OK || status == BECK_ENOENT)
-            continue; /* whoever was deleted gets nothing */
+            continue;
         broker_refuse(text, REPLY_INTERNAL_ERROR, "queue '%.*s' cannot be fed: %s",
                       TEXT_OF(r->queues[i]->name), err.text);
         return status;

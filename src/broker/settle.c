@@ -53,7 +53,8 @@ static void acknowledge(struct dispatcher *d, struct source_consumer **at, const
 static void reject(struct dispatcher *d, struct source_consumer **at, const uint64_t *tags,
                    size_t count)
 {
-    if (consumer_reject_many((*at)->consumer, tags, count, "rejected", NULL))
+    /* Behind those that are owed: dead letters keep their order. */
+    if (d->owed_count > 0 || consumer_reject_many((*at)->consumer, tags, count, "rejected", NULL))
         owe(d, tags, count, SETTLE_REJECT);
     else
         let_go(d, at, count);
@@ -104,6 +105,17 @@ void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count, 
         n = run_of(d, tags + done, count - done, &at);
         if (at)
             give_back(d, at, tags + done, n, counts);
+    }
+}
+
+void settle_forget(struct dispatcher *d, const uint64_t *tags, size_t count)
+{
+    assert(mutex_held(&d->lock));
+    for (size_t done = 0, n; done < count; done += n) {
+        struct source_consumer **at;
+        n = run_of(d, tags + done, count - done, &at);
+        if (at)
+            consumer_forget((*at)->consumer, tags + done, n);
     }
 }
 

@@ -151,6 +151,7 @@ beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **ou
     c->queue = queue_retain(q);
     mutex_lock(&q->lock);
     q->consumers++;
+    q->held = false;
     mutex_unlock(&q->lock);
     struct queue_home *home = q->home;
     mutex_lock(&home->lock);

@@ -461,7 +461,7 @@ static bool is_over(const struct queue *q)
 
 void queue_keep_limits(struct queue *q)
 {
-    while (!q->recovering && q->limbo_count < LIMBO_MAX &&
+    while (!q->recovering && !q->held && q->limbo_count < LIMBO_MAX &&
            q->rules.overflow == BECK_OVERFLOW_DROP_OLDEST && is_over(q) && drop_one(q))
         continue;
 }
@@ -594,6 +594,8 @@ beck_status queue_expire(struct queue *q, const struct entry *e)
 
 static void expire_ready(struct queue *q, int64_t now_ms)
 {
+    if (q->held)
+        return;
     for (int step = 0; step < STEPS; step++) {
         struct entry e;
         bool from_fifo = false;

@@ -133,6 +133,10 @@ typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_even
                                      beck_error *err);
 /* fn NULL: dead letters, as before. Once it returns the earlier one is not running any more. */
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
+/* Nothing expires, is dropped or put away before somebody said what becomes of it (queue_set_bury)
+ * or takes from the queue (consumer_open); of queues with dead letters of their own it changes
+ * nothing. Not written down. */
+void queue_hold(struct queue *q, bool held);
 
 /* ---- state ---- */
 

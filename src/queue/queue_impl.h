@@ -92,6 +92,7 @@ struct queue {
     bool ruled;              /* they were set */
     _Atomic(bool) refuses;   /* what is too much */
     _Atomic(bool) expecting; /* see queue_expect */
+    bool held;               /* see queue_hold */
     queue_bury_fn bury;      /* NULL: dead letters; changed while nobody works on limbo */
     void *bury_ctx;
 

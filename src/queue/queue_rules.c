@@ -31,6 +31,13 @@ void queue_expect(struct queue *q, bool expected)
     atomic_store_explicit(&q->expecting, expected, memory_order_relaxed);
 }
 
+void queue_hold(struct queue *q, bool held)
+{
+    mutex_lock(&q->lock);
+    q->held = held && q->options.no_dead_letters;
+    mutex_unlock(&q->lock);
+}
+
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
 {
     mutex_lock(&q->lock);
@@ -40,6 +47,7 @@ void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
     q->limbo_heirs--;
     q->bury = fn;
     q->bury_ctx = ctx;
+    q->held &= !fn;
     bool limbo = q->limbo_count > 0;
     mutex_unlock(&q->lock);
     if (limbo)

@@ -69,7 +69,7 @@ def small_frames_are_accepted(w):
     ch = w.channel()
     q = w.queue(ch)
     w.publish(ch, "", q, "x" * 10000)
-    equal(w.counts(ch, q)[0], 1)
+    w.until(lambda: w.counts(ch, q)[0] == 1)
     peer.send(METHOD, 1, method(60, 70, b"\0\0", shortstr(q), b"\1"))
     peer.expect(60, 71)
     peer.frame()

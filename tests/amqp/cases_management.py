@@ -87,7 +87,7 @@ def publishing_and_getting_over_http(w):
     got = w.get(ch, q)
     equal((got.body, got.properties.message_id, got.headers), ("hello", "m", {"a": 1}))
     w.publish(ch, "", q, "there", message_id="n")
-    equal(w.counts(ch, q)[0], 1)
+    w.until(lambda: w.counts(ch, q)[0] == 1)
     found = w.api("POST", f"queues/%2f/{q}/get", {"count": 5, "ackmode": "ack_requeue_false", "encoding": "auto"})
     equal([(m["payload"], m["routing_key"], m["exchange"], m["properties"]["message_id"]) for m in found], [("there", q, "", "n")])
     equal(w.api("POST", "exchanges/%2f/amq.default/publish",
@@ -99,7 +99,7 @@ def contents_are_purged_over_http(w):
     ch = w.channel()
     q = w.queue(ch)
     w.publish(ch, "", q, "x")
-    equal(w.counts(ch, q)[0], 1)
+    w.until(lambda: w.counts(ch, q)[0] == 1)
     w.api("DELETE", f"queues/%2f/{q}/contents", expected=204)
     equal(w.counts(ch, q)[0], 0)
 

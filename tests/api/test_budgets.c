@@ -103,6 +103,42 @@ static void publishing_to_disk_allocates_nothing_for_an_event(void **state)
     place_remove(&p);
 }
 
+/* True: nothing was refused. */
+static bool make_some_with_little_memory(beck *b, long nth, beck_status made[2])
+{
+    beck_error err;
+    failing_malloc_at(nth, false);
+    made[0] = beck_bus_create(b, "shop", NULL, NULL, &err);
+    made[1] = beck_queue_create(b, "work", NULL, &err);
+    bool all = failing_malloc_count() < nth;
+    failing_malloc_at(0, false);
+    return all;
+}
+
+static void what_memory_does_not_suffice_for_leaves_a_directory_that_opens(void **state)
+{
+    bool all = false;
+    (void)state;
+    for (long nth = 1; !all; nth++) {
+        struct place p;
+        beck_status made[2];
+        beck_bus *bus;
+        beck_queue_info info;
+        place_make(&p);
+        beck *b = open_place(&p);
+        all = make_some_with_little_memory(b, nth, made);
+        beck_close(b);
+        b = open_place(&p);
+        /* What was refused may be there: its record may have been written before. */
+        if (!made[0])
+            must(beck_bus_get(b, "shop", &bus, &err));
+        if (!made[1])
+            must(beck_queue_info_get(b, "work", &info, &err));
+        beck_close(b);
+        place_remove(&p);
+    }
+}
+
 /* ---- syncs: a simulated disk behind a gate ---- */
 
 struct gated {
@@ -470,6 +506,7 @@ int main(void)
         cmocka_unit_test(publishing_in_memory_allocates_nothing),
         cmocka_unit_test(publishing_to_a_memory_queue_allocates_for_blocks_only),
         cmocka_unit_test(publishing_to_disk_allocates_nothing_for_an_event),
+        cmocka_unit_test(what_memory_does_not_suffice_for_leaves_a_directory_that_opens),
         cmocka_unit_test(whoever_comes_during_a_sync_shares_the_next),
         cmocka_unit_test(many_partitions_at_once_cost_one_sync_each),
         cmocka_unit_test(settling_costs_no_sync),

@@ -195,6 +195,39 @@ static void a_delayed_message_comes_when_it_is_due(void **state)
     place_end(&p);
 }
 
+static void what_ends_before_the_broker_is_open_is_dead_lettered(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct arguments a;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "dead", "d", text));
+    args(&a, "", "dead");
+    table_put_long(&a.table, "x-message-ttl", 1000);
+    accepted(queue_as(p.s, "q", "d", &a.table, NULL, text));
+    send_confirmed(&c, "", "q", "one", mode(2));
+    send_confirmed(&c, "", "q", "two", mode(2));
+    wait_for_confirms(&c, 2);
+    channel_end(&c);
+    place_finish(&p);
+    world_reopen(&p.w);
+    world_advance(&p.w, 2000);
+    assert_int_equal(info_of(&p.w, "q").ready, 2);
+    place_begin(&p);
+    info_of(&p.w, "q");
+    channel_begin(&c, p.s);
+    consume(&c, "dead");
+    await(&c, 2);
+    check_texts(&c, "one two");
+    check_death(&c, "q", "expired", 1);
+    assert_int_equal(info_of(&p.w, "q").ready, 0);
+    channel_end(&c);
+    buf_release(&a.table);
+    place_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +235,7 @@ int main(void)
         cmocka_unit_test(a_retry_ladder_counts_and_a_plain_cycle_ends),
         cmocka_unit_test(what_has_nowhere_to_go_is_dropped),
         cmocka_unit_test(a_delayed_message_comes_when_it_is_due),
+        cmocka_unit_test(what_ends_before_the_broker_is_open_is_dead_lettered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -370,6 +370,74 @@ static void all_of_it_works_in_memory_only(void **state)
     place_end(&p);
 }
 
+static int get_one(struct session *s, const char *name, bool *got, char *text)
+{
+    struct handed m;
+    uint32_t left;
+    return session_get(s, beck_str(name), true, &m, got, &left, text);
+}
+
+static void a_queue_that_others_deleted_is_found_to_be_gone(void **state)
+{
+    struct place p;
+    struct channel c;
+    enum published how;
+    bool got;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "other", "d", text));
+    check_ok(beck_queue_delete(p.w.b, "q", err));
+    accepted(add(&c, &(struct message){"", "q", "one", mode(2), true}, &how, text));
+    wait_for_confirms(&c, 1);
+    assert_int_equal(how, PUBLISHED_NOWHERE);
+    assert_string_equal(route(&p, "", "q"), "");
+    check_ok(beck_queue_delete(p.w.b, "other", err));
+    refused(404, "no queue 'other' in vhost '/'", get_one(p.s, "other", &got, text));
+    assert_string_equal(route(&p, "", "other"), "");
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void permit_ann(struct place *p, const char *write, const char *read)
+{
+    struct permission_view v = {beck_str("/"), beck_str("ann"), beck_str(".*"), beck_str(write),
+                                beck_str(read)};
+    check_ok(broker_put_permission(p->broker, &v, err));
+}
+
+static void permissions_that_were_taken_away_count_for_what_comes_next(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct subscriber_options o = {.queue = beck_str("q"), .wake = woken, .cancelled = cancelled};
+    bool got;
+    (void)state;
+    place_start(&p, 1);
+    permit_ann(&p, ".*", ".*");
+    struct session *s = place_session(&p, "/", "ann", 2);
+    channel_begin(&c, s);
+    accepted(queue(s, "q", "d", text));
+    send(&c, "", "q", "one", mode(1));
+    permit_ann(&p, "", ".*");
+    refused(403, "access to exchange 'amq.default' in vhost '/' refused for user 'ann'",
+            add(&c, &(struct message){"", "q", "two", mode(1), false}, NULL, text));
+    accepted(get_one(s, "q", &got, text));
+    assert_true(got);
+    permit_ann(&p, "", "");
+    refused(403, "access to queue 'q' in vhost '/' refused for user 'ann'",
+            get_one(s, "q", &got, text));
+    permit_ann(&p, "", ".*");
+    permit_ann(&p, "", "");
+    o.ctx = &c;
+    refused(403, "access to queue 'q' in vhost '/' refused for user 'ann'",
+            session_consume(s, &o, &c.consumer, text));
+    channel_end(&c);
+    session_close(s);
+    place_end(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +453,8 @@ int main(void)
         cmocka_unit_test(replies_go_straight_to_who_asked),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
         cmocka_unit_test(all_of_it_works_in_memory_only),
+        cmocka_unit_test(a_queue_that_others_deleted_is_found_to_be_gone),
+        cmocka_unit_test(permissions_that_were_taken_away_count_for_what_comes_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
