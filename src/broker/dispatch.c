@@ -521,11 +521,12 @@ static size_t deliver_some(struct queue_subscriber *s, size_t max,
     mutex_lock(&d->lock);
     mail_pop(s, (uint32_t)n);
     s->stopped = stopped;
-    if (s->options.no_ack) {
-        for (size_t i = 0; i < n; i++)
-            tags[i] = items[i].tag;
+    for (size_t i = 0; i < n; i++)
+        tags[i] = items[i].tag;
+    if (s->options.no_ack)
         settle_tags(d, tags, n, SETTLE_ACK);
-    }
+    else
+        settle_forget(d, tags, n);
     dispatch_update(s);
     return n;
 }

@@ -100,6 +100,8 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max);
 /* settle.c */
 void settle_tags(struct dispatcher *d, const uint64_t *tags, size_t count, enum settlement how);
 void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count, bool counts);
+/* They were delivered: until they are settled nobody looks at them. */
+void settle_forget(struct dispatcher *d, const uint64_t *tags, size_t count);
 void settle_owed(struct dispatcher *d);
 
 #endif

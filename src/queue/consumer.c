@@ -18,6 +18,7 @@
 
 #define PREFETCH_DEFAULT 64
 #define SLOTS_AT_ONCE 16
+#define FORGOTTEN_CAP 1024 /* memory of a slot whose event is not needed any more */
 #define REFS_AT_ONCE 64
 #define TAKE_MAX 256 /* entries taken with the lock held once */
 
@@ -885,4 +886,34 @@ struct block *consumer_block(beck_consumer *c, uint64_t tag)
 {
     const struct slot *s = shown_slot(c, tag);
     return s ? s->block : NULL;
+}
+
+/* What is counted of it stays: its type, and the size of its data. */
+static void forget(struct slot *s)
+{
+    uint8_t type[EVENT_TYPE_MAX];
+    beck_bytes of = s->event.type;
+    if ((!s->block && s->memory.cap <= FORGOTTEN_CAP) || of.len > sizeof type)
+        return;
+    memcpy(type, of.data, of.len);
+    if (s->memory.cap > FORGOTTEN_CAP)
+        buf_release(&s->memory);
+    buf_clear(&s->memory);
+    if (buf_append(&s->memory, type, of.len))
+        buf_clear(&s->memory); /* it has none then */
+    s->event = (beck_event){.type = buf_bytes(&s->memory), .data.len = s->event.data.len};
+    s->content = (beck_bytes){0};
+    drop_block(s->consumer, s->block);
+    s->block = NULL;
+}
+
+void consumer_forget(beck_consumer *c, const uint64_t *tags, size_t count)
+{
+    mutex_lock(&c->queue->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = slot_of(c, tags[i]);
+        if (s && atomic_load_explicit(&s->shown, memory_order_relaxed))
+            forget(s);
+    }
+    mutex_unlock(&c->queue->lock);
 }

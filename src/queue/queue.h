@@ -210,6 +210,9 @@ beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t 
  * settled; and the block that its data lies in, or NULL. On the consumer's thread. */
 beck_bytes consumer_carried(beck_consumer *c, uint64_t tag);
 struct block *consumer_block(beck_consumer *c, uint64_t tag);
+/* The events of these deliveries, which stay held, are not looked at any more: their memory is
+ * given back. On the consumer's thread. */
+void consumer_forget(beck_consumer *c, const uint64_t *tags, size_t count);
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err);
 
 /* Waiting without a thread: `fn` is called once, when consumer_take may give something or the
