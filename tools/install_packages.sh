@@ -6,7 +6,7 @@ set -eu
 build='build-essential meson ninja-build pkg-config python3 zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libsqlite3-dev libexpat1-dev libcmocka-dev liblmdb-dev
  libssl-dev libevent-dev libjansson-dev libyaml-dev libpcre2-dev'
 check='clang clang-tidy clang-format cppcheck'
-bench='libglib2.0-dev libboost-dev redis-server nginx wrk'
+bench='libglib2.0-dev libboost-dev redis-server nginx wrk rabbitmq-server'
 
 installed() {
     dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed
