@@ -38,7 +38,8 @@ beck_status broker_note(struct broker *b, const struct record *r, beck_error *er
     return error_set(err, status, "no memory for what was put");
 }
 
-/* The bus of records. With change_lock, or before there are sessions. */
+/* The bus of records. With change_lock or engine_lock, or before there are sessions: whoever comes second finds
+ * the same. */
 static beck_status open_records(struct broker *b, beck_error *err)
 {
     beck_bus_options o = {.compact = true,
@@ -47,7 +48,11 @@ static beck_status open_records(struct broker *b, beck_error *err)
                           .level = BECK_LEVEL_SYNCED};
     if (b->records || !b->handle->data_dir)
         return BECK_OK;
-    return handle_own_bus(b->handle, RECORDS_BUS, &o, &b->records, err);
+    beck_bus *bus;
+    beck_status status = handle_own_bus(b->handle, RECORDS_BUS, &o, &bus, err);
+    if (!status)
+        b->records = bus;
+    return status;
 }
 
 beck_status broker_write(struct broker *b, struct record *const *records, size_t count,

@@ -123,7 +123,7 @@ struct broker {
     struct lookup kept; /* records of administrators: permissions, policies, parameters, limits */
     size_t queue_count, exchange_count;
     /* With change_lock. */
-    beck_bus *records; /* __amqp; NULL: the handle is in memory only */
+    _Atomic(beck_bus *) records; /* __amqp; NULL: nothing was written down yet, or in memory only */
     struct session *sessions;
     /* Making and leaving buses; below dispatcher.lock. */
     struct mutex engine_lock;

@@ -49,7 +49,9 @@ static beck_status drop_all(struct broker *b, enum record_kind kind, const char 
 {
     size_t count;
     beck_status status = BECK_OK;
+    topology_read(b);
     const struct kept **list = kept_list(&b->kept, kind, &count);
+    topology_end_read(b);
     if (!list)
         return error_set(err, BECK_ENOMEM, "no memory to delete what was put");
     for (size_t i = 0; i < count && !status; i++) {
@@ -161,7 +163,9 @@ static beck_status drop_topics(struct broker *b, beck_bytes vhost, beck_bytes us
     size_t count;
     bool any = false;
     beck_status status = BECK_OK;
+    topology_read(b);
     const struct kept **list = kept_list(&b->kept, RECORD_TOPIC_PERMISSION, &count);
+    topology_end_read(b);
     if (!list)
         return error_set(err, BECK_ENOMEM, "no memory to delete permissions");
     for (size_t i = 0; i < count && !status; i++) {

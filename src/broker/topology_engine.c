@@ -131,12 +131,15 @@ static beck_status finish_deletion(struct broker *b, const struct kept *k, beck_
     return status;
 }
 
+/* With change_lock, so what is found stays; records of buses move meanwhile. */
 static const struct kept *find_deleted(const struct vhost *v, beck_bytes name)
 {
     beck_bytes parts[] = {v->name, name};
     struct record r;
     record_init(&r, RECORD_QUEUE, parts, 2);
+    topology_read(v->broker);
     const struct kept *k = kept_find(&v->broker->kept, bytes_of(r.subject, r.subject_len));
+    topology_end_read(v->broker);
     record_release(&r);
     return k;
 }
