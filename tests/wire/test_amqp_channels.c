@@ -468,8 +468,9 @@ static void test_messages_that_are_not_whole_take_no_more_memory_than_they_may(v
     peer_close(&c);
     stub_wait_sessions(w->broker, 0);
     peer_start(w, &c); /* what they took is free again */
-    for (uint16_t ch = 2; ch <= 12; ch++) {
+    for (uint16_t ch = 2; ch <= 12; ch++)
         peer_open_channel(&c, ch);
+    for (uint16_t ch = 2; ch <= 12; ch++) {
         send_publish(&c, ch, "", false);
         send_long_header(&c, ch, part);
     }
