@@ -222,6 +222,7 @@ void dispatch_arrange(struct dispatcher *d)
     if (d->waker)
         forget_waker(d);
     struct queue_subscriber *s = d->gone || d->stalled ? NULL : next_in_turn(d);
+    queue_expect(d->queue, s != NULL);
     if (!s)
         return;
     d->waker = s;

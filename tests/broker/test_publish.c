@@ -79,6 +79,30 @@ static void what_cannot_be_published_is_refused_in_rabbitmqs_words(void **state)
     place_end(&p);
 }
 
+static void what_has_no_time_reaches_who_is_ready(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf arguments;
+    (void)state;
+    buf_init(&arguments, 100);
+    check_ok(table_put_int(&arguments, "x-message-ttl", 0));
+    place_start(&p, 1);
+    accepted(queue_as(p.s, "brief", "", &arguments, NULL, text));
+    buf_release(&arguments);
+    channel_begin(&c, p.s);
+    send(&c, "", "brief", "nobody is there", mode(1));
+    consume(&c, "brief");
+    /* The first wakes the consumer, which has not looked when the others come. */
+    send(&c, "", "brief", "a", mode(1));
+    send(&c, "", "brief", "b", mode(1));
+    send(&c, "", "brief", "c", mode(1));
+    await(&c, 1);
+    check_texts(&c, "a b c");
+    channel_end(&c);
+    place_end(&p);
+}
+
 static void nobody_is_told_and_confirmed(void **state)
 {
     struct place p;
@@ -443,6 +467,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_arrives_as_it_was_published),
         cmocka_unit_test(what_cannot_be_published_is_refused_in_rabbitmqs_words),
+        cmocka_unit_test(what_has_no_time_reaches_who_is_ready),
         cmocka_unit_test(nobody_is_told_and_confirmed),
         cmocka_unit_test(order_holds_whether_kept_or_not),
         cmocka_unit_test(what_was_confirmed_survives_a_loss_of_power),
