@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-LAYERS = ["base", "event", "log", "bus", "queue", "trace", "link", "remote", "api", "broker", "process", "hook", "net", "access", "wire",
+LAYERS = ["base", "event", "log", "bus", "queue", "trace", "link", "remote", "api", "broker", "kafka", "process", "hook", "net", "access", "wire",
           "server", "cli"]
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([a-z]+)/')
 

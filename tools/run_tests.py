@@ -22,12 +22,12 @@ RUNS = {
     # Kafka's tool reads the same files again; the tree, the API's descriptions, webhooks' signers and what Prometheus is given
     # are checked once.
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
-                ["--no-suite", "kafka", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
+                ["--no-suite", "kafka-tools", "--no-suite", "kafka-clients", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
                  "--no-suite", "promtool", "--no-suite", "amqp-clients", "--no-suite", "management", "--timeout-multiplier", "2"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "process", "--suite", "hook", "--suite", "remote", "--suite", "wire", "--suite", "server", "--suite", "examples",
-                "--suite", "broker", "--suite", "amqp",
+                "--suite", "broker", "--suite", "amqp", "--suite", "kafka",
                 "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "3"]),
 }
 
@@ -45,7 +45,7 @@ def configure(folder, options):
 
 # script, folder, what it fetches, suite that is skipped without it
 FETCHED = [
-    ("fetch_kafka.sh", "kafka", "Kafka's tools", "kafka"),
+    ("fetch_kafka.sh", "kafka", "Kafka's tools", "kafka-tools"),
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
     ("fetch_promtool.sh", "promtool", "Prometheus' promtool", "promtool"),

@@ -15,7 +15,7 @@
 #include "wire/amqp/amqp.h"
 #include "wire/amqp/frames.h"
 #include "wire/amqp/methods.h"
-#include "wire/pool.h"
+#include "base/pool.h"
 
 #define CONSUMERS_MAX 65536        /* of a channel */
 #define UNACKED_MAX (1u << 21)     /* of a connection; then nothing more is delivered to it */

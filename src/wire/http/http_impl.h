@@ -23,8 +23,8 @@
 #include "wire/http/head.h"
 #include "wire/http/http.h"
 #include "wire/http/router.h"
-#include "wire/http/timers.h"
-#include "wire/pool.h"
+#include "base/timers.h"
+#include "base/pool.h"
 
 struct work; /* work.c: deliveries */
 

@@ -1,6 +1,6 @@
 /* Times that come, and one thread that waits for them. */
-#ifndef BECK_WIRE_HTTP_TIMERS_H
-#define BECK_WIRE_HTTP_TIMERS_H
+#ifndef BECK_BASE_TIMERS_H
+#define BECK_BASE_TIMERS_H
 
 #include "base/thread.h"
 #include <beck.h>

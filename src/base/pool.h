@@ -2,8 +2,8 @@
  * Threads for what must not run on a network thread. One is there from the beginning, so that a job
  * that was taken is done; the others are started when there is work for them.
  */
-#ifndef BECK_WIRE_POOL_H
-#define BECK_WIRE_POOL_H
+#ifndef BECK_BASE_POOL_H
+#define BECK_BASE_POOL_H
 
 #include "base/thread.h"
 #include <beck.h>

@@ -1,5 +1,5 @@
 /* Times that come: see timers.h. */
-#include "wire/http/timers.h"
+#include "base/timers.h"
 
 #include "base/clock.h"
 #include "base/error.h"

@@ -1,5 +1,5 @@
 /* The threads that run handlers which may block, and whatever else a network thread puts off. */
-#include "wire/pool.h"
+#include "base/pool.h"
 
 #include "base/error.h"
 

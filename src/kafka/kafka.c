@@ -1,0 +1,31 @@
+/* Opening and closing what Kafka's protocol stands on: see kafka.h. */
+#include "kafka/kafka_impl.h"
+
+#include "base/error.h"
+
+#include <stdlib.h>
+
+beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct kafka **out,
+                       beck_error *err)
+{
+    struct kafka *k = calloc(1, sizeof *k);
+    if (!k)
+        return error_set(err, BECK_ENOMEM, "no memory for Kafka's topics and groups");
+    k->engine = b;
+    k->settings = *settings;
+    beck_status status = timers_start(&k->timers, err);
+    if (status) {
+        free(k);
+        return status;
+    }
+    *out = k;
+    return BECK_OK;
+}
+
+void kafka_close(struct kafka *k)
+{
+    if (!k)
+        return;
+    timers_stop(&k->timers);
+    free(k);
+}

@@ -1,0 +1,13 @@
+/* The inside of struct kafka, for the files of this layer. */
+#ifndef BECK_KAFKA_KAFKA_IMPL_H
+#define BECK_KAFKA_KAFKA_IMPL_H
+
+#include "kafka/kafka.h"
+
+struct kafka {
+    beck *engine;
+    struct kafka_settings settings;
+    struct timers timers;
+};
+
+#endif
