@@ -110,6 +110,14 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
                                   const struct bus_addressed *to, size_t count,
                                   const beck_publish_options *options, beck_published *out,
                                   beck_error *err);
+/* Appends a batch as a producer sent it (partition_produce). It is opened only when somebody reads events
+ * here: listeners, routes, joined queues, a router, deduplication; routes and generation of `what` are set here. Listeners are
+ * called on this thread once it is stored (synced, when the call waits for that). BECK_EINVAL: there is no
+ * such partition, or a record cannot be an event; nothing was stored then. */
+beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, beck_error *err);
+/* 16 bytes given to it when it was made, also in partition.metadata: Kafka's topic id. A bus made again under its
+ * name gets other ones. */
+const uint8_t *bus_id(const beck_bus *b);
 /* fn NULL: none. Once it returns the earlier one is not running any more: so not from within a
  * listener or a router, nor with a lock that a router takes. BECK_ENOMEM. */
 beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err);

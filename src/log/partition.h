@@ -29,6 +29,7 @@
 #include "base/thread.h"
 
 struct partition;
+struct segment;
 
 /* What the router made of an event before it was appended; given back by the hook with the offset
  * it got. */
@@ -104,6 +105,35 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
 void partition_find_known(struct partition *p, const beck_event *const *events, size_t count,
                           struct stored *stored);
 
+/* A batch as a producer sent it, stored as it came: its own batch in the log, whatever is written with
+ * it. */
+struct produce {
+    /* Whole, passed batch_check_produced. Base offset and epoch are set in it, with append_time also
+     * timestamps and checksum. Borrowed until the call returns. */
+    uint8_t *batch;
+    size_t size;
+    beck_level level; /* none, written or synced */
+    /* As in struct append; NULL: the call waits. */
+    void (*done)(void *ctx, beck_status status, int64_t first_offset);
+    void *done_ctx;
+    const struct routed *routes; /* as in struct append; offset holds the index of the record */
+    size_t route_count;
+    uint64_t generation; /* that the routes were made under */
+    bool append_time;    /* its records have the time at which they are stored */
+    /* Where the bus deduplicates: one per record of the batch, without source and id where a record
+     * names none. Known ones are left out of the stored batch, their offsets stay empty; `stored` is in
+     * and out as in struct append. NULL: none is looked for. */
+    const beck_event *events;
+    struct stored *stored;
+    /* out: as in struct append; -1 without append_time; the first offset that is kept */
+    int64_t first_offset, append_time_ms, log_start;
+    uint32_t duplicates;
+};
+/* BECK_EDUPLICATE: stored before, first_offset says where; with `done` and level synced it is reported
+ * by `done` once that is synced, the call returns BECK_OK. BECK_ESEQUENCE, BECK_EFENCED: see
+ * log/producers.h. PARTITION_STALE as partition_append. */
+beck_status partition_produce(struct partition *p, struct produce *a, beck_error *err);
+
 /* Appends one batch as a producer sent it, after batch_check_produced; base offset and epoch are
  * set in `batch`. Producer rules apply: BECK_EDUPLICATE sets first_offset. */
 beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t size,
@@ -137,6 +167,37 @@ int64_t partition_synced(struct partition *p);
 /* The position a start resolves to, per partition. BECK_ERANGE: an offset after the end. */
 beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
                               beck_error *err);
+
+/* The high watermark: below it partition_fetch reads uncommitted. Without a lock. */
+int64_t partition_high(struct partition *p);
+
+/* ---- stored bytes ---- */
+
+/* Batches back to back, as they are stored: in memory, or a range of a file. */
+struct partition_range {
+    struct block *block;     /* holds `bytes`, a reference; NULL: in a file */
+    beck_bytes bytes;
+    struct segment *segment; /* a use is held, so fd stays open; NULL: in memory */
+    int fd;
+    int64_t position;
+    size_t len; /* 0: nothing is there yet, and nothing is held */
+    struct partition *partition; /* a reference */
+};
+/* From the batch that holds `offset` (or the first behind it) on, at most bytes_max, of one segment. Whole
+ * batches, except that a range which bytes_max ends may end inside of one behind the first;
+ * one_at_least: the first one is whole however large. Never beyond partition_high, nor with `committed`
+ * beyond partition_stable. The first batch may begin before `offset`. BECK_ERANGE: before partition_first or behind
+ * the end. Reads the file, but only to find the place. */
+beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,
+                            bool one_at_least, bool committed, struct partition_range *out,
+                            beck_error *err);
+void partition_range_release(struct partition_range *r);
+/* The first record at or after that time, in order of offset; -1, -1: none. Below partition_high. Reads files. */
+beck_status partition_find_time(struct partition *p, int64_t time_ms, int64_t *offset,
+                                int64_t *timestamp_ms, beck_error *err);
+/* The record with the greatest timestamp, the first of them; -1, -1: there is none. Reads files. */
+beck_status partition_max_time(struct partition *p, int64_t *offset, int64_t *timestamp_ms,
+                               beck_error *err);
 
 /* Waits until something at or after `offset` is visible; false: deadline (clock_mono_ns; INT64_MAX:
  * none) passed or *stop became true (partition_condemn). */
