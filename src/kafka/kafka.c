@@ -18,6 +18,11 @@ beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct ka
         free(k);
         return status;
     }
+    status = store_open(b, &k->store, err);
+    if (status) {
+        kafka_close(k);
+        return status;
+    }
     *out = k;
     return BECK_OK;
 }
@@ -26,6 +31,7 @@ void kafka_close(struct kafka *k)
 {
     if (!k)
         return;
+    store_close(k->store);
     timers_stop(&k->timers);
     free(k);
 }

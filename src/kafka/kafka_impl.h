@@ -3,11 +3,13 @@
 #define BECK_KAFKA_KAFKA_IMPL_H
 
 #include "kafka/kafka.h"
+#include "kafka/store.h"
 
 struct kafka {
     beck *engine;
     struct kafka_settings settings;
     struct timers timers;
+    struct store *store;
 };
 
 #endif
