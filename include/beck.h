@@ -67,7 +67,8 @@ enum {
     BECK_EFENCED = -17,      /* a newer epoch of the same producer exists */
     BECK_EUNSUPPORTED = -18, /* not in this build or not for this kind of object */
     BECK_END = -19,          /* a bounded read has given everything */
-    BECK_EDENIED = -20       /* the caller may not do that, or is not known */
+    BECK_EDENIED = -20,      /* the caller may not do that, or is not known */
+    BECK_ETXN_STATE = -21    /* the producer's transaction is not in a state that allows it */
 };
 
 /* What went wrong. `text` is one line for a person: lower case, cause first, then what to do. */

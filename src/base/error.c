@@ -12,11 +12,11 @@ static const char *const names[] = {
     "BECK_ELIMIT",     "BECK_ENOENT",    "BECK_EEXIST",    "BECK_EBUSY",        "BECK_ECORRUPT",
     "BECK_EPOISONED",  "BECK_ERANGE",    "BECK_ETIMEDOUT", "BECK_ECLOSED",      "BECK_ESTALE",
     "BECK_EDUPLICATE", "BECK_ESEQUENCE", "BECK_EFENCED",   "BECK_EUNSUPPORTED", "BECK_END",
-    "BECK_EDENIED",
+    "BECK_EDENIED",    "BECK_ETXN_STATE",
 };
 #define NAME_COUNT ((int)(sizeof names / sizeof names[0]))
 
-_Static_assert(sizeof names / sizeof names[0] == -BECK_EDENIED + 1, "a code without a name");
+_Static_assert(sizeof names / sizeof names[0] == -BECK_ETXN_STATE + 1, "a code without a name");
 
 const char *beck_status_name(beck_status status)
 {

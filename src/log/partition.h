@@ -40,6 +40,7 @@ struct routed {
     int64_t deliver_at_ms, expires_at_ms;
     uint16_t priority;
     bool addressed; /* to the route, by whoever published it */
+    bool aborted;   /* the partition's: its transaction was */
     uint32_t size;  /* bytes of its data */
 };
 /* Called by the writer, in order of offsets, after the events are written and before anybody is
@@ -170,6 +171,8 @@ beck_status partition_resolve(struct partition *p, const beck_from *from, int64_
 
 /* The high watermark: below it partition_fetch reads uncommitted. Without a lock. */
 int64_t partition_high(struct partition *p);
+/* The last stable offset, which is partition_visible: below it no transaction is open. Without a lock. */
+int64_t partition_stable(struct partition *p);
 
 /* ---- stored bytes ---- */
 
@@ -199,6 +202,50 @@ beck_status partition_find_time(struct partition *p, int64_t time_ms, int64_t *o
 beck_status partition_max_time(struct partition *p, int64_t *offset, int64_t *timestamp_ms,
                                beck_error *err);
 
+/* ---- transactions ---- */
+
+/* A transactional batch (partition_produce, on disk) opens its producer's transaction in this
+ * partition; a control batch ends it. Until then nothing at or behind its first record is visible: neither
+ * are events of others there, and what was routed is held. Once it ends, what is visible is handed on, in
+ * order of offsets: without the records of transactions that were aborted, which cursors pass over as
+ * they do control batches. */
+struct transaction_end {
+    int64_t producer_id;
+    int16_t epoch;
+    int32_t coordinator_epoch;
+    bool commit;
+    bool bumped;       /* version 2: `epoch` is greater than that of the transaction's batches */
+    beck_level level;  /* written or synced */
+    void (*done)(void *ctx, beck_status status, int64_t offset); /* as in struct append; NULL: the call waits */
+    void *done_ctx;
+    int64_t offset; /* out: of the control record; -1: there was nothing to end */
+};
+/* Appends the control batch. Ending again what has ended under this epoch is BECK_OK and appends nothing.
+ * BECK_EFENCED: the producer goes on under a newer epoch (or, bumped, under this one), or a newer
+ * coordinator has ended a transaction. */
+beck_status partition_end_transaction(struct partition *p, struct transaction_end *e,
+                                      beck_error *err);
+
+struct aborted {
+    int64_t producer_id;
+    int64_t first_offset, last_offset; /* of the first record, of the control record */
+};
+/* The aborted transactions with records in [from, to), in order of last_offset. The caller frees *out
+ * (NULL when there are none). BECK_ENOMEM. */
+beck_status partition_aborted(struct partition *p, int64_t from, int64_t to, struct aborted **out,
+                              size_t *count, beck_error *err);
+
+struct producer_state {
+    int64_t id;
+    int16_t epoch;
+    int32_t last_sequence, coordinator_epoch; /* -1: none */
+    int64_t timestamp_ms;     /* of the last batch */
+    int64_t txn_first_offset; /* of the open transaction; -1: none */
+};
+/* Copies what is known of producers. The caller frees *out (NULL when there are none). BECK_ENOMEM. */
+beck_status partition_each_producer(struct partition *p, struct producer_state **out,
+                                    size_t *count, beck_error *err);
+
 /* Waits until something at or after `offset` is visible; false: deadline (clock_mono_ns; INT64_MAX:
  * none) passed or *stop became true (partition_condemn). */
 bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
@@ -211,6 +258,7 @@ struct partition_watch {
     void (*fn)(void *ctx);
     void *ctx;
     int64_t offset;
+    bool uncommitted; /* seen below partition_high is enough */
     struct partition_watch *previous, *next; /* the rest is the partition's */
     bool on;
 };
