@@ -174,7 +174,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     beck_status status = disk ? topology_put_bus(b, bus->name, NULL, err) : BECK_OK;
     if (status)
         return status;
-    atomic_store(&bus->closed, true);
+    bus_mark_closed(bus);
     beck_error why = {0};
     for (size_t i = 0; i < b->queue_count; i++)
         if (queue_bus_deleted(b->queues[i], bus) && upkeep_snapshot(b, b->queues[i], &why))

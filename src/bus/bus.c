@@ -195,6 +195,8 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     b->routing = *routing;
     b->options = *options;
     b->internal = b->special = strncmp(name, "__", 2) == 0;
+    atomic_init(&b->detours,
+                (uint32_t)b->special + (options->storage != BECK_STORAGE_MEMORY) + env->read_only);
     b->name = strdup(name);
     b->source = malloc(strlen(name) + 2);
     beck_status status = BECK_OK;
@@ -220,10 +222,16 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     return BECK_OK;
 }
 
+void bus_mark_closed(beck_bus *b)
+{
+    atomic_fetch_add(&b->detours, 1);
+    atomic_store(&b->closed, true);
+}
+
 beck_status bus_close(beck_bus *b, beck_error *err)
 {
     beck_status status = BECK_OK;
-    atomic_store(&b->closed, true);
+    bus_mark_closed(b);
     for (uint32_t i = 0; i < b->partition_count; i++) {
         beck_status one = partition_close(b->partitions[i], status ? NULL : err);
         status = status ? status : one;
@@ -234,7 +242,7 @@ beck_status bus_close(beck_bus *b, beck_error *err)
 
 void bus_abandon(beck_bus *b)
 {
-    atomic_store(&b->closed, true);
+    bus_mark_closed(b);
     for (uint32_t i = 0; i < b->partition_count; i++)
         partition_abandon(b->partitions[i]);
     b->partition_count = 0;
@@ -247,11 +255,15 @@ beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error 
     struct bus_router *fresh = NULL;
     if (fn && !(fresh = malloc(sizeof *fresh)))
         return error_set(err, BECK_ENOMEM, "no memory for a router of bus \"%s\"", b->name);
-    if (fresh)
+    if (fresh) {
         *fresh = (struct bus_router){fn, ctx};
+        atomic_fetch_add(&b->detours, 1);
+    }
     struct bus_router *old = atomic_exchange(&b->router, fresh);
-    if (old)
+    if (old) {
+        atomic_fetch_sub(&b->detours, 1);
         callers_retire(b->callers, old, free, true);
+    }
     return BECK_OK;
 }
 
@@ -275,6 +287,7 @@ beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*p
     bus_pause(b);
     beck_status status = subscribers_add_route(b->subscribers, pattern, route, err);
     if (!status) {
+        atomic_fetch_add(&b->detours, 1);
         atomic_fetch_add(&b->route_count, 1);
         atomic_fetch_add(&b->topology, 1);
         if (paused)
@@ -289,6 +302,7 @@ void bus_remove_route(beck_bus *b, beck_bytes pattern, void *route)
     bus_pause(b);
     if (subscribers_remove_route(b->subscribers, pattern, route)) {
         atomic_fetch_sub(&b->route_count, 1);
+        atomic_fetch_sub(&b->detours, 1);
         atomic_fetch_add(&b->topology, 1);
     }
     bus_resume(b);

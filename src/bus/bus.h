@@ -75,6 +75,9 @@ struct beck_bus {
     _Atomic(uint32_t) route_count;  /* by patterns */
     _Atomic(uint32_t) joined_count; /* that get events by address */
     _Atomic(struct bus_router *) router;
+    /* How many things keep a publish from the short way, on which listeners are called and that is
+     * all: storage on disk, a route, a router, being deleted ... */
+    _Atomic(uint32_t) detours;
     _Atomic(uint32_t) turn; /* of events without a subject */
     _Atomic(bool) closed;
     struct counter *listener_failures;
@@ -94,6 +97,8 @@ beck_status bus_open(const struct env *env, struct callers *callers,
                      const struct checkpoint *log_start, beck_bus **out, beck_error *err);
 /* Closes the partitions (first error), frees. */
 beck_status bus_close(beck_bus *b, beck_error *err);
+/* It was deleted: publishes and reads say so from now on. */
+void bus_mark_closed(beck_bus *b);
 /* Closes without writing, marks the bus closed and keeps only what calls need in order to say so;
  * bus_close frees the rest. */
 void bus_abandon(beck_bus *b);

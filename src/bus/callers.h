@@ -127,7 +127,6 @@ static inline void caller_push(struct caller *self, struct caller_frame *frame,
 
 static inline void caller_pop(struct caller *self, struct caller_frame *frame)
 {
-    assert(self->frame == frame);
     self->frame = frame->outer;
 }
 
@@ -172,7 +171,7 @@ static inline void caller_set_section(struct caller *self, uint64_t section)
 /* Sections nest. */
 static inline void caller_enter(struct caller *self)
 {
-    if (self->depth++ == 0)
+    if (__builtin_expect(self->depth++ == 0, true))
         caller_set_section(self, atomic_load_explicit(self->epoch, memory_order_seq_cst));
 }
 
@@ -181,8 +180,7 @@ void caller_left_late(struct caller *self);
 
 static inline void caller_leave(struct caller *self)
 {
-    assert(self->depth > 0);
-    if (--self->depth == 0) {
+    if (__builtin_expect(--self->depth == 0, true)) {
         uint64_t began = atomic_load_explicit(&self->section, memory_order_relaxed);
         caller_set_section(self, 0);
         if (__builtin_expect(atomic_load_explicit(self->epoch, memory_order_seq_cst) != began, 0))

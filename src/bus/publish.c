@@ -505,9 +505,9 @@ static inline __attribute__((always_inline)) beck_status call_inline(
         status = match_checked(b, self, event, &m, err);
     if (!status) {
         subscribers_count_event(b->subscribers, self, m);
-        plain = plain && (no_context || !caller_current(self));
+        plain = plain && (no_context || !caller_current(self)) && !subscribers_busy(m);
         if (m->listener_count > 0)
-            *failed += plain && !subscribers_busy(m) ? call_plain(b, self, m, event)
+            *failed += __builtin_expect(plain, true) ? call_plain(b, self, m, event)
                                                      : call_copy(b, self, m, event, no_context);
     }
     caller_leave(self);
@@ -517,9 +517,7 @@ static inline __attribute__((always_inline)) beck_status call_inline(
 /* A memory bus that nothing is routed from. */
 static inline bool is_inline(const beck_bus *b)
 {
-    return b->options.storage == BECK_STORAGE_MEMORY &&
-           atomic_load_explicit(&b->route_count, memory_order_acquire) == 0 &&
-           !atomic_load_explicit(&b->router, memory_order_relaxed);
+    return atomic_load_explicit(&b->detours, memory_order_acquire) == 0;
 }
 
 static beck_status publish_inline(beck_bus *b, struct caller *self, const beck_event *events,
@@ -646,8 +644,7 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
 
 beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err)
 {
-    if (!is_inline(b) || b->env->read_only ||
-        atomic_load_explicit(&b->closed, memory_order_acquire))
+    if (__builtin_expect(!is_inline(b), false))
         return bus_publish(b, event, 1, NULL, NULL, err);
     struct caller *self = callers_self(b->callers);
     if (!self)

@@ -106,18 +106,22 @@ static inline uint64_t load64(const uint8_t *p)
 /* memcmp() == 0 without the call. */
 static inline bool same(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    if (len < 8) {
+    if (__builtin_expect(len < 8, false)) {
         for (size_t i = 0; i < len; i++) {
             if (a[i] != b[i])
                 return false;
         }
         return true;
     }
-    for (size_t i = 0; i < len - 8; i += 8) {
-        if (load64(a + i) != load64(b + i))
+    if (__builtin_expect(load64(a + len - 8) != load64(b + len - 8), false))
+        return false;
+    size_t i = 0;
+    do {
+        if (__builtin_expect(load64(a + i) != load64(b + i), false))
             return false;
-    }
-    return load64(a + len - 8) == load64(b + len - 8);
+        i += 8;
+    } while (__builtin_expect(i + 8 < len, false));
+    return true;
 }
 
 static inline bool held_is(const struct held *held, uint64_t generation, beck_bytes type)
@@ -136,7 +140,6 @@ static inline uint64_t subscribers_generation(const struct subscribers *s)
 static inline __attribute__((always_inline)) const struct match *subscribers_find(
     struct subscribers *s, struct caller *self, beck_bytes type)
 {
-    assert(caller_in_section(self));
     struct table *table = self->local;
     if (__builtin_expect(table == NULL, false))
         return NULL;
@@ -198,7 +201,6 @@ static inline uint32_t subscribers_call_each(struct subscribers *s, const struct
 static inline uint32_t subscribers_run(struct subscribers *s, struct caller *self,
                                        const struct match *match, const beck_event *event)
 {
-    assert(caller_in_section(self));
     if (match->listener_count == 0)
         return 0;
     struct held *held = (struct held *)match; /* its first member */
