@@ -101,61 +101,96 @@ int session_may_topic(struct session *s, enum session_right right, const struct 
 
 /* ---- opening and closing ---- */
 
-static struct vhost *find_vhost(struct broker *b, beck_bytes name)
-{
-    topology_read(b);
-    struct vhost *v = topology_vhost(b, name);
-    if (v)
-        vhost_retain(v);
-    topology_end_read(b);
-    return v;
-}
-
 static void free_session(struct session *s)
 {
     permits_free(atomic_load(&s->permits));
     for (size_t i = 0; i < s->retired_count; i++)
         permits_free(s->retired[i]);
     free(s->retired);
-    vhost_release(s->vhost);
+    if (s->vhost)
+        vhost_release(s->vhost);
     free(s->user);
     free(s);
 }
 
-int session_open(struct broker *b, const struct session_options *o, struct session **out,
-                 char *text)
+/* Connections in the vhost, and of the user; with change_lock. */
+static void count_connections(const struct session *s, int64_t *in_vhost, int64_t *of_user)
 {
-    int code = 0;
-    struct vhost *v = find_vhost(b, o->vhost);
-    if (!v)
-        return broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(o->vhost));
-    struct session *s = calloc(1, sizeof *s);
-    if (!s) {
-        vhost_release(v);
-        return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
+    *in_vhost = *of_user = 0;
+    for (const struct session *i = s->broker->sessions; i; i = i->next) {
+        *in_vhost += i->connection != 0 && i->vhost == s->vhost;
+        *of_user += i->connection != 0 && strcmp(i->user, s->user) == 0;
     }
-    s->broker = b;
-    s->vhost = v;
-    s->user = strdup(o->user ? o->user : "");
-    s->everything = o->everything;
-    s->connection = o->connection;
-    if (s->user)
-        atomic_store(&s->permits, look_up_permits(b, v, s->user, s->everything, &code, text));
-    else
-        code = broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
-    if (code) {
-        free_session(s);
+}
+
+/* 0 or 530; with change_lock. */
+static int check_limits(const struct session *s, char *text)
+{
+    int64_t in_vhost, of_user, user_max;
+    user_max = broker_user_limit(s->broker, beck_str(s->user), "max-connections");
+    if (s->connection == 0 || (s->vhost->connections_max < 0 && user_max < 0))
+        return 0;
+    count_connections(s, &in_vhost, &of_user);
+    if (s->vhost->connections_max >= 0 && in_vhost >= s->vhost->connections_max)
+        return broker_refuse(text, REPLY_NOT_ALLOWED,
+                             "access to vhost '%.*s' refused for user '%s': connection limit "
+                             "(%lld) is reached",
+                             TEXT(s->vhost->name), s->user, (long long)s->vhost->connections_max);
+    if (user_max >= 0 && of_user >= user_max)
+        return broker_refuse(text, REPLY_NOT_ALLOWED,
+                             "connection refused for user '%s': user connection limit (%lld) is "
+                             "reached",
+                             s->user, (long long)user_max);
+    return 0;
+}
+
+/* With change_lock, so that no change of permissions or limits comes between. */
+static int admit(struct session *s, char *text)
+{
+    struct broker *b = s->broker;
+    int code;
+    atomic_store(&s->permits, look_up_permits(b, s->vhost, s->user, s->everything, &code, text));
+    if (!code)
+        code = check_limits(s, text);
+    if (code)
         return code;
-    }
-    broker_begin_change(b);
     s->next = b->sessions;
     s->at = &b->sessions;
     if (s->next)
         s->next->at = &s->next;
     b->sessions = s;
-    broker_end_change(b);
-    *out = s;
     return 0;
+}
+
+int session_open(struct broker *b, const struct session_options *o, struct session **out,
+                 char *text)
+{
+    int code;
+    struct session *s = calloc(1, sizeof *s);
+    char *user = strdup(o->user ? o->user : "");
+    if (!s || !user) {
+        free(user);
+        free(s);
+        return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a session");
+    }
+    s->broker = b;
+    s->user = user;
+    s->everything = o->everything;
+    s->connection = o->connection;
+    broker_begin_change(b);
+    struct vhost *v = topology_vhost(b, o->vhost);
+    if (v) {
+        s->vhost = vhost_retain(v);
+        code = admit(s, text);
+    } else {
+        code = broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(o->vhost));
+    }
+    broker_end_change(b);
+    if (code)
+        free_session(s);
+    else
+        *out = s;
+    return code;
 }
 
 void session_close(struct session *s)

@@ -1,5 +1,7 @@
 """The management API as tools use it, against what happens over AMQP."""
-from world import Consumer, contains, equal, holds
+import pika.exceptions
+
+from world import Consumer, Failed, contains, equal, holds
 
 CASES = []
 
@@ -119,6 +121,30 @@ def connections_are_listed_and_closed_over_http(w):
     text = w.closes(ch, 320, "CONNECTION_FORCED", lambda: w.until(lambda: own.process_data_events(time_limit=0.1)), connection=True)
     contains(text, "CONNECTION_FORCED - Closed via management plugin")
     w.until(lambda: not mine(), "still listed")
+
+
+def refused_with(text, act):
+    """Whatever of its exceptions pika makes of a connection that is closed."""
+    try:
+        act()
+    except pika.exceptions.AMQPConnectionError as refused:
+        contains(repr(refused), "530")
+        contains(repr(refused).replace("\\", ""), text)
+        return
+    raise Failed(f"not refused, expected {text!r}")
+
+
+@case
+def connections_and_channels_are_limited(w):
+    vhost, user = w.vhost(), w.user(".*", ".*", ".*")
+    w.api("PUT", f"vhost-limits/{vhost}/max-connections", {"value": 0})
+    refused_with(f"access to vhost '{vhost}' refused for user 'guest': connection limit (0) is reached", lambda: w.connect(vhost=vhost))
+    w.api("PUT", f"user-limits/{user}/max-connections", {"value": 1})
+    w.api("PUT", f"user-limits/{user}/max-channels", {"value": 1})
+    first = w.connect(user, "secret")
+    first.channel()
+    refused_with(f"connection refused for user '{user}': user connection limit (1) is reached", lambda: w.connect(user, "secret"))
+    refused_with(f"number of channels opened for user '{user}' has reached the maximum allowed user limit of (1)", first.channel)
 
 
 @case

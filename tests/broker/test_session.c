@@ -189,6 +189,46 @@ static void limits_are_kept(void **state)
     place_end(&p);
 }
 
+static int open_as(struct place *p, const char *vhost, const char *user, uint64_t connection,
+                   struct session **out, char *text)
+{
+    struct session_options o = {beck_str(vhost), user, true, connection};
+    return session_open(p->broker, &o, out, text);
+}
+
+static void connections_of_a_vhost_and_of_a_user_are_limited(void **state)
+{
+    struct place p;
+    struct session *a, *b, *request;
+    struct limit_view in_vhost = {beck_str("v"), beck_str("max-connections"), 1};
+    struct limit_view of_user = {beck_str("ann"), beck_str("max-connections"), 1};
+    (void)state;
+    start(&p);
+    check_ok(broker_put_vhost(p.broker, beck_str("v"), beck_str(""), NULL, err));
+    check_ok(broker_put_vhost_limit(p.broker, &in_vhost, err));
+    check_ok(broker_put_user_limit(p.broker, &of_user, err));
+    accepted(open_as(&p, "v", "ann", 2, &a, text));
+    refused(530,
+            "NOT_ALLOWED - access to vhost 'v' refused for user 'bob': connection limit (1) is "
+            "reached",
+            open_as(&p, "v", "bob", 3, &b, text));
+    refused(530,
+            "NOT_ALLOWED - connection refused for user 'ann': user connection limit (1) is reached",
+            open_as(&p, "/", "ann", 3, &b, text));
+    accepted(open_as(&p, "v", "ann", 0, &request, text)); /* requests are no connections */
+    session_close(request);
+    session_close(a);
+    accepted(open_as(&p, "v", "bob", 3, &b, text));
+    session_close(b);
+    in_vhost.value = 0;
+    check_ok(broker_put_vhost_limit(p.broker, &in_vhost, err));
+    refused(530, "connection limit (0) is reached", open_as(&p, "v", "bob", 3, &b, text));
+    check_ok(broker_delete_vhost_limit(p.broker, in_vhost.of, in_vhost.name, err));
+    accepted(open_as(&p, "v", "bob", 3, &b, text));
+    session_close(b);
+    place_end(&p);
+}
+
 /* ---- policies ---- */
 
 static void put_policy(struct place *p, bool user, const char *name, const char *pattern,
@@ -382,6 +422,7 @@ int main(void)
         cmocka_unit_test(vhosts_do_not_meet),
         cmocka_unit_test(a_vhost_has_a_type_for_queues_that_say_none),
         cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(connections_of_a_vhost_and_of_a_user_are_limited),
         cmocka_unit_test(policies_are_in_force_for_what_there_is_and_will_be),
         cmocka_unit_test(a_policy_gives_an_alternate_exchange_and_lets_queues_expire),
         cmocka_unit_test(administrators_see_what_there_is),

@@ -1,5 +1,7 @@
 #include "amqp_stub.h"
 
+#include "broker/listing.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -184,6 +186,12 @@ void stub_wait_held(struct broker *b, size_t confirms)
 }
 
 /* ---- sessions ---- */
+
+int64_t broker_user_limit(struct broker *b, beck_bytes user, const char *name)
+{
+    (void)user;
+    return strcmp(name, "max-channels") == 0 && b->channels_max ? b->channels_max : -1;
+}
 
 int session_open(struct broker *b, const struct session_options *o, struct session **out,
                  char *text)

@@ -17,9 +17,10 @@ struct broker {
     int sessions, subscribers, publishers, queue_refs; /* that are there */
     int made_queues;
     /* What tests ask for. */
-    _Atomic(bool) later; /* the next publish has to be prepared */
-    _Atomic(bool) holds; /* confirms wait for stub_confirm */
-    size_t waiting;      /* what publisher_waiting says */
+    _Atomic(bool) later;  /* the next publish has to be prepared */
+    _Atomic(bool) holds;  /* confirms wait for stub_confirm */
+    size_t waiting;       /* what publisher_waiting says */
+    int64_t channels_max; /* of every user; 0: no limit */
     struct publisher *first_publisher;
 };
 

@@ -59,6 +59,27 @@ static void test_channels_are_counted_whatever_their_numbers(void **state)
     peer_close(&c);
 }
 
+static void test_a_user_has_so_many_channels_over_all_connections(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer a = {0}, b = {0};
+    w->broker->channels_max = 3;
+    peer_open(w, &a);
+    peer_open(w, &b);
+    peer_open_channel(&a, 1);
+    peer_open_channel(&a, 2);
+    peer_open_channel(&b, 1);
+    send_channel_open(&b, 2);
+    peer_hear_close(&b, 0, REPLY_NOT_ALLOWED,
+                    "NOT_ALLOWED - number of channels opened for user 'guest' has reached the "
+                    "maximum allowed user limit of (3)");
+    peer_close(&b);
+    stub_wait_sessions(w->broker, 1);
+    peer_open_channel(&a, 3);
+    peer_close(&a);
+    w->broker->channels_max = 0;
+}
+
 static void test_frames_that_are_broken_end_the_connection(void **state)
 {
     static const uint8_t no_end[] = {1, 0, 1, 0, 0, 0, 4, 0, 20, 0, 41, 0xcd};
@@ -492,6 +513,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_channel_must_be_opened_and_only_once),
         TEST(channels_are_counted_whatever_their_numbers),
+        TEST(a_user_has_so_many_channels_over_all_connections),
         TEST(frames_that_are_broken_end_the_connection),
         TEST(methods_that_are_none_for_the_server),
         TEST(content_that_is_not_due),

@@ -1,6 +1,8 @@
 /* Channels: opening, closing, refusing; what each method is for. */
 #include "wire/amqp/amqp_impl.h"
 
+#include "broker/listing.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,11 +42,28 @@ static bool make_room(struct amqp_connection *c)
     return true;
 }
 
-static bool insert(struct amqp_connection *c, struct channel *ch)
+/* With the lock. */
+static int64_t channels_of_user(const struct amqp *a, const char *user)
 {
+    int64_t count = 0;
+    for (const struct amqp_connection *c = a->first; c; c = c->next)
+        if (c->user && strcmp(c->user, user) == 0)
+            count += (int64_t)c->channel_count;
+    return count;
+}
+
+enum inserted { INSERTED, INSERT_NO_MEMORY, INSERT_TOO_MANY };
+
+/* user_max: of all connections of the user; -1: no limit. */
+static enum inserted insert(struct amqp_connection *c, struct channel *ch, int64_t user_max)
+{
+    enum inserted how = INSERTED;
     mutex_lock(&c->amqp->lock);
-    bool done = make_room(c);
-    if (done) {
+    if (user_max >= 0 && channels_of_user(c->amqp, c->user) >= user_max) {
+        how = INSERT_TOO_MANY;
+    } else if (!make_room(c)) {
+        how = INSERT_NO_MEMORY;
+    } else {
         size_t at = place_of(c, ch->number);
         memmove(c->channels + at + 1, c->channels + at,
                 (c->channel_count - at) * sizeof(struct channel *));
@@ -52,7 +71,7 @@ static bool insert(struct amqp_connection *c, struct channel *ch)
         c->channel_count++;
     }
     mutex_unlock(&c->amqp->lock);
-    return done;
+    return how;
 }
 
 void channel_release(struct channel *ch)
@@ -83,6 +102,18 @@ void channel_forget(struct channel *ch)
     channel_release(ch);
 }
 
+static struct channel *channel_new(struct amqp_connection *c, uint16_t number)
+{
+    struct channel *ch = calloc(1, sizeof *ch);
+    if (!ch)
+        return NULL;
+    ch->c = c;
+    ch->number = number;
+    ch->refs = 1;
+    credit_init(&ch->credit, 0);
+    return ch;
+}
+
 void channel_open(struct amqp_connection *c, uint16_t number)
 {
     if (c->channel_count >= c->channel_max) {
@@ -91,18 +122,20 @@ void channel_open(struct amqp_connection *c, uint16_t number)
                      c->channel_count, c->channel_max);
         return;
     }
-    struct channel *ch = calloc(1, sizeof *ch);
-    if (ch) {
-        ch->c = c;
-        ch->number = number;
-        ch->refs = 1;
-        credit_init(&ch->credit, 0);
-    }
-    if (!ch || !insert(c, ch)) {
+    struct channel *ch = channel_new(c, number);
+    int64_t user_max =
+        broker_user_limit(c->amqp->context.broker, beck_str(c->user), "max-channels");
+    enum inserted how = ch ? insert(c, ch, user_max) : INSERT_NO_MEMORY;
+    if (how != INSERTED) {
         if (ch)
-            credit_release(&ch->credit);
-        free(ch);
-        amqp_drop(c, "there is no memory for a channel");
+            channel_release(ch);
+        if (how == INSERT_TOO_MANY)
+            amqp_refusef(c, REPLY_NOT_ALLOWED, METHOD_channel_open,
+                         "number of channels opened for user '%s' has reached the maximum allowed "
+                         "user limit of (%lld)",
+                         c->user, (long long)user_max);
+        else
+            amqp_drop(c, "there is no memory for a channel");
         return;
     }
     gauge_add(c->amqp->channels, 1);
