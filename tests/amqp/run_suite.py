@@ -7,122 +7,25 @@ FETCHED: the folder in which tools/fetch_amqp_*.sh have put amqp-python, amqp-no
 What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`; what is a race by itself in exclusions/SUITE.races.txt. Exits with 77 when what the suite needs is missing.
 """
 import contextlib
-import ctypes
-import fcntl
 import glob
 import os
 import re
-import shutil
-import signal
-import socket
-import struct
 import subprocess
 import sys
-import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-SKIPPED = 77
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+import suite as suites  # pylint: disable=wrong-import-position
+
 PORT, MANAGEMENT_PORT = 5672, 15672
-START_S = 60
 TRIES = 20
-
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1
-
-
-def own_network():
-    """From here on this process and its children have a network of their own: clients' tests know no ports but the usual."""
-    flags = CLONE_NEWNET | (0 if os.geteuid() == 0 else CLONE_NEWUSER)
-    uid = os.geteuid()
-    if ctypes.CDLL(None, use_errno=True).unshare(flags):
-        return False
-    if flags & CLONE_NEWUSER:
-        with open("/proc/self/uid_map", "w", encoding="ascii") as file:
-            file.write(f"{uid} {uid} 1")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
-    return True
-
-
-def usual_ports():
-    """Without a network of one's own: the ports of this one, one suite at a time. They are held until the result is let go."""
-    kept = open(os.path.join(tempfile.gettempdir(), "beck-amqp-ports"), "a", encoding="ascii")  # pylint: disable=consider-using-with
-    fcntl.flock(kept, fcntl.LOCK_EX)
-    for port in (PORT, MANAGEMENT_PORT):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                missing(f"this system gives no network namespace, and port {port} is taken")
-    return kept
-
-
-def missing(what):
-    print(f"skipped: {what}")
-    sys.exit(SKIPPED)
-
-
-def listed(name):
-    """The tests that stand in a file of exclusions/."""
-    path = os.path.join(HERE, "exclusions", name)
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return [line.split(": ")[0].strip() for line in file if line.strip() and not line.startswith("#")]
-
-
-def exclusions(suite):
-    names = listed(f"{suite}.txt")
-    for name in names:
-        print(f"left out: {name}")
-    return names
-
-
-@contextlib.contextmanager
-def beck(program):
-    scratch = tempfile.mkdtemp(prefix="beck-amqp-")
-    log = os.path.join(scratch, "log")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("BECK_", "LISTEN_"))}
-    with open(log, "w", encoding="utf-8") as file, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.bind(os.path.join(scratch, "notify"))
-        server = subprocess.Popen([os.path.abspath(program), "serve", "--data", os.path.join(scratch, "data")], stdin=subprocess.DEVNULL,
-                                  stdout=file, stderr=file, env={**environment, "NOTIFY_SOCKET": os.path.join(scratch, "notify")})
-        told.settimeout(START_S)
-        try:
-            while not told.recv(4096).startswith(b"READY=1"):
-                pass
-        except TimeoutError:
-            print_log(log)
-            server.kill()
-            raise
-    try:
-        yield server
-    finally:
-        died = server.poll()
-        server.send_signal(signal.SIGTERM)
-        try:
-            code = server.wait(60)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            code = f"{server.wait()}, it did not end when it was asked to"
-        if died is not None or code != 0:
-            print_log(log)
-            print(f"the server ended with {code}{' before the suite did' if died is not None else ''}")
-            server.fault = True
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def print_log(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        print("--- the server's log, its end:\n" + file.read()[-6000:])
 
 
 @contextlib.contextmanager
 def broker(program):
     if program != "rabbitmq":
-        with beck(program) as server:
+        with suites.beck(program) as server:
             yield server
         return
     import rabbitmq  # pylint: disable=import-outside-toplevel
@@ -130,29 +33,18 @@ def broker(program):
         with rabbitmq.rabbitmq(PORT, MANAGEMENT_PORT, address=None) as server:
             yield server
     except rabbitmq.NotInstalled as why:
-        missing(why)
+        suites.missing(why)
 
 
 # --- the suites: each gives the command, its folder and what is added to the environment
 
 
-def need(*path):
-    path = os.path.join(*path)
-    if not os.path.exists(path):
-        missing(f"{path} is not there")
-    return os.path.abspath(path)
-
-
-def command_of(name):
-    return shutil.which(name) or missing(f"{name} is not installed")
-
-
 def python_world(fetched):
-    return {"PYTHONPATH": need(fetched, "amqp-python", "python"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"PYTHONPATH": suites.need(fetched, "amqp-python", "python"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def debian_world(fetched):
-    root = need(fetched, "amqp-debian", "root")
+    root = suites.need(fetched, "amqp-debian", "root")
     libraries = glob.glob(f"{root}/usr/lib/*-linux-gnu")
     return root, {"PATH": f"{root}/usr/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": ":".join(libraries),
                   "C_INCLUDE_PATH": f"{root}/usr/include", "LIBRARY_PATH": ":".join(libraries)}
@@ -167,16 +59,16 @@ def behaviour(fetched, oracle, word):
 
 
 def amqplib(fetched, oracle, word):
-    folder = need(fetched, "amqp-node", "package")
-    left_out = [] if oracle else exclusions("amqplib")
+    folder = suites.need(fetched, "amqp-node", "package")
+    left_out = [] if oracle else suites.exclusions(HERE, "amqplib")
     grep = ["--grep", "|".join(f"^{re.escape(name)}$" for name in left_out), "--invert"] if left_out else []
     grep = ["--grep", word] if word else grep
-    return [command_of("node"), "../node_modules/mocha/bin/mocha", "--check-leaks", "-u", "tdd", "--exit", *grep, "test/"], folder, {}
+    return [suites.command_of("node"), "../node_modules/mocha/bin/mocha", "--check-leaks", "-u", "tdd", "--exit", *grep, "test/"], folder, {}
 
 
 def amqp091_go(fetched, oracle, word):
-    program = need(fetched, "amqp-go", "amqp091.test")
-    left_out = ([] if oracle else exclusions("amqp091-go")) + listed("amqp091-go.races.txt")
+    program = suites.need(fetched, "amqp-go", "amqp091.test")
+    left_out = ([] if oracle else suites.exclusions(HERE, "amqp091-go")) + suites.listed(HERE, "amqp091-go.races.txt")
     skip = ["-test.skip", "|".join(f"^{name}$" for name in left_out)] if left_out else []
     return [program, "-test.v", "-test.timeout", "150s", *skip, *(["-test.run", word] if word else [])], os.path.dirname(program), {
         "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{PORT}/"}
@@ -195,21 +87,21 @@ def bunny(fetched, _oracle, _word):
     root, _ = debian_world(fetched)
     folders = glob.glob(f"{root}/usr/share/rubygems-integration/*/gems/*/lib") + glob.glob(f"{root}/usr/lib/ruby/vendor_ruby") + glob.glob(
         f"{root}/usr/lib/*/rubygems-integration/*/gems/*/lib") + glob.glob(f"{root}/usr/lib/*/rubygems-integration/*/extensions/*/*/*")
-    return [command_of("ruby"), "-W0", *(part for folder in folders for part in ("-I", folder)), os.path.join(HERE, "bunny_suite.rb")], HERE, {}
+    return [suites.command_of("ruby"), "-W0", *(part for folder in folders for part in ("-I", folder)), os.path.join(HERE, "bunny_suite.rb")], HERE, {}
 
 
 def orders(fetched, _oracle, _word):
-    command_of("cc")
+    suites.command_of("cc")
     root, world = debian_world(fetched)
     packages = glob.glob(f"{root}/usr/lib/*/pkgconfig")
-    modules = need(fetched, "amqp-node", "node_modules")
+    modules = suites.need(fetched, "amqp-node", "node_modules")
     return [os.path.join(ROOT, "examples", "orders-amqp", "run")], HERE, {
         **world, **python_world(fetched), "NODE_PATH": modules, "PKG_CONFIG_PATH": ":".join(packages), "PYTHON": sys.executable}
 
 
 def lasting(fetched, oracle, word):
     if oracle:
-        missing("it is about beck")
+        suites.missing("it is about beck")
     return [sys.executable, os.path.join(HERE, "lasting_suite.py"), os.path.abspath(sys.argv[2]), *([word] if word else [])], HERE, python_world(
         fetched)
 
@@ -229,7 +121,7 @@ OWN_SERVERS = {"lasting", "model"}  # suites that start and end their servers th
 def run_races(suite, command, folder, environment):
     """Tests that are races by themselves: each has passed once it did in one of some tries."""
     code = 0
-    for name in listed(f"{suite}.races.txt"):
+    for name in suites.listed(HERE, f"{suite}.races.txt"):
         alone = [command[0], "-test.v", "-test.run", f"^{name}$"]
         passed = any(subprocess.run(alone, cwd=folder, env=environment, check=False).returncode == 0 for _ in range(TRIES))
         print(f"{'passed' if passed else 'FAILED'} in one of {TRIES} tries: {name}", flush=True)
@@ -244,7 +136,7 @@ def main():
     word = sys.argv[4] if len(sys.argv) > 4 else None
     os.environ.pop("http_proxy", None)
     command, folder, world = SUITES[suite](os.path.abspath(fetched), program == "rabbitmq", word)
-    kept = None if own_network() else usual_ports()
+    kept = None if suites.own_network() else suites.usual_ports("amqp", (PORT, MANAGEMENT_PORT))
     sys.stdout.flush()
     with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program) as server:
         code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode

@@ -14,9 +14,9 @@ import sys
 import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "amqp"))
+sys.path.insert(0, os.path.join(HERE, "..", "support"))
 
-import run_suite  # noqa: E402
+import suite  # noqa: E402
 
 PROGRAM = os.path.abspath(sys.argv[1])
 SUITE = os.path.join(os.path.abspath(sys.argv[2]), "rabbit-hole.test")
@@ -48,15 +48,15 @@ def main():
     if not os.path.exists(SUITE):
         print(f"there is no '{SUITE}'; run tools/fetch_rabbit_hole.sh <directory>")
         return 1 if os.environ.get("CI") else SKIP
-    if not run_suite.own_network():
+    if not suite.own_network():
         print("a network of its own cannot be had")
         return 1 if os.environ.get("CI") else SKIP
-    with run_suite.beck(PROGRAM) as server:
+    with suite.beck(PROGRAM) as server:
         for path, body in PREPARED:
             put(path, body)
         done = subprocess.run([SUITE, "-ginkgo.no-color", f"-ginkgo.skip={exclusions()}"],
                               env={**os.environ, "GOMEGA_DEFAULT_EVENTUALLY_TIMEOUT": "5s"}, cwd=os.path.dirname(SUITE), check=False)
-    return 1 if done.returncode or getattr(server, "fault", False) else 0
+    return 1 if done.returncode or server.fault else 0
 
 
 sys.exit(main())
