@@ -1,12 +1,14 @@
 #!/bin/sh
-# Fetches the jars of Kafka's command line tools from Maven Central into a directory, for the tests of suite `kafka`.
+# Fetches the jars of Kafka's command line tools and of its broker from Maven Central into a directory, for the tests of suites
+# `kafka-tools` and `kafka-clients` and for the benchmarks.
 # usage: fetch_kafka.sh [directory]    default: build/kafka. Does nothing when the jars are there. Needs mvn and a JDK of 17 or later.
 set -eu
 
 version=4.3.1
 target=${1:-build/kafka}
 
-if [ -e "$target/kafka-tools-$version.jar" ]; then
+last=kafka_2.13-$version.jar
+if [ -e "$target/$last" ]; then
     exit 0
 fi
 command -v mvn >/dev/null || {
@@ -28,6 +30,11 @@ cat >"$work/pom.xml" <<EOF
       <artifactId>kafka-tools</artifactId>
       <version>$version</version>
     </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId>
+      <artifactId>kafka_2.13</artifactId>
+      <version>$version</version>
+    </dependency>
   </dependencies>
 </project>
 EOF
@@ -37,8 +44,8 @@ mvn -q -B -f "$work/pom.xml" dependency:copy-dependencies -DincludeScope=runtime
 mkdir -p "$target"
 for jar in "$work"/jars/*.jar; do
     case $jar in
-    */kafka-tools-$version.jar) ;;
+    */"$last") ;;
     *) mv "$jar" "$target/" ;;
     esac
 done
-mv "$work/jars/kafka-tools-$version.jar" "$target/"
+mv "$work/jars/$last" "$target/"
