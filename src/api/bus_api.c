@@ -34,6 +34,33 @@ static beck_status find_same(beck *b, const char *name, const beck_bus_options *
     return BECK_OK;
 }
 
+void handle_watch_buses(beck *b, struct bus_watch *w)
+{
+    mutex_lock(&b->admin_lock);
+    w->next = b->bus_watches;
+    b->bus_watches = w;
+    for (size_t i = 0; i < b->bus_count; i++)
+        w->changed(w->ctx, b->buses[i], BUS_MADE);
+    mutex_unlock(&b->admin_lock);
+}
+
+void handle_unwatch_buses(beck *b, struct bus_watch *w)
+{
+    mutex_lock(&b->admin_lock);
+    struct bus_watch **at = &b->bus_watches;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    mutex_unlock(&b->admin_lock);
+}
+
+void handle_tell_changed(beck *b, beck_bus *bus, enum bus_change what)
+{
+    assert(mutex_held(&b->admin_lock));
+    for (struct bus_watch *w = b->bus_watches; w; w = w->next)
+        w->changed(w->ctx, bus, what);
+}
+
 /* With upkeep_lock and admin_lock. */
 static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o, beck_bus **out,
                             beck_error *err)
@@ -50,6 +77,8 @@ static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o
         handle_drop_bus(b, *out);
     if (status && disk)
         leftovers_remove(b, is_name, ctx, NULL);
+    if (!status)
+        handle_tell_changed(b, *out, BUS_MADE);
     return status;
 }
 
@@ -185,6 +214,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     b->bus_count--;
     memmove(b->buses + at, b->buses + at + 1, (b->bus_count - at) * sizeof(beck_bus *));
     b->deleted[b->deleted_count++] = bus;
+    handle_tell_changed(b, bus, BUS_DELETED);
     bus_remove_metrics(bus);
     for (uint32_t i = 0; i < bus->partition_count; i++)
         partition_condemn(bus->partitions[i]);

@@ -14,6 +14,14 @@
 #include "remote/remote.h"
 
 struct binding_record;
+
+enum bus_change { BUS_MADE, BUS_ALTERED, BUS_DELETED };
+/* Who is told of buses. Belongs to whoever added it. */
+struct bus_watch {
+    void (*changed)(void *ctx, beck_bus *bus, enum bus_change what);
+    void *ctx;
+    struct bus_watch *next;
+};
 typedef void (*bus_made_fn)(void *ctx, beck_bus *bus);
 
 struct beck {
@@ -36,6 +44,7 @@ struct beck {
     size_t bus_count;
     beck_bus **deleted;
     size_t deleted_count;
+    struct bus_watch *bus_watches;
     struct queue **queues; /* in order of name */
     size_t queue_count;
     beck_bus *topology;
@@ -77,6 +86,12 @@ beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *o
  * without upkeep_lock and admin_lock. fn NULL: nobody, once this returns. It makes no buses but by
  * handle_make_bus. */
 void handle_tell_made(beck *b, bus_made_fn fn, void *ctx);
+/* `changed` is called for every bus that is made, altered or deleted from now on, own ones too, once it is
+ * so; and before this returns for all that there are, as made. It is called with admin_lock held, and
+ * must only take a note. Both take admin_lock. */
+void handle_watch_buses(beck *b, struct bus_watch *w);
+void handle_unwatch_buses(beck *b, struct bus_watch *w);
+void handle_tell_changed(beck *b, beck_bus *bus, enum bus_change what); /* with admin_lock */
 /* A bus of the library's or the program's own, on disk unless the options say memory, whose name
  * begins with "__": made with these options, or found with those that it has. Only bus_publish
  * publishes to it. Takes upkeep_lock and admin_lock. */
