@@ -19,11 +19,10 @@ static beck_status refuse_size(const struct partition *p, size_t size, beck_erro
                      size, p->options.bus.event_bytes_max, p->bus);
 }
 
-/* Waits until nobody writes and nothing is gathered. With the lock. */
-static beck_status drain(struct partition *p, beck_error *err)
+beck_status partition_drain(struct partition *p, beck_error *err)
 {
     beck_status status = BECK_OK;
-    while (!status && (p->writing || p->gather->builder.count > 0)) {
+    while (!status && (p->writing || !gather_is_empty(p->gather))) {
         if (p->writing)
             cond_wait(&p->changed, &p->lock);
         else
@@ -32,10 +31,10 @@ static beck_status drain(struct partition *p, beck_error *err)
     return status;
 }
 
-/* Waits for room in the gather. With the lock. */
+/* Waits for room in the gather, and for one of events. With the lock. */
 static beck_status make_room(struct partition *p, beck_error *err)
 {
-    while (p->gather->builder.bytes.len > GATHER_BYTES) {
+    while (p->gather->builder.bytes.len > GATHER_BYTES || p->gather->batches > 0) {
         if (p->writing) {
             cond_wait(&p->changed, &p->lock);
             continue;
@@ -47,8 +46,7 @@ static beck_status make_room(struct partition *p, beck_error *err)
     return BECK_OK;
 }
 
-/* Of something new: what is known already gets its answer however full it is. */
-static beck_status check_memory(const struct partition *p, beck_error *err)
+beck_status partition_check_memory(const struct partition *p, beck_error *err)
 {
     int64_t max =
         p->options.bus.retention_bytes ? p->options.bus.retention_bytes : MEMORY_BYTES_DEFAULT;
@@ -68,7 +66,7 @@ static beck_status gather_event(struct partition *p, const beck_event *e,
     size_t limit = p->options.bus.event_bytes_max, before = b->bytes.len;
     if (e->data.len > limit)
         return refuse_size(p, e->data.len, err);
-    beck_status status = check_memory(p, err);
+    beck_status status = partition_check_memory(p, err);
     if (status)
         return status;
     status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
@@ -146,7 +144,8 @@ void partition_find_known(struct partition *p, const beck_event *const *events, 
 struct synced_completion {
     struct completion completion;
     struct partition *p;
-    struct gather *g;
+    struct gather *g; /* NULL: it is written already, with the result `stored` */
+    beck_status stored;
     void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *ctx;
     int64_t first_offset;
@@ -165,12 +164,14 @@ static void run_completion(struct completion *completion)
     struct synced_completion *c = (struct synced_completion *)completion;
     mutex_lock(&c->p->lock);
     beck_status status = BECK_OK;
-    if (!c->g->done && c->g->builder.count > 0)
+    if (!c->g)
+        status = c->p->poisoned ? partition_say_poisoned(c->p, NULL) : c->stored;
+    else if (!c->g->done && !gather_is_empty(c->g))
         status = partition_write_until(c->p, c->g, NULL);
-    if (c->g->done) {
+    if (c->g && c->g->done) {
         status = result_of(c->p, c->g, NULL);
         gather_unref(c->p, c->g);
-    } else {
+    } else if (c->g) {
         c->g->refs--;
     }
     mutex_unlock(&c->p->lock);
@@ -183,7 +184,8 @@ static void run_completion(struct completion *completion)
  * on exit. */
 static beck_status wait_synced(struct partition *p, struct gather *g, beck_error *err)
 {
-    bool all_known = g->builder.count == 0; /* stored earlier, by deduplication */
+    /* Stored earlier, by deduplication. */
+    bool all_known = !g->done && gather_is_empty(g);
     g->refs += !all_known;
     mutex_unlock(&p->lock);
     committer_sync(p->env->committer, p);
@@ -204,7 +206,7 @@ static beck_status wait_synced(struct partition *p, struct gather *g, beck_error
     return status;
 }
 
-static beck_status admit(struct partition *p, uint64_t generation, beck_error *err)
+beck_status partition_admit(struct partition *p, uint64_t generation, beck_error *err)
 {
     if (p->poisoned)
         return partition_say_poisoned(p, err);
@@ -216,8 +218,7 @@ static beck_status admit(struct partition *p, uint64_t generation, beck_error *e
     return BECK_OK;
 }
 
-/* Returns with the lock, once nobody waits to pause. */
-static void begin_append(struct partition *p)
+void partition_begin_append(struct partition *p)
 {
     mutex_lock(&p->lock);
     while (p->pausing > 0)
@@ -233,51 +234,53 @@ static void succeed(struct partition *p)
     p->heirs--;
 }
 
-beck_status partition_append(struct partition *p, struct append *a, beck_error *err)
+beck_status partition_begin(struct partition *p, beck_level *level,
+                            void (*done)(void *, beck_status, int64_t), void *ctx,
+                            struct synced_completion **out, beck_error *err)
 {
-    assert(a->count > 0);
-    beck_level level = a->level;
-    a->first_offset = -1;
-    if (level == BECK_LEVEL_SYNCED &&
+    *out = NULL;
+    if (*level == BECK_LEVEL_SYNCED &&
         (p->options.memory || committer_by_interval(p->env->committer)))
-        level = BECK_LEVEL_WRITTEN;
-    struct synced_completion *completion = NULL;
-    if (a->done && level == BECK_LEVEL_SYNCED) {
-        completion = malloc(sizeof *completion);
-        if (!completion)
-            return error_set(err, BECK_ENOMEM, "no memory for a completion");
-    }
-    begin_append(p);
-    /* With deduplication the first of two must be stored, or have failed, before the second is
-     * answered. */
-    beck_status status = p->dedup ? drain(p, err) : make_room(p, err);
-    /* What is gathered is never without the memory to write it. */
-    if (!status)
-        status = gather_reserve(p, err);
-    if (!status)
-        status = admit(p, a->generation, err);
-    if (!status)
-        status = gather_events(p, a, err);
-    if (status) {
-        mutex_unlock(&p->lock);
-        free(completion);
-        return status;
-    }
-    struct gather *g = p->gather;
-    p->awaited += level == BECK_LEVEL_SYNCED;
-    if (level == BECK_LEVEL_SYNCED && !completion)
-        return wait_synced(p, g, err);
-    if (completion) {
+        *level = BECK_LEVEL_WRITTEN;
+    if (!done || *level != BECK_LEVEL_SYNCED)
+        return BECK_OK;
+    *out = malloc(sizeof **out);
+    if (!*out)
+        return error_set(err, BECK_ENOMEM, "no memory for a completion");
+    **out = (struct synced_completion){.p = p, .done = done, .ctx = ctx};
+    return BECK_OK;
+}
+
+/* Lock held on entry, free on exit. */
+static void queue_completion(struct synced_completion *c, struct gather *g, beck_status stored,
+                             int64_t first_offset)
+{
+    struct partition *p = c->p;
+    c->completion.run = run_completion;
+    c->g = g;
+    c->stored = stored;
+    c->first_offset = first_offset;
+    if (g)
         g->refs++;
-        /* It may be closed before the completion has had its turn. */
-        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
-        *completion = (struct synced_completion){{NULL, run_completion}, p, g, a->done, a->done_ctx,
-                                                 a->first_offset};
-        mutex_unlock(&p->lock);
-        committer_queue(p->env->committer, p, &completion->completion);
+    /* It may be closed before the completion has had its turn. */
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    mutex_unlock(&p->lock);
+    committer_queue(p->env->committer, p, &c->completion);
+}
+
+beck_status partition_conclude(struct partition *p, struct gather *g, beck_level level,
+                               struct synced_completion *completion, int64_t first_offset,
+                               beck_error *err)
+{
+    beck_status status = BECK_OK;
+    p->awaited += level == BECK_LEVEL_SYNCED;
+    if (completion) {
+        queue_completion(completion, g, BECK_OK, first_offset);
         return BECK_OK;
     }
-    if (level == BECK_LEVEL_NONE) {
+    if (level == BECK_LEVEL_SYNCED)
+        return wait_synced(p, g, err);
+    if (level == BECK_LEVEL_NONE && !g->done) {
         g->orphan = true;
         if (p->writing && !p->long_turn) {
             mutex_unlock(&p->lock);
@@ -285,9 +288,9 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
         }
     }
     g->refs++;
-    if (level == BECK_LEVEL_NONE && p->writing)
+    if (level == BECK_LEVEL_NONE && p->writing && !g->done)
         succeed(p);
-    if (g->done || g->builder.count > 0)
+    if (g->done || !gather_is_empty(g))
         status = partition_write_until(p, g, err);
     if (g->done) {
         status = status ? status : result_of(p, g, err);
@@ -303,52 +306,51 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
     return status;
 }
 
-/* A batch with a producer, or as it came: written by itself. */
-beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t size,
-                                   beck_level level, int64_t *first_offset, beck_error *err)
+beck_status partition_conclude_stored(struct partition *p, beck_level level,
+                                      struct synced_completion *completion, beck_status result,
+                                      int64_t first_offset, beck_error *err)
 {
-    struct batch_header h;
-    beck_status status = batch_header_read(batch, &h, err);
+    if (completion) {
+        queue_completion(completion, NULL, result, first_offset);
+        return BECK_OK;
+    }
+    mutex_unlock(&p->lock);
+    if (level != BECK_LEVEL_SYNCED)
+        return result;
+    committer_sync(p->env->committer, p);
+    mutex_lock(&p->lock);
+    if (p->poisoned)
+        result = partition_say_poisoned(p, err);
+    mutex_unlock(&p->lock);
+    return result;
+}
+
+beck_status partition_append(struct partition *p, struct append *a, beck_error *err)
+{
+    assert(a->count > 0);
+    beck_level level = a->level;
+    struct synced_completion *completion;
+    a->first_offset = -1;
+    beck_status status = partition_begin(p, &level, a->done, a->done_ctx, &completion, err);
     if (status)
         return status;
-    begin_append(p);
-    status = drain(p, err);
+    partition_begin_append(p);
+    /* With deduplication the first of two must be stored, or have failed, before the second is
+     * answered. */
+    status = p->dedup ? partition_drain(p, err) : make_room(p, err);
+    /* What is gathered is never without the memory to write it. */
     if (!status)
         status = gather_reserve(p, err);
-    if (!status && p->poisoned)
-        status = partition_say_poisoned(p, err);
     if (!status)
-        status = producers_check(p->producers, &h, first_offset, err);
-    if (!status) {
-        p->writing = true;
-        *first_offset = p->next;
-        p->next += h.last_offset_delta + 1;
-        batch_place(batch, *first_offset, 0);
-        beck_error why = {0};
-        status = partition_write_batch(p, bytes_of(batch, size), &why);
-        if (status) {
-            why.code = status;
-            error_set(err, status, "%s", why.text);
-            partition_fail_gathered(p, &why);
-        } else {
-            partition_move_visible(p);
-        }
-        p->writing = false;
-        partition_write_orphans(p);
-        cond_broadcast(&p->changed);
-    }
-    bool poisoned = p->poisoned;
-    mutex_unlock(&p->lock);
-    if ((status && status != BECK_EDUPLICATE) || level != BECK_LEVEL_SYNCED || p->options.memory)
+        status = partition_admit(p, a->generation, err);
+    if (!status)
+        status = gather_events(p, a, err);
+    if (status) {
+        mutex_unlock(&p->lock);
+        free(completion);
         return status;
-    if (committer_by_interval(p->env->committer))
-        committer_mark(p->env->committer, p);
-    else
-        committer_sync(p->env->committer, p);
-    mutex_lock(&p->lock);
-    poisoned = p->poisoned;
-    mutex_unlock(&p->lock);
-    return poisoned ? partition_say_poisoned(p, err) : status;
+    }
+    return partition_conclude(p, p->gather, level, completion, a->first_offset, err);
 }
 
 /* ---- durability ---- */
@@ -405,7 +407,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     while (p->writing)
         cond_wait(&p->changed, &p->lock);
     beck_status status =
-        p->gather->builder.count > 0 ? partition_write_until(p, NULL, err) : BECK_OK;
+        gather_is_empty(p->gather) ? BECK_OK : partition_write_until(p, NULL, err);
     if (p->poisoned)
         status = partition_say_poisoned(p, err);
     if (status || p->options.memory || p->synced == p->written) {

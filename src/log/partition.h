@@ -121,24 +121,18 @@ struct produce {
     size_t route_count;
     uint64_t generation; /* that the routes were made under */
     bool append_time;    /* its records have the time at which they are stored */
-    /* Where the bus deduplicates: one per record of the batch, without source and id where a record
-     * names none. Known ones are left out of the stored batch, their offsets stay empty; `stored` is in
-     * and out as in struct append. NULL: none is looked for. */
-    const beck_event *events;
-    struct stored *stored;
+    /* Where the bus deduplicates: its records as events (without an id: not looked for), and which of them
+     * partition_find_known found; those are not in the batch any more. NULL: none is looked for. */
+    const beck_event *const *events;
+    const struct stored *stored;
+    size_t event_count;
     /* out: as in struct append; -1 without append_time; the first offset that is kept */
     int64_t first_offset, append_time_ms, log_start;
-    uint32_t duplicates;
 };
-/* BECK_EDUPLICATE: stored before, first_offset says where; with `done` and level synced it is reported
- * by `done` once that is synced, the call returns BECK_OK. BECK_ESEQUENCE, BECK_EFENCED: see
- * log/producers.h. PARTITION_STALE as partition_append. */
+/* BECK_EDUPLICATE: stored before, first_offset says where; reported as a success is, by `done` once that
+ * is synced where it is given. BECK_ESEQUENCE, BECK_EFENCED: see log/producers.h. PARTITION_STALE as
+ * partition_append. */
 beck_status partition_produce(struct partition *p, struct produce *a, beck_error *err);
-
-/* Appends one batch as a producer sent it, after batch_check_produced; base offset and epoch are
- * set in `batch`. Producer rules apply: BECK_EDUPLICATE sets first_offset. */
-beck_status partition_append_batch(struct partition *p, uint8_t *batch, size_t size,
-                                   beck_level level, int64_t *first_offset, beck_error *err);
 
 /* Writes what is gathered, then makes it durable. Called by the committer, one round at a time. */
 beck_status partition_sync(struct partition *p, beck_error *err);

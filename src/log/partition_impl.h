@@ -16,9 +16,23 @@
 #define PAD_AFTER 16   /* waits for a sync: who publishes once or twice has nothing of zeros */
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
 
-/* A batch that is put together, and those that wait for it. Kept while anybody refers to it. */
+/* A producer's batch that is not written yet. */
+struct pending {
+    int64_t producer_id;
+    int32_t next_sequence;
+    int16_t epoch;
+    bool transactional;
+};
+
+/* What is written at once, and those that wait for it: a batch that is put together of events, or
+ * batches of producers, back to back. Kept while anybody refers to it. */
 struct gather {
     struct batch_builder builder;
+    uint32_t batches; /* of producers; 0: it is of events */
+    struct buf copied;
+    beck_bytes lent; /* the only one, by who has the lock until it is written; else empty */
+    struct pending *pending;
+    size_t pending_count, pending_cap;
     struct routed *routes;
     size_t route_count, route_cap;
     int64_t first_offset;
@@ -59,6 +73,7 @@ struct partition {
     _Atomic(int64_t) first_seen; /* first, for cursors */
 
     struct gather *gather;
+    struct gather *taken; /* by the writer, and not written yet */
     struct gather *free_gathers;
     uint32_t free_count;
     bool writing;     /* somebody has the writer's part: segments, codec and scratch are theirs */
@@ -136,8 +151,13 @@ beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_e
 /* ---- gathers and the writer's part (partition_write.c); all with the lock, which those that write let go meanwhile ---- */
 struct gather *gather_get(struct partition *p);
 void gather_put(struct partition *p, struct gather *g);
+void gather_free(struct gather *g);
 beck_status gather_reserve(struct partition *p, beck_error *err);
 void gather_unref(struct partition *p, struct gather *g);
+static inline bool gather_is_empty(const struct gather *g)
+{
+    return g->builder.count == 0 && g->batches == 0;
+}
 beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
                          int64_t timestamp_ms);
 
@@ -146,8 +166,37 @@ void partition_poison(struct partition *p, const char *what, const beck_error *c
 beck_status partition_say_poisoned(const struct partition *p, beck_error *err);
 beck_status partition_write_until(struct partition *p, struct gather *mine, beck_error *err);
 void partition_write_orphans(struct partition *p);
-beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_error *err);
+/* Batches back to back, whose first offset is p->written; all of them or none. */
+beck_status partition_write_batches(struct partition *p, beck_bytes batches, beck_error *err);
+/* Whether they begin a new segment; h: the first header, with `length` and `last_offset_delta` of all. */
+bool partition_must_roll(struct partition *p, const struct batch_header *h);
 void partition_hold_routes(struct partition *p, const struct routed *routes, size_t count);
 void partition_fail_gathered(struct partition *p, const beck_error *why);
+
+/* ---- appending (partition.c) ---- */
+
+struct synced_completion;
+/* The level in force. *out: what to give partition_conclude; NULL: nobody waits for a completion. */
+beck_status partition_begin(struct partition *p, beck_level *level,
+                            void (*done)(void *, beck_status, int64_t), void *ctx,
+                            struct synced_completion **out, beck_error *err);
+/* Takes the lock, once nobody waits to pause. */
+void partition_begin_append(struct partition *p);
+/* BECK_OK, or why nothing is appended now. With the lock. */
+beck_status partition_admit(struct partition *p, uint64_t generation, beck_error *err);
+/* Whether there is room for something new in memory: what is known already gets its answer however full it
+ * is. With the lock. */
+beck_status partition_check_memory(const struct partition *p, beck_error *err);
+/* Waits until nobody writes and nothing is gathered. With the lock. */
+beck_status partition_drain(struct partition *p, beck_error *err);
+/* Waits for what was put into g, or sees to it that the completion has it. Takes over the completion. The
+ * lock is held on entry and free on exit. */
+beck_status partition_conclude(struct partition *p, struct gather *g, beck_level level,
+                               struct synced_completion *completion, int64_t first_offset,
+                               beck_error *err);
+/* The same where g is NULL: it is written already; `result` is what it comes to once that is synced. */
+beck_status partition_conclude_stored(struct partition *p, beck_level level,
+                                      struct synced_completion *completion, beck_status result,
+                                      int64_t first_offset, beck_error *err);
 
 #endif

@@ -400,9 +400,7 @@ static void free_all(struct partition *p)
             p->gather = NULL;
         else
             p->free_gathers = g->next_free;
-        batch_builder_release(&g->builder);
-        free(g->routes);
-        free(g);
+        gather_free(g);
     }
     file_close(p->prepared);
     free(p->segments);
@@ -437,15 +435,13 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     p->bus = strdup(bus);
     p->dir = strdup(dir ? dir : "");
     p->producers = producers_new();
-    p->gather = calloc(1, sizeof *p->gather);
+    p->gather = gather_get(p);
     if (options->bus.dedup_window_ms > 0)
         p->dedup = dedup_new(options->bus.dedup_window_ms);
     beck_status status = BECK_OK;
     if (!p->bus || !p->dir || !p->producers || !p->gather ||
         (options->bus.dedup_window_ms > 0 && !p->dedup))
         status = error_set(err, BECK_ENOMEM, "no memory for a partition");
-    if (p->gather)
-        batch_builder_init(&p->gather->builder, GATHER_BYTES_MAX);
     if (p->bus)
         record_context_init(&p->context, beck_str(p->bus), number);
     if (!status && !options->memory)

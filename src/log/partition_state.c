@@ -245,7 +245,7 @@ void partition_pause(struct partition *p)
 {
     mutex_lock(&p->lock);
     p->pausing++;
-    while (p->writing || p->gather->builder.count > 0) {
+    while (p->writing || !gather_is_empty(p->gather)) {
         /* Without memory the writer of the gather will try again. */
         if (p->writing || partition_write_until(p, NULL, NULL))
             cond_wait(&p->changed, &p->lock);

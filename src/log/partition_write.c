@@ -29,13 +29,23 @@ struct gather *gather_get(struct partition *p)
         if (!g)
             return NULL;
         batch_builder_init(&g->builder, GATHER_BYTES_MAX);
+        buf_init(&g->copied, GATHER_BYTES);
     }
     g->next_free = NULL;
-    g->refs = 0;
-    g->route_count = 0;
+    g->refs = g->batches = 0;
+    g->route_count = g->pending_count = 0;
     g->orphan = g->done = false;
     g->status = BECK_OK;
     return g;
+}
+
+void gather_free(struct gather *g)
+{
+    batch_builder_release(&g->builder);
+    buf_release(&g->copied);
+    free(g->routes);
+    free(g->pending);
+    free(g);
 }
 
 /* Keeps a few for the next rounds; large ones and more than that are not worth the memory. */
@@ -43,14 +53,13 @@ void gather_put(struct partition *p, struct gather *g)
 {
     if (p->free_count < GATHERS_KEPT && g->builder.bytes.cap <= 2 * GATHER_BYTES) {
         batch_builder_clear(&g->builder);
+        buf_clear(&g->copied);
         g->next_free = p->free_gathers;
         p->free_gathers = g;
         p->free_count++;
         return;
     }
-    batch_builder_release(&g->builder);
-    free(g->routes);
-    free(g);
+    gather_free(g);
 }
 
 /* One write takes a fresh gather, and one more when it fails with events gathered behind it. */
@@ -151,8 +160,9 @@ beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
                      p->dir);
 }
 
-static bool must_roll(struct partition *p, const struct segment *s, const struct batch_header *h)
+bool partition_must_roll(struct partition *p, const struct batch_header *h)
 {
+    const struct segment *s = p->segments[p->segment_count - 1];
     int64_t size = atomic_load(&s->size);
     if (size == 0)
         return false;
@@ -218,31 +228,64 @@ static bool worth_padding(const struct partition *p, beck_bytes batch)
            p->unsynced_bytes + (int64_t)batch.len <= SEGMENT_PAD_BYTES / 16;
 }
 
-/* Writes one sealed batch whose base offset is p->written. The lock is held on entry and exit, and
- * free during I/O. */
-beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_error *err)
+/* The header of a batch as if all of them were one. */
+static struct batch_header span_header(beck_bytes batches)
 {
-    struct batch_header h;
-    beck_status status = batch_header_read(batch.data, &h, err);
-    assert(!status && h.base_offset == p->written);
-    if (p->options.memory) {
-        if (!partition_add_block(p, batch, h.base_offset, 0, p->memory_end))
-            return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
-        p->memory_end += (int64_t)batch.len;
-        p->written = p->synced = batch_last_offset(&h) + 1;
-        return BECK_OK;
-    }
-    if (must_roll(p, p->segments[p->segment_count - 1], &h))
+    struct batch_header first, h;
+    size_t at = 0;
+    beck_status status = batch_header_read(batches.data, &first, NULL);
+    for (h = first; !status && (at += batch_size(&h)) < batches.len;)
+        status = batch_header_read((const uint8_t *)batches.data + at, &h, NULL);
+    assert(!status && at == batches.len);
+    first.last_offset_delta = (int32_t)(batch_last_offset(&h) - first.base_offset);
+    first.length = (int32_t)(batches.len - BATCH_LENGTH_PREFIX);
+    return first;
+}
+
+/* Of one batch that is in its place in the file. With the lock. */
+static void note_batch(struct partition *p, struct segment *s, beck_bytes batch,
+                       const struct batch_header *h)
+{
+    int64_t position = atomic_load(&s->size);
+    segment_note(s, h);
+    p->written_batches++;
+    partition_add_block(p, batch, h->base_offset, s->base_offset, position);
+    if (h->producer_id >= 0)
+        producers_update(p->producers, h);
+    p->written = batch_last_offset(h) + 1;
+}
+
+static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
+                                  const struct batch_header *h, beck_error *err)
+{
+    if (!partition_add_block(p, batch, h->base_offset, 0, p->memory_end))
+        return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
+    p->memory_end += (int64_t)batch.len;
+    if (h->producer_id >= 0)
+        producers_update(p->producers, h);
+    p->written = p->synced = batch_last_offset(h) + 1;
+    return BECK_OK;
+}
+
+/* The lock is held on entry and exit, and free during I/O. */
+beck_status partition_write_batches(struct partition *p, beck_bytes batches, beck_error *err)
+{
+    struct batch_header h = span_header(batches);
+    beck_status status = BECK_OK;
+    assert(h.base_offset == p->written);
+    if (p->options.memory)
+        return keep_in_memory(p, batches, &h, err);
+    if (partition_must_roll(p, &h))
         status = roll(p, h.base_offset, err);
     if (status)
         return status;
     struct segment *s = p->segments[p->segment_count - 1];
     int64_t position = atomic_load(&s->size);
-    bool pad = worth_padding(p, batch);
+    bool pad = worth_padding(p, batches);
     mutex_unlock(&p->lock);
-    status = segment_write(s, batch, err);
+    status = segment_write(s, batches, err);
     bool padded = !status && pad &&
-                  segment_pad(s, position + (int64_t)batch.len, p->options.bus.segment_bytes);
+                  segment_pad(s, position + (int64_t)batches.len, p->options.bus.segment_bytes);
     mutex_lock(&p->lock);
     if (padded)
         p->awaited = 0;
@@ -255,14 +298,14 @@ beck_status partition_write_batch(struct partition *p, beck_bytes batch, beck_er
     }
     if (status)
         return status;
-    segment_note(s, &h);
-    p->unsynced_bytes += (int64_t)batch.len;
-    p->written_batches++;
-    p->written_bytes += batch.len;
-    partition_add_block(p, batch, h.base_offset, s->base_offset, position);
-    if (h.producer_id >= 0)
-        producers_update(p->producers, &h);
-    p->written = batch_last_offset(&h) + 1;
+    p->unsynced_bytes += (int64_t)batches.len;
+    p->written_bytes += batches.len;
+    for (size_t at = 0; at < batches.len; at += batch_size(&h)) {
+        const uint8_t *batch = (const uint8_t *)batches.data + at;
+        status = batch_header_read(batch, &h, NULL);
+        assert(!status);
+        note_batch(p, s, bytes_of(batch, batch_size(&h)), &h);
+    }
     return BECK_OK;
 }
 
@@ -305,6 +348,9 @@ static void finish_gather(struct partition *p, struct gather *g)
 {
     g->done = true;
     batch_builder_clear(&g->builder);
+    buf_clear(&g->copied);
+    g->lent = (beck_bytes){0};
+    g->batches = 0;
     if (g->refs == 0)
         gather_put(p, g);
 }
@@ -331,7 +377,7 @@ void partition_fail_gathered(struct partition *p, const beck_error *why)
         dedup_forget_from(p->dedup, p->written);
     p->next = p->written;
     struct gather *behind = p->gather;
-    if (behind->builder.count == 0)
+    if (gather_is_empty(behind))
         return;
     p->gather = gather_get(p);
     fail_gather(p, behind, why);
@@ -340,15 +386,16 @@ void partition_fail_gathered(struct partition *p, const beck_error *why)
 /* Takes the gather and writes it. With the lock; nobody writes; after gather_reserve. */
 static void write_gather(struct partition *p)
 {
-    assert(!p->writing && p->gather->builder.count > 0);
+    assert(!p->writing && !gather_is_empty(p->gather));
     struct gather *g = p->gather;
     p->gather = gather_get(p);
+    p->taken = g;
     p->writing = true;
     beck_error why;
     error_clear(&why);
-    beck_bytes batch = {0};
+    beck_bytes batch = g->lent.len ? g->lent : buf_bytes(&g->copied);
     beck_status status = p->poisoned ? partition_say_poisoned(p, &why) : BECK_OK;
-    if (!status) {
+    if (!status && g->batches == 0) {
         if (!p->options.memory)
             mutex_unlock(&p->lock);
         status = batch_builder_finish(&g->builder, p->options.memory ? NULL : &p->codec,
@@ -358,7 +405,8 @@ static void write_gather(struct partition *p)
             mutex_lock(&p->lock);
     }
     if (!status)
-        status = partition_write_batch(p, batch, &why);
+        status = partition_write_batches(p, batch, &why);
+    p->taken = NULL;
     if (status) {
         why.code = status;
         partition_fail_gathered(p, &why);
@@ -379,7 +427,7 @@ static void write_gather(struct partition *p)
  * write, until one of their publishers waits to go on. With the lock. */
 void partition_write_orphans(struct partition *p)
 {
-    for (int turn = 1; !p->writing && p->gather->orphan && p->gather->builder.count > 0 &&
+    for (int turn = 1; !p->writing && p->gather->orphan && !gather_is_empty(p->gather) &&
                        p->heirs == 0 && !gather_reserve(p, NULL);
          turn++) {
         p->long_turn = turn > TURNS;
@@ -401,7 +449,7 @@ beck_status partition_write_until(struct partition *p, struct gather *mine, beck
             continue;
         }
         /* Nothing of it was new. */
-        if (p->gather->builder.count == 0)
+        if (gather_is_empty(p->gather))
             break;
         status = gather_reserve(p, err);
         if (!status)

@@ -7,6 +7,7 @@
  * BECK_TEST_TRACE prints its steps.
  */
 #include "world.h"
+#include "produced.h"
 
 #include "log/partition_impl.h"
 #include "log/verify.h"
@@ -213,6 +214,25 @@ static void close_and_open(struct run *r)
 
 /* ---- steps ---- */
 
+/* As a producer sends them: one batch, of any codec, sometimes larger than what is copied. */
+static beck_status produce(struct run *r, const beck_event *events, size_t count, beck_level level,
+                           int64_t *first_offset, beck_error *err)
+{
+    struct buf batch;
+    struct produce a = {
+        .level = level, .append_time = rng_below(&r->rng, 4) == 0, .first_offset = -1};
+    buf_init(&batch, 4 << 20);
+    beck_status status = make_batch(&batch, events, count, clock_wall_ms(r->w.env.clock),
+                                    (beck_codec)rng_below(&r->rng, 5), NULL);
+    a.batch = batch.data;
+    a.size = batch.len;
+    if (!status)
+        status = partition_produce(r->p, &a, err);
+    *first_offset = a.first_offset;
+    buf_release(&batch);
+    return status;
+}
+
 static void append(struct run *r)
 {
     static char data[32][16384];
@@ -230,7 +250,9 @@ static void append(struct run *r)
     }
     struct append a = {.events = list, .count = count, .level = level};
     beck_error err = {0};
-    beck_status status = partition_append(r->p, &a, &err);
+    beck_status status = rng_below(&r->rng, 2)
+                             ? partition_append(r->p, &a, &err)
+                             : produce(r, events, count, level, &a.first_offset, &err);
     int first = r->m.next_number;
     r->m.next_number += (int)count;
     if (status) {
@@ -408,7 +430,9 @@ static void *publish_until_it_stops(void *arg)
         int64_t offset;
         snprintf(text, sizeof text, "thread %d event %d", me->id, i);
         me->offsets[i] = -1;
-        if (put_event(me->p, "s", text, synced ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN, &offset))
+        beck_level level = synced ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN;
+        if (me->id % 2 ? produce_one(me->p, me->id, i, text, level, &offset)
+                       : put_event(me->p, "s", text, level, &offset))
             break;
         if (synced)
             me->offsets[i] = offset;

@@ -1,6 +1,7 @@
 /* Upkeep of a partition: retention, what queues are owed, compaction, checkpoints. On the simulated
  * disk, with a clock that the test moves. */
 #include "world.h"
+#include "produced.h"
 
 #include "log/partition_impl.h"
 #include "support/effort.h"
@@ -383,27 +384,9 @@ static void a_checkpoint_without_changes_touches_nothing(void **state)
     world_close(&w);
 }
 
-/* A batch of one record from an idempotent producer. */
 static beck_status produce(struct partition *p, int64_t id, int32_t sequence, int64_t *offset)
 {
-    struct batch_builder b;
-    struct codec codec;
-    struct buf scratch;
-    beck_bytes batch;
-    beck_event e = {.type = beck_str("t"), .data = beck_str("produced")};
-    struct batch_header producer = {.producer_id = id, .base_sequence = sequence};
-    batch_builder_init(&b, 1 << 20);
-    buf_init(&scratch, 1 << 20);
-    codec_init(&codec);
-    assert_int_equal(batch_builder_add(&b, &e, beck_str("b"), clock_wall_ms(p->env->clock)), 0);
-    assert_int_equal(
-        batch_builder_finish(&b, &codec, BECK_CODEC_NONE, 0, &producer, &scratch, &batch, NULL), 0);
-    beck_status status =
-        partition_append_batch(p, b.bytes.data, batch.len, BECK_LEVEL_SYNCED, offset, NULL);
-    batch_builder_release(&b);
-    buf_release(&scratch);
-    codec_release(&codec);
-    return status;
+    return produce_one(p, id, sequence, "produced", BECK_LEVEL_SYNCED, offset);
 }
 
 static void producers_are_known_after_loss_of_power_wherever_the_checkpoint_was(void **state)

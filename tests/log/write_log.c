@@ -214,8 +214,9 @@ static void append_batch(struct world *w, size_t count, beck_codec codec, size_t
     if (copy == NULL)
         must(BECK_ENOMEM, &err, "copy");
     memcpy(copy, batch.data, batch.len);
-    must(partition_append_batch(w->partition, copy, batch.len, BECK_LEVEL_WRITTEN, &first, &err),
-         &err, "append batch");
+    struct produce sent = {.batch = copy, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
+    must(partition_produce(w->partition, &sent, &err), &err, "produce");
+    first = sent.first_offset;
     for (size_t i = 0; i < count; i++)
         say(&made[i], first + (int64_t)i, w->sequences[who] + (int32_t)i);
     w->sequences[who] += (int32_t)count;
