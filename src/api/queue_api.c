@@ -470,6 +470,47 @@ beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, 
     return status;
 }
 
+/* The bindings to a bus do not begin behind where the queue is moved to. */
+static beck_status move_bindings(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
+                                 beck_error *err)
+{
+    struct names names = {0};
+    beck_status status = BECK_OK;
+    queue_each_binding(q, collect_binding, &names);
+    int64_t *first = calloc(bus->partition_count, sizeof *first);
+    if (names.failed || !first)
+        status = error_set(err, BECK_ENOMEM, "no memory to move a queue");
+    for (size_t i = 0; i + 1 < names.count && !status; i += 2) {
+        if (strcmp(names.list[i], bus->name) != 0)
+            continue;
+        queue_get_first(q, bus, names.list[i + 1], first);
+        for (uint32_t n = 0; n < bus->partition_count; n++)
+            if (to[n] >= 0 && to[n] < first[n])
+                first[n] = to[n];
+        status = topology_put_binding(b, queue_name(q), bus->name, names.list[i + 1], first,
+                                      bus->partition_count, err);
+    }
+    free(first);
+    free_names(&names);
+    return status;
+}
+
+beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
+                              beck_error *err)
+{
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    beck_status status = check_joining(b, q, bus, err);
+    if (!status && is_on_disk(q))
+        status = move_bindings(b, q, bus, to, err);
+    if (!status)
+        status = queue_move(q, bus, to, err);
+    if (!status && is_on_disk(q))
+        status = upkeep_snapshot(b, q, err);
+    end_change(b);
+    return status;
+}
+
 /* ---- consumers ---- */
 
 static bool of_server(const beck_consumer *consumer)

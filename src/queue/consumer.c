@@ -10,45 +10,17 @@
  * log without the lock, then the entry leaves (or goes back). So what has been answered survives
  * the end of the process, and an answer that could not be written leaves the delivery held.
  */
-#include "queue/consumer.h"
-#include "queue/queue_impl.h"
+#include "queue/consumer_impl.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
 #define PREFETCH_DEFAULT 64
-#define SLOTS_AT_ONCE 16
 #define FORGOTTEN_CAP 1024 /* memory of a slot whose event is not needed any more */
 #define REFS_AT_ONCE 64
 #define TAKE_MAX 256 /* entries taken with the lock held once */
 
-struct beck_consumer {
-    struct consumer_base base;
-    struct queue *queue;
-    uint32_t prefetch;
-    uint64_t number;                /* 24 bits; of the handle */
-    beck_consumer *previous, *next; /* of the handle's */
-    _Atomic(bool) woken;
-    struct slot **chunks; /* of SLOTS_AT_ONCE slots each, made as needed */
-    uint32_t slot_count;
-    uint16_t *free_slots;
-    uint32_t free_count;
-    uint32_t held;           /* slots not free */
-    struct cursor **cursors; /* by source */
-    bool *source_is_dead;
-    uint32_t cursor_count;
-    uint32_t deletions;   /* of buses, when the cursors were opened */
-    struct block *shared; /* the block that slots shared last, and references to it for more */
-    uint32_t spare_refs;
-    struct dead_parts *parts; /* scratch for events that were put back from the dead letters */
-};
-
 /* ---- slots ---- */
-
-static struct slot *slot_at(const beck_consumer *c, uint32_t index)
-{
-    return &c->chunks[index / SLOTS_AT_ONCE][index % SLOTS_AT_ONCE];
-}
 
 static beck_status more_slots(beck_consumer *c)
 {
@@ -98,21 +70,6 @@ static void drop_block(beck_consumer *c, struct block *b)
         block_release(b);
 }
 
-static uint64_t tag_of(const struct slot *s)
-{
-    return s->consumer->number << 40 | (uint64_t)(s->generation & 0xffffff) << 16 | s->index;
-}
-
-/* The slot that a tag names; NULL: never was, or is free by now. */
-static struct slot *slot_of(const beck_consumer *c, uint64_t tag)
-{
-    uint32_t index = (uint32_t)(tag & 0xffff);
-    if (tag >> 40 != c->number || index >= c->slot_count)
-        return NULL;
-    struct slot *s = slot_at(c, index);
-    return s->state != SLOT_FREE && tag_of(s) == tag ? s : NULL;
-}
-
 static void free_slot(beck_consumer *c, struct slot *s)
 {
     drop_block(c, s->block);
@@ -149,6 +106,7 @@ beck_status consumer_open(struct queue *q, uint32_t prefetch, beck_consumer **ou
         return error_set(err, BECK_ENOMEM, "no memory for a consumer");
     }
     c->prefetch = prefetch;
+    c->take_bytes = SIZE_MAX;
     c->queue = queue_retain(q);
     mutex_lock(&q->lock);
     q->consumers++;
@@ -209,7 +167,7 @@ void consumer_close(beck_consumer *c)
     leave_home(c);
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < c->slot_count; i++) {
-        struct slot *s = slot_at(c, i);
+        struct slot *s = consumer_slot(c, i);
         if (s->state == SLOT_HELD) {
             queue_count_failed(q, s);
             slot_unlink(q, s);
@@ -260,8 +218,7 @@ void consumer_wake(beck_consumer *c)
 
 /* ---- reading the events ---- */
 
-static beck_status cursor_for(beck_consumer *c, uint32_t source, struct cursor **out,
-                              beck_error *err)
+beck_status consumer_cursor(beck_consumer *c, uint32_t source, struct cursor **out, beck_error *err)
 {
     uint32_t deletions = atomic_load(&c->queue->deletions);
     if (deletions != c->deletions) { /* those of deleted buses are of no use any more */
@@ -342,7 +299,7 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
     struct cursor *cursor = NULL;
     const struct record_view *view;
     uint32_t source = entry_source(&s->entry);
-    beck_status status = cursor_for(c, source, &cursor, err);
+    beck_status status = consumer_cursor(c, source, &cursor, err);
     if (!status)
         status = cursor_read(cursor, entry_offset(&s->entry), true, &view, NULL, err);
     if (cursor && status == BECK_ENOENT) /* not the bus is gone, but a file of it */
@@ -364,7 +321,7 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
 }
 
 /* An event that cannot be had any more leaves the queue; said aloud when it is damage. */
-static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, const beck_error *why)
+void consumer_drop_lost(beck_consumer *c, struct slot *s, beck_status status, const beck_error *why)
 {
     struct queue *q = c->queue;
     if (status != BECK_END && status != BECK_ENOENT)
@@ -386,7 +343,7 @@ static void drop_lost(beck_consumer *c, struct slot *s, beck_status status, cons
 
 /* Puts a slot's entry back to its place: nothing was delivered. Others may have begun to wait while
  * it was away. */
-static void put_back(beck_consumer *c, struct slot *s)
+void consumer_put_back(beck_consumer *c, struct slot *s)
 {
     struct queue *q = c->queue;
     mutex_lock(&q->lock);
@@ -400,25 +357,52 @@ static void put_back(beck_consumer *c, struct slot *s)
     mutex_unlock(&q->lock);
 }
 
-/* ---- taking ---- */
-
-/* Moves up to max entries into slots. With the lock. */
-static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
-                           struct slot **taken, beck_error *err)
+/* The same for many, that were not read. */
+static void put_back_rest(beck_consumer *c, struct slot *const *slots, size_t count)
 {
     struct queue *q = c->queue;
-    size_t n = 0;
+    mutex_lock(&q->lock);
+    q->delivered -= (int64_t)count;
+    mutex_unlock(&q->lock);
+    for (size_t i = 0; i < count; i++)
+        consumer_put_back(c, slots[i]);
+}
+
+/* ---- taking ---- */
+
+static bool is_wanted(const struct queue *q, const struct acquire *which, const struct entry *e)
+{
+    const struct source *s = &q->sources[entry_source(e)];
+    /* What cannot be had any more is taken, so that it goes. */
+    return !which || !which->wanted || entry_source(e) == DEAD_SOURCE || !s->bus ||
+           which->wanted(which->ctx, s->bus, s->number, entry_offset(e));
+}
+
+size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
+                        const struct acquire *which, struct slot **taken, beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct entry passed[ACQUIRE_PASSED_MAX];
+    size_t n = 0, passes = 0;
     while (n < max && q->limbo_count < LIMBO_MAX) {
         if (c->free_count == 0 && (c->slot_count == c->prefetch || more_slots(c)))
             break;
-        struct slot *s = slot_at(c, c->free_slots[c->free_count - 1]);
+        struct slot *s = consumer_slot(c, c->free_slots[c->free_count - 1]);
         /* Room to come back is reserved before an entry leaves. */
-        if (queue_reserve_returns(q, 1) || !queue_pop_next(q, &s->entry, err))
+        if (queue_reserve_returns(q, passes + 1) || !queue_pop_next(q, &s->entry, err))
             break;
         int64_t expires = entry_expires_ms(&s->entry);
         if (expires && expires <= now_ms) {
             if (queue_expire(q, &s->entry))
                 break;
+            continue;
+        }
+        if (!is_wanted(q, which, &s->entry)) {
+            if (passes == which->passed_max || passes == ACQUIRE_PASSED_MAX) {
+                queue_push_return(q, &s->entry);
+                break;
+            }
+            passed[passes++] = s->entry;
             continue;
         }
         if (entry_offset(&s->entry) < q->sources[entry_source(&s->entry)].suspect)
@@ -433,6 +417,8 @@ static size_t take_entries(beck_consumer *c, size_t max, int64_t now_ms, int64_t
         q->in_flight++;
         taken[n++] = s;
     }
+    for (size_t i = 0; i < passes; i++)
+        queue_push_return(q, &passed[i]);
     q->dirty |= n > 0;
     return n;
 }
@@ -482,7 +468,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         beck_error why;
         error_clear(&why);
         if (!q->paused)
-            *count = take_entries(c, max, now_ms, now_ns, taken, &why);
+            *count = consumer_move_in(c, max, now_ms, now_ns, NULL, taken, &why);
         if (*count > 0)
             break;
         if (why.code == BECK_ENOMEM) {
@@ -562,29 +548,35 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
             return error_set(err, BECK_ELIMIT,
                              "this consumer holds %u deliveries, its prefetch; settle some first",
                              c->held);
-        size_t n, delivered = 0;
+        size_t n, delivered = 0, bytes = 0;
         beck_status status = wait_and_take(c, max, timeout_ms, taken, &n, err);
         if (status)
             return status;
         for (size_t i = 0; i < n; i++) {
             struct slot *s = taken[i];
             beck_error why;
+            if (bytes >= c->take_bytes) {
+                put_back_rest(c, taken + i, n - i);
+                n = i;
+                break;
+            }
             error_clear(&why);
             status = read_event(c, s, &why);
             bool lost = status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT;
             if (status && !lost) {
-                put_back(c, s);
+                consumer_put_back(c, s);
                 if (i + 1 == n && delivered == 0)
                     return error_set(err, status, "%s", why.text);
                 continue;
             }
             if (status) {
-                drop_lost(c, s, status, &why);
+                consumer_drop_lost(c, s, status, &why);
                 continue;
             }
             atomic_store_explicit(&s->shown, true, memory_order_release);
+            bytes += s->event.data.len;
             out[delivered++] = (beck_delivery){.event = &s->event,
-                                               .tag = tag_of(s),
+                                               .tag = slot_tag(s),
                                                .attempt = entry_attempts(&s->entry) + 1,
                                                .redelivered = entry_delivered(&s->entry)};
         }
@@ -611,7 +603,7 @@ static beck_status say_stale(beck_error *err)
 /* Makes the slot of a held delivery BUSY. A stale one is freed. With the lock. */
 static struct slot *begin(beck_consumer *c, uint64_t tag)
 {
-    struct slot *s = slot_of(c, tag);
+    struct slot *s = consumer_find(c, tag);
     if (!s)
         return NULL;
     if (s->state == SLOT_STALE) {
@@ -718,11 +710,16 @@ beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count
     return any ? say_stale(err) : BECK_OK;
 }
 
+void consumer_limit_bytes(beck_consumer *c, size_t bytes)
+{
+    c->take_bytes = bytes;
+}
+
 uint32_t consumer_forget_stale(beck_consumer *c)
 {
     mutex_lock(&c->queue->lock);
     for (uint32_t i = 0; i < c->slot_count; i++) {
-        struct slot *s = slot_at(c, i);
+        struct slot *s = consumer_slot(c, i);
         if (s->state == SLOT_STALE)
             free_slot(c, s);
     }
@@ -856,7 +853,7 @@ beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
 {
     struct queue *q = c->queue;
     mutex_lock(&q->lock);
-    struct slot *s = slot_of(c, tag);
+    struct slot *s = consumer_find(c, tag);
     bool held = s && s->state == SLOT_HELD;
     if (held) {
         slot_unlink(q, s);
@@ -872,8 +869,8 @@ static const struct slot *shown_slot(const beck_consumer *c, uint64_t tag)
     uint32_t index = (uint32_t)(tag & 0xffff);
     if (tag >> 40 != c->number || index >= c->slot_count)
         return NULL;
-    const struct slot *s = slot_at(c, index);
-    return tag_of(s) == tag && atomic_load_explicit(&s->shown, memory_order_acquire) ? s : NULL;
+    const struct slot *s = consumer_slot(c, index);
+    return slot_tag(s) == tag && atomic_load_explicit(&s->shown, memory_order_acquire) ? s : NULL;
 }
 
 beck_bytes consumer_carried(beck_consumer *c, uint64_t tag)
@@ -911,7 +908,7 @@ void consumer_forget(beck_consumer *c, const uint64_t *tags, size_t count)
 {
     mutex_lock(&c->queue->lock);
     for (size_t i = 0; i < count; i++) {
-        struct slot *s = slot_of(c, tags[i]);
+        struct slot *s = consumer_find(c, tags[i]);
         if (s && atomic_load_explicit(&s->shown, memory_order_relaxed))
             forget(s);
     }

@@ -435,8 +435,7 @@ beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, be
 
 /* ---- rewinding and purging ---- */
 
-/* Waits until no operation is being written. With the lock. */
-static void be_quiet(struct queue *q)
+void queue_be_quiet(struct queue *q)
 {
     while (q->operations > 0 || q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
@@ -461,7 +460,7 @@ beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err
     }
     if (!status) {
         mutex_lock(&q->lock);
-        be_quiet(q);
+        queue_be_quiet(q);
         queue_take_away(q);
         queue_forget_all(q);
         histories_clear(&q->histories);
@@ -546,13 +545,13 @@ static int64_t drop_everything(struct queue *q)
 {
     struct disown_all d = {.q = q};
     mutex_lock(&q->lock);
-    be_quiet(q);
+    queue_be_quiet(q);
     /* What a damaged list held is listed first, so that it goes too. */
     while (q->rebuild) {
         mutex_unlock(&q->lock);
         queue_catch_up(q);
         mutex_lock(&q->lock);
-        be_quiet(q);
+        queue_be_quiet(q);
     }
     int64_t count = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     collect_for_disowning(q, &d);
@@ -631,18 +630,31 @@ static void filter_returns(const struct purged *p)
     }
 }
 
-beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t *ends,
+beck_status queue_drop_below(struct queue *q, const beck_bus *bus, const int64_t *ends,
                              beck_error *err)
 {
     struct purged p = {q, bus, ends};
-    mutex_lock(&q->lock);
-    be_quiet(q);
     int64_t before = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     beck_status status = schedule_filter(q->delayed, keep_scheduled, &p, err);
     filter_returns(&p);
     for (uint32_t i = 0; i <= q->options.priority_max && !status; i++)
         if (q->levels[i])
             status = filter_list(&p, q->levels[i], err);
+    struct scheduled next;
+    q->next_due_ms = schedule_peek(q->delayed, &next, NULL) ? INT64_MAX : next.due_ms;
+    int64_t after = queue_ready(q) + (int64_t)schedule_count(q->delayed);
+    if (before > 0)
+        q->ready_bytes = (int64_t)((double)q->ready_bytes * (double)after / (double)before);
+    q->dirty = true;
+    return status;
+}
+
+beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t *ends,
+                             beck_error *err)
+{
+    mutex_lock(&q->lock);
+    queue_be_quiet(q);
+    beck_status status = queue_drop_below(q, bus, ends, err);
     for (uint32_t i = 0; i < q->source_count; i++) {
         struct source *s = &q->sources[i];
         if (s->bus != bus || s->routed < 0)
@@ -652,12 +664,6 @@ beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t
         if (s->routed < ends[s->number])
             s->routed = ends[s->number];
     }
-    struct scheduled next;
-    q->next_due_ms = schedule_peek(q->delayed, &next, NULL) ? INT64_MAX : next.due_ms;
-    int64_t after = queue_ready(q) + (int64_t)schedule_count(q->delayed);
-    if (before > 0)
-        q->ready_bytes = (int64_t)((double)q->ready_bytes * (double)after / (double)before);
-    q->dirty = true;
     mutex_unlock(&q->lock);
     return status;
 }

@@ -239,6 +239,12 @@ void queue_note_limbo(struct queue *q);
 beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err);
 
 /* ---- queue_bind.c ---- */
+/* Waits until no operation is being written. With the lock. */
+void queue_be_quiet(struct queue *q);
+/* Forgets what is ready or delayed of a bus below these offsets, one per partition. With the lock,
+ * quiet. */
+beck_status queue_drop_below(struct queue *q, const beck_bus *bus, const int64_t *ends,
+                             beck_error *err);
 beck_status queue_catch_up_source(struct queue *q, uint32_t source,
                                   beck_error *err); /* without the lock */
 

@@ -266,6 +266,33 @@ static void what_is_late_can_be_forgotten_by_its_consumer(void **state)
     world_end(&w);
 }
 
+static void no_more_is_taken_than_the_bytes_that_were_asked_for(void **state)
+{
+    struct world w;
+    beck_delivery d[8];
+    size_t count;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    for (int i = 0; i < 5; i++)
+        put(bus, "t", "12345");
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    consumer_limit_bytes(c, 6);
+    check_ok(beck_take(c, d, 8, 0, &count, err));
+    assert_int_equal(count, 2);
+    check_counts(&w, "q", 3, 2, 0, 0);
+    assert_int_equal(info_of(&w, "q").delivered, 2);
+    consumer_limit_bytes(c, 1);
+    check_ok(beck_take(c, d, 8, 0, &count, err));
+    assert_int_equal(count, 1);
+    assert_false(d[0].redelivered);
+    consumer_limit_bytes(c, 100);
+    check_ok(beck_take(c, d, 8, 0, &count, err));
+    assert_int_equal(count, 2);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 static void a_queue_without_a_deadline_waits_for_ever(void **state)
 {
     struct world w;
@@ -559,6 +586,7 @@ int main(void)
         cmocka_unit_test(tags_are_unique_within_the_handle),
         cmocka_unit_test(a_delivery_that_passes_its_deadline_is_tried_again),
         cmocka_unit_test(what_is_late_can_be_forgotten_by_its_consumer),
+        cmocka_unit_test(no_more_is_taken_than_the_bytes_that_were_asked_for),
         cmocka_unit_test(a_queue_without_a_deadline_waits_for_ever),
         cmocka_unit_test(back_off_is_as_each_kind_says),
         cmocka_unit_test(jitter_stays_within_its_percentage_and_spreads),
