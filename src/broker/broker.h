@@ -223,6 +223,9 @@ void subscriber_ready(struct subscriber *c, bool ready);
 int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
                 uint32_t *left, char *text);
 
+/* What was got was written: until it is settled nobody looks at it, and it takes no memory. */
+void broker_forget(struct broker_queue *q, uint64_t tag);
+
 enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_REJECT };
 /* `subscribers`: who got each, NULL for get; their credit is given back. Also after the subscriber was closed
  * (then NULL). Each tag once. */

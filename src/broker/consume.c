@@ -258,6 +258,12 @@ void broker_settle(struct broker_queue *q, const uint64_t *tags,
         dispatcher_settle(q->dispatcher, tags, subscribers, count, how);
 }
 
+void broker_forget(struct broker_queue *q, uint64_t tag)
+{
+    if (q->kind != QUEUE_STREAM)
+        dispatcher_forget(q->dispatcher, tag);
+}
+
 void broker_return_lost(struct broker_queue *q, const uint64_t *tags, size_t count)
 {
     if (q->kind != QUEUE_STREAM)

@@ -68,6 +68,8 @@ enum dispatch_refusal dispatcher_subscribe(struct dispatcher *d, const struct su
 /* One message for nobody in particular; it is held until it is settled with a NULL subscriber. */
 beck_status dispatcher_get(struct dispatcher *d, struct handed *out, bool *got, struct buf *scratch,
                            beck_error *err);
+/* It stays held, and is looked at no more. */
+void dispatcher_forget(struct dispatcher *d, uint64_t tag);
 void dispatcher_settle(struct dispatcher *d, const uint64_t *tags,
                        struct subscriber *const *subscribers, size_t count, enum settlement how);
 void dispatcher_return_lost(struct dispatcher *d, const uint64_t *tags, size_t count);

@@ -14,6 +14,7 @@
 
 #define MESSAGES_MAX 4096
 #define BYTES_MAX (16u << 20)
+#define ALL_BYTES_MAX (64u << 20) /* of all consumers together */
 #define NAME_MAX_LEN 64
 #define BUCKETS 256
 
@@ -40,6 +41,7 @@ struct reply_home {
     struct cond quiet;
     struct lookup by_name, by_channel;
     struct rng rng;
+    size_t bytes; /* of all replies that wait */
 };
 
 beck_status replies_open(struct delivery_home *h, beck_error *err)
@@ -119,8 +121,8 @@ static beck_bytes put(uint8_t **at, beck_bytes from)
 
 static struct reply *reply_new(const struct publication *m, beck_bytes raw)
 {
-    size_t size = m->routing_key.len + raw.len + m->body.len;
-    struct reply *reply = malloc(sizeof *reply + size);
+    size_t size = sizeof(struct reply) + m->routing_key.len + raw.len + m->body.len;
+    struct reply *reply = malloc(size);
     if (!reply)
         return NULL;
     uint8_t *at = reply->memory;
@@ -138,12 +140,14 @@ bool reply_publish(struct delivery_home *h, const struct publication *m, beck_by
     struct reply *reply = reply_new(m, raw);
     mutex_lock(&r->lock);
     struct reply_subscriber *s = find_name(r, m->routing_key);
-    bool room = s && reply && s->count < MESSAGES_MAX && s->bytes < BYTES_MAX;
+    bool room =
+        s && reply && s->count < MESSAGES_MAX && s->bytes < BYTES_MAX && r->bytes < ALL_BYTES_MAX;
     if (room) {
         *s->end = reply;
         s->end = &reply->next;
         s->count++;
         s->bytes += reply->size;
+        r->bytes += reply->size;
         wake(s);
     }
     mutex_unlock(&r->lock);
@@ -199,6 +203,7 @@ static struct reply_subscriber *of_base(struct subscriber *c)
     return (struct reply_subscriber *)c;
 }
 
+/* With the lock. */
 static struct reply *pop(struct reply_subscriber *s)
 {
     struct reply *reply = s->first;
@@ -209,6 +214,7 @@ static struct reply *pop(struct reply_subscriber *s)
         s->end = &s->first;
     s->count--;
     s->bytes -= reply->size;
+    s->home->bytes -= reply->size;
     return reply;
 }
 
@@ -270,9 +276,9 @@ static void close_subscriber(struct subscriber *c)
         cond_wait(&r->quiet, &r->lock);
     lookup_remove(&r->by_name, &s->by_name);
     lookup_remove(&r->by_channel, &s->by_channel);
-    mutex_unlock(&r->lock);
     for (struct reply *reply; (reply = pop(s));)
         free(reply);
+    mutex_unlock(&r->lock);
     free(s);
 }
 

@@ -119,6 +119,13 @@ void settle_forget(struct dispatcher *d, const uint64_t *tags, size_t count)
     }
 }
 
+void dispatcher_forget(struct dispatcher *d, uint64_t tag)
+{
+    mutex_lock(&d->lock);
+    settle_forget(d, &tag, 1);
+    mutex_unlock(&d->lock);
+}
+
 void settle_owed(struct dispatcher *d)
 {
     struct owed *owed = d->owed;

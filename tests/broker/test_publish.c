@@ -86,7 +86,7 @@ static void what_has_no_time_reaches_who_is_ready(void **state)
     struct buf arguments;
     (void)state;
     buf_init(&arguments, 100);
-    check_ok(table_put_int(&arguments, "x-message-ttl", 0));
+    assert_int_equal(table_put_int(&arguments, "x-message-ttl", 0), BECK_OK);
     place_start(&p, 1);
     accepted(queue_as(p.s, "brief", "", &arguments, NULL, text));
     buf_release(&arguments);
@@ -346,6 +346,52 @@ static void replies_go_straight_to_who_asked(void **state)
     place_end(&p);
 }
 
+/* 1 MiB a reply, of which 64 wait at most. */
+static void replies_that_wait_are_bounded_for_all_consumers_together(void **state)
+{
+    enum { ASKING = 5, REPLIES = 16, SIZE = 1 << 20, ROOM = 64 };
+    struct place p;
+    struct channel asking[ASKING], answering;
+    struct properties ask = {.flags = PROPERTY_REPLY_TO,
+                             .reply_to = beck_str("amq.rabbitmq.reply-to")};
+    char *body = malloc(SIZE + 1), name[256];
+    size_t waiting = 0;
+    (void)state;
+    memset(body, 'x', SIZE);
+    body[SIZE] = '\0';
+    place_start(&p, 1);
+    channel_begin(&answering, p.s);
+    accepted(queue(p.s, "requests", "", text));
+    consume(&answering, "requests");
+    for (int i = 0; i < ASKING; i++) {
+        channel_begin(&asking[i], p.s);
+        consume_with(&asking[i], "amq.rabbitmq.reply-to",
+                     (struct subscriber_options){.no_ack = true});
+        send(&asking[i], "", "requests", "?", ask);
+        check_texts(&answering, "?");
+        struct properties seen = properties_of(&answering);
+        snprintf(name, sizeof name, "%.*s", (int)seen.reply_to.len,
+                 (const char *)seen.reply_to.data);
+        for (int j = 0; j < REPLIES; j++)
+            send(&answering, "", name, body, mode(1));
+    }
+    for (int i = 0; i < ASKING; i++) {
+        pump(&asking[i]);
+        waiting += asking[i].count;
+    }
+    assert_true(waiting >= ROOM && waiting <= ROOM + 1);
+    send(&answering, "", name, "there is room again", mode(1));
+    pump(&asking[ASKING - 1]);
+    assert_int_equal(asking[0].count + asking[1].count + asking[2].count + asking[3].count +
+                         asking[4].count,
+                     waiting + 1);
+    for (int i = 0; i < ASKING; i++)
+        channel_end(&asking[i]);
+    channel_end(&answering);
+    free(body);
+    place_end(&p);
+}
+
 static void one_message_is_got_with_what_is_left(void **state)
 {
     struct place p;
@@ -366,6 +412,16 @@ static void one_message_is_got_with_what_is_left(void **state)
     assert_true(got && text_is(m.body, "one"));
     assert_int_equal(left, 1);
     broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_ACK);
+    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    assert_true(got && text_is(m.body, "two"));
+    broker_forget(m.queue, m.tag);
+    broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_REQUEUE);
+    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    assert_true(got && m.redelivered && text_is(m.body, "two"));
+    broker_forget(m.queue, m.tag);
+    broker_forget(m.queue, m.tag);
+    broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_ACK);
+    broker_forget(m.queue, m.tag);
     refused(404, "no queue 'none' in vhost '/'",
             session_get(p.s, beck_str("none"), false, &m, &got, &left, text));
     channel_end(&c);
@@ -476,6 +532,7 @@ int main(void)
         cmocka_unit_test(further_keys_are_in_headers_and_blind_ones_are_not_shown),
         cmocka_unit_test(what_others_publish_reaches_consumers_and_the_reverse),
         cmocka_unit_test(replies_go_straight_to_who_asked),
+        cmocka_unit_test(replies_that_wait_are_bounded_for_all_consumers_together),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
         cmocka_unit_test(all_of_it_works_in_memory_only),
         cmocka_unit_test(a_queue_that_others_deleted_is_found_to_be_gone),

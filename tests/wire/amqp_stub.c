@@ -657,6 +657,14 @@ static void put_back(struct broker_queue *q, struct stub_message *m)
     *at = m;
 }
 
+void broker_forget(struct broker_queue *q, uint64_t tag)
+{
+    mutex_lock(&q->b->lock);
+    q->b->forgotten++;
+    (void)tag;
+    mutex_unlock(&q->b->lock);
+}
+
 void broker_settle(struct broker_queue *q, const uint64_t *tags,
                    struct subscriber *const *subscribers, size_t count, enum settlement how)
 {

@@ -16,6 +16,7 @@ struct broker {
     uint64_t next_tag;
     int sessions, subscribers, publishers, queue_refs; /* that are there */
     int made_queues;
+    int forgotten; /* gets of which the broker was told that they were written */
     /* What tests ask for. */
     _Atomic(bool) later;  /* the next publish has to be prepared */
     _Atomic(bool) holds;  /* confirms wait for stub_confirm */

@@ -12,6 +12,16 @@ static int open_world(void **state)
     return 0;
 }
 
+static int open_narrow_world(void **state)
+{
+    struct amqp_world *w = calloc(1, sizeof *w);
+    w->settings.unacked_max = 2;
+    w->settings.bodies_max = 1000;
+    amqp_world_open(w);
+    *state = w;
+    return 0;
+}
+
 static int close_world(void **state)
 {
     amqp_world_close(*state);
@@ -533,7 +543,58 @@ static void test_messages_are_got_one_by_one(void **state)
     peer_ack(&c, 1, 2, false);
     peer_hear_close(&c, 1, REPLY_PRECONDITION_FAILED,
                     "PRECONDITION_FAILED - unknown delivery tag 2");
+    assert_int_equal(((struct amqp_world *)*state)->broker->forgotten, 2);
     peer_close(&c);
+}
+
+static void test_no_more_is_got_than_may_be_unacked(void **state)
+{
+    struct peer c = {0};
+    struct method m = {.id = METHOD_basic_get};
+    peer_start(*state, &c);
+    peer_declare(&c, 1, "q");
+    for (int i = 0; i < 4; i++)
+        peer_publish(&c, 1, "", "q", "m");
+    get(&c, false, "m", 1, 3);
+    get(&c, false, "m", 2, 2);
+    get(&c, true, "m", 3, 1); /* it needs no answer */
+    m.basic_get.queue = beck_str("q");
+    peer_send(&c, 1, &m);
+    peer_hear_close(&c, 0, REPLY_RESOURCE_ERROR,
+                    "RESOURCE_ERROR - 2 deliveries of this connection are not acknowledged");
+    peer_close(&c);
+}
+
+static void consume_with_arguments(struct peer *c, const char *tag, size_t size)
+{
+    struct method m = {.id = METHOD_basic_consume};
+    struct buf table;
+    char text[1000] = "";
+    memset(text, 'x', size);
+    buf_init(&table, 2000);
+    table_put_text(&table, "x", bytes_of(text, size));
+    m.basic_consume.queue = beck_str("q");
+    m.basic_consume.consumer_tag = beck_str(tag);
+    m.basic_consume.arguments = buf_bytes(&table);
+    peer_send(c, 1, &m);
+    buf_release(&table);
+}
+
+static void test_arguments_of_consumers_take_no_more_memory_than_they_may(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    for (int i = 0; i < 3; i++) { /* what they took is free again */
+        peer_start(w, &c);
+        peer_declare(&c, 1, "q");
+        consume_with_arguments(&c, "a", 600);
+        peer_hear(&c, 1, METHOD_basic_consume_ok);
+        consume_with_arguments(&c, "b", 600);
+        peer_hear_close(&c, 0, REPLY_RESOURCE_ERROR,
+                        "RESOURCE_ERROR - arguments of consumers take too much memory");
+        peer_close(&c);
+        stub_wait_sessions(w->broker, 0);
+    }
 }
 
 /* ---- transactions ---- */
@@ -556,6 +617,67 @@ static void test_a_transaction_counts_when_it_is_committed(void **state)
     send_empty(&c, METHOD_tx_commit, METHOD_tx_commit_ok);
     assert_int_equal(stub_ready(w->broker, "q"), 2);
     peer_close(&c);
+}
+
+static void publish_mandatory(struct peer *c, const char *body)
+{
+    struct buf b;
+    struct method m = {.id = METHOD_basic_publish};
+    uint8_t header[14] = {0, 60};
+    buf_init(&b, 1 << 20);
+    m.basic_publish.exchange = beck_str("nowhere");
+    m.basic_publish.routing_key = beck_str("k");
+    m.basic_publish.mandatory = 1;
+    method_put(&b, 1, &m);
+    put_u64(header + 4, strlen(body));
+    frame_put(&b, FRAME_HEADER, 1, header, sizeof header);
+    frame_put(&b, FRAME_BODY, 1, body, strlen(body));
+    peer_send_bytes(c, b.data, b.len);
+    buf_release(&b);
+}
+
+static void test_a_commit_returns_no_more_at_once_than_is_read(void **state)
+{
+    enum { MESSAGES = 400 };
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    char *text = long_text(50000);
+    peer_start(w, &c);
+    peer_declare(&c, 1, "q");
+    send_empty(&c, METHOD_tx_select, METHOD_tx_select_ok);
+    for (int i = 0; i < MESSAGES; i++) {
+        publish_mandatory(&c, text);
+        peer_publish(&c, 1, "", "q", "x");
+    }
+    peer_send(&c, 1, &(struct method){.id = METHOD_tx_commit});
+    for (int i = 0; i < MESSAGES; i++) {
+        peer_hear(&c, 1, METHOD_basic_return);
+        assert_true(i > 0 || stub_ready(w->broker, "q") < MESSAGES);
+        peer_hear_content(&c, 1, text);
+    }
+    peer_hear(&c, 1, METHOD_tx_commit_ok);
+    assert_int_equal(stub_ready(w->broker, "q"), MESSAGES);
+    free(text);
+    peer_close(&c);
+}
+
+static void test_a_commit_that_waits_for_its_reader_can_be_ended(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {0};
+    char *text = long_text(50000);
+    peer_start(w, &c);
+    send_empty(&c, METHOD_tx_select, METHOD_tx_select_ok);
+    for (int i = 0; i < 400; i++)
+        publish_mandatory(&c, text);
+    peer_send(&c, 1, &(struct method){.id = METHOD_tx_commit});
+    peer_hear(&c, 1, METHOD_basic_return);
+    assert_int_equal(amqp_close_connections(w->amqp, "guest", "/", "enough"), 1);
+    while (c.m.id != METHOD_connection_close)
+        assert_true(peer_read(&c));
+    peer_close(&c);
+    free(text);
+    stub_wait_sessions(w->broker, 0);
 }
 
 static void test_answers_are_part_of_transactions(void **state)
@@ -687,7 +809,14 @@ int main(void)
         TEST(an_answer_counts_once),
         TEST(many_answers_in_any_order),
         TEST(messages_are_got_one_by_one),
+        cmocka_unit_test_setup_teardown(test_no_more_is_got_than_may_be_unacked, open_narrow_world,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(
+            test_arguments_of_consumers_take_no_more_memory_than_they_may, open_narrow_world,
+            close_world),
         TEST(a_transaction_counts_when_it_is_committed),
+        TEST(a_commit_returns_no_more_at_once_than_is_read),
+        TEST(a_commit_that_waits_for_its_reader_can_be_ended),
         TEST(answers_are_part_of_transactions),
         TEST(commit_is_answered_when_all_is_stored),
         TEST(a_commit_that_is_refused_ends_its_channel_only),

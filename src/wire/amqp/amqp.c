@@ -8,6 +8,7 @@
 
 #define LOGINS_MAX 2 /* at a time: as many passwords as access hashes at once */
 #define INPUT_SLACK 65536
+#define TOLD_AT_ONCE 16 /* connections that are told of with the lock held once */
 
 static uint32_t or_default(uint32_t value, uint32_t otherwise)
 {
@@ -27,6 +28,7 @@ static void apply_settings(struct amqp *a, const struct amqp_settings *s)
     a->settings.handshake_timeout_ms = or_default(s->handshake_timeout_ms, 10000);
     a->settings.message_max = or_default(s->message_max, 16 << 20);
     a->settings.bodies_max = s->bodies_max ? s->bodies_max : 256 << 20;
+    a->settings.unacked_max = or_default(s->unacked_max, 1 << 21);
     a->settings.pool_threads = or_default(s->pool_threads, 4);
 }
 
@@ -217,14 +219,30 @@ static bool tell(const struct amqp_connection *c,
     return more;
 }
 
+/* Numbers go up along the list. */
+static const struct amqp_connection *behind(const struct amqp *a, uint64_t id)
+{
+    const struct amqp_connection *c = a->first;
+    while (c && c->id <= id)
+        c = c->next;
+    return c;
+}
+
 void amqp_each_connection(struct amqp *a,
                           bool (*each)(void *ctx, const struct amqp_connection_info *c), void *ctx)
 {
-    mutex_lock(&a->lock);
-    for (const struct amqp_connection *c = a->first; c; c = c->next)
-        if (!tell(c, each, ctx))
-            break;
-    mutex_unlock(&a->lock);
+    uint64_t last = 0;
+    size_t told;
+    bool more = true;
+    do {
+        mutex_lock(&a->lock);
+        const struct amqp_connection *c = behind(a, last);
+        for (told = 0; c && more && told < TOLD_AT_ONCE; c = c->next, told++) {
+            last = c->id;
+            more = tell(c, each, ctx);
+        }
+        mutex_unlock(&a->lock);
+    } while (more && told == TOLD_AT_ONCE);
 }
 
 /* ---- closing by operators ---- */

@@ -26,8 +26,10 @@ struct amqp_settings {             /* zero means the default, unless said otherw
     uint32_t heartbeat_s;          /* what is proposed; UINT32_MAX: none; default 60 */
     uint32_t handshake_timeout_ms; /* default 10,000 */
     uint32_t message_max;          /* bytes of a body; default 16 MiB */
-    uint64_t bodies_max;           /* of all messages that are not whole, and of transactions;
-                                      default 256 MiB */
+    uint64_t bodies_max;           /* of all messages that are not whole, of transactions and of the
+                                      arguments of consumers; default 256 MiB */
+    uint32_t unacked_max;          /* deliveries of a connection that are not answered; then it is
+                                      delivered no more; default 2,097,152 */
     uint32_t pool_threads;         /* default 4 */
 };
 
@@ -88,7 +90,7 @@ struct amqp_connection_info {
     size_t channel_count;
 };
 
-/* In order of their coming. What `each` is given is valid during the call, which must be short, and must
+/* In order of their coming; those that come or go meanwhile may be missing. What `each` is given is valid during the call, which must be short, and must
  * not call anything of the amqp. False ends the walk. */
 void amqp_each_connection(struct amqp *a,
                           bool (*each)(void *ctx, const struct amqp_connection_info *c), void *ctx);

@@ -18,7 +18,6 @@
 #include "base/pool.h"
 
 #define CONSUMERS_MAX 65536        /* of a channel */
-#define UNACKED_MAX (1u << 21)     /* of a connection; then nothing more is delivered to it */
 #define UNCONFIRMED_MAX (1u << 20) /* of a channel; then its connection is not read */
 #define WAITING_MAX (8u << 20)     /* bytes of a channel that are not stored; the same */
 #define PUMP_MAX 256               /* deliveries before it is others' turn */
@@ -41,7 +40,7 @@ struct amqp {
     struct amqp_context context;
     struct pool pool, logins;
     _Atomic(uint64_t) bodies; /* bytes; see bodies_max */
-    _Atomic(uint64_t) next_id;
+    uint64_t last_id;         /* with the lock */
     struct amqp_place *places;
     struct gauge *channels, *consumers;
     struct counter *published, *delivered, *settled, *returned;
@@ -357,7 +356,8 @@ void publish_flush(struct channel *ch);
 /* Whether it has to wait until what was published is stored. */
 bool publish_waits(const struct channel *ch);
 
-/* Memory of bodies over all connections. False: too much. */
+/* Memory of what clients make grow, over all connections: bodies, transactions, arguments of
+ * consumers. False: too much. */
 bool bodies_take(struct amqp *a, size_t bytes);
 void bodies_give(struct amqp *a, size_t bytes);
 
@@ -391,6 +391,8 @@ size_t confirms_open(const struct channel *ch); /* not confirmed yet */
 void tx_publish(struct channel *ch, const struct publication *m);
 void tx_settle(struct channel *ch, struct outstanding o, enum settlement how);
 void tx_confirmed(struct channel *ch, uint64_t count, bool ack);
+/* There is room in the output again, or it will never be read: a commit that waited for it goes on. */
+void tx_go_on(struct channel *ch);
 /* A commit that came to nothing holds the connection no longer. */
 void tx_stop(struct channel *ch);
 /* As rollback. */

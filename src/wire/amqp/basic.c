@@ -161,8 +161,14 @@ static void consume(struct channel *ch, const struct basic_consume *m, beck_byte
                         "reached maximum (%d) of consumers per channel", CONSUMERS_MAX);
         return;
     }
+    if (!bodies_take(ch->c->amqp, m->arguments.len)) {
+        channel_refusef(ch, REPLY_RESOURCE_ERROR, METHOD_basic_consume,
+                        "arguments of consumers take too much memory");
+        return;
+    }
     struct amqp_consumer *k = new_consumer(ch, m, queue, tag);
     if (!k) {
+        bodies_give(ch->c->amqp, m->arguments.len);
         amqp_drop(ch->c, "there is no memory for a consumer");
         return;
     }
@@ -249,6 +255,7 @@ static void answer_get(struct channel *ch, const struct handed *h, bool no_ack, 
         amqp_drop(ch->c, "there is no memory for a delivery");
         return;
     }
+    broker_forget(h->queue, h->tag);
     unacked_add(&ch->unacked, (struct outstanding){ch->deliveries, h->tag, s});
     ch->c->unacked++;
     note_unacked(ch);
@@ -264,6 +271,11 @@ static void get(struct channel *ch, const struct basic_get *m)
     uint32_t left = 0;
     if (!channel_queue_name(ch, &queue, METHOD_basic_get))
         return;
+    if (!m->no_ack && ch->c->unacked >= ch->c->amqp->settings.unacked_max) {
+        channel_refusef(ch, REPLY_RESOURCE_ERROR, METHOD_basic_get,
+                        "%zu deliveries of this connection are not acknowledged", ch->c->unacked);
+        return;
+    }
     if (!unacked_reserve(&ch->unacked, 1)) {
         amqp_drop(ch->c, "there is no memory for a delivery");
         return;

@@ -203,6 +203,12 @@ static void begin_end(struct amqp_connection *c)
     work_start(c, &c->end, true, &c->amqp->pool);
 }
 
+static void commits_go_on(struct amqp_connection *c)
+{
+    for (size_t i = 0; i < c->channel_count; i++)
+        tx_go_on(c->channels[i]);
+}
+
 static void end_with(struct amqp_connection *c, int code, const char *text, uint32_t method)
 {
     if (c->stage >= STAGE_CLOSING)
@@ -213,6 +219,7 @@ static void end_with(struct amqp_connection *c, int code, const char *text, uint
     c->end_text = text ? strdup(text) : NULL;
     if (code)
         amqp_log(c, AMQP_LOG_WARN, "an AMQP connection was refused something and is closed", text);
+    commits_go_on(c);
     /* Behind all works: the session's end closes what they use. */
     if (c->held == 0 && c->works == 0)
         begin_end(c);
@@ -586,7 +593,7 @@ size_t amqp_bytes(struct connection *net, beck_bytes input)
     atomic_store_explicit(&c->received,
                           atomic_load_explicit(&c->received, memory_order_relaxed) + at,
                           memory_order_relaxed);
-    if (c->crowded && c->unacked < UNACKED_MAX / 2) {
+    if (c->crowded && c->unacked < c->amqp->settings.unacked_max / 2) {
         c->crowded = false;
         deliver_on(c);
     }
@@ -611,13 +618,13 @@ static void *opened(struct connection *net, void *ctx)
     c->amqp = a;
     c->net = net;
     c->place = place;
-    c->id = atomic_fetch_add(&a->next_id, 1) + 1;
     c->connected_ms = clock_wall_ms(clock_system());
     c->frame_max = FRAME_BEFORE_LOGIN;
     c->close_ns = INT64_MAX;
     buf_init(&c->client_properties, CLIENT_PROPERTIES_MAX);
     name_connection(c);
     mutex_lock(&a->lock);
+    c->id = ++a->last_id;
     c->at = a->last;
     *a->last = c;
     a->last = &c->next;
@@ -629,6 +636,7 @@ static void writable(struct connection *net)
 {
     struct amqp_connection *c = connection_state(net);
     c->listens_ns = connection_now_ns(net);
+    commits_go_on(c);
     deliver_on(c);
 }
 

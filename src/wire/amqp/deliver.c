@@ -84,7 +84,7 @@ static void write_large(struct channel *ch, const struct amqp_consumer *k, uint6
 
 static bool may_take(const struct amqp_connection *c)
 {
-    return !connection_is_full(c->net) && c->unacked < UNACKED_MAX;
+    return !connection_is_full(c->net) && c->unacked < c->amqp->settings.unacked_max;
 }
 
 static bool deliver(void *ctx, const struct handed *h)
@@ -112,7 +112,7 @@ static void stall(struct amqp_consumer *k)
 {
     struct amqp_connection *c = k->channel->c;
     k->wants = true;
-    c->crowded |= c->unacked >= UNACKED_MAX;
+    c->crowded |= c->unacked >= c->amqp->settings.unacked_max;
     if (!k->stalled) {
         k->stalled = true;
         subscriber_ready(k->subscriber, false);
@@ -249,6 +249,7 @@ void consumer_detach(struct amqp_consumer *k)
 void consumer_free(struct amqp_consumer *k)
 {
     source_release(k->source);
+    bodies_give(k->channel->c->amqp, k->arguments.len);
     channel_release(k->channel);
     free(k);
 }

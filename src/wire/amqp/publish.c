@@ -69,7 +69,7 @@ int publish_now(struct channel *ch, const struct publication *m, uint64_t token)
     }
     ch->gathered++;
     to_be_flushed(ch);
-    if (how == PUBLISHED_NOWHERE && m->mandatory)
+    if (how == PUBLISHED_NOWHERE && m->mandatory && ch->c->stage == STAGE_RUNNING)
         send_return(ch, m);
     return 0;
 }

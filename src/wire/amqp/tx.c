@@ -25,6 +25,7 @@ struct transaction {
     struct tx_answer *answers;
     size_t answer_count, answer_cap;
     bool committing, failed;
+    bool stopped;            /* the commit waits until the client reads what is returned to it */
     uint64_t token, waiting; /* publications that are not confirmed */
 };
 
@@ -181,6 +182,11 @@ static void commit_on(struct channel *ch)
     struct transaction *t = ch->tx;
     int code = 0;
     for (; t->at && code == 0; t->at = code ? t->at : t->at->next) {
+        if (connection_is_full(ch->c->net) && ch->c->stage == STAGE_RUNNING) {
+            t->stopped = true;
+            amqp_flush(ch->c);
+            return;
+        }
         code = publish_now(ch, &t->at->m, t->token + 1);
         t->token += code == 0;
         t->waiting += code == 0;
@@ -200,6 +206,14 @@ static void commit_on(struct channel *ch)
     note(ch);
     if (t->waiting == 0)
         finish_commit(ch);
+}
+
+void tx_go_on(struct channel *ch)
+{
+    if (!ch->tx || !ch->tx->stopped)
+        return;
+    ch->tx->stopped = false;
+    commit_on(ch);
 }
 
 static void commit(struct channel *ch)
