@@ -42,12 +42,12 @@ static bool make_room(struct amqp_connection *c)
     return true;
 }
 
-/* With the lock. */
+/* With the lock. What a connection that ends still has counts no more. */
 static int64_t channels_of_user(const struct amqp *a, const char *user)
 {
     int64_t count = 0;
     for (const struct amqp_connection *c = a->first; c; c = c->next)
-        if (c->user && strcmp(c->user, user) == 0)
+        if (c->user && strcmp(c->user, user) == 0 && atomic_load(&c->state_seen) != SEEN_CLOSING)
             count += (int64_t)c->channel_count;
     return count;
 }
