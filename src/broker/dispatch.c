@@ -8,6 +8,7 @@
 #include "broker/dispatch_impl.h"
 
 #include "broker/message.h"
+#include "queue/consumer.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -23,108 +24,10 @@ static struct queue_subscriber *of_base(struct subscriber *c)
     return (struct queue_subscriber *)c;
 }
 
-static void wake(struct queue_subscriber *s)
+void dispatch_wake(struct queue_subscriber *s)
 {
     if (!atomic_exchange(&s->woken, true))
         s->options.wake(s->options.ctx);
-}
-
-/* ---- shared credit ---- */
-
-void credit_init(struct credit *c, uint32_t limit)
-{
-    *c = (struct credit){0};
-    atomic_init(&c->limit, limit);
-    mutex_init(&c->lock);
-}
-
-void credit_release(struct credit *c)
-{
-    assert(!c->first);
-    mutex_release(&c->lock);
-}
-
-static bool credit_left(struct credit *c)
-{
-    uint32_t limit = atomic_load(&c->limit);
-    return limit == 0 || atomic_load(&c->used) < limit;
-}
-
-static uint32_t credit_reserve(struct credit *c, uint32_t want)
-{
-    uint32_t used = atomic_load(&c->used), got;
-    do {
-        uint32_t limit = atomic_load(&c->limit);
-        uint32_t left = limit == 0 ? UINT32_MAX - used : used < limit ? limit - used : 0;
-        got = left < want ? left : want;
-    } while (got > 0 && !atomic_compare_exchange_weak(&c->used, &used, used + got));
-    return got;
-}
-
-static void credit_wake(struct credit *c)
-{
-    if (atomic_load(&c->waiting) == 0)
-        return;
-    mutex_lock(&c->lock);
-    for (struct waiting_subscriber *w = c->first; w; w = w->next)
-        wake((struct queue_subscriber *)((char *)w - offsetof(struct queue_subscriber, waiting)));
-    mutex_unlock(&c->lock);
-}
-
-static void credit_return(struct credit *c, uint32_t count)
-{
-    uint32_t before = atomic_fetch_sub(&c->used, count);
-    assert(before >= count);
-    (void)before;
-}
-
-static void credit_give_back(struct credit *c, uint32_t count)
-{
-    if (count == 0)
-        return;
-    credit_return(c, count);
-    credit_wake(c);
-}
-
-void credit_set_limit(struct credit *c, uint32_t limit)
-{
-    atomic_store(&c->limit, limit);
-    credit_wake(c);
-}
-
-/* There is none left: it is woken when there is some. False: there is, after all. */
-static bool credit_await(struct queue_subscriber *s)
-{
-    struct credit *c = s->options.shared;
-    mutex_lock(&c->lock);
-    atomic_fetch_add(&c->waiting, 1);
-    bool wait = !credit_left(c);
-    if (wait) {
-        s->waiting.next = c->first;
-        s->waiting.at = &c->first;
-        if (c->first)
-            c->first->at = &s->waiting.next;
-        c->first = &s->waiting;
-    } else {
-        atomic_fetch_sub(&c->waiting, 1);
-    }
-    mutex_unlock(&c->lock);
-    s->is_waiting = wait;
-    return wait;
-}
-
-static void credit_await_no_more(struct queue_subscriber *s)
-{
-    if (!s->is_waiting)
-        return;
-    struct credit *c = s->options.shared;
-    mutex_lock(&c->lock);
-    *s->waiting.at = s->waiting.next;
-    if (s->waiting.next)
-        s->waiting.next->at = s->waiting.at;
-    atomic_fetch_sub(&c->waiting, 1);
-    mutex_unlock(&c->lock);
-    s->is_waiting = false;
 }
 
 /* ---- who can take ---- */
@@ -147,8 +50,9 @@ static uint32_t room_of(const struct queue_subscriber *s)
 static bool can_take(const struct queue_subscriber *s)
 {
     const struct dispatcher *d = s->dispatcher;
-    return s->ready && !s->stopped && !s->closing && !s->is_waiting && !d->gone &&
-           (!d->options.single_active || d->active == s) && room_of(s) > 0;
+    return s->ready && s->mail_bytes < MAILBOX_BYTES && !s->stopped && !s->closing &&
+           !s->is_waiting && !d->gone && (!d->options.single_active || d->active == s) &&
+           room_of(s) > 0;
 }
 
 static void ring_add(struct queue_subscriber *s)
@@ -204,7 +108,7 @@ static void arrived(void *ctx)
     struct queue_subscriber *s = d->waker;
     /* Behind the last use of what the lock guards. */
     atomic_store(&d->fired, true);
-    wake(s);
+    dispatch_wake(s);
 }
 
 static void forget_waker(struct dispatcher *d)
@@ -233,7 +137,7 @@ void dispatch_arrange(struct dispatcher *d)
         return;
     }
     if (d->fruitless <= FRUITLESS_MAX) {
-        wake(s);
+        dispatch_wake(s);
         return;
     }
     /* The engine has something and does not give it: a file cannot be read now. */
@@ -273,6 +177,7 @@ static beck_status add_consumer(struct dispatcher *d, uint32_t room, beck_error 
         free(k);
         return status;
     }
+    consumer_limit_bytes(k->consumer, AT_ONCE_BYTES);
     k->room = room;
     k->next = d->consumers;
     d->consumers = k;
@@ -298,6 +203,18 @@ static struct source_consumer *consumer_with_room(struct dispatcher *d)
     return add_consumer(d, room, NULL) ? NULL : d->consumers;
 }
 
+/* What is taken and is too much goes back: the next time less is asked for. */
+static void learn(struct dispatcher *d, const struct item *items, size_t asked, size_t n)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++)
+        bytes += items[i].size;
+    if (bytes >= AT_ONCE_BYTES)
+        d->at_most = (uint32_t)n;
+    else if (n == asked && bytes < AT_ONCE_BYTES / 2 && d->at_most < AT_ONCE)
+        d->at_most = 2 * d->at_most < AT_ONCE ? 2 * d->at_most : AT_ONCE;
+}
+
 size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
 {
     beck_delivery taken[AT_ONCE];
@@ -305,8 +222,8 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
     size_t n = 0;
     if (!k)
         return 0;
-    if (max > AT_ONCE)
-        max = AT_ONCE;
+    if (max > d->at_most)
+        max = d->at_most;
     if (max > k->room - k->held)
         max = k->room - k->held;
     beck_status status = consumer_take(k->consumer, taken, max, 0, &n, NULL);
@@ -327,7 +244,9 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
                                .block = consumer_block(k->consumer, taken[i].tag),
                                .tag = taken[i].tag,
                                .attempt = taken[i].attempt,
+                               .size = (uint32_t)taken[i].event->data.len,
                                .redelivered = taken[i].redelivered};
+    learn(d, out, max, n);
     d->fruitless = 0;
     return n;
 }
@@ -360,6 +279,8 @@ static beck_status mail_reserve(struct queue_subscriber *s, uint32_t more)
 
 static void mail_pop(struct queue_subscriber *s, uint32_t count)
 {
+    for (uint32_t i = 0; i < count; i++)
+        s->mail_bytes -= mail_at(s, i)->size;
     s->mail_first += count;
     s->mail_count -= count;
     if (s->mail_count > 0 || s->mail_cap <= AT_ONCE)
@@ -445,6 +366,7 @@ static bool hand_out(struct dispatcher *d, const struct item *m, struct queue_su
         return false;
     }
     *mail_at(s, s->mail_count++) = *m;
+    s->mail_bytes += m->size;
     s->used += !s->options.no_ack;
     s->level->turn = s->ring_next;
     if (room_of(s) == 0)
@@ -474,8 +396,9 @@ static bool dispatch(struct dispatcher *d, struct queue_subscriber *self)
         struct queue_subscriber *s = rouse;
         rouse = s->rouse_next;
         s->rouse = false;
+        dispatch_update(s);
         if (s != self)
-            wake(s);
+            dispatch_wake(s);
     }
     return given > 0;
 }
@@ -575,7 +498,7 @@ static void set_ready(struct subscriber *c, bool ready)
     dispatch_update(s);
     dispatch_arrange(d);
     if (ready && s->mail_count > 0)
-        wake(s);
+        dispatch_wake(s);
     mutex_unlock(&d->lock);
 }
 
@@ -726,6 +649,7 @@ beck_status dispatcher_new(const struct dispatcher_options *o, struct dispatcher
     d->options = *o;
     d->queue = queue_retain(o->queue);
     d->end = &d->first;
+    d->at_most = AT_ONCE;
     d->watch = (struct queue_watch){.fn = arrived, .ctx = d};
     mutex_init(&d->lock);
     cond_init(&d->quiet);

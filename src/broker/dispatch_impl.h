@@ -5,8 +5,10 @@
 
 #include "broker/dispatch.h"
 
-#define AT_ONCE 64       /* messages taken, delivered, settled at once */
-#define MAILBOX_MAX 2048 /* messages that wait for a subscriber's thread */
+#define AT_ONCE 64               /* messages taken, delivered, settled at once */
+#define AT_ONCE_BYTES (1u << 20) /* of bodies that are taken at once; one may go beyond */
+#define MAILBOX_MAX 2048         /* messages that wait for a subscriber's thread */
+#define MAILBOX_BYTES (1u << 20) /* with so many of bodies it is given no more */
 
 /* A message that is held, as long as its tag is. */
 struct item {
@@ -15,6 +17,7 @@ struct item {
     struct block *block;
     uint64_t tag;
     uint32_t attempt;
+    uint32_t size; /* of the body */
     bool redelivered;
 };
 
@@ -45,6 +48,7 @@ struct queue_subscriber {
     uint32_t reserved;    /* of the shared credit, for what is being handed out */
     struct item *mailbox; /* a ring; its capacity is a power of two */
     uint32_t mail_first, mail_count, mail_cap;
+    size_t mail_bytes;
     struct queue_subscriber *rouse_next; /* to be woken when the batch is handed out */
     bool rouse;
     struct buf scratch; /* of pump */
@@ -79,13 +83,25 @@ struct dispatcher {
     struct queue_subscriber *waker; /* woken, or to be woken by the watch; NULL: nobody can take */
     bool armed;                     /* the watch was set for it */
     _Atomic(bool) fired;            /* and called */
+    uint32_t at_most;   /* messages that are taken at once, as large as they were lately */
     uint32_t fruitless; /* times in a row that something was there and could not be had */
     bool stalled;
     struct owed *owed;
     size_t owed_count, owed_cap;
 };
 
+/* credit.c; any thread, but for what takes a subscriber */
+bool credit_left(struct credit *c);
+uint32_t credit_reserve(struct credit *c, uint32_t want); /* how many it got */
+void credit_wake(struct credit *c);                       /* all who wait */
+void credit_return(struct credit *c, uint32_t count);
+void credit_give_back(struct credit *c, uint32_t count); /* and wakes */
+/* There is none left: it is woken when there is some. False: there is, after all. */
+bool credit_await(struct queue_subscriber *s);
+void credit_await_no_more(struct queue_subscriber *s);
+
 /* dispatch.c */
+void dispatch_wake(struct queue_subscriber *s);
 /* Whether it can take a message, by what only this dispatcher knows, has changed. */
 void dispatch_update(struct queue_subscriber *s);
 /* Sees to it that somebody comes for what is ready: at the end of whatever changed something. */

@@ -426,6 +426,40 @@ static void who_has_no_room_is_passed_over(void **state)
     stage_end(&t);
 }
 
+static void large_messages_are_taken_few_at_a_time(void **state)
+{
+    enum { SIZE = 400000, MESSAGES = 40 };
+    struct stage t;
+    struct sub a, b;
+    char *text = malloc(SIZE + 1);
+    (void)state;
+    memset(text, '7', SIZE);
+    text[SIZE] = '\0';
+    stage_begin(&t, false);
+    for (int i = 0; i < MESSAGES; i++)
+        put(t.bus, "t", text);
+    subscribe(t.d, &a, (struct subscriber_options){0}, 0);
+    subscribe(t.d, &b, (struct subscriber_options){0}, 0);
+    a.full = true;
+    a.c->kind->pump(a.c, 64, take_one, &a);
+    assert_int_equal(a.got, 1);
+    assert_int_equal(info_of(&t.w, "q").in_flight, 3); /* what it takes to reach a MiB */
+    a.full = false;
+    for (int i = 0; i < 10; i++)
+        a.c->kind->pump(a.c, 64, take_one, &a);
+    /* It had what was for itself; what waits for the other is bounded as well. */
+    assert_true(info_of(&t.w, "q").in_flight - a.got <= 5);
+    pump(&b);
+    pump(&a);
+    assert_int_equal(a.got + b.got, MESSAGES);
+    answer_all(&t, &a, SETTLE_ACK);
+    answer_all(&t, &b, SETTLE_ACK);
+    unsubscribe(&a);
+    unsubscribe(&b);
+    free(text);
+    stage_end(&t);
+}
+
 static void subscribers_are_cancelled_when_the_queue_goes(void **state)
 {
     struct stage t;
@@ -891,6 +925,7 @@ int main(void)
         cmocka_unit_test(what_is_requeued_comes_at_its_original_place),
         cmocka_unit_test(what_a_closed_subscriber_has_not_seen_is_the_others),
         cmocka_unit_test(who_has_no_room_is_passed_over),
+        cmocka_unit_test(large_messages_are_taken_few_at_a_time),
         cmocka_unit_test(subscribers_are_cancelled_when_the_queue_goes),
         cmocka_unit_test(a_queue_that_is_deleted_by_others_cancels_too),
         cmocka_unit_test(one_message_can_be_got),
