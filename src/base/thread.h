@@ -5,6 +5,7 @@
  * never two of one line:
  *
  *   server.reload_lock     one reload of the configuration at a time
+ *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
  *   access.change_lock     one change of users at a time
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
@@ -25,7 +26,7 @@
  *   pool.lock              jobs
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock,
- *   addresses.lock, broker.keeper_lock, amqp.lock, confirms.lock: leaves, nothing is taken inside
+ *   addresses.lock, broker.keeper_lock, kafka.topics_lock (a rwlock), kafka.configs_lock, amqp.lock, confirms.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.

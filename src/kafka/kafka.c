@@ -19,6 +19,10 @@ beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct ka
         return status;
     }
     status = store_open(b, &k->store, err);
+    if (!status)
+        status = configs_open(k, err);
+    if (!status)
+        status = topics_open(k, err);
     if (status) {
         kafka_close(k);
         return status;
@@ -31,6 +35,8 @@ void kafka_close(struct kafka *k)
 {
     if (!k)
         return;
+    topics_close(k);
+    configs_close(k);
     store_close(k->store);
     timers_stop(&k->timers);
     free(k);

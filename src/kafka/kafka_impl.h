@@ -4,12 +4,15 @@
 
 #include "kafka/kafka.h"
 #include "kafka/store.h"
+#include "kafka/topics.h"
 
 struct kafka {
     beck *engine;
     struct kafka_settings settings;
     struct timers timers;
     struct store *store;
+    struct configs *configs;
+    struct topics *topics;
 };
 
 #endif
