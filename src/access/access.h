@@ -73,6 +73,9 @@ beck_status access_token(struct access *a, const struct access_peer *peer, beck_
 bool access_password_known(struct access *a, beck_bytes user, beck_bytes password,
                            struct identity **out);
 
+/* The user of a stale identity as they are now; NULL: there is none of that name any more. Quick. */
+struct identity *access_again(struct access *a, const struct identity *stale);
+
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
 const char *identity_tags(const struct identity *i); /* as access_user.tags */

@@ -17,7 +17,7 @@ STRUCT(kafka_produce_request_topic)
     ARRAY(kafka_produce_request_partition, partition_data, 0, LAST)
 END
 
-MESSAGE(kafka_produce_request, 0, 3, 13, 9)
+MESSAGE(kafka_produce_request, 0, 0, 13, 9)
     FIELD(STRING, transactional_id, 3, LAST, NULLABLE(3))
     FIELD(INT16,  acks,             0, LAST)
     FIELD(INT32,  timeout_ms,       0, LAST)
@@ -58,7 +58,7 @@ STRUCT(kafka_produce_response_node_endpoint)
     FIELD(STRING, rack,    10, LAST, NULLABLE(10))
 END
 
-MESSAGE(kafka_produce_response, 0, 3, 13, 9)
+MESSAGE(kafka_produce_response, 0, 0, 13, 9)
     ARRAY(kafka_produce_response_topic, responses, 0, LAST)
     FIELD(INT32, throttle_time_ms, 1, LAST)
     ARRAY(kafka_produce_response_node_endpoint, node_endpoints, 10, LAST, TAG(0))

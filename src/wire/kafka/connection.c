@@ -1,0 +1,281 @@
+/*
+ * A connection: frames come in, requests are started in their order, answers leave in that order.
+ *
+ * A frame is an int32 with the size of what follows. The list holds the requests that were started and
+ * whose answer has not left; the answered ones at its front are sent and freed. The connection is not
+ * read while nothing may be started: one that is to be answered first, too many, too large, or too much
+ * in the output.
+ */
+#include "wire/kafka/wire_impl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FRAME_HEAD 4
+#define RETRY_NS INT64_C(10000000) /* after the memory of all requests was too much */
+
+/* ---- words ---- */
+
+void kafka_log(const struct kafka_connection *c, enum kafka_log level, const char *what,
+               const char *detail)
+{
+    const struct kafka_wire_context *x = &c->wire->context;
+    const struct net_peer *p = connection_peer(c->net);
+    char name[160];
+    if (!x->log)
+        return;
+    snprintf(name, sizeof name, strchr(p->address, ':') ? "[%s]:%u -> %s" : "%s:%u -> %s",
+             p->address, p->port, c->place->text);
+    x->log(x->log_ctx, level, what, name, c->identity ? identity_name(c->identity) : "",
+           detail ? detail : "");
+}
+
+void kafka_drop(struct kafka_connection *c, const char *why)
+{
+    if (!c->over && !c->closed) {
+        counter_add(c->wire->refused, 1);
+        kafka_log(c, KAFKA_LOG_WARN, "a Kafka connection is closed", why);
+        connection_abort(c->net, why);
+    }
+    c->over = true;
+}
+
+/* ---- answers ---- */
+
+static void free_connection(struct kafka_connection *c)
+{
+    struct connection *net = c->net;
+    identity_release(c->identity);
+    free(c);
+    connection_release(net);
+}
+
+/* Sends what may leave. False: the connection is gone. */
+static bool send_answers(struct kafka_connection *c)
+{
+    while (c->first && c->first->answered) {
+        struct kafka_request *r = c->first;
+        c->first = r->next;
+        if (!c->first)
+            c->last = &c->first;
+        c->waiting--;
+        c->waiting_bytes -= r->counted;
+        if (r->failed)
+            kafka_drop(c, r->failed);
+        request_send(r, c->over || c->closed ? NULL : c->net);
+    }
+    if (c->first)
+        return true;
+    if (c->closed) {
+        free_connection(c);
+        return false;
+    }
+    if (c->draining && !c->over) {
+        c->over = true;
+        connection_finish(c->net);
+    }
+    return true;
+}
+
+static bool may_start(const struct kafka_connection *c)
+{
+    return !c->holder && !c->over && !c->draining && c->waiting < WAITING_MAX &&
+           c->waiting_bytes < WAITING_BYTES_MAX && !connection_is_full(c->net);
+}
+
+static void go_on(struct kafka_connection *c)
+{
+    if (c->paused && may_start(c)) {
+        c->paused = false;
+        connection_resume(c->net);
+    }
+}
+
+void kafka_answered(struct kafka_request *r)
+{
+    struct kafka_connection *c = r->c;
+    size_t more = r->answer.out.len;
+    r->answered = true;
+    r->on_close = NULL;
+    r->counted += more;
+    c->waiting_bytes += more;
+    atomic_fetch_add(&c->wire->bytes, more);
+    if (c->holder == r)
+        c->holder = NULL;
+    if (!c->busy && send_answers(c))
+        go_on(c);
+}
+
+/* ---- who it is ---- */
+
+/* Whoever needs no login is known at once; whoever was changed since is looked up again. */
+static void identify(struct kafka_connection *c)
+{
+    const struct net_peer *p = connection_peer(c->net);
+    struct access_peer peer = {.address = p->address, .loopback = p->loopback};
+    struct access *a = c->wire->context.access;
+    if (c->identity && !identity_is_stale(c->identity))
+        return;
+    struct identity *now = NULL;
+    if (!c->identity || !*identity_name(c->identity))
+        access_anonymous(a, &peer, &now, NULL);
+    else
+        now = access_again(a, c->identity);
+    identity_release(c->identity);
+    c->identity = now;
+}
+
+/* ---- requests ---- */
+
+static void establish(struct kafka_connection *c)
+{
+    if (!c->established && c->identity) {
+        c->established = true;
+        connection_established(c->net);
+    }
+}
+
+static void start(struct kafka_connection *c, beck_bytes frame)
+{
+    const char *why;
+    identify(c);
+    struct kafka_request *r = request_new(c, frame, &why);
+    if (r && !c->identity && !r->api->open) {
+        request_free(r);
+        r = NULL;
+        why = "a request came before the login";
+    }
+    if (!r) {
+        kafka_drop(c, why);
+        return;
+    }
+    establish(c);
+    counter_add(c->wire->requests[r->api - kafka_apis], 1);
+    c->waiting++;
+    c->waiting_bytes += r->counted;
+    *c->last = r;
+    c->last = &r->next;
+    if (!r->api->pipelined)
+        c->holder = r;
+    r->api->handler(r);
+}
+
+/* How much of the input is consumed; 0: it is no whole frame. */
+static size_t next_frame(struct kafka_connection *c, beck_bytes input)
+{
+    uint32_t max = c->identity ? c->wire->settings.request_max : STRANGER_MAX;
+    if (input.len < FRAME_HEAD)
+        return 0;
+    uint32_t size = get_u32(input.data);
+    if (size > max) {
+        kafka_drop(c,
+                   memcmp(input.data, "\x16\x03", 2) == 0
+                       ? "the peer speaks TLS: that is for kafka.tls_listen"
+                       : "a request is larger than kafka.request_max, or the peer does not speak "
+                         "Kafka's protocol");
+        return input.len;
+    }
+    if (input.len - FRAME_HEAD < size) {
+        if (connection_expect(c->net, FRAME_HEAD + (size_t)size, NULL))
+            kafka_drop(c, "a request is larger than kafka.request_max");
+        return 0;
+    }
+    start(c, bytes_of((const uint8_t *)input.data + FRAME_HEAD, size));
+    return FRAME_HEAD + (size_t)size;
+}
+
+static bool has_memory(struct kafka_connection *c)
+{
+    if (atomic_load(&c->wire->bytes) < c->wire->settings.requests_max)
+        return true;
+    connection_tick_at(c->net, connection_now_ns(c->net) + RETRY_NS);
+    return false;
+}
+
+static size_t bytes(struct connection *net, beck_bytes input)
+{
+    struct kafka_connection *c = connection_state(net);
+    size_t at = 0;
+    identify(c);
+    c->busy = true;
+    while (at < input.len && !c->over) {
+        if (!may_start(c) || !has_memory(c)) {
+            c->paused = true;
+            connection_pause(net);
+            break;
+        }
+        size_t n = next_frame(c, bytes_of((const uint8_t *)input.data + at, input.len - at));
+        if (n == 0)
+            break;
+        at += n;
+    }
+    c->busy = false;
+    if (send_answers(c))
+        go_on(c);
+    return c->over ? input.len : at;
+}
+
+/* ---- life ---- */
+
+static void *opened(struct connection *net, void *ctx)
+{
+    struct kafka_place *place = ctx;
+    struct kafka_connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->wire = place->wire;
+    c->net = connection_retain(net);
+    c->place = place;
+    c->thread = pthread_self();
+    c->last = &c->first;
+    return c;
+}
+
+static void writable(struct connection *net)
+{
+    go_on(connection_state(net));
+}
+
+static void tick(struct connection *net)
+{
+    go_on(connection_state(net));
+}
+
+/* Whoever waits for long hears that there is no use in it. */
+static void stop_waiting(struct kafka_connection *c)
+{
+    c->busy = true;
+    for (struct kafka_request *r = c->first, *next; r; r = next) {
+        void (*fn)(struct kafka_request * r) = r->on_close;
+        next = r->next;
+        r->on_close = NULL;
+        if (fn)
+            fn(r);
+    }
+    c->busy = false;
+    send_answers(c);
+}
+
+static void drain(struct connection *net)
+{
+    struct kafka_connection *c = connection_state(net);
+    c->draining = true;
+    stop_waiting(c);
+}
+
+static void closed(struct connection *net, const char *why)
+{
+    struct kafka_connection *c = connection_state(net);
+    if (!c->over && why)
+        kafka_log(c, KAFKA_LOG_DEBUG, "a Kafka connection ended", why);
+    c->closed = true;
+    stop_waiting(c);
+}
+
+const struct net_protocol kafka_protocol = {.name = "kafka",
+                                            .opened = opened,
+                                            .bytes = bytes,
+                                            .writable = writable,
+                                            .tick = tick,
+                                            .drain = drain,
+                                            .closed = closed};

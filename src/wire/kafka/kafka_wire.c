@@ -1,0 +1,141 @@
+/* The protocol as a whole: the table of what is answered, its settings, its pools. */
+#include "wire/kafka/wire_impl.h"
+
+#include "base/error.h"
+#include "kafka/message/api_versions.h"
+
+#include <stdlib.h>
+
+#define LOGINS_MAX 2 /* at a time: as many passwords as access hashes at once */
+#define INPUT_SLACK 4096
+
+/* clang-format off */
+#define TABLES(name) kafka_##name##_request_table, kafka_##name##_response_table
+
+/* In order of their keys. The versions are those that clients are told. */
+const struct api kafka_apis[] = {
+    {18, 0, 4, "ApiVersions", TABLES(api_versions), handle_api_versions,
+     .open = true, .short_header = true, .refuse = true},
+};
+/* clang-format on */
+
+const size_t kafka_api_count = sizeof kafka_apis / sizeof *kafka_apis;
+
+_Static_assert(sizeof kafka_apis / sizeof *kafka_apis <= API_KEYS_MAX, "a counter for each");
+
+const struct api *api_find(int16_t key)
+{
+    size_t low = 0, high = kafka_api_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (kafka_apis[middle].key == key)
+            return &kafka_apis[middle];
+        if (kafka_apis[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+static void apply_settings(struct kafka_wire *w, const struct kafka_wire_settings *s)
+{
+    w->settings = *s;
+    if (!s->request_max)
+        w->settings.request_max = 100 << 20;
+    if (!s->requests_max)
+        w->settings.requests_max = 256 << 20;
+    if (!s->handshake_timeout_ms)
+        w->settings.handshake_timeout_ms = 10000;
+    if (!s->idle_timeout_ms)
+        w->settings.idle_timeout_ms = 600000;
+    if (!s->pool_threads)
+        w->settings.pool_threads = 4;
+}
+
+static void make_metrics(struct kafka_wire *w)
+{
+    struct metrics *m = w->context.metrics;
+    static const char *const by_api[] = {"api", NULL};
+    struct metric_family *f =
+        metrics_counter(m, "beck_kafka_requests_total",
+                        "Requests on Kafka connections, by their kind.", by_api, API_KEYS_MAX);
+    for (size_t i = 0; i < kafka_api_count; i++)
+        w->requests[i] = metric_counter(f, (beck_bytes[]){beck_str(kafka_apis[i].name)});
+    w->refused = metric_counter(
+        metrics_counter(m, "beck_kafka_connections_refused_total",
+                        "Kafka connections that were closed for what came on them.", NULL, 1),
+        NULL);
+}
+
+beck_status kafka_wire_new(const struct kafka_wire_settings *settings,
+                           const struct kafka_wire_context *context, struct kafka_wire **out,
+                           beck_error *err)
+{
+    struct kafka_wire *w = calloc(1, sizeof *w);
+    if (!w)
+        return error_set(err, BECK_ENOMEM, "no memory for Kafka's protocol");
+    w->context = *context;
+    apply_settings(w, settings);
+    beck_status status = pool_start(&w->pool, w->settings.pool_threads, err);
+    if (status) {
+        free(w);
+        return status;
+    }
+    status = pool_start(&w->logins, LOGINS_MAX, err);
+    if (status) {
+        pool_stop(&w->pool);
+        free(w);
+        return status;
+    }
+    make_metrics(w);
+    *out = w;
+    return BECK_OK;
+}
+
+void kafka_wire_free(struct kafka_wire *w)
+{
+    if (!w)
+        return;
+    pool_stop(&w->logins);
+    pool_stop(&w->pool);
+    while (w->places) {
+        struct kafka_place *p = w->places;
+        w->places = p->next;
+        free(p->text);
+        free(p->host);
+        free(p);
+    }
+    free(w);
+}
+
+beck_status kafka_wire_listener(struct kafka_wire *w, int fd, const char *text, struct net_tls *tls,
+                                const struct kafka_endpoint *advertised, struct net_listener *out,
+                                beck_error *err)
+{
+    struct kafka_place *p = calloc(1, sizeof *p);
+    if (p) {
+        p->text = strdup(text);
+        p->host = strdup(advertised->host);
+    }
+    if (!p || !p->text || !p->host) {
+        if (p) {
+            free(p->text);
+            free(p->host);
+        }
+        free(p);
+        return error_set(err, BECK_ENOMEM, "no memory for Kafka's protocol");
+    }
+    p->next = w->places;
+    p->wire = w;
+    p->advertised = (struct kafka_endpoint){p->host, advertised->port};
+    w->places = p;
+    *out = (struct net_listener){.fd = fd,
+                                 .tls = tls,
+                                 .protocol = &kafka_protocol,
+                                 .ctx = p,
+                                 .handshake_timeout_ms = w->settings.handshake_timeout_ms,
+                                 .idle_timeout_ms = w->settings.idle_timeout_ms,
+                                 .input_max = w->settings.request_max + INPUT_SLACK};
+    return BECK_OK;
+}

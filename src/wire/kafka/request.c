@@ -1,0 +1,363 @@
+/*
+ * One request: what it is made of, what its handler may ask, and its answer on the way out.
+ *
+ * An answer is encoded by whoever gives it, on its thread; the loop only hands it to the output. Small
+ * ones are copied there, large ones stay where they are until they are sent, and so do blocks and ranges
+ * of files between their parts.
+ */
+#include "access/user.h"
+#include "wire/kafka/wire_impl.h"
+
+#include <stdlib.h>
+
+#define HEADER_MIN 8
+#define ANSWER_HEAD 9 /* size, correlation id, and the tags of newer headers */
+
+/* ---- the start ---- */
+
+struct head {
+    int16_t key, version;
+    int32_t correlation;
+    beck_bytes client_id;
+    size_t size;
+};
+
+/* The tags behind the header of newer versions; nothing in them is of use. */
+static bool skip_tags(beck_bytes frame, size_t *at)
+{
+    const uint8_t *p = frame.data;
+    uint64_t numbers[2], count = 0;
+    for (uint64_t left = 1, which = 0; left > 0; which = 1) {
+        for (int i = 0; i < (which ? 2 : 1); i++) {
+            numbers[i] = 0;
+            uint8_t b = 0x80;
+            for (int shift = 0; b & 0x80; shift += 7) {
+                if (*at >= frame.len || shift > 28)
+                    return false;
+                b = p[(*at)++];
+                numbers[i] |= (uint64_t)(b & 0x7f) << shift;
+            }
+        }
+        if (which == 0) {
+            count = numbers[0];
+        } else if (numbers[1] > frame.len - *at) {
+            return false;
+        } else {
+            *at += numbers[1];
+            count--;
+        }
+        left = count;
+    }
+    return true;
+}
+
+static bool read_head(beck_bytes frame, struct head *h)
+{
+    const uint8_t *p = frame.data;
+    if (frame.len < HEADER_MIN)
+        return false;
+    *h = (struct head){.key = (int16_t)get_u16(p),
+                       .version = (int16_t)get_u16(p + 2),
+                       .correlation = (int32_t)get_u32(p + 4),
+                       .size = HEADER_MIN};
+    if (frame.len < HEADER_MIN + 2)
+        return false;
+    int16_t n = (int16_t)get_u16(p + HEADER_MIN);
+    h->size += 2;
+    if (n < -1 || (n > 0 && (size_t)n > frame.len - h->size))
+        return false;
+    if (n >= 0)
+        h->client_id = bytes_of(p + h->size, (size_t)n);
+    h->size += n > 0 ? (size_t)n : 0;
+    return true;
+}
+
+static struct kafka_request *make(struct kafka_connection *c, const struct api *api,
+                                  const struct head *h, beck_bytes kept)
+{
+    struct kafka_request *r = malloc(sizeof *r + kept.len);
+    if (!r)
+        return NULL;
+    memset(r, 0, sizeof *r);
+    if (kept.len)
+        memcpy(r->bytes, kept.data, kept.len);
+    r->c = c;
+    r->wire = c->wire;
+    r->api = api;
+    r->version = h->version;
+    r->correlation = h->correlation;
+    r->endpoint = c->place->advertised;
+    r->identity = c->identity ? identity_retain(c->identity) : NULL;
+    kafka_arena_init(&r->arena, DECODED_MAX);
+    kafka_writer_init(&r->answer, ANSWER_MAX);
+    return r;
+}
+
+static const char *decode(struct kafka_request *r, beck_bytes bytes)
+{
+    const struct kafka_table *t = r->api->request();
+    r->body = kafka_alloc(&r->arena, t->size);
+    if (!r->body)
+        return "there is no memory for a request";
+    beck_error err;
+    beck_status status = kafka_decode(t, r->version, bytes, &r->arena, r->body, NULL, &err);
+    r->arena.max = ARENA_MAX;
+    if (status)
+        kafka_log(r->c, KAFKA_LOG_INFO, "a Kafka request cannot be read", err.text);
+    return status ? "a request cannot be read" : NULL;
+}
+
+struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why)
+{
+    struct head h;
+    *why = "a request has no header";
+    if (!read_head(frame, &h))
+        return NULL;
+    const struct api *api = api_find(h.key);
+    *why = "a request is of a kind that is not known";
+    if (!api)
+        return NULL;
+    bool refused = h.version < api->first || h.version > api->last;
+    *why = "a request is of a version that is not known";
+    if (refused && !api->refuse)
+        return NULL;
+    *why = "a request has no header";
+    if (!refused && h.version >= api->request()->flexible && !skip_tags(frame, &h.size))
+        return NULL;
+    beck_bytes kept = api->in_place ? h.client_id : frame;
+    struct kafka_request *r = make(c, api, &h, kept);
+    *why = "there is no memory for a request";
+    if (!r)
+        return NULL;
+    r->refused = refused;
+    if (h.client_id.data)
+        r->client_id = bytes_of(r->bytes + (api->in_place ? 0 : HEADER_MIN + 2), h.client_id.len);
+    const uint8_t *bytes = api->in_place ? frame.data : r->bytes;
+    *why = refused ? NULL : decode(r, bytes_of(bytes + h.size, frame.len - h.size));
+    if (*why) {
+        request_free(r);
+        return NULL;
+    }
+    r->counted = kept.len;
+    atomic_fetch_add(&c->wire->bytes, kept.len);
+    return r;
+}
+
+void request_free(struct kafka_request *r)
+{
+    atomic_fetch_sub(&r->wire->bytes, r->counted);
+    identity_release(r->identity);
+    kafka_writer_release(&r->answer);
+    kafka_arena_release(&r->arena);
+    free(r);
+}
+
+/* ---- what handlers ask ---- */
+
+const void *request_body(const struct kafka_request *r)
+{
+    return r->body;
+}
+
+int16_t request_version(const struct kafka_request *r)
+{
+    return r->version;
+}
+
+beck_bytes request_client_id(const struct kafka_request *r)
+{
+    return r->client_id;
+}
+
+struct identity *request_identity(const struct kafka_request *r)
+{
+    return r->identity;
+}
+
+const struct net_peer *request_peer(const struct kafka_request *r)
+{
+    return connection_peer(r->c->net);
+}
+
+const struct kafka_endpoint *request_endpoint(const struct kafka_request *r)
+{
+    return &r->endpoint;
+}
+
+struct kafka *request_kafka(const struct kafka_request *r)
+{
+    return r->wire->context.kafka;
+}
+
+beck *request_engine(const struct kafka_request *r)
+{
+    return r->wire->context.engine;
+}
+
+void *request_alloc(struct kafka_request *r, size_t size)
+{
+    return kafka_alloc(&r->arena, size);
+}
+
+struct kafka_arena *request_arena(struct kafka_request *r)
+{
+    return &r->arena;
+}
+
+void request_set_state(struct kafka_request *r, void *state)
+{
+    r->state = state;
+}
+
+void *request_state(const struct kafka_request *r)
+{
+    return r->state;
+}
+
+void request_on_close(struct kafka_request *r, void (*fn)(struct kafka_request *r))
+{
+    r->on_close = fn;
+}
+
+/* ---- to the pool and back ---- */
+
+static void run_deferred(struct job *job)
+{
+    struct kafka_request *r = (struct kafka_request *)job; /* its first member */
+    r->run(r);
+}
+
+void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r))
+{
+    r->run = fn;
+    r->job.run = run_deferred;
+    pool_push(r->api->login ? &r->wire->logins : &r->wire->pool, &r->job);
+}
+
+static void come_back(struct net_task *t)
+{
+    kafka_answered(
+        (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, task)));
+}
+
+/* The connection is not gone: it waits for this request. */
+static void go_back(struct kafka_request *r)
+{
+    struct kafka_connection *c = r->c;
+    if (pthread_equal(pthread_self(), c->thread)) {
+        kafka_answered(r);
+        return;
+    }
+    r->task.run = come_back;
+    net_post(connection_loop(c->net), &r->task);
+}
+
+void request_fail(struct kafka_request *r, const char *why)
+{
+    r->failed = why;
+    go_back(r);
+}
+
+static bool has_long_header(const struct kafka_request *r)
+{
+    return r->api->response()->flexible <= r->version && !r->api->short_header;
+}
+
+void request_answer(struct kafka_request *r, const void *body)
+{
+    struct kafka_writer *w = &r->answer;
+    r->silent = body == NULL;
+    if (body) {
+        size_t head = has_long_header(r) ? ANSWER_HEAD : ANSWER_HEAD - 1;
+        w->status = buf_reserve(&w->out, 256);
+        if (!w->status) {
+            memset(w->out.data, 0, head);
+            put_u32(w->out.data + 4, (uint32_t)r->correlation);
+            w->out.len = head;
+        }
+        kafka_encode(r->api->response(), r->version, body, w);
+        size_t size = w->out.len + w->cut_bytes - 4;
+        if (w->status || size > INT32_MAX)
+            r->failed = "an answer is too long, or there is no memory for it";
+        else
+            put_u32(w->out.data, (uint32_t)size);
+    }
+    go_back(r);
+}
+
+/* ---- the way out ---- */
+
+static void part_sent(struct kafka_request *r)
+{
+    if (--r->sending == 0)
+        request_free(r);
+}
+
+static void all_sent(void *ctx)
+{
+    part_sent(ctx);
+}
+
+struct range { /* of an answer, until it is sent */
+    struct kafka_request *request;
+    struct kafka_records records;
+};
+
+static void range_sent(void *ctx)
+{
+    struct range *g = ctx;
+    if (g->records.release)
+        g->records.release(g->records.ctx);
+    part_sent(g->request);
+}
+
+static void put_range(struct kafka_request *r, struct connection *net, struct range *g,
+                      const struct kafka_records *records)
+{
+    *g = (struct range){r, *records};
+    r->sending++;
+    if (records->file_size) {
+        connection_write_file(net, records->fd, records->position, records->file_size, range_sent,
+                              g);
+    } else if (records->block) {
+        connection_write_block(net, records->block, records->bytes);
+        range_sent(g);
+    } else {
+        connection_write_memory(net, records->bytes, range_sent, g);
+    }
+}
+
+static void send_parts(struct kafka_request *r, struct connection *net)
+{
+    struct kafka_writer *w = &r->answer;
+    struct range *ranges = kafka_alloc_many(&r->arena, w->cut_count, sizeof *ranges);
+    if (!ranges) {
+        connection_abort(net, "there is no memory for an answer");
+        return;
+    }
+    size_t at = 0, count = w->cut_count;
+    w->cut_count = 0; /* from here on they are the ranges' */
+    for (size_t i = 0; i < count; i++) {
+        connection_write(net, w->out.data + at, w->cuts[i].at - at);
+        at = w->cuts[i].at;
+        put_range(r, net, &ranges[i], &w->cuts[i].records);
+    }
+    connection_write(net, w->out.data + at, w->out.len - at);
+}
+
+void request_send(struct kafka_request *r, struct connection *net)
+{
+    struct kafka_writer *w = &r->answer;
+    r->sending = 1;
+    if (!net || r->silent || r->failed) {
+        /* nothing is sent */
+    } else if (w->cut_count > 0) {
+        send_parts(r, net);
+    } else if (w->out.len <= COPIED_MAX) {
+        connection_write(net, w->out.data, w->out.len);
+    } else {
+        connection_write_memory(net, buf_bytes(&w->out), all_sent, r);
+        return;
+    }
+    part_sent(r);
+}

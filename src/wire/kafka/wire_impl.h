@@ -1,0 +1,127 @@
+/*
+ * What the files of the frame share.
+ *
+ * Everything of a connection belongs to its loop. A request belongs to its handler from its start to its
+ * answer; then it comes back to the loop, waits there until all before it are answered, and is freed when
+ * the answer was sent.
+ */
+#ifndef BECK_WIRE_KAFKA_WIRE_IMPL_H
+#define BECK_WIRE_KAFKA_WIRE_IMPL_H
+
+#include "base/pool.h"
+#include "wire/kafka/handlers.h"
+
+#define WAITING_MAX 256 /* requests of a connection that are not answered */
+#define WAITING_BYTES_MAX                                                                          \
+    (16u << 20)                        /* of a connection: such requests and answers that wait for
+                                          others; then no more are started */
+#define STRANGER_MAX (512u << 10)      /* bytes of a request before the login */
+#define DECODED_MAX (64u << 20)        /* memory of a request that is decoded, without its bytes */
+#define ARENA_MAX (512u << 20)         /* with what its answer is made of */
+#define ANSWER_MAX ((size_t)INT32_MAX) /* bytes of an answer, without what is not copied */
+#define COPIED_MAX 4096                /* answers up to this are copied into the output */
+
+/* ---- the table ---- */
+
+struct api {
+    int16_t key;
+    int16_t first, last; /* versions that are answered, and told to clients */
+    const char *name;
+    const struct kafka_table *(*request)(void), *(*response)(void);
+    kafka_handler handler;
+    bool open;         /* without a login */
+    bool login;        /* is deferred to where passwords are hashed */
+    bool pipelined;    /* what comes behind it does not wait for its answer */
+    bool in_place;     /* see request_body */
+    bool short_header; /* of answers, in all versions */
+    bool refuse;       /* versions that are not known are the handler's, without a body */
+};
+
+#define API_KEYS_MAX 128
+extern const struct api kafka_apis[]; /* in order of their keys */
+extern const size_t kafka_api_count;
+const struct api *api_find(int16_t key); /* NULL: none */
+
+/* ---- the whole ---- */
+
+struct kafka_place { /* where is listened */
+    struct kafka_place *next;
+    struct kafka_wire *wire;
+    struct kafka_endpoint advertised;
+    char *text, *host;
+};
+
+struct kafka_wire {
+    struct kafka_wire_settings settings;
+    struct kafka_wire_context context;
+    struct pool pool, logins;
+    _Atomic(uint64_t) bytes; /* see requests_max */
+    struct kafka_place *places;
+    struct counter *requests[API_KEYS_MAX]; /* by place in the table */
+    struct counter *refused;
+};
+
+/* ---- connections ---- */
+
+struct kafka_connection {
+    struct kafka_wire *wire;
+    struct connection *net; /* a reference */
+    const struct kafka_place *place;
+    pthread_t thread; /* of the loop */
+    struct kafka_request *first, **last;
+    struct kafka_request *holder; /* not pipelined, not answered: nothing is started */
+    uint32_t waiting;             /* in the list */
+    size_t waiting_bytes;
+    bool busy;   /* `bytes` or the end runs: what is answered meanwhile is sent behind it */
+    bool paused; /* not read */
+    bool established;
+    bool draining;
+    bool over; /* nothing more is started */
+    bool closed;
+    struct identity *identity; /* NULL: not known yet */
+};
+
+extern const struct net_protocol kafka_protocol;
+
+/* The connection ends; `why`: a constant text. Loop. */
+void kafka_drop(struct kafka_connection *c, const char *why);
+void kafka_log(const struct kafka_connection *c, enum kafka_log level, const char *what,
+               const char *detail);
+/* A request that came back was answered. Loop. */
+void kafka_answered(struct kafka_request *r);
+
+/* ---- requests ---- */
+
+struct kafka_request {
+    struct job job;
+    struct net_task task;
+    struct kafka_request *next;
+    struct kafka_connection *c; /* until it left the list */
+    struct kafka_wire *wire;
+    const struct api *api;
+    int16_t version;
+    int32_t correlation;
+    beck_bytes client_id;
+    struct kafka_endpoint endpoint;
+    struct identity *identity; /* a reference; NULL: before the login */
+    struct kafka_arena arena;
+    void *body, *state;
+    void (*run)(struct kafka_request *r);      /* on the pool */
+    void (*on_close)(struct kafka_request *r); /* loop */
+    const char *failed;
+    bool answered;  /* back on the loop */
+    bool silent;    /* no answer */
+    bool refused;   /* of a version that is not known */
+    size_t counted; /* bytes in waiting_bytes and wire.bytes */
+    struct kafka_writer answer;
+    uint32_t sending; /* parts of the answer that are in the output */
+    uint8_t bytes[];  /* what is kept of the frame */
+};
+
+/* The start: header and body. NULL: *why, a constant text. `frame`: without its size. */
+struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why);
+/* Puts the answer into the output, or drops it, and lets go of the request. Loop. */
+void request_send(struct kafka_request *r, struct connection *net);
+void request_free(struct kafka_request *r);
+
+#endif
