@@ -128,6 +128,7 @@ struct produce {
     size_t event_count;
     /* out: as in struct append; -1 without append_time; the first offset that is kept */
     int64_t first_offset, append_time_ms, log_start;
+    bool duplicate; /* out: stored before, also where `done` will say so */
 };
 /* BECK_EDUPLICATE: stored before, first_offset says where; reported as a success is, by `done` once that
  * is synced where it is given. BECK_ESEQUENCE, BECK_EFENCED: see log/producers.h. PARTITION_STALE as

@@ -175,6 +175,12 @@ void partition_fail_gathered(struct partition *p, const beck_error *why);
 
 /* ---- appending (partition.c) ---- */
 
+/* An event's, for deduplication: it is what readers are given. */
+static inline beck_bytes partition_source(const struct partition *p, const beck_event *e)
+{
+    return e->source.len ? e->source : bytes_of(p->context.source, p->context.source_len);
+}
+
 struct synced_completion;
 /* The level in force. *out: what to give partition_conclude; NULL: nobody waits for a completion. */
 beck_status partition_begin(struct partition *p, beck_level *level,
