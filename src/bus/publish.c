@@ -2,7 +2,7 @@
  * Publishing to a bus: events are checked, put into partitions, routed, appended, and given to
  * listeners; or given to listeners only, where nothing is routed from a bus in memory. /
  */
-#include "bus/addressing.h"
+#include "bus/publish_impl.h"
 #include "bus/subscribers_inline.h"
 #include "event/plain.h"
 #include "log/committer.h"
@@ -10,35 +10,6 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define EVENTS_MAX 1000000 /* of one publish */
-#define ON_STACK 8
-
-/* One publish, while it runs. Small ones live on the stack whole. */
-struct publish {
-    beck_bus *bus;
-    const beck_publish_options *options;
-    beck_level level;
-    struct caller *self;
-    size_t count;
-    const beck_event *given; /* the caller's */
-    beck_event *events;      /* copies with what is added; NULL where nothing is */
-    const beck_event **list; /* those of one partition */
-    uint32_t *partition;     /* of each event */
-    struct stored *stored;
-    struct routed *routes; /* of one partition's events */
-    size_t route_count, route_cap;
-    struct addressing addressing;
-    const struct bus_addressed *to; /* as in there, of one partition's events */
-    const struct carried *carried;
-    void *memory; /* of the arrays, when they are not those below */
-    beck_event stack_events[ON_STACK];
-    const beck_event *stack_list[ON_STACK];
-    uint32_t stack_partition[ON_STACK];
-    struct stored stack_stored[ON_STACK];
-    struct routed stack_routes[ON_STACK];
-    char id[300]; /* of the current event where it has none, as its effects' cause */
-};
 
 static beck_status publish_begin(struct publish *u, const beck_event *events, beck_error *err)
 {
@@ -54,9 +25,9 @@ static beck_status publish_begin(struct publish *u, const beck_event *events, be
     u->partition = u->stack_partition;
     u->stored = u->stack_stored;
     u->routes = u->stack_routes;
-    u->route_cap = ON_STACK;
+    u->route_cap = PUBLISH_ON_STACK;
     u->route_count = 0;
-    if (count <= ON_STACK)
+    if (count <= PUBLISH_ON_STACK)
         return BECK_OK;
     size_t each =
         sizeof *u->list + sizeof *u->stored + sizeof *u->partition + (copy ? sizeof *u->events : 0);
@@ -71,7 +42,7 @@ static beck_status publish_begin(struct publish *u, const beck_event *events, be
     return BECK_OK;
 }
 
-static void publish_end(struct publish *u)
+void publish_end(struct publish *u)
 {
     free(u->memory);
     if (u->routes != u->stack_routes)
@@ -128,8 +99,7 @@ static beck_status reserve_routes(struct publish *u, size_t more, beck_error *er
     return BECK_OK;
 }
 
-/* Gives back what was admitted for events that were not appended. */
-static void drop_routes(struct publish *u, struct partition *p)
+void publish_drop_routes(struct publish *u, struct partition *p)
 {
     for (size_t i = 0; i < u->route_count; i++)
         u->routes[i].offset = -1;
@@ -138,15 +108,14 @@ static void drop_routes(struct publish *u, struct partition *p)
     u->route_count = 0;
 }
 
-/* What deduplication found was not handed on again. */
-static void drop_known(struct publish *u, struct partition *p, const struct stored *stored)
+void publish_drop_known(struct publish *u, struct partition *p, const struct stored *stored)
 {
     size_t known = 0;
     for (size_t i = 0; i < u->route_count; i++)
         if (stored[u->routes[i].offset].known)
             u->routes[known++] = u->routes[i];
     u->route_count = known;
-    drop_routes(u, p);
+    publish_drop_routes(u, p);
 }
 
 static bool same_slice(beck_bytes a, beck_bytes b)
@@ -196,7 +165,7 @@ static bool same_way(const struct publish *u, size_t a, size_t b)
            (!u->to || addressing_same(&u->to[a], &u->to[b]));
 }
 
-static beck_status route_events(struct publish *u, size_t count, const struct stored *known,
+beck_status publish_route(struct publish *u, size_t count, const struct stored *known,
                                 beck_error *err)
 {
     beck_status status = BECK_OK;
@@ -227,11 +196,11 @@ static beck_status route_unknown(struct publish *u, struct partition *p, size_t 
     beck_error why = {0};
     for (size_t i = 0; i < count; i++)
         stored[i].known = false;
-    beck_status status = route_events(u, count, NULL, &why);
+    beck_status status = publish_route(u, count, NULL, &why);
     if (status == BECK_ELIMIT) {
-        drop_routes(u, p);
+        publish_drop_routes(u, p);
         partition_find_known(p, u->list, count, stored);
-        return route_events(u, count, stored, err);
+        return publish_route(u, count, stored, err);
     }
     return status ? error_set(err, status, "%s", why.text) : BECK_OK;
 }
@@ -248,9 +217,9 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         if (b->options.dedup_window_ms > 0)
             status = route_unknown(u, p, count, a->stored, err);
         else if (u->to || atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
-            status = route_events(u, count, NULL, err);
+            status = publish_route(u, count, NULL, err);
         if (status) {
-            drop_routes(u, p);
+            publish_drop_routes(u, p);
             return status;
         }
         a->events = u->list;
@@ -262,13 +231,13 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         status = partition_append(p, a, err);
         if (status == BECK_OK) {
             if (a->duplicates > 0)
-                drop_known(u, p, a->stored);
+                publish_drop_known(u, p, a->stored);
             u->route_count = 0;
             return BECK_OK;
         }
         /* Routes of events that were gathered went to the gather and come back from there. */
         if (a->first_offset < 0)
-            drop_routes(u, p);
+            publish_drop_routes(u, p);
         u->route_count = 0;
         if (status != PARTITION_STALE)
             return status;
@@ -382,6 +351,18 @@ static void count_stored(struct publish *u, bool some_known)
     caller_leave(u->self);
 }
 
+uint32_t publish_call_stored(beck_bus *b, struct caller *self, const beck_event *e)
+{
+    uint32_t failed = subscribers_call(b->subscribers, self, e);
+    if (failed != SUBSCRIBERS_NO_MEMORY)
+        return failed;
+    env_report(b->env, BECK_ENOMEM,
+               "no memory to find the listeners of event \"%.*s\" of bus \"%s\": it is "
+               "stored, and none of them was called",
+               (int)e->id.len, (const char *)e->id.data, b->name);
+    return 1;
+}
+
 static void call_listeners(struct publish *u, beck_published *out)
 {
     beck_bus *b = u->bus;
@@ -400,15 +381,7 @@ static void call_listeners(struct publish *u, beck_published *out)
                              (long long)e->position.offset);
             e->id = bytes_of(u->id, (size_t)n);
         }
-        uint32_t failed = subscribers_call(b->subscribers, u->self, e);
-        if (failed == SUBSCRIBERS_NO_MEMORY) {
-            env_report(b->env, BECK_ENOMEM,
-                       "no memory to find the listeners of event \"%.*s\" of bus \"%s\": it is "
-                       "stored, and none of them was called",
-                       (int)e->id.len, (const char *)e->id.data, b->name);
-            failed = 1;
-        }
-        out->listeners_failed += failed;
+        out->listeners_failed += publish_call_stored(b, u->self, e);
     }
     if (out->listeners_failed && b->listener_failures)
         counter_add(b->listener_failures, out->listeners_failed);
@@ -540,9 +513,9 @@ static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_o
 {
     if (atomic_load_explicit(&b->closed, memory_order_acquire))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", b->name);
-    if (count > EVENTS_MAX)
+    if (count > PUBLISH_EVENTS_MAX)
         return error_set(err, BECK_ELIMIT, "%zu events in one publish; at most %d", count,
-                         EVENTS_MAX);
+                         PUBLISH_EVENTS_MAX);
     if (o->partition_plus_1 < 0 || (uint32_t)o->partition_plus_1 > b->options.partitions)
         return error_set(err, BECK_EINVAL, "bus \"%s\" has no partition %d; it has 0 to %u",
                          b->name, o->partition_plus_1 - 1, b->options.partitions - 1);

@@ -298,6 +298,34 @@ beck_status batch_records_next(struct batch_records *r, const struct record_cont
     return st;
 }
 
+/* ---- changing ---- */
+
+beck_status batch_rewrite(const struct batch_header *old, beck_bytes records, int32_t count,
+                          int64_t max_timestamp_ms, struct codec *codec, struct buf *out,
+                          beck_error *err)
+{
+    struct batch_header h = *old;
+    beck_codec kind;
+
+    if (count == 0)
+        h.attributes &= (uint16_t)~BATCH_CODEC_MASK;
+    kind = (beck_codec)(h.attributes & BATCH_CODEC_MASK);
+    buf_clear(out);
+    beck_status st = reserve_header(out);
+    if (st == BECK_OK)
+        st = kind == BECK_CODEC_NONE ? buf_append(out, records.data, records.len)
+                                     : codec_compress(codec, kind, records, out, err);
+    if (st != BECK_OK)
+        return error_set(err, st, "no memory to rewrite a batch of %zu bytes", records.len);
+    h.length = (int32_t)(out->len - BATCH_LENGTH_PREFIX);
+    h.count = count;
+    if (!(h.attributes & BATCH_LOG_APPEND_TIME))
+        h.max_timestamp_ms = max_timestamp_ms;
+    batch_header_write(out->data, &h);
+    batch_seal(out->data, out->len);
+    return BECK_OK;
+}
+
 /* ---- what producers send ---- */
 
 static beck_status check_header(const struct batch_header *h, beck_error *err)

@@ -111,6 +111,12 @@ beck_status batch_records_open(struct batch_records *r, beck_bytes batch, struct
 beck_status batch_records_next(struct batch_records *r, const struct record_context *c,
                                struct record_view *out, beck_error *err);
 
+/* A batch with other records in the place of those it had (uncompressed, in `records`): offsets, producer and codec
+ * stay. Replaces what is in `out`. */
+beck_status batch_rewrite(const struct batch_header *old, beck_bytes records, int32_t count,
+                          int64_t max_timestamp_ms, struct codec *codec, struct buf *out,
+                          beck_error *err);
+
 /* The checks Kafka makes on a batch from a producer (storage/.../LogValidator): whole, magic 2,
  * checksum, count = lastOffsetDelta + 1, consecutive deltas (records are opened only when they are
  * not compressed or `deep`), no control batch, sequence with a producer id not negative, size <=

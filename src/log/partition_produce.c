@@ -92,8 +92,8 @@ static beck_status check_known(struct partition *p, const struct produce *a, int
     for (size_t i = 0; i < a->event_count; i++) {
         int64_t offset;
         const beck_event *e = a->events[i];
-        if (e->id.len &&
-            dedup_find(p->dedup, e->source, e->id, now_ms, &offset) != a->stored[i].known)
+        if (e->id.len && dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset) !=
+                             a->stored[i].known)
             return PARTITION_STALE;
     }
     return BECK_OK;
@@ -141,7 +141,7 @@ static beck_status remember_events(struct partition *p, const struct produce *a,
     for (size_t i = 0; i < a->event_count; i++) {
         const beck_event *e = a->events[i];
         if (e->id.len && !a->stored[i].known &&
-            dedup_add(p->dedup, e->source, e->id, now_ms, p->next + (int64_t)i))
+            dedup_add(p->dedup, partition_source(p, e), e->id, now_ms, p->next + (int64_t)i))
             return BECK_ENOMEM;
     }
     return BECK_OK;
@@ -220,6 +220,7 @@ beck_status partition_produce(struct partition *p, struct produce *a, beck_error
     struct synced_completion *completion;
     beck_level level = a->level;
     a->first_offset = a->append_time_ms = -1;
+    a->duplicate = false;
     beck_status status = batch_header_read(a->batch, &h, err);
     if (!status)
         status = partition_begin(p, &level, a->done, a->done_ctx, &completion, err);
@@ -228,7 +229,8 @@ beck_status partition_produce(struct partition *p, struct produce *a, beck_error
     partition_begin_append(p);
     a->log_start = p->first;
     status = wait_turn(p, a, &h, err);
-    if (status == BECK_EDUPLICATE)
+    a->duplicate = status == BECK_EDUPLICATE;
+    if (a->duplicate)
         return partition_conclude_stored(p, level, completion, status, a->first_offset, err);
     struct gather *g = p->gather;
     bool lend = !status && writes_at_once(p, a, &h, level, completion != NULL);

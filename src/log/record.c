@@ -384,7 +384,7 @@ static beck_bytes make_id(const struct record_context *c, struct record_view *v)
 
 /* The fields in front of the headers. */
 struct fields {
-    const uint8_t *headers, *end; /* first header; behind the record */
+    const uint8_t *count, *headers, *end; /* number of headers; the first; behind the record */
     int64_t timestamp_delta, offset_delta, header_count;
     beck_bytes key, value;
 };
@@ -427,6 +427,7 @@ static const char *read_fields(beck_bytes records, size_t at, struct fields *f)
         return "the length of its key does not fit";
     if (!take_bytes(&p, end, true, &f->value))
         return "the length of its value does not fit";
+    f->count = p;
     /* A header is at least two bytes. */
     if (!take_varint(&p, end, &f->header_count) || f->header_count < 0 ||
         f->header_count > (end - p) / 2)
@@ -539,7 +540,8 @@ static void set_attribute(struct record_view *v, enum attribute a, beck_bytes na
         e->id = value;
         break;
     case A_TYPE:
-        e->type = value;
+        if (value.len <= EVENT_TYPE_MAX)
+            e->type = value;
         break;
     case A_TIME:
         if (time_parse(value, &ns))
@@ -689,5 +691,46 @@ beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
         *whole = bytes_of((const uint8_t *)records.data + *at,
                           (size_t)(f.end - (const uint8_t *)records.data) - *at);
     *at = (size_t)(f.end - (const uint8_t *)records.data);
+    return BECK_OK;
+}
+
+beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queues)
+{
+    struct fields f;
+    const char *wrong = read_fields(whole, 0, &f);
+    const uint8_t *start = whole.data, *p = f.headers, *front;
+    int64_t length, count = f.header_count;
+    beck_bytes name, value;
+
+    if (wrong != NULL)
+        return BECK_ECORRUPT;
+    for (int64_t i = 0; i < f.header_count; i++) {
+        if (!take_bytes(&p, f.end, false, &name) || !take_bytes(&p, f.end, true, &value))
+            return BECK_ECORRUPT;
+        count -= bytes_equal_text(name, QUEUES_HEADER);
+    }
+    front = start + varint_read(start, f.end, &length);
+    size_t front_len = (size_t)(f.count - front);
+    if (buf_reserve(out, whole.len + queues.len + 64))
+        return BECK_ENOMEM;
+    size_t at = out->len;
+    uint8_t *body = out->data + at + VARINT_MAX, *to = body;
+    memcpy(to, front, front_len);
+    to = put_varint(to + front_len, count + (queues.len > 0));
+    p = f.headers;
+    for (int64_t i = 0; i < f.header_count; i++) {
+        const uint8_t *header = p;
+        take_bytes(&p, f.end, false, &name);
+        take_bytes(&p, f.end, true, &value);
+        if (bytes_equal_text(name, QUEUES_HEADER))
+            continue;
+        memcpy(to, header, (size_t)(p - header));
+        to += p - header;
+    }
+    if (queues.len > 0)
+        to = PUT(to, QUEUES_HEADER, queues);
+    size_t body_len = (size_t)(to - body), prefix = varint_write(out->data + at, (int64_t)body_len);
+    memmove(out->data + at + prefix, body, body_len);
+    out->len += prefix + body_len;
     return BECK_OK;
 }

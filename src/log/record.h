@@ -84,6 +84,9 @@ beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
                         int64_t base_timestamp_ms, int64_t *offset, int64_t *timestamp_ms,
                         beck_bytes *key, bool *value_is_null, beck_bytes *whole, beck_error *err);
 
+/* Appends a copy of one whole record, with other queues in what it carries; none: without that header. */
+beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queues);
+
 /* Zig-zag varints. Write: returns the length (at most 10). Read: 0 when the bytes end early or are
  * too long. */
 size_t varint_write(uint8_t *p, int64_t value);
