@@ -537,6 +537,17 @@ bool connection_is_closed(const struct connection *c)
     return c->state == STATE_CLOSED;
 }
 
+void connection_local_address(const struct connection *c, char out[NET_ADDRESS_MAX])
+{
+    struct sockaddr_storage a;
+    struct net_peer self = {0};
+    uint8_t key[ADDRESS_KEY_SIZE];
+    socklen_t size = sizeof a;
+    if (getsockname(c->fd, (struct sockaddr *)&a, &size) == 0 && a.ss_family != AF_UNIX)
+        address_of(&a, &self, key);
+    memcpy(out, self.address, NET_ADDRESS_MAX);
+}
+
 void *connection_state(const struct connection *c)
 {
     return c->protocol_state;

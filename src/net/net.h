@@ -125,8 +125,10 @@ bool connection_is_closed(const struct connection *c);
 
 /* ---- connections ---- */
 
+#define NET_ADDRESS_MAX 48
+
 struct net_peer {
-    char address[48]; /* text without the port; "unix" */
+    char address[NET_ADDRESS_MAX]; /* text without the port; "unix" */
     uint16_t port;
     bool loopback; /* this machine, Unix sockets included */
     bool tls;
@@ -134,6 +136,8 @@ struct net_peer {
 
 void *connection_state(const struct connection *c);
 const struct net_peer *connection_peer(const struct connection *c);
+/* The address of this side, as text without the port; "" where there is none. A system call. */
+void connection_local_address(const struct connection *c, char out[NET_ADDRESS_MAX]);
 
 /* The handshake of the protocol is done: from now on idle_timeout_ms counts. */
 void connection_established(struct connection *c);

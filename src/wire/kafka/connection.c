@@ -217,6 +217,14 @@ static size_t bytes(struct connection *net, beck_bytes input)
 
 /* ---- life ---- */
 
+/* The name of the machine for itself is understood by all clients, ::1 is not. */
+static void find_host(struct kafka_connection *c)
+{
+    connection_local_address(c->net, c->host);
+    if (strcmp(c->host, "::1") == 0)
+        strcpy(c->host, "localhost");
+}
+
 static void *opened(struct connection *net, void *ctx)
 {
     struct kafka_place *place = ctx;
@@ -228,6 +236,7 @@ static void *opened(struct connection *net, void *ctx)
     c->place = place;
     c->thread = pthread_self();
     c->last = &c->first;
+    find_host(c);
     return c;
 }
 

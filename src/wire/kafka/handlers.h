@@ -1,4 +1,4 @@
-/* Who answers which request: the functions that stand in the table of kafka_wire.c. */
+/* Who answers which request: the functions that stand in the table of apis.c. */
 #ifndef BECK_WIRE_KAFKA_HANDLERS_H
 #define BECK_WIRE_KAFKA_HANDLERS_H
 

@@ -87,6 +87,8 @@ static struct kafka_request *make(struct kafka_connection *c, const struct api *
     r->version = h->version;
     r->correlation = h->correlation;
     r->endpoint = c->place->advertised;
+    if (!*r->endpoint.host)
+        r->endpoint.host = c->host;
     r->identity = c->identity ? identity_retain(c->identity) : NULL;
     kafka_arena_init(&r->arena, DECODED_MAX);
     kafka_writer_init(&r->answer, ANSWER_MAX);

@@ -78,7 +78,8 @@ struct kafka_connection {
     bool draining;
     bool over; /* nothing more is started */
     bool closed;
-    struct identity *identity; /* NULL: not known yet */
+    struct identity *identity;  /* NULL: not known yet */
+    char host[NET_ADDRESS_MAX]; /* by which it came */
 };
 
 extern const struct net_protocol kafka_protocol;
