@@ -29,7 +29,8 @@ static void note_routed(const struct handle_view *v)
         for (uint32_t n = 0; n < bus->partition_count; n++) {
             struct partition *p = bus->partitions[n];
             partition_pause(p);
-            int64_t end = partition_paused_end(p);
+            /* What is not visible yet has not come through the hook. */
+            int64_t end = partition_visible(p);
             for (size_t k = 0; k < v->queue_count && !bus->options.read_synced; k++)
                 queue_note_routed(v->queues[k], p, end);
             partition_resume(p);

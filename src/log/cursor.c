@@ -265,8 +265,14 @@ static beck_status damaged(struct cursor *c, int64_t *skip_to, const beck_error 
                      (long long)c->position, why->text, (long long)beyond - 1);
 }
 
-/* Opens the batch at the position, or steps over it when all of it lies before `offset`. BECK_END:
- * nothing (visible) there. */
+static void pass_over(struct cursor *c, const struct batch_header *h)
+{
+    c->position += (int64_t)batch_size(h);
+    c->next = batch_last_offset(h) + 1;
+}
+
+/* Opens the batch at the position, or steps over it when all of it lies before `offset`, and over what
+ * is no event or of a transaction that was aborted. BECK_END: nothing (visible) there. */
 static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to, beck_error *err)
 {
     size_t left;
@@ -286,8 +292,7 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
     if (!sees(c, h.base_offset))
         return BECK_END;
     if (batch_last_offset(&h) < offset) {
-        c->position += (int64_t)batch_size(&h);
-        c->next = batch_last_offset(&h) + 1;
+        pass_over(c, &h);
         return BECK_OK;
     }
     status = fill(c, batch_size(&h), &left, err);
@@ -298,6 +303,11 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
     beck_bytes bytes = bytes_of(block_at(c), batch_size(&h));
     if (c->own && !batch_crc_fits(bytes.data, bytes.len))
         return damaged(c, skip_to, &(beck_error){.text = "the checksum does not fit"}, err);
+    if ((h.attributes & BATCH_CONTROL) ||
+        ((h.attributes & BATCH_TRANSACTIONAL) && partition_is_aborted(c->p, &h))) {
+        pass_over(c, &h);
+        return BECK_OK;
+    }
     buf_clear(&c->unpacked);
     status = batch_records_open(&c->batch, bytes, &c->codec, &c->unpacked, &why);
     if (status == BECK_ECORRUPT)
@@ -306,8 +316,7 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
         return error_set(err, status, "%s", why.text);
     c->in_memory_of_codec = (h.attributes & BATCH_CODEC_MASK) != 0;
     c->open = true;
-    c->position += (int64_t)bytes.len;
-    c->next = batch_last_offset(&h) + 1;
+    pass_over(c, &h);
     return BECK_OK;
 }
 

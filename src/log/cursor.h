@@ -15,7 +15,7 @@ struct cursor;
 beck_status cursor_open(struct partition *p, struct cursor **out, beck_error *err);
 void cursor_close(struct cursor *c); /* NULL allowed */
 
-/* The first event at or after `offset` that is visible: *out is valid until the next call. Reading
+/* The first event at or after `offset` that is visible (of transactions, only what was committed): *out is valid until the next call. Reading
  * in order is cheap; any order is allowed. BECK_END: nothing visible there yet. BECK_ECORRUPT: a
  * batch is damaged (file and position in the text); *skip_to (may be NULL) is an offset behind it.
  * below_first: also read events that retention has hidden but kept because a queue owes them. */

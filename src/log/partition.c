@@ -95,8 +95,8 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
     for (size_t i = 0; i < a->count && !status; i++) {
         const beck_event *e = a->events[i];
         int64_t offset = p->next, timestamp_ms = e->time_ns ? e->time_ns / 1000000 : now_ms;
-        bool known = p->dedup && e->id.len &&
-                     dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
+        bool known =
+            p->dedup && e->id.len && dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
         if (p->dedup && a->stored && a->stored[i].known && !known)
             status = PARTITION_STALE; /* it has no routes */
         if (a->first_offset < 0)
@@ -135,8 +135,8 @@ void partition_find_known(struct partition *p, const beck_event *const *events, 
     mutex_lock(&p->lock);
     for (size_t i = 0; i < count; i++) {
         const beck_event *e = events[i];
-        stored[i].known = p->dedup && e->id.len &&
-                          dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
+        stored[i].known =
+            p->dedup && e->id.len && dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
     }
     mutex_unlock(&p->lock);
 }
@@ -366,47 +366,13 @@ static beck_status sync_files(struct partition *p, struct segment **files, size_
     return status;
 }
 
-/* The hook is to see offsets in order, also where another sync ends while it runs. With the lock. */
-static void release_held(struct partition *p)
-{
-    while (p->releasing)
-        cond_wait(&p->changed, &p->lock);
-    if (p->held_count == 0)
-        return;
-    p->releasing = true;
-    while (p->held_count > 0) {
-        struct routed *routes = p->held;
-        size_t count = p->held_count, cap = p->held_cap, ready = 0;
-        while (ready < count && routes[ready].offset < p->synced)
-            ready++;
-        if (ready == 0)
-            break;
-        p->held = NULL;
-        p->held_count = p->held_cap = 0;
-        mutex_unlock(&p->lock);
-        p->options.routed(p->options.routed_ctx, p, routes, ready);
-        mutex_lock(&p->lock);
-        /* What came meanwhile lies behind what is left. */
-        struct routed *newer = p->held;
-        size_t newer_count = p->held_count;
-        memmove(routes, routes + ready, (count - ready) * sizeof *routes);
-        p->held = routes;
-        p->held_count = count - ready;
-        p->held_cap = cap;
-        if (newer_count)
-            partition_hold_routes(p, newer, newer_count);
-        free(newer);
-    }
-    p->releasing = false;
-    cond_broadcast(&p->changed);
-}
-
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
     mutex_lock(&p->lock);
     while (p->writing)
         cond_wait(&p->changed, &p->lock);
-    beck_status status = gather_is_empty(p->gather) ? BECK_OK : partition_write_until(p, NULL, err);
+    beck_status status =
+        gather_is_empty(p->gather) ? BECK_OK : partition_write_until(p, NULL, err);
     if (p->poisoned)
         status = partition_say_poisoned(p, err);
     if (status || p->options.memory || p->synced == p->written) {
@@ -420,7 +386,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
         mutex_unlock(&p->lock);
         return status;
     }
-    int64_t target = p->written;
+    int64_t target = p->written, oldest = producers_oldest(p->producers);
     p->syncing = true;
     p->unsynced_bytes = 0;
     /* Rolling syncs what it leaves: only the active segment can be dirty. */
@@ -441,8 +407,9 @@ beck_status partition_sync(struct partition *p, beck_error *err)
         status = partition_say_poisoned(p, err);
     } else if (target > p->synced) {
         p->synced = target;
+        p->synced_oldest = oldest;
         partition_move_visible(p);
-        release_held(p);
+        partition_release_held(p);
     }
     mutex_unlock(&p->lock);
     return status;

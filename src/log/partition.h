@@ -43,8 +43,11 @@ struct routed {
     bool aborted;   /* the partition's: its transaction was */
     uint32_t size;  /* bytes of its data */
 };
-/* Called by the writer, in order of offsets, after the events are written and before anybody is
- * told; with partition.lock not held. */
+/* Called in order of offsets, once the events are visible and before anybody is told; with
+ * partition.lock not held. Offset -1: the event was not stored, or its transaction was aborted;
+ * ROUTED_LATER: too many are held for transactions to end, whoever it is for reads it, and what follows,
+ * from the log once it is visible. */
+#define ROUTED_LATER (-2)
 typedef void (*partition_routed_fn)(void *ctx, struct partition *p, const struct routed *items,
                                     size_t count);
 
@@ -166,7 +169,8 @@ beck_status partition_resolve(struct partition *p, const beck_from *from, int64_
 
 /* The high watermark: below it partition_fetch reads uncommitted. Without a lock. */
 int64_t partition_high(struct partition *p);
-/* The last stable offset, which is partition_visible: below it no transaction is open. Without a lock. */
+/* The last stable offset, below which no transaction is open: partition_visible, and at least
+ * partition_first. Without a lock. */
 int64_t partition_stable(struct partition *p);
 
 /* ---- stored bytes ---- */
@@ -269,6 +273,9 @@ void partition_resume(struct partition *p);
 /* Its bus is deleted: appends and syncs give BECK_ECLOSED from now on, readers are woken, and once
  * this returns nobody touches its files but those who read them. */
 void partition_condemn(struct partition *p);
+/* While paused, and nobody routes from it: appends one whole batch of another log, checked by its checksum,
+ * with the offsets, the producer and the transaction that it has. BECK_ERANGE: they lie before the end. */
+beck_status partition_adopt(struct partition *p, beck_bytes batch, beck_error *err);
 int64_t partition_paused_end(const struct partition *p); /* the next offset, while paused */
 
 /* Memory: each routed event is kept until whoever got it says that it is no longer needed. Does

@@ -8,7 +8,8 @@
  *
  * Compaction, per record of a sealed segment, with a map from key to the newest offset of it:
  *
- *   no key, of a transaction, control batch        kept
+ *   of a transaction that was aborted              dropped
+ *   no key, control batch                          kept
  *   its key has a newer event in the map           dropped, or kept when it is owed
  *   the newest, with data                          kept
  *   the newest, without data (a tombstone)         dropped once it is a day old, unless an older
@@ -91,7 +92,7 @@ static bool keeps_tombstone(struct cleaner *c, const struct offset_entry *e, con
     return true;
 }
 
-static bool keeps(struct cleaner *c, const struct batch_header *h, const struct peeked *r)
+static bool keeps(struct cleaner *c, const struct peeked *r)
 {
     if (!c->map || r->offset < c->first)
         return is_owed(c, r->offset);
@@ -99,12 +100,10 @@ static bool keeps(struct cleaner *c, const struct batch_header *h, const struct 
         return true;
     struct offset_entry *e = offset_map_find(c->map, r->key);
     if (e && e->offset > r->offset) {
-        bool kept = (h->attributes & BATCH_TRANSACTIONAL) || is_owed(c, r->offset);
+        bool kept = is_owed(c, r->offset);
         e->held |= kept;
         return kept;
     }
-    if (h->attributes & BATCH_TRANSACTIONAL)
-        return true;
     return !r->value_is_null || keeps_tombstone(c, e, r);
 }
 
@@ -121,30 +120,9 @@ static beck_status next_peeked(struct batch_records *r, struct peeked *out, beck
     return status;
 }
 
-/* The batch with the records that were gathered. */
-static beck_status rebuild(struct cleaner *c, const struct batch_header *old, int32_t count,
-                           int64_t max_timestamp_ms, beck_bytes *out, beck_error *err)
+static bool is_aborted(struct partition *p, const struct batch_header *h)
 {
-    struct batch_header h = *old;
-    beck_codec kind = (beck_codec)(h.attributes & BATCH_CODEC_MASK);
-    buf_clear(&c->batch);
-    beck_status status = buf_reserve(&c->batch, BATCH_HEADER);
-    if (!status) {
-        c->batch.len = BATCH_HEADER;
-        status = kind == BECK_CODEC_NONE
-                     ? buf_append(&c->batch, c->records.data, c->records.len)
-                     : codec_compress(&c->codec, kind, buf_bytes(&c->records), &c->batch, err);
-    }
-    if (status)
-        return error_set(err, status, "no memory to rewrite a batch of %zu bytes", c->records.len);
-    h.length = (int32_t)(c->batch.len - BATCH_LENGTH_PREFIX);
-    h.count = count;
-    if (!(h.attributes & BATCH_LOG_APPEND_TIME))
-        h.max_timestamp_ms = max_timestamp_ms;
-    batch_header_write(c->batch.data, &h);
-    batch_seal(c->batch.data, c->batch.len);
-    *out = buf_bytes(&c->batch);
-    return BECK_OK;
+    return (h->attributes & BATCH_TRANSACTIONAL) && partition_is_aborted(p, h);
 }
 
 /* What is left of a batch: *out, empty when nothing is. Counts. */
@@ -159,6 +137,10 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
             *out = batch;
         return BECK_OK;
     }
+    if (is_aborted(c->p, h)) {
+        c->dropped += h->count;
+        return BECK_OK;
+    }
     struct batch_records r;
     beck_status status = batch_records_open(&r, batch, &c->codec, &c->unpacked, err);
     int32_t count = 0;
@@ -167,7 +149,7 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
     for (int32_t i = 0; i < h->count && !status; i++) {
         struct peeked record;
         status = next_peeked(&r, &record, err);
-        if (status || !keeps(c, h, &record))
+        if (status || !keeps(c, &record))
             continue;
         count++;
         if (record.timestamp_ms > max_timestamp_ms)
@@ -181,9 +163,12 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
     c->dropped += h->count - count;
     if (count == h->count && count > 0)
         *out = batch;
-    else if (count > 0 && copy)
-        return rebuild(c, h, count, max_timestamp_ms, out, err);
-    return BECK_OK;
+    else if (count > 0 && copy) {
+        status = batch_rewrite(h, buf_bytes(&c->records), count, max_timestamp_ms, &c->codec,
+                               &c->batch, err);
+        *out = buf_bytes(&c->batch);
+    }
+    return status;
 }
 
 /* ---- segments ---- */
@@ -291,6 +276,7 @@ static beck_status remove_segment(struct partition *p, struct segment *s, beck_e
     memmove(p->segments + i, p->segments + i + 1,
             (p->segment_count - i) * sizeof(struct segment *));
     partition_forget_blocks(p, s->base_offset);
+    txn_index_trim(&p->aborted, p->segments[0]->base_offset, INT64_MAX);
     segment_forget(s);
     segment_unuse(s);
     mutex_unlock(&p->lock);
@@ -433,7 +419,7 @@ static beck_status map_batch(void *ctx, const struct batch_header *h, beck_bytes
 {
     struct mapping *m = ctx;
     if (m->end != INT64_MAX || batch_last_offset(h) < m->from ||
-        (h->attributes & (BATCH_CONTROL | BATCH_TRANSACTIONAL)))
+        (h->attributes & BATCH_CONTROL) || is_aborted(m->c->p, h))
         return BECK_OK;
     struct batch_records r;
     beck_status status = batch_records_open(&r, batch, &m->c->codec, &m->c->unpacked, err);
@@ -473,12 +459,12 @@ static beck_status fill_map(struct cleaner *c, const struct sealed *list, size_t
     return status;
 }
 
-/* The sealed segments at and behind first, as they are now. */
+/* The sealed segments at and behind first, as they are now, of which every transaction has ended. */
 static beck_status list_again(struct partition *p, struct sealed **list, size_t *count,
                               beck_error *err)
 {
     free(*list);
-    return partition_list_sealed(p, partition_first(p), INT64_MAX, list, count, err);
+    return partition_list_sealed(p, partition_first(p), partition_visible(p), list, count, err);
 }
 
 static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed **list,

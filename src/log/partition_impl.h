@@ -7,6 +7,7 @@
 #include "log/partition.h"
 #include "log/producers.h"
 #include "log/segment.h"
+#include "log/txn_index.h"
 
 #define GATHER_BYTES (1u << 20) /* publishers wait while so much is gathered and being written */
 #define GATHER_BYTES_MAX (64u << 20) /* one publish_many */
@@ -50,6 +51,11 @@ struct sealed {
     int64_t end;
 };
 
+/* A batch with held routes whose transaction is open. */
+struct held_batch {
+    int64_t first, last, producer_id;
+};
+
 struct partition {
     _Atomic(uint32_t) refs; /* whoever opened it, cursors, and completions */
     const struct env *env;
@@ -69,7 +75,8 @@ struct partition {
     int64_t memory_end;   /* position behind the last byte, in memory */
 
     int64_t first, next, written, synced; /* see partition.h */
-    _Atomic(int64_t) visible;
+    int64_t synced_oldest; /* of the transactions that were open there when `synced` was written */
+    _Atomic(int64_t) high, visible; /* visible <= high <= written */
     _Atomic(int64_t) first_seen; /* first, for cursors */
 
     struct gather *gather;
@@ -82,12 +89,16 @@ struct partition {
     uint32_t pausing; /* threads in partition_pause: nobody gathers before they had their turn */
     struct codec codec;
     struct buf scratch;
-    struct routed *held; /* read_synced: routed, waiting for the sync */
-    size_t held_count, held_cap;
+    struct routed *held; /* routed and not visible yet; in order of offset, from begin to end */
+    size_t held_begin, held_end, held_cap;
+    struct held_batch *held_batches;
+    size_t held_batch_count, held_batch_cap;
     bool releasing;   /* somebody hands them on */
     uint32_t awaited; /* publishes that asked for a sync, since zeros were written */
 
     struct producers *producers;
+    struct txn_index aborted; /* of all segments */
+    int64_t aborted_saved;    /* what was ended below it is in the files */
     struct dedup *dedup;
     bool poisoned, dir_dirty, marked;
     bool condemned; /* poisoned because its bus is deleted */
@@ -170,8 +181,39 @@ void partition_write_orphans(struct partition *p);
 beck_status partition_write_batches(struct partition *p, beck_bytes batches, beck_error *err);
 /* Whether they begin a new segment; h: the first header, with `length` and `last_offset_delta` of all. */
 bool partition_must_roll(struct partition *p, const struct batch_header *h);
-void partition_hold_routes(struct partition *p, const struct routed *routes, size_t count);
 void partition_fail_gathered(struct partition *p, const beck_error *why);
+
+/* ---- what was routed (partition_routes.c); with the lock, which is free while the hook runs ---- */
+
+/* To the hook, once it is visible. batches: what was written, of which the routes are. */
+void partition_hand_on(struct partition *p, struct routed *routes, size_t count,
+                       beck_bytes batches);
+/* What is held and visible by now. */
+void partition_release_held(struct partition *p);
+/* The producer's transaction has ended. */
+void partition_settle_held(struct partition *p, int64_t producer_id, bool aborted);
+/* Nobody will see those events before the next opening. Nobody else uses the partition. */
+void partition_give_back_held(struct partition *p);
+
+/* ---- transactions (partition_transact.c) ---- */
+
+/* Memory for what so many more batches of producers make known. With the lock. BECK_ENOMEM. */
+beck_status partition_reserve_producers(struct partition *p, size_t count);
+/* What a batch in its place makes known of its producer. With the lock, or before the partition is
+ * shared. Does not fail after partition_reserve_producers. */
+beck_status partition_note_producer(struct partition *p, const struct batch_header *h,
+                                    const uint8_t *batch);
+/* Whether a batch of a transaction below partition_visible is to be passed over. Takes the lock. */
+bool partition_is_aborted(struct partition *p, const struct batch_header *h);
+/* Writes what is not in the files yet, synced. The lock is held on entry and exit, and free during
+ * I/O. */
+beck_status partition_save_aborted(struct partition *p, beck_error *err);
+/* Opening. Reads the files with these base offsets, as far as they are about what was ended below `known`.
+ * *whole false: one is damaged; the whole log has to be read then. */
+beck_status partition_load_aborted(struct partition *p, int64_t *files, size_t count,
+                                   int64_t known, bool *whole, beck_error *err);
+/* After that: all files are written again. */
+beck_status partition_restore_aborted(struct partition *p, beck_error *err);
 
 /* ---- appending (partition.c) ---- */
 

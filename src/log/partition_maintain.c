@@ -142,6 +142,11 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
     mutex_unlock(&p->lock);
     if (!status)
         status = partition_sync(p, err);
+    if (!status) {
+        mutex_lock(&p->lock);
+        status = partition_save_aborted(p, err);
+        mutex_unlock(&p->lock);
+    }
     if (!status && known > 0) {
         char path[4200];
         snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)target);
@@ -252,15 +257,15 @@ static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error
     return partition_roll(p, err);
 }
 
-/* Moves first behind what is too old or too much, whole segments at a time. By size as Kafka: never
- * leaves less than retention_bytes. With the upkeep and the lock. */
+/* Moves first behind what is too old or too much, whole segments at a time, and never behind what is not
+ * visible yet. By size as Kafka: never leaves less than retention_bytes. With the upkeep and the lock. */
 static beck_status retire(struct partition *p, int64_t now_ms, beck_error *err)
 {
     for (size_t i = 0; i + 1 < p->segment_count; i++) {
         int64_t end = p->segments[i + 1]->base_offset;
         if (end <= p->first)
             continue;
-        if (!is_old(p, p->segments[i], now_ms))
+        if (end > partition_visible(p) || !is_old(p, p->segments[i], now_ms))
             break;
         move_first(p, end);
     }
@@ -275,7 +280,7 @@ static beck_status retire(struct partition *p, int64_t now_ms, beck_error *err)
         int64_t end = p->segments[i + 1]->base_offset, size = atomic_load(&p->segments[i]->size);
         if (end <= p->first)
             continue;
-        if (total - size < p->options.bus.retention_bytes)
+        if (end > partition_visible(p) || total - size < p->options.bus.retention_bytes)
             break;
         total -= size;
         move_first(p, end);

@@ -50,8 +50,8 @@ beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_e
 
 struct listing {
     struct partition *p;
-    int64_t *snapshots;
-    size_t snapshot_count;
+    int64_t *snapshots, *aborted;
+    size_t snapshot_count, aborted_count; /* of files .snapshot and .txnindex */
     char (*leftovers)[64]; /* and indexes, which are left over when they have no log */
     size_t leftover_count;
     beck_status status;
@@ -68,6 +68,12 @@ static bool name_offset(const char *name, const char *suffix, int64_t *offset)
     return true;
 }
 
+static bool is_index(const char *name, int64_t *offset)
+{
+    return name_offset(name, ".index", offset) || name_offset(name, ".timeindex", offset) ||
+           name_offset(name, ".txnindex", offset);
+}
+
 static bool is_leftover(const char *name)
 {
     static const char *const suffixes[] = {".cleaned", ".deleted", ".swap", ".tmp"};
@@ -78,6 +84,16 @@ static bool is_leftover(const char *name)
             return true;
     }
     return false;
+}
+
+static beck_status add_offset(int64_t **list, size_t *count, int64_t offset)
+{
+    int64_t *grown = realloc(*list, (*count + 1) * sizeof *grown);
+    if (!grown)
+        return BECK_ENOMEM;
+    *list = grown;
+    grown[(*count)++] = offset;
+    return BECK_OK;
 }
 
 static int list_entry(void *ctx, const char *name, bool is_dir)
@@ -92,13 +108,10 @@ static int list_entry(void *ctx, const char *name, bool is_dir)
         if (!l->status && (l->status = partition_add_segment(l->p, s, NULL)))
             segment_free(s);
     } else if (name_offset(name, ".snapshot", &offset)) {
-        int64_t *grown = realloc(l->snapshots, (l->snapshot_count + 1) * sizeof *grown);
-        if (!grown)
-            return l->status = BECK_ENOMEM;
-        l->snapshots = grown;
-        l->snapshots[l->snapshot_count++] = offset;
-    } else if (is_leftover(name) || name_offset(name, ".index", &offset) ||
-               name_offset(name, ".timeindex", &offset)) {
+        l->status = add_offset(&l->snapshots, &l->snapshot_count, offset);
+    } else if (is_leftover(name) || is_index(name, &offset)) {
+        if (name_offset(name, ".txnindex", &offset))
+            l->status = add_offset(&l->aborted, &l->aborted_count, offset);
         void *grown = realloc(l->leftovers, (l->leftover_count + 1) * sizeof *l->leftovers);
         if (!grown)
             return l->status = BECK_ENOMEM;
@@ -118,7 +131,7 @@ static int by_base(const void *a, const void *b)
 static bool has_log(const struct partition *p, const char *name)
 {
     int64_t offset;
-    if (!name_offset(name, ".index", &offset) && !name_offset(name, ".timeindex", &offset))
+    if (!is_index(name, &offset))
         return false;
     ptrdiff_t i = partition_find_segment(p, offset);
     return i >= 0 && p->segments[i]->base_offset == offset;
@@ -153,9 +166,7 @@ struct recovery {
 static int recovered_batch(void *ctx, const struct batch_header *h, const uint8_t *batch)
 {
     struct recovery *r = ctx;
-    (void)batch;
-    bool counts = h->producer_id >= 0 && h->base_offset >= r->from;
-    return counts ? producers_update(r->p->producers, h) : 0;
+    return h->base_offset >= r->from ? partition_note_producer(r->p, h, batch) : 0;
 }
 
 /* Loads the newest snapshot, at most that of `limit`, that reads well. *from: what it covers, or
@@ -225,25 +236,54 @@ static beck_status scan(struct partition *p, int64_t from, int64_t recovery_poin
     return BECK_OK;
 }
 
+static beck_status forget_producers(struct partition *p, beck_error *err)
+{
+    producers_free(p->producers);
+    p->producers = producers_new();
+    return p->producers ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for a partition");
+}
+
+/* What snapshots at most that of `limit` and the log say of producers and transactions. */
+static beck_status recover_from(struct partition *p, const struct listing *l,
+                                int64_t recovery_point, int64_t limit, struct recovery *r,
+                                beck_error *err)
+{
+    bool whole;
+    load_snapshot(p, l, limit, &r->from);
+    int64_t from = r->from >= 0 && r->from < recovery_point ? r->from : recovery_point;
+    beck_status status = partition_load_aborted(p, l->aborted, l->aborted_count,
+                                                r->from >= 0 ? r->from : recovery_point, &whole,
+                                                err);
+    if (!status && !whole) {
+        env_report(p->env, BECK_ECORRUPT,
+                   "an index of aborted transactions of \"%s\" is damaged; all of the partition is "
+                   "read to make it again",
+                   p->dir);
+        r->from = -1;
+        from = p->segments[0]->base_offset;
+        status = forget_producers(p, err);
+    }
+    if (!status)
+        status = scan(p, from, recovery_point, r, err);
+    if (!status && !whole && !p->env->read_only)
+        status = partition_restore_aborted(p, err);
+    return status;
+}
+
 static beck_status recover(struct partition *p, const struct listing *l, int64_t recovery_point,
                            beck_error *err)
 {
     struct segment *active = p->segments[p->segment_count - 1];
     struct recovery r = {.p = p};
-    load_snapshot(p, l, INT64_MAX, &r.from);
-    for (;;) {
-        bool early = r.from >= 0 && r.from < recovery_point;
-        beck_status status = scan(p, early ? r.from : recovery_point, recovery_point, &r, err);
-        if (status || r.from <= active->next_offset)
-            return status;
+    beck_status status = recover_from(p, l, recovery_point, INT64_MAX, &r, err);
+    while (!status && r.from > active->next_offset) {
         /* It knows batches that are gone: the log was cut, by hand or because they were damaged. */
-        producers_free(p->producers);
-        p->producers = producers_new();
-        if (!p->producers)
-            return error_set(err, BECK_ENOMEM, "no memory for a partition");
-        load_snapshot(p, l, active->next_offset, &r.from);
         segment_unuse(active);
+        status = forget_producers(p, err);
+        if (!status)
+            status = recover_from(p, l, recovery_point, active->next_offset, &r, err);
     }
+    return status;
 }
 
 /* Fills the memory of ids from the log. */
@@ -287,11 +327,11 @@ static beck_status write_metadata(struct partition *p, beck_error *err)
     uuid_base64(uuid, id);
     int len = snprintf(text, sizeof text, "version: 0\ntopic_id: %s\n", id);
     snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
-    beck_status status = vfs_write_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
+    beck_status status = vfs_put_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
     if (status)
         return status;
     snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);
-    return vfs_write_file(p->env->vfs, path, beck_str("0\n1\n0 0\n"), err);
+    return vfs_put_file(p->env->vfs, path, beck_str("0\n1\n0 0\n"), err);
 }
 
 static beck_status make_directory(struct partition *p, beck_error *err)
@@ -299,13 +339,6 @@ static beck_status make_directory(struct partition *p, beck_error *err)
     beck_status status = vfs_mkdir(p->env->vfs, p->dir, err);
     if (status == BECK_EEXIST)
         status = BECK_OK;
-    char parent[4200];
-    snprintf(parent, sizeof parent, "%s", p->dir);
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *slash = 0;
-    if (!status)
-        status = vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
     if (!status)
         status = write_metadata(p, err);
     if (status)
@@ -316,7 +349,12 @@ static beck_status make_directory(struct partition *p, beck_error *err)
         segment_free(s);
     if (!status)
         status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    return status;
+    char parent[4200];
+    snprintf(parent, sizeof parent, "%s", p->dir);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *slash = 0;
+    return status ? status : vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
 }
 
 /* A crash while a segment was being replaced leaves it without indexes. When they cannot be made,
@@ -362,6 +400,7 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     }
     p->has_snapshots = l.snapshot_count > 0;
     free(l.snapshots);
+    free(l.aborted);
     free(l.leftovers);
     if (status)
         return status;
@@ -406,6 +445,8 @@ static void free_all(struct partition *p)
     free(p->segments);
     free(p->blocks);
     free(p->held);
+    free(p->held_batches);
+    txn_index_release(&p->aborted);
     codec_release(&p->codec);
     buf_release(&p->scratch);
     producers_free(p->producers);
@@ -447,9 +488,9 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     if (!status && !options->memory)
         status = open_disk(p, recovery_point, log_start, err);
     if (!status) {
-        atomic_store(&p->visible, p->written);
+        p->synced_oldest = producers_oldest(p->producers);
         atomic_store(&p->first_seen, p->first);
-        partition_check(p);
+        partition_move_visible(p);
         if (p->dedup && !options->memory)
             status = fill_dedup(p, err);
     }
@@ -463,23 +504,13 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
 
 /* ---- closing ---- */
 
-/* Routes of events that were never synced: nobody will see those events before the next opening. */
-static void give_back_held(struct partition *p)
-{
-    for (size_t i = 0; i < p->held_count; i++)
-        p->held[i].offset = -1;
-    if (p->held_count > 0)
-        p->options.routed(p->options.routed_ctx, p, p->held, p->held_count);
-    p->held_count = 0;
-}
-
 void partition_abandon(struct partition *p)
 {
     if (!p)
         return;
     if (p->env->committer && !p->options.memory)
         committer_forget(p->env->committer, p);
-    give_back_held(p);
+    partition_give_back_held(p);
     partition_unref(p);
 }
 
@@ -503,6 +534,8 @@ beck_status partition_close(struct partition *p, beck_error *err)
             segment_sync(active, NULL);
         if (!status)
             status = segment_seal(active, err);
+        if (!status)
+            status = partition_save_aborted(p, err);
         if (!status && producers_count(p->producers) > 0)
             status = partition_write_snapshot(p, p->written, err);
         mutex_unlock(&p->lock);

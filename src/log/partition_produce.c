@@ -222,6 +222,9 @@ beck_status partition_produce(struct partition *p, struct produce *a, beck_error
     a->first_offset = a->append_time_ms = -1;
     a->duplicate = false;
     beck_status status = batch_header_read(a->batch, &h, err);
+    if (!status && p->options.memory && (h.attributes & BATCH_TRANSACTIONAL))
+        status = error_set(err, BECK_EUNSUPPORTED,
+                           "bus \"%s\" is in memory: it has no transactions", p->bus);
     if (!status)
         status = partition_begin(p, &level, a->done, a->done_ctx, &completion, err);
     if (status)

@@ -154,6 +154,17 @@ int64_t partition_visible(struct partition *p)
     return atomic_load_explicit(&p->visible, memory_order_acquire);
 }
 
+int64_t partition_stable(struct partition *p)
+{
+    int64_t visible = partition_visible(p), first = partition_first(p);
+    return visible > first ? visible : first;
+}
+
+int64_t partition_high(struct partition *p)
+{
+    return atomic_load_explicit(&p->high, memory_order_acquire);
+}
+
 int64_t partition_first(struct partition *p)
 {
     return atomic_load_explicit(&p->first_seen, memory_order_acquire);
@@ -204,11 +215,16 @@ static void unlink_watch(struct partition *p, struct partition_watch *w)
     w->on = false;
 }
 
+static bool is_there(struct partition *p, const struct partition_watch *w)
+{
+    return (w->uncommitted ? partition_high(p) : partition_visible(p)) > w->offset;
+}
+
 bool partition_watch(struct partition *p, struct partition_watch *w)
 {
     mutex_lock(&p->lock);
     assert(!w->on);
-    bool wait = !p->condemned && partition_visible(p) <= w->offset;
+    bool wait = !p->condemned && !is_there(p, w);
     if (wait) {
         w->previous = NULL;
         w->next = p->watches;
@@ -234,7 +250,7 @@ void partition_call_watches(struct partition *p, bool all)
     assert(mutex_held(&p->lock));
     for (struct partition_watch *w = p->watches, *next; w; w = next) {
         next = w->next;
-        if (all || partition_visible(p) > w->offset) {
+        if (all || is_there(p, w)) {
             unlink_watch(p, w);
             w->fn(w->ctx);
         }

@@ -106,7 +106,12 @@ beck_status gather_route(struct gather *g, const struct routed *route, int64_t o
 void partition_move_visible(struct partition *p)
 {
     partition_check(p);
-    int64_t visible = p->options.bus.read_synced && !p->options.memory ? p->synced : p->written;
+    bool by_sync = p->options.bus.read_synced && !p->options.memory;
+    int64_t high = by_sync ? p->synced : p->written;
+    int64_t visible = by_sync ? p->synced_oldest : producers_oldest(p->producers);
+    if (visible > high)
+        visible = high;
+    atomic_store_explicit(&p->high, high, memory_order_release);
     atomic_store_explicit(&p->visible, visible, memory_order_release);
     if (p->watchers)
         cond_broadcast(&p->changed);
@@ -164,11 +169,11 @@ bool partition_must_roll(struct partition *p, const struct batch_header *h)
 {
     const struct segment *s = p->segments[p->segment_count - 1];
     int64_t size = atomic_load(&s->size);
+    if (batch_last_offset(h) - s->base_offset > INT32_MAX)
+        return true;
     if (size == 0)
         return false;
     if (size + (int64_t)batch_size(h) > p->options.bus.segment_bytes)
-        return true;
-    if (batch_last_offset(h) - s->base_offset > INT32_MAX)
         return true;
     return s->created_ms >= 0 && h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
 }
@@ -216,7 +221,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     partition_add_segment(p, fresh, NULL);
     segment_seal(old, NULL);
     segment_unuse(old);
-    if (producers_count(p->producers) > 0)
+    if (!partition_save_aborted(p, NULL) && producers_count(p->producers) > 0)
         p->has_snapshots |= partition_write_snapshot(p, base_offset, NULL) == BECK_OK;
     return BECK_OK;
 }
@@ -229,12 +234,13 @@ static bool worth_padding(const struct partition *p, beck_bytes batch)
 }
 
 /* The header of a batch as if all of them were one. */
-static struct batch_header span_header(beck_bytes batches)
+static struct batch_header span_header(beck_bytes batches, size_t *count)
 {
     struct batch_header first, h;
     size_t at = 0;
     beck_status status = batch_header_read(batches.data, &first, NULL);
-    for (h = first; !status && (at += batch_size(&h)) < batches.len;)
+    *count = 1;
+    for (h = first; !status && (at += batch_size(&h)) < batches.len; ++*count)
         status = batch_header_read((const uint8_t *)batches.data + at, &h, NULL);
     assert(!status && at == batches.len);
     first.last_offset_delta = (int32_t)(batch_last_offset(&h) - first.base_offset);
@@ -250,8 +256,7 @@ static void note_batch(struct partition *p, struct segment *s, beck_bytes batch,
     segment_note(s, h);
     p->written_batches++;
     partition_add_block(p, batch, h->base_offset, s->base_offset, position);
-    if (h->producer_id >= 0)
-        producers_update(p->producers, h);
+    partition_note_producer(p, h, batch.data);
     p->written = batch_last_offset(h) + 1;
 }
 
@@ -261,8 +266,7 @@ static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
     if (!partition_add_block(p, batch, h->base_offset, 0, p->memory_end))
         return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
     p->memory_end += (int64_t)batch.len;
-    if (h->producer_id >= 0)
-        producers_update(p->producers, h);
+    partition_note_producer(p, h, batch.data);
     p->written = p->synced = batch_last_offset(h) + 1;
     return BECK_OK;
 }
@@ -270,9 +274,12 @@ static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
 /* The lock is held on entry and exit, and free during I/O. */
 beck_status partition_write_batches(struct partition *p, beck_bytes batches, beck_error *err)
 {
-    struct batch_header h = span_header(batches);
-    beck_status status = BECK_OK;
+    size_t count;
+    struct batch_header h = span_header(batches, &count);
     assert(h.base_offset == p->written);
+    beck_status status = partition_reserve_producers(p, count);
+    if (status)
+        return error_set(err, status, "no memory for producers of bus \"%s\"", p->bus);
     if (p->options.memory)
         return keep_in_memory(p, batches, &h, err);
     if (partition_must_roll(p, &h))
@@ -307,41 +314,6 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
         note_batch(p, s, bytes_of(batch, batch_size(&h)), &h);
     }
     return BECK_OK;
-}
-
-void partition_hold_routes(struct partition *p, const struct routed *routes, size_t count)
-{
-    if (p->held_count + count > p->held_cap) {
-        size_t cap = (p->held_count + count) * 2;
-        struct routed *grown = realloc(p->held, cap * sizeof *grown);
-        if (!grown) {
-            /* Better early than never. */
-            mutex_unlock(&p->lock);
-            p->options.routed(p->options.routed_ctx, p, routes, count);
-            mutex_lock(&p->lock);
-            return;
-        }
-        p->held = grown;
-        p->held_cap = cap;
-    }
-    memcpy(p->held + p->held_count, routes, count * sizeof *routes);
-    p->held_count += count;
-}
-
-static void hand_on(struct partition *p, struct gather *g)
-{
-    if (g->route_count == 0)
-        return;
-    /* Before anybody can settle one. All of a batch lies in the newest block. */
-    if (p->options.memory)
-        p->blocks[p->block_count - 1]->owed += (int64_t)g->route_count;
-    if (p->options.bus.read_synced && !p->options.memory) {
-        partition_hold_routes(p, g->routes, g->route_count);
-        return;
-    }
-    mutex_unlock(&p->lock);
-    p->options.routed(p->options.routed_ctx, p, g->routes, g->route_count);
-    mutex_lock(&p->lock);
 }
 
 static void finish_gather(struct partition *p, struct gather *g)
@@ -413,7 +385,7 @@ static void write_gather(struct partition *p)
         fail_gather(p, g, &why);
     } else {
         partition_move_visible(p);
-        hand_on(p, g);
+        partition_hand_on(p, g->routes, g->route_count, batch);
         finish_gather(p, g);
     }
     p->writing = false;

@@ -7,8 +7,14 @@
  *   older epoch                               BECK_EFENCED
  *   newer epoch                               accepted when its sequence is 0, else BECK_ESEQUENCE
  *   same epoch, one of the last five again    BECK_EDUPLICATE
- *   same epoch, sequence behind the last      accepted; the same when no batch of it is known
+ *   same epoch, sequence behind the last      accepted; 0 when no batch of it is known
  *   same epoch, anything else                 BECK_ESEQUENCE
+ *   no transaction, while one is open         BECK_ETXN_STATE, whatever else
+ *
+ *   control batch comes with                  answer
+ *   older epoch, older coordinator            BECK_EFENCED
+ *   no transaction open                       nothing to end
+ *   bumped, and the same epoch                BECK_EFENCED: its transaction has ended, another is open
  *
  * Producers stand in a table with open addressing, which is at most three quarters full.
  */
@@ -16,6 +22,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "log/partition.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -47,6 +54,8 @@ struct producers {
     struct producer *slots;
     size_t cap; /* a power of two, or 0 */
     size_t count;
+    size_t open;    /* transactions */
+    int64_t oldest; /* the first offset of the oldest of them, when there is one */
 };
 
 struct producers *producers_new(void)
@@ -108,6 +117,15 @@ static beck_status grow(struct producers *p)
     return BECK_OK;
 }
 
+beck_status producers_reserve(struct producers *p, size_t count)
+{
+    beck_status status = BECK_OK;
+
+    while (status == BECK_OK && (p->count + count) * 4 > p->cap * 3)
+        status = grow(p);
+    return status;
+}
+
 /* Finds or makes; NULL: no memory. */
 static struct producer *take(struct producers *p, int64_t id)
 {
@@ -150,28 +168,19 @@ static int32_t sequence_sub(int32_t sequence, int32_t n)
     return (int32_t)(((uint32_t)sequence - (uint32_t)n) & INT32_MAX);
 }
 
-beck_status producers_check(const struct producers *p, const struct batch_header *h,
-                            int64_t *first_offset, beck_error *err)
+static beck_status refuse_sequence(const struct batch_header *h, int32_t expected, beck_error *err)
 {
-    const struct producer *e;
-    int32_t last, expected;
+    return error_set(err, BECK_ESEQUENCE,
+                     "producer %lld sent sequence %d where %d was expected: a batch is missing or "
+                     "came too often",
+                     (long long)h->producer_id, h->base_sequence, expected);
+}
 
-    if (h->producer_id < 0 || (e = find(p, h->producer_id)) == NULL)
-        return BECK_OK;
-    if (h->producer_epoch < e->epoch)
-        return error_set(err, BECK_EFENCED,
-                         "producer %lld goes on under epoch %d: a batch of epoch %d came too late",
-                         (long long)h->producer_id, e->epoch, h->producer_epoch);
-    if (h->attributes & BATCH_CONTROL)
-        return BECK_OK;
-    if (h->producer_epoch > e->epoch) {
-        if (h->base_sequence == 0)
-            return BECK_OK;
-        return error_set(err, BECK_ESEQUENCE,
-                         "producer %lld must begin its new epoch %d with sequence 0, not %d",
-                         (long long)h->producer_id, h->producer_epoch, h->base_sequence);
-    }
-    last = sequence_add(h->base_sequence, h->last_offset_delta);
+static beck_status check_sequence(const struct producer *e, const struct batch_header *h,
+                                  int64_t *first_offset, beck_error *err)
+{
+    int32_t last = sequence_add(h->base_sequence, h->last_offset_delta), expected;
+
     for (int i = 0; i < e->count; i++)
         if (e->sent[i].first_sequence == h->base_sequence && e->sent[i].last_sequence == last) {
             *first_offset = e->sent[i].last_offset - e->sent[i].offset_delta;
@@ -179,37 +188,80 @@ beck_status producers_check(const struct producers *p, const struct batch_header
                              "producer %lld sent sequence %d again: it is stored at offset %lld",
                              (long long)h->producer_id, h->base_sequence, (long long)*first_offset);
         }
-    if (e->count == 0)
+    expected = e->count > 0 ? sequence_add(e->sent[e->count - 1].last_sequence, 1) : 0;
+    return h->base_sequence == expected ? BECK_OK : refuse_sequence(h, expected, err);
+}
+
+static beck_status refuse_epoch(const struct producer *e, const struct batch_header *h,
+                                beck_error *err)
+{
+    return error_set(err, BECK_EFENCED,
+                     "producer %lld goes on under epoch %d: a batch of epoch %d came too late",
+                     (long long)h->producer_id, e->epoch, h->producer_epoch);
+}
+
+beck_status producers_check(const struct producers *p, const struct batch_header *h,
+                            int64_t *first_offset, beck_error *err)
+{
+    const struct producer *e;
+    bool transactional = h->attributes & BATCH_TRANSACTIONAL;
+
+    if (h->producer_id < 0 || (e = find(p, h->producer_id)) == NULL)
         return BECK_OK;
-    expected = sequence_add(e->sent[e->count - 1].last_sequence, 1);
-    if (h->base_sequence == expected)
+    if (h->producer_epoch < e->epoch)
+        return refuse_epoch(e, h, err);
+    if (!transactional && e->txn_first_offset != NONE)
+        return error_set(err, BECK_ETXN_STATE,
+                         "producer %lld sent a batch without a transaction while it has one open",
+                         (long long)h->producer_id);
+    if (transactional && h->base_sequence < 0)
+        return BECK_OK;
+    if (h->producer_epoch == e->epoch)
+        return check_sequence(e, h, first_offset, err);
+    if (h->base_sequence == 0)
         return BECK_OK;
     return error_set(err, BECK_ESEQUENCE,
-                     "producer %lld sent sequence %d where %d was expected: a batch is missing or "
-                     "came too often",
-                     (long long)h->producer_id, h->base_sequence, expected);
+                     "producer %lld must begin its new epoch %d with sequence 0, not %d",
+                     (long long)h->producer_id, h->producer_epoch, h->base_sequence);
+}
+
+static void open_transaction(struct producers *p, struct producer *e, int64_t first_offset)
+{
+    if (e->txn_first_offset != NONE)
+        return;
+    e->txn_first_offset = first_offset;
+    if (p->open++ == 0 || first_offset < p->oldest)
+        p->oldest = first_offset;
+}
+
+/* Finds or makes, and lets it begin the epoch of the batch. */
+static struct producer *take_epoch(struct producers *p, const struct batch_header *h)
+{
+    struct producer *e = take(p, h->producer_id);
+
+    if (e != NULL && h->producer_epoch != e->epoch) {
+        e->epoch = h->producer_epoch;
+        e->count = 0;
+    }
+    if (e != NULL)
+        e->timestamp_ms = h->max_timestamp_ms;
+    return e;
 }
 
 beck_status producers_update(struct producers *p, const struct batch_header *h)
 {
     struct producer *e;
 
+    assert(!(h->attributes & BATCH_CONTROL));
     if (h->producer_id < 0)
         return BECK_OK;
-    e = take(p, h->producer_id);
+    e = take_epoch(p, h);
     if (e == NULL)
         return BECK_ENOMEM;
-    if (h->producer_epoch != e->epoch) {
-        e->epoch = h->producer_epoch;
-        e->count = 0;
-    }
-    e->timestamp_ms = h->max_timestamp_ms;
-    if (h->attributes & BATCH_CONTROL) {
-        e->txn_first_offset = NONE;
+    if (h->attributes & BATCH_TRANSACTIONAL)
+        open_transaction(p, e, h->base_offset);
+    if (h->base_sequence < 0)
         return BECK_OK;
-    }
-    if ((h->attributes & BATCH_TRANSACTIONAL) && e->txn_first_offset == NONE)
-        e->txn_first_offset = h->base_offset;
     if (e->count == PRODUCER_BATCHES)
         memmove(e->sent, e->sent + 1, sizeof e->sent - sizeof e->sent[0]);
     else
@@ -221,6 +273,75 @@ beck_status producers_update(struct producers *p, const struct batch_header *h)
         .offset_delta = h->last_offset_delta,
     };
     return BECK_OK;
+}
+
+beck_status producers_check_end(const struct producers *p, const struct batch_header *h,
+                                int32_t coordinator_epoch, bool bumped, bool *open, beck_error *err)
+{
+    const struct producer *e = find(p, h->producer_id);
+
+    *open = e != NULL && e->txn_first_offset != NONE;
+    if (e == NULL)
+        return BECK_OK;
+    if (h->producer_epoch < e->epoch || (bumped && *open && h->producer_epoch == e->epoch))
+        return refuse_epoch(e, h, err);
+    if (coordinator_epoch < e->coordinator_epoch)
+        return error_set(err, BECK_EFENCED,
+                         "a coordinator of epoch %d ended a transaction of producer %lld already: "
+                         "one of epoch %d came too late",
+                         e->coordinator_epoch, (long long)h->producer_id, coordinator_epoch);
+    return BECK_OK;
+}
+
+static void find_oldest(struct producers *p)
+{
+    p->oldest = INT64_MAX;
+    for (size_t i = 0; i < p->cap && p->open > 0; i++) {
+        const struct producer *e = &p->slots[i];
+        if (e->id != NONE && e->txn_first_offset != NONE && e->txn_first_offset < p->oldest)
+            p->oldest = e->txn_first_offset;
+    }
+}
+
+beck_status producers_end(struct producers *p, const struct batch_header *h,
+                          int32_t coordinator_epoch, int64_t *first_offset)
+{
+    struct producer *e = take_epoch(p, h);
+
+    *first_offset = NONE;
+    if (e == NULL)
+        return BECK_ENOMEM;
+    e->coordinator_epoch = coordinator_epoch;
+    *first_offset = e->txn_first_offset;
+    if (*first_offset == NONE)
+        return BECK_OK;
+    e->txn_first_offset = NONE;
+    p->open--;
+    if (*first_offset == p->oldest)
+        find_oldest(p);
+    return BECK_OK;
+}
+
+int64_t producers_oldest(const struct producers *p)
+{
+    return p->open > 0 ? p->oldest : INT64_MAX;
+}
+
+void producers_list(const struct producers *p, struct producer_state *out)
+{
+    for (size_t i = 0; i < p->cap; i++) {
+        const struct producer *e = &p->slots[i];
+        if (e->id == NONE)
+            continue;
+        *out++ = (struct producer_state){
+            .id = e->id,
+            .epoch = e->epoch,
+            .last_sequence = e->count > 0 ? e->sent[e->count - 1].last_sequence : NONE,
+            .coordinator_epoch = e->coordinator_epoch,
+            .timestamp_ms = e->timestamp_ms,
+            .txn_first_offset = e->txn_first_offset,
+        };
+    }
 }
 
 void producers_expire(struct producers *p, int64_t older_than_ms)
@@ -303,7 +424,8 @@ static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_er
     e->epoch = (int16_t)get_u16(bytes + 8);
     e->timestamp_ms = (int64_t)get_u64(bytes + 26);
     e->coordinator_epoch = (int32_t)get_u32(bytes + 34);
-    e->txn_first_offset = (int64_t)get_u64(bytes + 38);
+    if ((int64_t)get_u64(bytes + 38) >= 0)
+        open_transaction(p, e, (int64_t)get_u64(bytes + 38));
     if (last.last_offset >= 0) {
         last.first_sequence = sequence_sub(last.last_sequence, last.offset_delta);
         e->sent[0] = last;

@@ -1,11 +1,12 @@
 /*
- * What a partition remembers of idempotent producers, so that a batch sent again is not stored
- * again (KIP-98), and its snapshot file.
+ * What a partition remembers of idempotent producers and their transactions, so that a batch sent
+ * again is not stored again (KIP-98), and its snapshot file.
  *
  * Per producer id: epoch, the last five batches (first and last sequence, last offset, timestamp),
  * and the first offset of an open transaction. A batch is accepted when its sequence follows the
  * last one (2^31-1 is followed by 0), or is 0 under a newer epoch, or when the producer is unknown.
- * One of the last five again is a duplicate; anything else is out of order.
+ * One of the last five again is a duplicate; anything else is out of order. A control batch that
+ * bumps the epoch (KIP-890) has the producer begin with 0 again.
  *
  * <offset>.snapshot holds the state of everything below that offset: version i16 = 1 | crc u32
  * (CRC-32C from byte 6 to the end) | count i32 | entries of 46 bytes: producerId i64, epoch i16,
@@ -21,20 +22,38 @@
 #define PRODUCER_BATCHES 5
 
 struct producers; /* the caller locks */
+struct producer_state;
 
 struct producers *producers_new(void);
 void producers_free(struct producers *p);
 size_t producers_count(const struct producers *p);
 
 /* Whether a batch may be appended. BECK_EDUPLICATE: *first_offset is where the same batch is
- * stored. BECK_ESEQUENCE and BECK_EFENCED say what was expected. BECK_OK for batches without a
- * producer id. Changes nothing. */
+ * stored. BECK_ESEQUENCE and BECK_EFENCED say what was expected. BECK_ETXN_STATE: a batch outside of
+ * the transaction that its producer has open. BECK_OK for batches without a producer id; those of a
+ * transaction without a sequence (a group's offsets) are not looked at for one. Changes nothing. */
 beck_status producers_check(const struct producers *p, const struct batch_header *h,
                             int64_t *first_offset, beck_error *err);
-/* Remembers an appended batch (base_offset set). Also used, without check, when a log is read
- * again. */
+/* Room for so many more producers. BECK_ENOMEM. */
+beck_status producers_reserve(struct producers *p, size_t count);
+/* Remembers an appended batch (base_offset set) that is no control batch. Also used, without check,
+ * when a log is read again. */
 beck_status producers_update(struct producers *p, const struct batch_header *h);
-/* Forgets producers whose last batch is older. */
+
+/* Whether a control batch may be appended; *open: it ends a transaction, else there is nothing to
+ * end. bumped: its epoch is greater than that of the transaction's batches. BECK_EFENCED. */
+beck_status producers_check_end(const struct producers *p, const struct batch_header *h,
+                                int32_t coordinator_epoch, bool bumped, bool *open,
+                                beck_error *err);
+/* Remembers a control batch. *first_offset: of the transaction that it ended; -1: there was none. */
+beck_status producers_end(struct producers *p, const struct batch_header *h,
+                          int32_t coordinator_epoch, int64_t *first_offset);
+/* The first offset of the oldest open transaction; INT64_MAX: none is open. */
+int64_t producers_oldest(const struct producers *p);
+
+/* What is known of each, in no order; an array of producers_count. */
+void producers_list(const struct producers *p, struct producer_state *out);
+/* Forgets producers whose last batch is older, and who have no transaction open. */
 void producers_expire(struct producers *p, int64_t older_than_ms);
 
 beck_status producers_snapshot_write(const struct producers *p, struct buf *out);

@@ -365,9 +365,10 @@ beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err)
 
 beck_status segment_unlink(const struct segment *s, beck_error *err)
 {
-    /* The log last: an index without one would stay for ever. */
-    static const char *const suffixes[] = {".index", ".timeindex", ".txnindex", ".snapshot",
-                                           ".log"};
+    /* What was aborted must not be seen while the log is there. An opening removes an index without
+     * one. */
+    static const char *const suffixes[] = {".index", ".timeindex", ".snapshot", ".log",
+                                           ".txnindex"};
     char path[4200];
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         segment_path(s, suffixes[i], path, sizeof path);

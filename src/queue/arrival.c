@@ -50,14 +50,22 @@ beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err
 }
 
 /* One event that the hook brings, of this source. With the lock. False: it is not kept, was brought
- * before, or is read from the log later. */
-static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms)
+ * before, or is read from the log later (*behind: soon). */
+static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms,
+                   bool *behind)
 {
-    if (item->offset < 0 || q->deleted)
-        return false;
-    if (source == UINT32_MAX || !q->sources[source].live)
+    if (source == UINT32_MAX || q->deleted)
         return false;
     struct source *s = &q->sources[source];
+    if (item->offset == ROUTED_LATER && s->live) {
+        s->live = false;
+        s->waits = true;
+    }
+    if (item->offset < 0)
+        return false;
+    *behind |= s->waits;
+    if (!s->live)
+        return false;
     if (item->addressed && (!s->joined || item->offset < s->routed)) /* named twice */
         return false;
     beck_error why;
@@ -93,12 +101,13 @@ static void bring(const struct arrival *a, size_t first, size_t count)
     int64_t dropped[DROPPED_AT_ONCE];
     int64_t bytes = 0;
     size_t kept = 0, drops = 0;
+    bool behind = false;
     mutex_lock(&q->lock);
     uint32_t source = queue_find_source(q, p);
     for (size_t n = 0, i = first; n < count; n++, i = a->next ? a->next[i] : i + 1) {
         const struct routed *item = &a->items[i];
         bool keep = a->dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                            : arrive(q, source, item, a->now_ms);
+                            : arrive(q, source, item, a->now_ms, &behind);
         kept += keep;
         bytes += item->size;
         if (keep || item->offset < 0 || !partition_is_memory(p))
@@ -131,6 +140,8 @@ static void bring(const struct arrival *a, size_t first, size_t count)
         partition_disown(p, dropped, drops);
     if (limbo)
         queue_note_limbo(q);
+    if (behind && a->home->due)
+        a->home->due(a->home->due_ctx, clock_mono_ns(a->home->env->clock));
     queue_release_many(q, (uint32_t)count);
 }
 

@@ -221,18 +221,20 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
 }
 
 /* With the partition paused: everything published has been read, so from here on the hook brings
- * it. */
+ * it; or all that can be until a transaction ends. */
 static bool go_live(struct queue *q, uint32_t index, struct partition *p)
 {
     partition_pause(p);
     mutex_lock(&q->lock);
     struct source *s = &q->sources[index];
-    bool met = s->partition == p && s->routed >= partition_paused_end(p);
-    if (met)
-        s->live = true;
+    int64_t visible = partition_visible(p);
+    bool same = s->partition == p;
+    s->live |= same && s->routed >= partition_paused_end(p);
+    s->waits = same && !s->live && s->routed >= visible && visible < partition_high(p);
+    bool done = s->live || s->waits;
     mutex_unlock(&q->lock);
     partition_resume(p);
-    return met;
+    return done;
 }
 
 beck_status queue_catch_up_source(struct queue *q, uint32_t index, beck_error *err)
@@ -242,7 +244,7 @@ beck_status queue_catch_up_source(struct queue *q, uint32_t index, beck_error *e
         struct source *s = &q->sources[index];
         struct partition *p = s->partition;
         int64_t from = s->routed;
-        bool done = s->live || !p || q->deleted;
+        bool done = s->live || !p || q->deleted || (s->waits && from >= partition_visible(p));
         mutex_unlock(&q->lock);
         if (done)
             return BECK_OK;
@@ -329,8 +331,9 @@ static void bind_paused(void *ctx)
             /* Events from now on come after the history only if there is any. */
             s->live = p->first[i] >= end;
             /* What is written but not shown yet has not come through the hook. */
-            if (!p->bus->options.read_synced)
-                s->routed = end;
+            int64_t shown = partition_visible(s->partition);
+            if (!p->bus->options.read_synced && shown > s->routed)
+                s->routed = shown;
             p->history_to[i] = s->live ? -1 : s->routed;
         } else if (s->routed < 0) {
             s->routed = s->popped = p->first[i];

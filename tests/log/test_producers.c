@@ -47,6 +47,16 @@ static void store(struct batch_header h)
     assert_int_equal(producers_update(p, &h), BECK_OK);
 }
 
+static void end(int64_t id, int16_t epoch, int64_t offset, int64_t expected)
+{
+    struct batch_header h = batch(id, epoch, -1, 1, offset);
+    int64_t first;
+
+    h.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
+    assert_int_equal(producers_end(p, &h, 0, &first), BECK_OK);
+    assert_int_equal(first, expected);
+}
+
 static void batches_without_a_producer_always_pass(void **state)
 {
     struct batch_header h = batch(-1, -1, -1, 5, 0);
@@ -120,7 +130,6 @@ static void a_newer_epoch_begins_with_zero_and_fences_the_old_one(void **state)
 static void old_producers_are_forgotten_but_not_in_a_transaction(void **state)
 {
     struct batch_header open = batch(7, 0, 0, 1, 0);
-    struct batch_header marker = batch(7, 0, -1, 1, 1);
     int64_t first;
 
     (void)state;
@@ -132,12 +141,95 @@ static void old_producers_are_forgotten_but_not_in_a_transaction(void **state)
     assert_int_equal(producers_count(p), 51);
     OK(check(batch(149, 0, 5, 1, 300), &first));
     FAILS(check(batch(150, 0, 5, 1, 300), &first), BECK_ESEQUENCE, "expected");
-    marker.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
-    store(marker);
+    end(7, 0, 1, 0);
     producers_expire(p, 1150);
     assert_int_equal(producers_count(p), 50);
     producers_expire(p, INT64_MAX);
     assert_int_equal(producers_count(p), 0);
+}
+
+static struct batch_header in_transaction(struct batch_header h)
+{
+    h.attributes = BATCH_TRANSACTIONAL;
+    return h;
+}
+
+static void a_batch_outside_of_the_open_transaction_is_refused(void **state)
+{
+    int64_t first;
+
+    (void)state;
+    assert_int_equal(producers_oldest(p), INT64_MAX);
+    store(in_transaction(batch(1, 0, 0, 2, 10)));
+    assert_int_equal(producers_oldest(p), 10);
+    FAILS(check(batch(1, 0, 2, 1, 12), &first), BECK_ETXN_STATE, "producer 1");
+    OK(check(in_transaction(batch(1, 0, 2, 1, 12)), &first));
+    end(1, 0, 12, 10);
+    assert_int_equal(producers_oldest(p), INT64_MAX);
+    OK(check(batch(1, 0, 2, 1, 13), &first));
+}
+
+static void the_oldest_transaction_is_known_whatever_ends(void **state)
+{
+    (void)state;
+    store(in_transaction(batch(1, 0, 0, 1, 10)));
+    store(in_transaction(batch(2, 0, 0, 1, 11)));
+    store(in_transaction(batch(3, 0, 0, 1, 12)));
+    store(in_transaction(batch(2, 0, 1, 1, 13)));
+    end(2, 0, 14, 11);
+    assert_int_equal(producers_oldest(p), 10);
+    end(1, 0, 15, 10);
+    assert_int_equal(producers_oldest(p), 12);
+    end(3, 0, 16, 12);
+    end(3, 0, 17, -1);
+    assert_int_equal(producers_oldest(p), INT64_MAX);
+}
+
+static void an_end_with_a_new_epoch_lets_sequences_begin_again(void **state)
+{
+    int64_t first;
+
+    (void)state;
+    store(in_transaction(batch(1, 4, 0, 5, 0)));
+    end(1, 5, 5, 0);
+    FAILS(check(in_transaction(batch(1, 4, 5, 1, 6)), &first), BECK_EFENCED, "epoch 5");
+    FAILS(check(in_transaction(batch(1, 5, 5, 1, 6)), &first), BECK_ESEQUENCE, "0 was expected");
+    OK(check(in_transaction(batch(1, 5, 0, 1, 6)), &first));
+}
+
+static void an_end_that_comes_too_late_is_refused(void **state)
+{
+    struct batch_header h = batch(1, 4, -1, 1, 9);
+    bool open;
+
+    (void)state;
+    h.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
+    OK(producers_check_end(p, &h, 0, true, &open, &err));
+    assert_false(open);
+    store(in_transaction(batch(1, 5, 0, 5, 0)));
+    FAILS(producers_check_end(p, &h, 0, false, &open, &err), BECK_EFENCED, "epoch 5");
+    h.producer_epoch = 5;
+    OK(producers_check_end(p, &h, 0, false, &open, &err));
+    assert_true(open);
+    FAILS(producers_check_end(p, &h, 0, true, &open, &err), BECK_EFENCED, "epoch 5");
+    h.producer_epoch = 6;
+    OK(producers_check_end(p, &h, 0, true, &open, &err));
+    end(1, 6, 5, 0);
+    OK(producers_check_end(p, &h, 0, true, &open, &err));
+    assert_false(open); /* ended already: nothing to do */
+    FAILS(producers_check_end(p, &h, -1, true, &open, &err), BECK_EFENCED, "coordinator");
+}
+
+static void batches_of_a_transaction_may_have_no_sequence(void **state)
+{
+    int64_t first;
+
+    (void)state;
+    store(in_transaction(batch(1, 4, -1, 5, 0)));
+    store(in_transaction(batch(1, 4, -1, 5, 5)));
+    FAILS(check(in_transaction(batch(1, 3, -1, 5, 5)), &first), BECK_EFENCED, "epoch 4");
+    assert_int_equal(producers_oldest(p), 0);
+    end(1, 4, 10, 0);
 }
 
 /* ---- against the model ---- */
@@ -351,13 +443,11 @@ static void an_empty_snapshot_is_ten_bytes(void **state)
 /* A producer that only ended a transaction has no batch: lastOffset is -1. */
 static void a_snapshot_may_hold_producers_without_batches(void **state)
 {
-    struct batch_header marker = batch(3, 7, -1, 1, 10);
     struct buf file;
     int64_t first;
 
     (void)state;
-    marker.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
-    store(marker);
+    end(3, 7, 10, -1);
     buf_init(&file, 100);
     assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
     OK(producers_snapshot_read(p, buf_bytes(&file), &err));
@@ -446,6 +536,11 @@ int main(void)
         TEST(one_of_the_last_five_again_is_a_duplicate),
         TEST(sequences_go_round_at_two_to_the_31),
         TEST(a_newer_epoch_begins_with_zero_and_fences_the_old_one),
+        TEST(a_batch_outside_of_the_open_transaction_is_refused),
+        TEST(the_oldest_transaction_is_known_whatever_ends),
+        TEST(an_end_with_a_new_epoch_lets_sequences_begin_again),
+        TEST(an_end_that_comes_too_late_is_refused),
+        TEST(batches_of_a_transaction_may_have_no_sequence),
         TEST(old_producers_are_forgotten_but_not_in_a_transaction),
         TEST(decisions_agree_with_the_model),
         TEST(the_snapshot_has_kafkas_bytes),
