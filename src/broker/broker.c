@@ -344,6 +344,7 @@ static struct broker *new_broker(beck *handle, const struct broker_settings *set
     cond_init(&b->keeper_wake);
     pthread_rwlock_init(&b->topology_lock, NULL);
     atomic_init(&b->generation, 1);
+    atomic_init(&b->full_ns, INT64_MIN);
     lookup_init(&b->vhosts);
     lookup_init(&b->bindings);
     lookup_init(&b->kept);

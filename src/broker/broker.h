@@ -73,6 +73,8 @@ struct broker_settings {
 beck_status broker_open(beck *b, const struct broker_settings *settings, struct broker **out,
                         beck_error *err);
 void broker_close(struct broker *b); /* every session is closed; NULL allowed */
+/* When a message last could not be stored because the disk is full, on the monotonic clock; INT64_MIN: never. */
+int64_t broker_full_ns(const struct broker *b);
 
 /* ---- sessions: a connection that opened a virtual host, or one request of the management API ---- */
 

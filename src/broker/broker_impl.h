@@ -131,6 +131,7 @@ struct broker {
     /* Looks after queues that expire. */
     pthread_t keeper;
     bool keeper_runs, stopping, woken;
+    _Atomic(int64_t) full_ns;                 /* broker_full_ns */
     bool delivers;                            /* delivery_open was called */
     _Atomic(struct delivery_home *) delivery; /* delivery.h; NULL: not open */
     struct mutex keeper_lock;

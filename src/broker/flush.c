@@ -40,6 +40,18 @@ void publisher_tell(struct publisher *p, const uint64_t *tokens, size_t count, b
     mutex_unlock(&p->lock);
 }
 
+static void note_full(struct publisher *p, beck_status status)
+{
+    struct broker *b = p->session->broker;
+    if (status == BECK_EFULL)
+        atomic_store(&b->full_ns, clock_mono_ns(b->handle->env.clock));
+}
+
+int64_t broker_full_ns(const struct broker *b)
+{
+    return atomic_load(&b->full_ns);
+}
+
 /* Neighbours that are one append. */
 struct run {
     struct publisher *p;
@@ -60,6 +72,7 @@ static void confirm(const struct run *run, bool ack)
 
 static void report(struct publisher *p, const beck_error *err)
 {
+    note_full(p, err->code);
     if (!p->reported)
         env_report(&p->session->broker->handle->env, err->code,
                    "messages of AMQP cannot be stored: %s", err->text);
@@ -81,6 +94,10 @@ static void run_synced(void *ctx, beck_status status, const beck_published *publ
     (void)published;
     atomic_fetch_sub(&p->unsynced, 1);
     atomic_fetch_sub_explicit(&p->waiting, done->bytes, memory_order_relaxed);
+    mutex_lock(&p->lock);
+    if (!p->closed) /* else its session may be gone */
+        note_full(p, status);
+    mutex_unlock(&p->lock);
     publisher_tell(p, done->tokens, done->count, status == BECK_OK);
     publisher_unref(p);
     free(done);

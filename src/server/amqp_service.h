@@ -8,12 +8,17 @@
 #include "server/log.h"
 #include "server/settings.h"
 
+struct amqp_alarms;
+
 struct amqp_service {
     struct log *log;
     struct broker *broker;
     struct amqp *amqp;
     struct net *net; /* NULL: nothing is listened on */
     struct net_tls *tls;
+    struct amqp_alarms *alarms;
+    int64_t memory_limit, disk_free_limit; /* of the alarms; bytes */
+    const char *data_dir;                  /* NULL: in memory only */
     struct metrics *metrics;
     struct listen_sockets sockets;
     bool listening; /* the net has closed them, or will */

@@ -59,6 +59,8 @@ beck_status management_service_open(struct management_service *m, const struct s
                                          .amqp = amqp->amqp,
                                          .listeners = listeners,
                                          .listener_count = count,
+                                         .memory_limit = amqp->memory_limit,
+                                         .disk_free_limit = amqp->disk_free_limit,
                                          .rabbitmq_version = s->amqp.version,
                                          .product_version = BECK_VERSION};
     return management_new(&context, &m->management, err);

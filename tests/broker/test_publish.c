@@ -428,6 +428,33 @@ static void one_message_is_got_with_what_is_left(void **state)
     place_end(&p);
 }
 
+static void a_disk_that_is_full_is_noticed(void **state)
+{
+    static const beck_status failures[] = {BECK_EIO, BECK_EFULL};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct place p;
+        struct channel c;
+        place_start(&p, 1);
+        channel_begin(&c, p.s);
+        accepted(queue(p.s, "q", "d", text));
+        send_confirmed(&c, "", "q", "one", mode(2));
+        wait_for_confirms(&c, 1);
+        assert_true(broker_full_ns(p.broker) == INT64_MIN);
+        vfs_sim_fail(p.w.vfs, VFS_OP_WRITE, 1, true, failures[i]);
+        send_confirmed(&c, "", "q", "two", mode(2));
+        wait_for_confirms(&c, 2);
+        vfs_sim_fail(p.w.vfs, 0, 0, false, BECK_OK);
+        assert_int_equal(c.refused, 1);
+        if (failures[i] == BECK_EFULL)
+            assert_true(broker_full_ns(p.broker) == clock_mono_ns(p.w.clock));
+        else
+            assert_true(broker_full_ns(p.broker) == INT64_MIN);
+        channel_end(&c);
+        place_end(&p);
+    }
+}
+
 static void all_of_it_works_in_memory_only(void **state)
 {
     struct place p = {0};
@@ -534,6 +561,7 @@ int main(void)
         cmocka_unit_test(replies_go_straight_to_who_asked),
         cmocka_unit_test(replies_that_wait_are_bounded_for_all_consumers_together),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
+        cmocka_unit_test(a_disk_that_is_full_is_noticed),
         cmocka_unit_test(all_of_it_works_in_memory_only),
         cmocka_unit_test(a_queue_that_others_deleted_is_found_to_be_gone),
         cmocka_unit_test(permissions_that_were_taken_away_count_for_what_comes_next),

@@ -254,6 +254,7 @@ void peer_login(struct peer *c, const char *user, const char *password)
 {
     static const uint8_t refusal[] = "\14capabilitiesF\0\0\0\37\34authentication_failure_closet\1";
     static const uint8_t cancel[] = "\14capabilitiesF\0\0\0\31\26consumer_cancel_notifyt\1";
+    static const uint8_t blocked[] = "\14capabilitiesF\0\0\0\25\22connection.blockedt\1";
     struct method m = {.id = METHOD_connection_start_ok};
     char response[256];
     int len = snprintf(response, sizeof response, "%c%s%c%s", 0, user, 0, password);
@@ -262,6 +263,8 @@ void peer_login(struct peer *c, const char *user, const char *password)
         m.connection_start_ok.client_properties = bytes_of(refusal, sizeof refusal - 1);
     if (c->announces_cancel)
         m.connection_start_ok.client_properties = bytes_of(cancel, sizeof cancel - 1);
+    if (c->announces_blocked)
+        m.connection_start_ok.client_properties = bytes_of(blocked, sizeof blocked - 1);
     m.connection_start_ok.mechanism = beck_str("PLAIN");
     m.connection_start_ok.response = bytes_of(response, (size_t)len);
     m.connection_start_ok.locale = beck_str("en_US");

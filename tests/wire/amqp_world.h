@@ -37,7 +37,7 @@ struct peer {
     size_t len, cap, used; /* used: of the frame that was read last */
     struct method m;       /* that frame's, when it is a method */
     struct frame frame;
-    bool announces_refusal, announces_cancel;
+    bool announces_refusal, announces_cancel, announces_blocked;
     uint32_t frame_max; /* 0: as is offered */
     uint32_t heartbeat;
 };

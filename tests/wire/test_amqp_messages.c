@@ -278,6 +278,52 @@ static void test_a_client_that_publishes_more_than_is_stored_is_not_read(void **
 
 /* ---- delivering ---- */
 
+static void test_who_publishes_waits_while_there_is_an_alarm(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {.announces_blocked = true}, deaf = {0}, consumer = {.announces_blocked = true};
+    struct method declare = {.id = METHOD_queue_declare};
+    peer_start(w, &c);
+    peer_start(w, &deaf);
+    peer_start(w, &consumer);
+    peer_declare(&c, 1, "q");
+    amqp_set_alarms(w->amqp, AMQP_ALARM_DISK);
+    peer_sync(&c, 1); /* as long as it does not publish */
+    peer_publish(&c, 1, "", "q", "a");
+    peer_hear(&c, 0, METHOD_connection_blocked);
+    assert_true(bytes_equal_text(c.m.connection_blocked.reason, "low on disk"));
+    peer_publish(&c, 1, "", "q", "b");
+    peer_publish(&deaf, 1, "", "q", "c");
+    peer_publish(&deaf, 1, "", "q", "d");
+    /* Whoever consumes goes on. */
+    peer_consume(&consumer, 1, "q", "t", true);
+    peer_hear(&consumer, 1, METHOD_basic_consume_ok);
+    hear_message(&consumer, 1, false, "a");
+    hear_message(&consumer, 2, false, "c");
+    peer_sync(&consumer, 1);
+    assert_int_equal(stub_ready(w->broker, "q"), 0);
+    amqp_set_alarms(w->amqp, AMQP_ALARM_MEMORY | AMQP_ALARM_DISK);
+    amqp_set_alarms(w->amqp, AMQP_ALARM_MEMORY);
+    amqp_set_alarms(w->amqp, 0);
+    peer_hear(&c, 0, METHOD_connection_unblocked);
+    peer_sync(&c, 1);
+    declare.queue_declare.queue = beck_str("other");
+    peer_send(&deaf, 1, &declare); /* the next thing that it hears */
+    peer_hear(&deaf, 1, METHOD_queue_declare_ok);
+    for (uint64_t tag = 3; tag <= 4; tag++) {
+        peer_hear(&consumer, 1, METHOD_basic_deliver);
+        assert_int_equal(consumer.m.basic_deliver.delivery_tag, tag);
+        assert_true(peer_read(&consumer) && peer_read(&consumer));
+    }
+    amqp_set_alarms(w->amqp, AMQP_ALARM_MEMORY | AMQP_ALARM_DISK);
+    peer_publish(&c, 1, "", "q", "e");
+    peer_hear(&c, 0, METHOD_connection_blocked);
+    assert_true(bytes_equal_text(c.m.connection_blocked.reason, "low on memory & disk"));
+    peer_close(&c);
+    peer_close(&deaf);
+    peer_close(&consumer);
+}
+
 static void test_what_is_published_later_is_delivered(void **state)
 {
     struct peer c = {0}, publisher = {0};
@@ -799,6 +845,7 @@ int main(void)
         TEST(confirms_ahead_of_an_open_one_do_not_wait_for_it),
         TEST(what_could_not_be_stored_is_nacked),
         TEST(a_client_that_publishes_more_than_is_stored_is_not_read),
+        TEST(who_publishes_waits_while_there_is_an_alarm),
         TEST(what_is_published_later_is_delivered),
         TEST(no_more_is_delivered_than_may_be_unacked),
         TEST(a_limit_of_the_channel_is_for_all_its_consumers),

@@ -31,6 +31,9 @@ struct amqp_settings {             /* zero means the default, unless said otherw
     uint32_t unacked_max;          /* deliveries of a connection that are not answered; then it is
                                       delivered no more; default 2,097,152 */
     uint32_t pool_threads;         /* default 4 */
+    /* Of whoever sets the alarms: */
+    int64_t memory_high_watermark; /* bytes of the process; default 60 % of the machine's */
+    int64_t disk_free_limit;       /* bytes; default 50 MB */
 };
 
 enum amqp_log { AMQP_LOG_DEBUG, AMQP_LOG_INFO, AMQP_LOG_WARN };
@@ -53,6 +56,13 @@ void amqp_free(struct amqp *a);
  * the caller. BECK_ENOMEM. */
 beck_status amqp_listener(struct amqp *a, int fd, const char *text, struct net_tls *tls,
                           struct net_listener *out, beck_error *err);
+
+/* Reasons for which clients that publish wait. */
+enum amqp_alarm { AMQP_ALARM_MEMORY = 1, AMQP_ALARM_DISK = 2 };
+/* Any thread: which stand from now on. A connection that publishes meanwhile is sent connection.blocked, and
+ * is read again once there are none. */
+void amqp_set_alarms(struct amqp *a, uint32_t alarms);
+uint32_t amqp_alarms(const struct amqp *a);
 
 /* ---- for management; any thread ---- */
 

@@ -40,6 +40,7 @@ struct amqp {
     struct amqp_context context;
     struct pool pool, logins;
     _Atomic(uint64_t) bodies; /* bytes; see bodies_max */
+    _Atomic(uint32_t) alarms; /* enum amqp_alarm */
     uint64_t last_id;         /* with the lock */
     struct amqp_place *places;
     struct gauge *channels, *consumers;
@@ -119,6 +120,7 @@ struct amqp_connection {
     uint32_t works; /* under way */
     uint32_t held;  /* of those, how many hold */
     bool storing;   /* not read until what was published is stored */
+    bool blocked;   /* not read as long as there are alarms */
     bool full;      /* the output was full */
     bool over;      /* the net has closed it */
     bool ended;     /* session and channels are gone */
@@ -178,6 +180,10 @@ void amqp_flush(struct amqp_connection *c);
 void amqp_log(struct amqp_connection *c, enum amqp_log level, const char *what, const char *detail);
 /* Reads again unless something holds it. */
 void amqp_go_on(struct amqp_connection *c);
+
+/* alarm.c: something was published; time goes by. */
+void alarm_look(struct amqp_connection *c);
+void alarm_tick(struct amqp_connection *c);
 
 /* login.c: start, start-ok, tune, open. */
 void handshake_start(struct amqp_connection *c);

@@ -14,6 +14,7 @@
 #define CLIENT_PROPERTIES_MAX 65536
 #define LOOK_MS 30000 /* how often a connection without heartbeats is looked at */
 #define STORING_LOOK_MS 5
+#define BLOCKED_LOOK_MS 100
 
 static const uint8_t protocol_header[HEADER_SIZE] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 static const uint8_t header_0_9[HEADER_SIZE] = {'A', 'M', 'Q', 'P', 1, 1, 0, 9};
@@ -197,7 +198,7 @@ static void begin_end(struct amqp_connection *c)
         if (c->channels[i]->state == CHANNEL_OPEN)
             channel_detach(c->channels[i]);
     atomic_store(&c->state_seen, SEEN_CLOSING);
-    c->storing = false;
+    c->storing = c->blocked = false;
     c->end.run = run_end;
     c->end.done = finish_end;
     work_start(c, &c->end, true, &c->amqp->pool);
@@ -243,6 +244,12 @@ void amqp_refusef(struct amqp_connection *c, int code, uint32_t method, const ch
     end_with(c, code, text, method);
 }
 
+/* It is not read. */
+static bool waits(const struct amqp_connection *c)
+{
+    return c->held > 0 || c->storing || c->blocked;
+}
+
 void amqp_go_on(struct amqp_connection *c)
 {
     if (c->over) {
@@ -256,7 +263,7 @@ void amqp_go_on(struct amqp_connection *c)
         c->end_waits = false;
         begin_end(c);
     }
-    if (c->held == 0 && !c->storing) {
+    if (!waits(c)) {
         c->listens_ns = connection_now_ns(c->net);
         connection_resume(c->net);
     }
@@ -560,7 +567,7 @@ static size_t next_part(struct amqp_connection *c, beck_bytes input)
 
 static bool may_go_on(const struct amqp_connection *c)
 {
-    return c->held == 0 && !c->storing && !connection_is_full(c->net);
+    return !waits(c) && !connection_is_full(c->net);
 }
 
 void amqp_flush(struct amqp_connection *c)
@@ -677,6 +684,8 @@ void amqp_next_tick(struct amqp_connection *c)
         at = INT64_MAX;
     if (c->storing && now + STORING_LOOK_MS * NS_PER_MS < at)
         at = now + STORING_LOOK_MS * NS_PER_MS;
+    if (c->blocked && now + BLOCKED_LOOK_MS * NS_PER_MS < at)
+        at = now + BLOCKED_LOOK_MS * NS_PER_MS;
     if (c->close_ns < at)
         at = c->close_ns;
     connection_tick_at(c->net, at);
@@ -690,8 +699,7 @@ static void beat(struct amqp_connection *c)
     int64_t now = connection_now_ns(c->net), beat_ns = c->heartbeat_s * 1000 * NS_PER_MS;
     int64_t heard = connection_received_ns(c->net);
     heard = heard > c->listens_ns ? heard : c->listens_ns;
-    bool listens = c->held == 0 && !c->storing && !connection_is_full(c->net);
-    if (listens && now - heard >= 2 * beat_ns) {
+    if (may_go_on(c) && now - heard >= 2 * beat_ns) {
         amqp_drop(c, "no heartbeat came from the client");
         return;
     }
@@ -705,7 +713,7 @@ static void look_whether_stored(struct amqp_connection *c)
         if (publish_waits(c->channels[i]))
             return;
     c->storing = false;
-    atomic_store(&c->state_seen, SEEN_RUNNING);
+    atomic_store(&c->state_seen, c->blocked ? SEEN_BLOCKED : SEEN_RUNNING);
     amqp_go_on(c);
 }
 
@@ -765,6 +773,7 @@ static void tick(struct connection *net)
     }
     if (c->storing && c->stage == STAGE_RUNNING)
         look_whether_stored(c);
+    alarm_tick(c);
     if (c->heartbeat_s > 0 && c->stage == STAGE_RUNNING)
         beat(c);
     if (c->stage == STAGE_RUNNING)

@@ -108,6 +108,7 @@ static int publish_message(struct channel *ch, struct publication *m)
     uint64_t token = 0;
     if (ch->tx) {
         tx_publish(ch, m);
+        alarm_look(ch->c);
         return 0;
     }
     m->confirm = ch->confirming;
@@ -118,6 +119,8 @@ static int publish_message(struct channel *ch, struct publication *m)
     int code = publish_now(ch, m, token);
     if (code == 0 && ch->confirming)
         confirms_taken(ch);
+    if (code == 0)
+        alarm_look(ch->c);
     return code;
 }
 

@@ -16,16 +16,31 @@ static json_t *failed(const char *reason)
     return json_pack("{s:s,s:s}", "status", "failed", "reason", reason);
 }
 
-/* Of the disk: publishes fail when it is full. */
-static void check_alarms(struct call *c)
+static void check_alarms_of(struct call *c, const char *reason)
 {
-    if (management_disk_free(c) >= DISK_FREE_LIMIT) {
+    static const char *const resources[] = {"memory", "disk"};
+    uint32_t alarms = management_alarms(c);
+    if (alarms == 0) {
         healthy(c);
         return;
     }
-    json_t *o = failed("There are alarms in effect in the cluster");
-    json_put(o, "alarms", json_pack("[{s:s,s:s}]", "node", c->m->node, "resource", "disk"));
+    json_t *o = failed(reason), *list = json_array();
+    for (size_t i = 0; i < 2; i++)
+        if (alarms & 1u << i)
+            json_array_append_new(
+                list, json_pack("{s:s,s:s}", "node", c->m->node, "resource", resources[i]));
+    json_put(o, "alarms", list);
     answer_json(c, 503, o);
+}
+
+static void check_alarms(struct call *c)
+{
+    check_alarms_of(c, "There are alarms in effect in the cluster");
+}
+
+static void check_local_alarms(struct call *c)
+{
+    check_alarms_of(c, "There are alarms in effect on the node");
 }
 
 static void check_ready(struct call *c)
@@ -162,7 +177,7 @@ static void aliveness_test(struct call *c)
 
 const struct management_route management_routes_health[] = {
     {"GET", "/api/health/checks/alarms", LEVEL_ANY, false, check_alarms, "management.checkAlarms"},
-    {"GET", "/api/health/checks/local-alarms", LEVEL_ANY, false, check_alarms,
+    {"GET", "/api/health/checks/local-alarms", LEVEL_ANY, false, check_local_alarms,
      "management.checkLocalAlarms"},
     {"GET", "/api/health/checks/virtual-hosts", LEVEL_ANY, false, healthy,
      "management.checkVhosts"},

@@ -28,8 +28,9 @@ struct management_context {
     struct amqp *amqp; /* NULL: no connections */
     const struct management_listener *listeners;
     size_t listener_count;
-    const char *rabbitmq_version; /* what tools are told: "4.1.0" */
-    const char *product_version;  /* beck's own */
+    int64_t memory_limit, disk_free_limit; /* of the alarms; bytes */
+    const char *rabbitmq_version;          /* what tools are told: "4.1.0" */
+    const char *product_version;           /* beck's own */
 };
 
 beck_status management_new(const struct management_context *context, struct management **out,

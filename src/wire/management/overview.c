@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 /* ---- parts ---- */
@@ -186,12 +185,21 @@ int64_t management_disk_free(const struct call *c)
     return (int64_t)s.f_bavail * (int64_t)s.f_frsize;
 }
 
-static void put_disk(const struct call *c, json_t *o)
+uint32_t management_alarms(const struct call *c)
 {
-    int64_t free_bytes = management_disk_free(c);
-    json_put_number(o, "disk_free", free_bytes);
-    json_put_number(o, "disk_free_limit", DISK_FREE_LIMIT);
-    json_put_flag(o, "disk_free_alarm", free_bytes < DISK_FREE_LIMIT);
+    const struct amqp *amqp = call_context(c)->amqp;
+    return amqp ? amqp_alarms(amqp) : 0;
+}
+
+static void put_resources(const struct call *c, json_t *o)
+{
+    uint32_t alarms = management_alarms(c);
+    json_put_number(o, "disk_free", management_disk_free(c));
+    json_put_number(o, "disk_free_limit", call_context(c)->disk_free_limit);
+    json_put_flag(o, "disk_free_alarm", alarms & AMQP_ALARM_DISK);
+    rates_put(c->m->rates, o, beck_str("node"), "mem_used", resident_bytes(), true);
+    json_put_number(o, "mem_limit", call_context(c)->memory_limit);
+    json_put_flag(o, "mem_alarm", alarms & AMQP_ALARM_MEMORY);
 }
 
 static void put_files(json_t *o, int64_t sockets)
@@ -218,20 +226,14 @@ static json_t *mechanisms(void)
 static json_t *node(struct call *c)
 {
     struct totals t;
-    struct sysinfo machine = {0};
     json_t *o = json_object();
     totals_count(&t, c, (beck_bytes){0});
-    sysinfo(&machine);
     json_put_word(o, "name", c->m->node);
     json_put_word(o, "type", "disc");
     json_put_flag(o, "running", true);
     json_put_flag(o, "being_drained", false);
-    put_disk(c, o);
+    put_resources(c, o);
     put_files(o, t.connections);
-    rates_put(c->m->rates, o, beck_str("node"), "mem_used", resident_bytes(), true);
-    json_put_number(o, "mem_limit",
-                    (int64_t)(machine.totalram * (uint64_t)machine.mem_unit) / 10 * 6);
-    json_put_flag(o, "mem_alarm", false);
     json_put_number(o, "proc_used", t.connections + t.channels + t.queues);
     json_put_number(o, "proc_total", 1048576);
     json_put_number(o, "uptime", clock_wall_ms(clock_system()) - c->m->started_ms);
