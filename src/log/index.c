@@ -445,3 +445,17 @@ beck_status index_check(struct index *x, int64_t log_size, beck_error *err)
     }
     return BECK_OK;
 }
+
+beck_status index_lookup_position(struct index *x, int64_t limit, int32_t *position,
+                                  beck_error *err)
+{
+    uint32_t n;
+    struct entry e = {0, 0};
+    assert(x->kind == INDEX_OFFSET);
+    beck_status st = count_below(x, true, limit + 1, &n, err);
+
+    if (st == BECK_OK && n > 0)
+        st = read_entry(x, n - 1, &e, err);
+    *position = e.value;
+    return st;
+}

@@ -44,6 +44,9 @@ beck_status index_sync(struct index *x, beck_error *err); /* flushes, then syncs
  * is none. */
 beck_status index_lookup_offset(struct index *x, int32_t relative_offset, int32_t *position,
                                 beck_error *err);
+/* The greatest position of an entry that is at most `limit`, or 0. */
+beck_status index_lookup_position(struct index *x, int64_t limit, int32_t *position,
+                                  beck_error *err);
 /* The relative offset of the greatest entry whose timestamp is < the one asked for (a scan from
  * there finds the first record at or after it), or 0. */
 beck_status index_lookup_time(struct index *x, int64_t timestamp_ms, int32_t *relative_offset,

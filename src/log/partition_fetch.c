@@ -1,0 +1,517 @@
+/*
+ * Stored batches as they are, for those who send them on: ranges of a block in memory or of a segment's file.
+ *
+ * A range from memory lasts to the end of its block. Where more is asked for and there, the file has it in one piece,
+ * and the operating system has it in memory as well. Places in a file come from the sparse index and a look at the headers behind; ends of ranges are cut where a
+ * batch is known to begin.
+ */
+#include "log/partition_impl.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define HEADERS_READ 8192 /* two distances of index entries */
+#define SEARCH_BYTES (256u << 10)
+#define DECOMPRESSED_MAX (256u << 20)
+
+/* A place at the beginning of a batch. */
+struct place {
+    struct segment *segment; /* NULL in memory */
+    struct block *block;     /* covers it; NULL: none does */
+    int64_t position;
+    size_t first_size; /* of the batch there; 0: unknown */
+};
+
+/* ---- finding places ---- */
+
+/* Steps over the batches below `offset` that begin in these bytes, of which `at` is the first; headers that
+ * are cut off are not looked at. *found: *at is at the batch that holds the offset, or the first behind it. */
+static beck_status step(const uint8_t *bytes, size_t len, int64_t offset, size_t *at,
+                        struct batch_header *h, bool *found, beck_error *err)
+{
+    *found = false;
+    while (*at < len && len - *at >= BATCH_HEADER) {
+        beck_status status = batch_header_read(bytes + *at, h, err);
+        if (status)
+            return status;
+        *found = batch_last_offset(h) >= offset;
+        if (*found)
+            return BECK_OK;
+        *at += batch_size(h);
+    }
+    return BECK_OK;
+}
+
+/* In a block that begins at or before the offset. With the lock. */
+static bool find_in_block(struct block *b, int64_t offset, struct place *out)
+{
+    size_t at = 0;
+    struct batch_header h;
+    bool found;
+    if (step(b->data, atomic_load(&b->len), offset, &at, &h, &found, NULL) || !found)
+        return false;
+    out->block = b;
+    out->position = b->position + (int64_t)at;
+    out->first_size = batch_size(&h);
+    return true;
+}
+
+static struct segment *segment_of(const struct partition *p, int64_t base_offset)
+{
+    ptrdiff_t i = partition_find_segment(p, base_offset);
+    return i >= 0 && p->segments[i]->base_offset == base_offset ? p->segments[i] : NULL;
+}
+
+/* In the tail cache; on success a use of the segment is held. With the lock. */
+static bool find_in_tail(struct partition *p, int64_t offset, struct place *out)
+{
+    struct block *b = partition_find_memory(p, offset);
+    struct segment *s = b ? segment_of(p, b->segment) : NULL;
+    if (!s || !find_in_block(b, offset, out) || segment_use(s, NULL))
+        return false;
+    out->segment = s;
+    return true;
+}
+
+/* Walks headers of the file, in use, from place->position on. *found false: the segment ends before. */
+static beck_status walk_file(struct segment *s, int64_t offset, struct place *place, bool *found,
+                             beck_error *err)
+{
+    uint8_t bytes[HEADERS_READ];
+    *found = false;
+    for (;;) {
+        size_t got, at = 0;
+        struct batch_header h;
+        beck_error why = {0};
+        beck_status status = segment_read(s, bytes, sizeof bytes, place->position, &got, err);
+        if (status || got < BATCH_HEADER)
+            return status;
+        if (step(bytes, got, offset, &at, &h, found, &why))
+            return error_set(err, BECK_ECORRUPT,
+                             "\"%s/%020lld.log\" is damaged at byte %lld: %s: run beck verify, and "
+                             "restore the file from a backup",
+                             s->dir, (long long)s->base_offset,
+                             (long long)place->position + (long long)at, why.text);
+        place->position += (int64_t)at;
+        if (*found) {
+            place->first_size = batch_size(&h);
+            return BECK_OK;
+        }
+    }
+}
+
+/* A use of the segment is held on success. The lock is held on entry and exit, and free while the file is
+ * read. BECK_END: nothing at or behind the offset is stored. */
+static beck_status find_in_files(struct partition *p, int64_t offset, struct place *out,
+                                 beck_error *err)
+{
+    bool found = false;
+    for (int64_t base = -1; !found;) {
+        ptrdiff_t i = partition_find_segment(p, base < 0 ? offset : base);
+        /* The one behind, where this one ends before the offset. */
+        if (base >= 0 && (++i >= (ptrdiff_t)p->segment_count))
+            return BECK_END;
+        struct segment *s = p->segments[i];
+        *out = (struct place){.segment = s};
+        beck_status status = segment_use(s, err);
+        if (status)
+            return status;
+        status = segment_seek_offset(s, offset, &out->position, err);
+        mutex_unlock(&p->lock);
+        if (!status)
+            status = walk_file(s, offset, out, &found, err);
+        mutex_lock(&p->lock);
+        base = s->base_offset;
+        if (status || !found)
+            segment_unuse(s);
+        if (status)
+            return status;
+    }
+    return BECK_OK;
+}
+
+static beck_status find_place(struct partition *p, int64_t offset, struct place *out,
+                              beck_error *err)
+{
+    *out = (struct place){.segment = NULL};
+    return find_in_tail(p, offset, out) ? BECK_OK : find_in_files(p, offset, out, err);
+}
+
+/* ---- where ranges end ---- */
+
+/* The position in the segment of `place` at which offsets not below `end` begin, or that of its end. With the
+ * lock, which is free while files are read. */
+static beck_status position_of_end(struct partition *p, const struct place *place, int64_t end,
+                                   int64_t *position, beck_error *err)
+{
+    struct place there;
+    *position = atomic_load(&place->segment->size);
+    if (end >= p->written)
+        return BECK_OK;
+    beck_status status = find_place(p, end, &there, err);
+    if (status)
+        return status == BECK_END ? BECK_OK : status;
+    if (there.segment == place->segment && there.position < *position)
+        *position = there.position;
+    segment_unuse(there.segment);
+    return BECK_OK;
+}
+
+/* The last place up to `limit` that is known to be the end of a batch; `limit` when none is, behind the first
+ * batch. With the lock. */
+static int64_t cut(struct partition *p, const struct place *place, int64_t limit)
+{
+    int64_t base = place->segment->base_offset, known = 0;
+    int64_t first_end = place->position + (int64_t)place->first_size;
+    for (size_t i = p->block_count; i-- > 0 && known == 0;)
+        if (p->blocks[i]->segment == base && p->blocks[i]->position <= limit)
+            known = p->blocks[i]->position;
+    if (known < first_end) {
+        int32_t indexed;
+        if (index_lookup_position(place->segment->offsets, limit, &indexed, NULL) == BECK_OK)
+            known = indexed;
+    }
+    return known >= first_end ? known : limit;
+}
+
+/* What of the block lies between two positions, in whole batches. */
+static size_t whole_batches(const struct block *b, int64_t from, int64_t to)
+{
+    size_t at = (size_t)(from - b->position), end = (size_t)(to - b->position), first = at;
+    struct batch_header h;
+    while (at < end && end - at >= BATCH_HEADER && !batch_header_read(b->data + at, &h, NULL) &&
+           end - at >= batch_size(&h))
+        at += batch_size(&h);
+    return at - first;
+}
+
+/* ---- ranges ---- */
+
+static void give_block(struct partition_range *out, struct block *b, int64_t from, size_t len)
+{
+    out->block = block_retain(b);
+    out->bytes = bytes_of(b->data + (from - b->position), len);
+    out->len = len;
+}
+
+/* A disk that has no descriptors (simulated) is read. Without the lock. */
+static beck_status read_range(struct partition_range *out, beck_error *err)
+{
+    size_t got = 0;
+    struct block *b = block_new(out->len);
+    if (!b)
+        return error_set(err, BECK_ENOMEM, "no memory to read %zu bytes", out->len);
+    beck_status status = segment_read(out->segment, b->data, out->len, out->position, &got, err);
+    atomic_store(&b->len, got);
+    out->block = b;
+    out->bytes = bytes_of(b->data, got);
+    out->len = got;
+    return status;
+}
+
+/* With the lock; the place's use becomes the range's, or is given back. */
+static beck_status give(struct partition *p, struct place *place, int64_t end, size_t bytes_max,
+                        bool one_at_least, struct partition_range *out, beck_error *err)
+{
+    int64_t limit, from = place->position, most;
+    struct block *b = place->block;
+    if (b)
+        block_retain(b);
+    beck_status status = position_of_end(p, place, end, &limit, err);
+    if (one_at_least && bytes_max < place->first_size)
+        bytes_max = place->first_size;
+    most = limit - from < (int64_t)bytes_max ? limit : from + (int64_t)bytes_max;
+    bool nothing = status || most - from < (int64_t)place->first_size;
+    if (!nothing && b) {
+        int64_t block_end = b->position + (int64_t)atomic_load(&b->len);
+        if (most <= block_end)
+            give_block(out, b, from, whole_batches(b, from, most));
+    }
+    block_release(b);
+    if (nothing || out->block) {
+        segment_unuse(place->segment);
+        return status;
+    }
+    out->segment = place->segment;
+    out->fd = file_descriptor(place->segment->file);
+    out->position = from;
+    out->len = (size_t)((most < limit ? cut(p, place, most) : most) - from);
+    return BECK_OK;
+}
+
+/* Batches in memory have no checksum until somebody outside gets them. With the lock. */
+static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end, size_t bytes_max,
+                               bool one_at_least, struct partition_range *out, beck_error *err)
+{
+    struct place place = {.segment = NULL};
+    struct block *b = partition_find_memory(p, offset);
+    if (!b || !find_in_block(b, offset, &place))
+        b = b ? partition_next_memory(p, b->base_offset) : p->block_count ? p->blocks[0] : NULL;
+    if (!b || (!place.block && !find_in_block(b, offset, &place)) ||
+        (place.first_size > bytes_max && !one_at_least))
+        return BECK_OK;
+    if (bytes_max < place.first_size)
+        bytes_max = place.first_size;
+    int64_t most = b->position + (int64_t)atomic_load(&b->len);
+    if (most - place.position > (int64_t)bytes_max)
+        most = place.position + (int64_t)bytes_max;
+    size_t len = whole_batches(b, place.position, most);
+    struct block *copy = block_new(len);
+    if (!copy)
+        return error_set(err, BECK_ENOMEM, "no memory to copy %zu bytes of batches", len);
+    memcpy(copy->data, b->data + (place.position - b->position), len);
+    struct batch_header h;
+    size_t at = 0;
+    for (; at < len && !batch_header_read(copy->data + at, &h, NULL) && h.base_offset < end;
+         at += batch_size(&h))
+        batch_seal(copy->data + at, batch_size(&h));
+    atomic_store(&copy->len, at);
+    out->block = copy;
+    out->bytes = bytes_of(copy->data, at);
+    out->len = at;
+    return BECK_OK;
+}
+
+beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,
+                            bool one_at_least, bool committed, struct partition_range *out,
+                            beck_error *err)
+{
+    beck_status status = BECK_OK;
+    *out = (struct partition_range){.fd = -1};
+    mutex_lock(&p->lock);
+    int64_t high = partition_high(p), end = committed ? partition_stable(p) : high;
+    if (end > high)
+        end = high;
+    if (offset < p->first || offset > high) {
+        status =
+            error_set(err, BECK_ERANGE, "offset %lld is not between %lld and %lld of bus \"%s\"",
+                      (long long)offset, (long long)p->first, (long long)high, p->bus);
+    } else if (offset >= end) {
+        /* Nothing is there yet. */
+    } else if (p->options.memory) {
+        status = copy_memory(p, offset, end, bytes_max, one_at_least, out, err);
+    } else {
+        struct place place;
+        status = find_place(p, offset, &place, err);
+        if (!status)
+            status = give(p, &place, end, bytes_max, one_at_least, out, err);
+        else if (status == BECK_END)
+            status = BECK_OK;
+    }
+    bool read = !status && out->segment && out->fd < 0;
+    if (out->len > 0) {
+        out->partition = p;
+        atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    }
+    mutex_unlock(&p->lock);
+    if (read)
+        status = read_range(out, err);
+    if (status)
+        partition_range_release(out);
+    return status;
+}
+
+void partition_range_release(struct partition_range *r)
+{
+    struct partition *p = r->partition;
+    block_release(r->block);
+    if (r->segment) {
+        mutex_lock(&p->lock);
+        segment_unuse(r->segment);
+        mutex_unlock(&p->lock);
+    }
+    if (p)
+        partition_unref(p);
+    *r = (struct partition_range){.fd = -1};
+}
+
+/* ---- by time ---- */
+
+struct search {
+    struct partition *p;
+    int64_t first, end;
+    struct codec codec;
+    struct buf bytes, unpacked;
+};
+
+/* What a batch says of itself. True: enough. */
+typedef beck_status (*batch_fn)(struct search *s, void *ctx, const struct batch_header *h,
+                                beck_bytes batch, bool *enough, beck_error *err);
+
+/* Each batch with offsets in [from, s->end). Without the lock. */
+static beck_status each_batch(struct search *s, int64_t from, batch_fn fn, void *ctx,
+                              beck_error *err)
+{
+    bool enough = false;
+    beck_status status = BECK_OK;
+    while (from < s->end && !enough && !status) {
+        struct partition_range r;
+        status = partition_fetch(s->p, from, SEARCH_BYTES, true, false, &r, err);
+        /* Retention was faster. */
+        if (status == BECK_ERANGE && from < partition_first(s->p)) {
+            from = partition_first(s->p);
+            status = BECK_OK;
+            continue;
+        }
+        if (status || r.len == 0)
+            return status;
+        beck_bytes bytes = r.bytes;
+        if (!r.block) {
+            size_t got = 0;
+            buf_clear(&s->bytes);
+            status = buf_reserve(&s->bytes, r.len);
+            if (!status)
+                status = segment_read(r.segment, s->bytes.data, r.len, r.position, &got, err);
+            bytes = bytes_of(s->bytes.data, got);
+        }
+        struct batch_header h;
+        size_t left = bytes.len;
+        const uint8_t *at = bytes.data;
+        int64_t before = from;
+        while (!status && !enough && left >= BATCH_HEADER &&
+               !(status = batch_header_read(at, &h, err)) && batch_size(&h) <= left) {
+            status = fn(s, ctx, &h, bytes_of(at, batch_size(&h)), &enough, err);
+            from = batch_last_offset(&h) + 1;
+            at += batch_size(&h);
+            left -= batch_size(&h);
+        }
+        partition_range_release(&r);
+        if (!status && from == before)
+            status = error_set(err, BECK_ECORRUPT, "bus \"%s\" has no whole batch at offset %lld",
+                               s->p->bus, (long long)from);
+    }
+    return status;
+}
+
+struct record_place {
+    int64_t time_ms; /* in: at or after it */
+    int64_t offset, timestamp_ms;
+};
+
+/* The first record of the batch at or after a time. */
+static beck_status find_record(struct search *s, void *ctx, const struct batch_header *h,
+                               beck_bytes batch, bool *enough, beck_error *err)
+{
+    struct record_place *found = ctx;
+    struct batch_records r;
+    if (h->max_timestamp_ms < found->time_ms || (h->attributes & BATCH_CONTROL))
+        return BECK_OK;
+    buf_clear(&s->unpacked);
+    beck_status status = batch_records_open(&r, batch, &s->codec, &s->unpacked, err);
+    for (int32_t i = 0; i < h->count && !status; i++) {
+        int64_t offset, timestamp_ms;
+        beck_bytes key;
+        bool is_null;
+        status = record_peek(r.records, &r.at, h->base_offset, h->base_timestamp_ms, &offset,
+                             &timestamp_ms, &key, &is_null, NULL, err);
+        if (h->attributes & BATCH_LOG_APPEND_TIME)
+            timestamp_ms = h->max_timestamp_ms;
+        if (status || offset < s->first || offset >= s->end || timestamp_ms < found->time_ms)
+            continue;
+        found->offset = offset;
+        found->timestamp_ms = timestamp_ms;
+        *enough = true;
+        break;
+    }
+    return status;
+}
+
+/* The greatest timestamp that a record which counts may have. */
+static beck_status find_greatest(struct search *s, void *ctx, const struct batch_header *h,
+                                 beck_bytes batch, bool *enough, beck_error *err)
+{
+    struct record_place *found = ctx, in = {.time_ms = found->timestamp_ms + 1, .offset = -1};
+    /* Records of one batch: the next is searched for above the last. */
+    for (*enough = false; h->max_timestamp_ms > found->timestamp_ms;) {
+        bool there = false;
+        beck_status status = find_record(s, &in, h, batch, &there, err);
+        if (status || !there)
+            return status;
+        *found = in;
+        in.time_ms = in.timestamp_ms + 1;
+    }
+    return BECK_OK;
+}
+
+static void search_begin(struct search *s, struct partition *p)
+{
+    *s = (struct search){.p = p, .first = partition_first(p), .end = partition_high(p)};
+    codec_init(&s->codec);
+    buf_init(&s->bytes, DECOMPRESSED_MAX);
+    buf_init(&s->unpacked, DECOMPRESSED_MAX);
+}
+
+static void search_end(struct search *s)
+{
+    codec_release(&s->codec);
+    buf_release(&s->bytes);
+    buf_release(&s->unpacked);
+}
+
+/* Where to look from: all before it are older. INT64_MAX: all are. *greatest: of all segments. Takes the lock. */
+static beck_status start_of_time(struct partition *p, int64_t time_ms, int64_t *from,
+                                 int64_t *greatest, beck_error *err)
+{
+    mutex_lock(&p->lock);
+    *from = p->options.memory ? p->first : INT64_MAX;
+    *greatest = INT64_MIN;
+    beck_status status = p->options.memory ? BECK_OK : partition_know_sealed(p, err);
+    ptrdiff_t first = partition_find_segment(p, p->first);
+    for (size_t i = first < 0 ? 0 : (size_t)first; i < p->segment_count && !status; i++) {
+        struct segment *s = p->segments[i];
+        int64_t newest = -1;
+        status = segment_max_timestamp(s, &newest, err);
+        if (newest > *greatest)
+            *greatest = newest;
+        if (status || newest < time_ms || *from != INT64_MAX)
+            continue;
+        status = segment_use(s, err);
+        if (!status) {
+            status = segment_time_offset(s, time_ms, from, err);
+            segment_unuse(s);
+        }
+    }
+    if (*from < p->first)
+        *from = p->first;
+    mutex_unlock(&p->lock);
+    return status;
+}
+
+beck_status partition_find_time(struct partition *p, int64_t time_ms, int64_t *offset,
+                                int64_t *timestamp_ms, beck_error *err)
+{
+    struct record_place found = {.time_ms = time_ms, .offset = -1, .timestamp_ms = -1};
+    struct search s;
+    int64_t from, greatest;
+    search_begin(&s, p);
+    beck_status status = start_of_time(p, time_ms, &from, &greatest, err);
+    if (!status)
+        status = each_batch(&s, from, find_record, &found, err);
+    search_end(&s);
+    *offset = found.offset;
+    *timestamp_ms = found.timestamp_ms;
+    return status;
+}
+
+beck_status partition_max_time(struct partition *p, int64_t *offset, int64_t *timestamp_ms,
+                               beck_error *err)
+{
+    struct record_place found = {.offset = -1, .timestamp_ms = -1};
+    struct search s;
+    int64_t from, greatest;
+    search_begin(&s, p);
+    beck_status status = start_of_time(p, INT64_MAX, &from, &greatest, err);
+    if (!status && greatest != INT64_MIN) {
+        found.time_ms = greatest;
+        status = start_of_time(p, greatest, &from, &greatest, err);
+        if (!status)
+            status = each_batch(&s, from, find_record, &found, err);
+    }
+    /* The record that the segments know of is not to be read: it was removed, or is not visible yet. */
+    if (!status && found.offset < 0)
+        status = each_batch(&s, s.first, find_greatest, &found, err);
+    search_end(&s);
+    *offset = found.offset;
+    *timestamp_ms = found.offset < 0 ? -1 : found.timestamp_ms;
+    return status;
+}
