@@ -217,9 +217,10 @@ struct transaction_end {
     beck_level level;  /* written or synced */
     void (*done)(void *ctx, beck_status status, int64_t offset); /* as in struct append; NULL: the call waits */
     void *done_ctx;
-    int64_t offset; /* out: of the control record; -1: there was nothing to end */
+    int64_t offset; /* out: of the control record; -1: there was nothing to do */
 };
-/* Appends the control batch. Ending again what has ended under this epoch is BECK_OK and appends nothing.
+/* Appends the control batch; a bumped one also where nothing is open, since batches of the old epoch may
+ * come yet. Ending again what has ended under this epoch is BECK_OK and appends nothing.
  * BECK_EFENCED: the producer goes on under a newer epoch (or, bumped, under this one), or a newer
  * coordinator has ended a transaction. */
 beck_status partition_end_transaction(struct partition *p, struct transaction_end *e,

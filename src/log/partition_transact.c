@@ -273,13 +273,13 @@ static beck_status append_control(struct partition *p, struct transaction_end *e
     return status;
 }
 
-static beck_status check_end(struct partition *p, const struct transaction_end *e, bool *open,
+static beck_status check_end(struct partition *p, const struct transaction_end *e, bool *needed,
                              beck_error *err)
 {
     struct batch_header h = {.producer_id = e->producer_id,
                              .producer_epoch = e->epoch,
                              .attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL};
-    return producers_check_end(p->producers, &h, e->coordinator_epoch, e->bumped, open, err);
+    return producers_check_end(p->producers, &h, e->coordinator_epoch, e->bumped, needed, err);
 }
 
 beck_status partition_end_transaction(struct partition *p, struct transaction_end *e,
@@ -287,7 +287,7 @@ beck_status partition_end_transaction(struct partition *p, struct transaction_en
 {
     struct synced_completion *completion;
     beck_level level = e->level;
-    bool open = false;
+    bool needed = false;
     e->offset = -1;
     if (p->options.memory)
         return error_set(err, BECK_EUNSUPPORTED, "bus \"%s\" is in memory: it has no transactions",
@@ -303,8 +303,8 @@ beck_status partition_end_transaction(struct partition *p, struct transaction_en
         status =
             partition_admit(p, p->options.generation ? atomic_load(p->options.generation) : 0, err);
     if (!status)
-        status = check_end(p, e, &open, err);
-    if (!status && open)
+        status = check_end(p, e, &needed, err);
+    if (!status && needed)
         status = append_control(p, e, err);
     if (status) {
         mutex_unlock(&p->lock);

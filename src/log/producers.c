@@ -13,7 +13,7 @@
  *
  *   control batch comes with                  answer
  *   older epoch, older coordinator            BECK_EFENCED
- *   no transaction open                       nothing to end
+ *   no transaction open, not a newer epoch    nothing to do
  *   bumped, and the same epoch                BECK_EFENCED: its transaction has ended, another is open
  *
  * Producers stand in a table with open addressing, which is at most three quarters full.
@@ -276,14 +276,16 @@ beck_status producers_update(struct producers *p, const struct batch_header *h)
 }
 
 beck_status producers_check_end(const struct producers *p, const struct batch_header *h,
-                                int32_t coordinator_epoch, bool bumped, bool *open, beck_error *err)
+                                int32_t coordinator_epoch, bool bumped, bool *needed,
+                                beck_error *err)
 {
     const struct producer *e = find(p, h->producer_id);
+    bool open = e != NULL && e->txn_first_offset != NONE;
 
-    *open = e != NULL && e->txn_first_offset != NONE;
+    *needed = open || (bumped && (e == NULL || e->epoch < h->producer_epoch));
     if (e == NULL)
         return BECK_OK;
-    if (h->producer_epoch < e->epoch || (bumped && *open && h->producer_epoch == e->epoch))
+    if (h->producer_epoch < e->epoch || (bumped && open && h->producer_epoch == e->epoch))
         return refuse_epoch(e, h, err);
     if (coordinator_epoch < e->coordinator_epoch)
         return error_set(err, BECK_EFENCED,

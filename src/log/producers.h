@@ -40,10 +40,10 @@ beck_status producers_reserve(struct producers *p, size_t count);
  * when a log is read again. */
 beck_status producers_update(struct producers *p, const struct batch_header *h);
 
-/* Whether a control batch may be appended; *open: it ends a transaction, else there is nothing to
- * end. bumped: its epoch is greater than that of the transaction's batches. BECK_EFENCED. */
+/* Whether a control batch may be appended; *needed: it ends a transaction, or (bumped: its epoch is
+ * greater than that of the transaction's batches) fences what may yet come of it. BECK_EFENCED. */
 beck_status producers_check_end(const struct producers *p, const struct batch_header *h,
-                                int32_t coordinator_epoch, bool bumped, bool *open,
+                                int32_t coordinator_epoch, bool bumped, bool *needed,
                                 beck_error *err);
 /* Remembers a control batch. *first_offset: of the transaction that it ended; -1: there was none. */
 beck_status producers_end(struct producers *p, const struct batch_header *h,

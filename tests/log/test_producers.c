@@ -200,24 +200,26 @@ static void an_end_with_a_new_epoch_lets_sequences_begin_again(void **state)
 static void an_end_that_comes_too_late_is_refused(void **state)
 {
     struct batch_header h = batch(1, 4, -1, 1, 9);
-    bool open;
+    bool needed;
 
     (void)state;
     h.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
-    OK(producers_check_end(p, &h, 0, true, &open, &err));
-    assert_false(open);
+    OK(producers_check_end(p, &h, 0, true, &needed, &err));
+    assert_true(needed); /* it fences */
+    OK(producers_check_end(p, &h, 0, false, &needed, &err));
+    assert_false(needed);
     store(in_transaction(batch(1, 5, 0, 5, 0)));
-    FAILS(producers_check_end(p, &h, 0, false, &open, &err), BECK_EFENCED, "epoch 5");
+    FAILS(producers_check_end(p, &h, 0, false, &needed, &err), BECK_EFENCED, "epoch 5");
     h.producer_epoch = 5;
-    OK(producers_check_end(p, &h, 0, false, &open, &err));
-    assert_true(open);
-    FAILS(producers_check_end(p, &h, 0, true, &open, &err), BECK_EFENCED, "epoch 5");
+    OK(producers_check_end(p, &h, 0, false, &needed, &err));
+    assert_true(needed);
+    FAILS(producers_check_end(p, &h, 0, true, &needed, &err), BECK_EFENCED, "epoch 5");
     h.producer_epoch = 6;
-    OK(producers_check_end(p, &h, 0, true, &open, &err));
+    OK(producers_check_end(p, &h, 0, true, &needed, &err));
     end(1, 6, 5, 0);
-    OK(producers_check_end(p, &h, 0, true, &open, &err));
-    assert_false(open); /* ended already: nothing to do */
-    FAILS(producers_check_end(p, &h, -1, true, &open, &err), BECK_EFENCED, "coordinator");
+    OK(producers_check_end(p, &h, 0, true, &needed, &err));
+    assert_false(needed); /* ended already: nothing to do */
+    FAILS(producers_check_end(p, &h, -1, true, &needed, &err), BECK_EFENCED, "coordinator");
 }
 
 static void batches_of_a_transaction_may_have_no_sequence(void **state)
