@@ -553,6 +553,11 @@ void *connection_state(const struct connection *c)
     return c->protocol_state;
 }
 
+bool connection_peer_name(const struct connection *c, char *out, size_t size)
+{
+    return c->tls && tls_peer_name(c->tls, out, size);
+}
+
 const struct net_peer *connection_peer(const struct connection *c)
 {
     return &c->peer;

@@ -99,7 +99,12 @@ uint32_t net_connections(const struct net *n);
  * BECK_EINVAL: a file is missing, damaged, or the two do not belong together. */
 beck_status net_tls_new(const char *certificate, const char *key, struct net_tls **out,
                         beck_error *err);
-/* Reads both files again, for connections made from now on; after an error those before are used.
+/* Before there are connections: clients are asked for a certificate that one of those in the file `authorities`
+ * (PEM) has signed; with `required` none is let in without. It is read again with the others. BECK_EINVAL,
+ * BECK_ENOMEM. */
+beck_status net_tls_ask_clients(struct net_tls *t, const char *authorities, bool required,
+                                beck_error *err);
+/* Reads the files again, for connections made from now on; after an error those before are used.
  * Any thread. */
 beck_status net_tls_reload(struct net_tls *t, beck_error *err);
 void net_tls_free(struct net_tls *t); /* no net uses it; NULL allowed */
@@ -136,6 +141,9 @@ struct net_peer {
 
 void *connection_state(const struct connection *c);
 const struct net_peer *connection_peer(const struct connection *c);
+/* The common name in the certificate that the peer has shown, which was checked. False: it has shown none, or
+ * there is no such name, or it is too long. */
+bool connection_peer_name(const struct connection *c, char *out, size_t size);
 /* The address of this side, as text without the port; "" where there is none. A system call. */
 void connection_local_address(const struct connection *c, char out[NET_ADDRESS_MAX]);
 

@@ -16,6 +16,8 @@
 
 struct net_tls {
     char *certificate, *key;
+    char *authorities; /* of clients' certificates; NULL: they are asked for none */
+    bool required;
     BIO_METHOD *bio;
     struct mutex lock; /* a leaf; for the pointer */
     SSL_CTX *context;
@@ -90,6 +92,22 @@ static beck_status refuse(const char *what, const char *path, beck_error *err)
     return error_set(err, BECK_EINVAL, "%s \"%.200s\" cannot be used: %s", what, path, why);
 }
 
+static beck_status ask_clients(const struct net_tls *t, SSL_CTX *context, beck_error *err)
+{
+    static const unsigned char session[] = "beck";
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(t->authorities);
+    if (!names || SSL_CTX_load_verify_locations(context, t->authorities, NULL) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return refuse("authorities' certificate", t->authorities, err);
+    }
+    SSL_CTX_set_client_CA_list(context, names);
+    SSL_CTX_set_verify(context,
+                       SSL_VERIFY_PEER | (t->required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+    /* Else who comes again with a session of before is refused. */
+    SSL_CTX_set_session_id_context(context, session, sizeof session - 1);
+    return BECK_OK;
+}
+
 static beck_status fill_context(const struct net_tls *t, SSL_CTX *context, beck_error *err)
 {
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
@@ -104,7 +122,7 @@ static beck_status fill_context(const struct net_tls *t, SSL_CTX *context, beck_
         return refuse("key", t->key, err);
     if (SSL_CTX_check_private_key(context) != 1)
         return refuse("key", t->key, err);
-    return BECK_OK;
+    return t->authorities ? ask_clients(t, context, err) : BECK_OK;
 }
 
 beck_status net_tls_reload(struct net_tls *t, beck_error *err)
@@ -144,6 +162,16 @@ beck_status net_tls_new(const char *certificate, const char *key, struct net_tls
     return status;
 }
 
+beck_status net_tls_ask_clients(struct net_tls *t, const char *authorities, bool required,
+                                beck_error *err)
+{
+    free(t->authorities);
+    t->authorities = strdup(authorities);
+    t->required = required;
+    return t->authorities ? net_tls_reload(t, err)
+                          : error_set(err, BECK_ENOMEM, "no memory for TLS");
+}
+
 void net_tls_free(struct net_tls *t)
 {
     if (!t)
@@ -153,6 +181,7 @@ void net_tls_free(struct net_tls *t)
     mutex_release(&t->lock);
     free(t->certificate);
     free(t->key);
+    free(t->authorities);
     free(t);
 }
 
@@ -223,6 +252,35 @@ bool tls_send(struct tls_filter *f, beck_bytes plain)
     int sent = SSL_write(f->ssl, plain.data, (int)plain.len);
     ERR_clear_error();
     return sent == (int)plain.len;
+}
+
+/* The text of an entry, if it fits and has no NUL in it. */
+static bool text_of(const X509_NAME_ENTRY *entry, char *out, size_t size)
+{
+    unsigned char *text = NULL;
+    int len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(entry));
+    bool fits = len > 0 && (size_t)len < size && !memchr(text, 0, (size_t)len);
+    if (fits) {
+        memcpy(out, text, (size_t)len);
+        out[len] = 0;
+    }
+    OPENSSL_free(text);
+    return fits;
+}
+
+bool tls_peer_name(const struct tls_filter *f, char *out, size_t size)
+{
+    X509 *x = SSL_get1_peer_certificate(f->ssl);
+    bool named = false;
+    if (x && SSL_get_verify_mode(f->ssl) & SSL_VERIFY_PEER &&
+        SSL_get_verify_result(f->ssl) == X509_V_OK) {
+        const X509_NAME *subject = X509_get_subject_name(x);
+        int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+        named = at >= 0 && text_of(X509_NAME_get_entry(subject, at), out, size);
+    }
+    X509_free(x);
+    ERR_clear_error();
+    return named;
 }
 
 void tls_finish(struct tls_filter *f)

@@ -35,6 +35,8 @@ enum tls_result {
 enum tls_result tls_receive(struct tls_filter *f, beck_bytes cipher, struct buf *plain);
 /* At most TLS_RECORD bytes, which go to the wire. */
 bool tls_send(struct tls_filter *f, beck_bytes plain);
+/* See connection_peer_name. */
+bool tls_peer_name(const struct tls_filter *f, char *out, size_t size);
 /* Tells the peer that nothing more comes. */
 void tls_finish(struct tls_filter *f);
 

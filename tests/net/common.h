@@ -44,6 +44,7 @@
  *   echo <text>    the same line
  *   zeros <n>      n zeros and a newline, in pieces of 1000, and as there is room
  *   block <n>      the same from a block; file <n>: from a file; memory <n>: from memory
+ *   name           the name in the peer's certificate, or -
  *   hello          the handshake is done
  *   pause          reads no more until the test resumes it
  *   tick <ms>      "tick" after that time
@@ -183,6 +184,12 @@ static bool run_line(struct connection *c, beck_bytes line)
         connection_write(c, "\n", 1);
     } else if (strcmp(word, "file") == 0) {
         connection_write_file(c, s->file, FILE_SIZE / 2 - (int64_t)n / 2, n, note_release, s);
+        connection_write(c, "\n", 1);
+    } else if (strcmp(word, "name") == 0) {
+        char name[64];
+        if (!connection_peer_name(c, name, sizeof name))
+            strcpy(name, "-");
+        connection_write(c, name, strlen(name));
         connection_write(c, "\n", 1);
     } else if (strcmp(word, "hello") == 0) {
         connection_established(c);

@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <sched.h>
 #include <signal.h>
@@ -30,6 +31,13 @@ static void files_remove(const struct files *f)
     rmdir(f->dir);
 }
 
+static void make_authority(X509 *x)
+{
+    X509_EXTENSION *e = X509V3_EXT_conf_nid(NULL, NULL, NID_basic_constraints, "critical,CA:TRUE");
+    assert_int_equal(X509_add_ext(x, e, -1), 1);
+    X509_EXTENSION_free(e);
+}
+
 /* A self-signed certificate with that serial number. */
 static void write_certificate(const struct files *f, long serial)
 {
@@ -43,6 +51,7 @@ static void write_certificate(const struct files *f, long serial)
                                (const unsigned char *)"localhost", -1, -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(x));
     X509_set_pubkey(x, key);
+    make_authority(x);
     assert_true(X509_sign(x, key, EVP_sha256()) > 0);
     FILE *file = fopen(f->certificate, "w");
     assert_int_equal(PEM_write_X509(file, x), 1);
@@ -143,6 +152,98 @@ static long serial_of(SSL *ssl)
     long serial = ASN1_INTEGER_get(X509_get_serialNumber(x));
     X509_free(x);
     return serial;
+}
+
+/* ---- clients' certificates ---- */
+
+/* A certificate of that name, signed by the one of the files (which is its own authority), for the client. */
+static void show_certificate(const struct secure *w, const struct files *by, const char *name)
+{
+    FILE *file = fopen(by->certificate, "r");
+    X509 *authority = PEM_read_X509(file, NULL, NULL, NULL), *x = X509_new();
+    fclose(file);
+    file = fopen(by->key, "r");
+    EVP_PKEY *signer = PEM_read_PrivateKey(file, NULL, NULL, NULL), *key = EVP_EC_gen("P-256");
+    fclose(file);
+    X509_set_version(x, X509_VERSION_3);
+    ASN1_INTEGER_set(X509_get_serialNumber(x), 7);
+    X509_gmtime_adj(X509_getm_notBefore(x), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(x), 3600);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "O", MBSTRING_ASC,
+                               (const unsigned char *)"beck", -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8,
+                               (const unsigned char *)name, -1, -1, 0);
+    X509_set_issuer_name(x, X509_get_subject_name(authority));
+    X509_set_pubkey(x, key);
+    assert_true(X509_sign(x, signer, EVP_sha256()) > 0);
+    assert_int_equal(SSL_CTX_use_certificate(w->context, x), 1);
+    assert_int_equal(SSL_CTX_use_PrivateKey(w->context, key), 1);
+    X509_free(x);
+    X509_free(authority);
+    EVP_PKEY_free(signer);
+    EVP_PKEY_free(key);
+}
+
+static void hear_name(const struct secure *w, const char *expected)
+{
+    SSL *ssl = greet(w);
+    say_text(ssl, "name\n");
+    hear_text(ssl, expected);
+    leave(ssl);
+}
+
+/* Whether an exchange comes about: with TLS 1.3 a client is told only after its handshake. */
+static bool is_let_in(const struct secure *w)
+{
+    char answer[16];
+    SSL *ssl = SSL_new(w->context);
+    SSL_set_fd(ssl, connect_to(&w->s));
+    bool in = SSL_connect(ssl) == 1 && SSL_write(ssl, "name\n", 5) == 5 &&
+              SSL_read(ssl, answer, sizeof answer) > 0;
+    int fd = SSL_get_fd(ssl);
+    SSL_free(ssl);
+    close(fd);
+    ERR_clear_error();
+    return in;
+}
+
+static void the_name_in_a_certificate_of_a_client_is_told(void **state)
+{
+    (void)state;
+    struct secure w = {0};
+    secure_start(&w);
+    hear_name(&w, "-\n");
+    show_certificate(&w, &w.files, "ann");
+    hear_name(&w, "-\n"); /* nobody has asked for it */
+    must(net_tls_ask_clients(w.tls, w.files.certificate, false, &err));
+    hear_name(&w, "ann\n");
+    hear_name(&w, "ann\n"); /* also with the session of before */
+    show_certificate(&w, &w.files,
+                     "a-name-that-is-much-longer-than-the-place-that-there-is-for-it..");
+    hear_name(&w, "-\n");
+    secure_stop(&w);
+}
+
+static void whoever_is_not_certified_by_the_authority_stays_out(void **state)
+{
+    (void)state;
+    struct secure w = {0};
+    struct files others;
+    files_make(&others);
+    write_certificate(&others, 2);
+    secure_start(&w);
+    refused(net_tls_ask_clients(w.tls, w.files.key, false, &err), BECK_EINVAL, "cannot be used");
+    must(net_tls_ask_clients(w.tls, w.files.certificate, true, &err));
+    assert_false(is_let_in(&w)); /* without one */
+    show_certificate(&w, &others, "ann");
+    assert_false(is_let_in(&w));
+    show_certificate(&w, &w.files, "ann");
+    assert_true(is_let_in(&w));
+    must(net_tls_ask_clients(w.tls, w.files.certificate, false, &err));
+    show_certificate(&w, &others, "ann");
+    assert_false(is_let_in(&w));
+    secure_stop(&w);
+    files_remove(&others);
 }
 
 /* ---- what works ---- */
@@ -443,6 +544,8 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* clients of OpenSSL */
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_name_in_a_certificate_of_a_client_is_told),
+        cmocka_unit_test(whoever_is_not_certified_by_the_authority_stays_out),
         cmocka_unit_test(lines_are_answered),
         cmocka_unit_test(much_is_sent_and_received),
         cmocka_unit_test(who_does_not_read_is_not_read_from),
