@@ -76,6 +76,9 @@ bool access_password_known(struct access *a, beck_bytes user, beck_bytes passwor
 /* The user of a stale identity as they are now; NULL: there is none of that name any more. Quick. */
 struct identity *access_again(struct access *a, const struct identity *stale);
 
+/* For whom something else vouches, such as a certificate: the user of that name; NULL: there is none. Quick. */
+struct identity *access_vouched(struct access *a, beck_bytes user);
+
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
 const char *identity_tags(const struct identity *i); /* as access_user.tags */

@@ -242,6 +242,9 @@ beck_status amqp_service_start(struct amqp_service *a, const struct settings *s,
     if (s->amqp_tls_listen.count > 0) {
         status = net_tls_new(s->amqp_tls_certificate, s->amqp_tls_key, &a->tls, err);
     }
+    if (!status && a->tls && s->amqp.tls_authorities && *s->amqp.tls_authorities) {
+        status = net_tls_ask_clients(a->tls, s->amqp.tls_authorities, s->amqp.tls_required, err);
+    }
     for (size_t i = 0; i < a->sockets.count && !status; i++) {
         const struct listen_socket *at = &a->sockets.at[i];
         status =

@@ -31,6 +31,10 @@ struct amqp_settings {             /* zero means the default, unless said otherw
     uint32_t unacked_max;          /* deliveries of a connection that are not answered; then it is
                                       delivered no more; default 2,097,152 */
     uint32_t pool_threads;         /* default 4 */
+    /* Of whoever listens: authorities that sign certificates of clients, NULL or "": none; whether clients must
+     * have one. */
+    const char *tls_authorities;
+    bool tls_required;
     /* Of whoever sets the alarms: */
     int64_t memory_high_watermark; /* bytes of the process; default 60 % of the machine's */
     int64_t disk_free_limit;       /* bytes; default 50 MB */

@@ -46,6 +46,21 @@ static bool lets_anonymous_in(const struct amqp_connection *c)
     return true;
 }
 
+/* The user whom the certificate of the client names. */
+static bool shows_certificate(const struct amqp_connection *c, char name[ACCESS_NAME_MAX + 1])
+{
+    return connection_peer_name(c->net, name, ACCESS_NAME_MAX + 1);
+}
+
+static const char *mechanisms_of(const struct amqp_connection *c)
+{
+    char name[ACCESS_NAME_MAX + 1];
+    bool anonymous = lets_anonymous_in(c);
+    if (shows_certificate(c, name))
+        return anonymous ? "PLAIN AMQPLAIN EXTERNAL ANONYMOUS" : "PLAIN AMQPLAIN EXTERNAL";
+    return anonymous ? "PLAIN AMQPLAIN ANONYMOUS" : "PLAIN AMQPLAIN";
+}
+
 void handshake_start(struct amqp_connection *c)
 {
     struct buf properties;
@@ -55,8 +70,7 @@ void handshake_start(struct amqp_connection *c)
     m.connection_start.version_major = 0;
     m.connection_start.version_minor = 9;
     m.connection_start.server_properties = buf_bytes(&properties);
-    m.connection_start.mechanisms =
-        beck_str(lets_anonymous_in(c) ? "PLAIN AMQPLAIN ANONYMOUS" : "PLAIN AMQPLAIN");
+    m.connection_start.mechanisms = beck_str(mechanisms_of(c));
     m.connection_start.locales = beck_str("en_US");
     amqp_send(c, 0, &m);
     buf_release(&properties);
@@ -89,6 +103,7 @@ static bool keep_properties(struct amqp_connection *c, beck_bytes properties)
 struct login {
     beck_bytes user, password;
     bool anonymous;
+    char certified[ACCESS_NAME_MAX + 1]; /* "": no */
 };
 
 static bool read_plain(beck_bytes response, struct login *out)
@@ -127,6 +142,8 @@ static enum reading read_login(struct amqp_connection *c, const struct connectio
     } else if (bytes_equal_text(m->mechanism, "AMQPLAIN")) {
         c->mechanism = "AMQPLAIN";
         read = read_amqplain(m->response, out);
+    } else if (bytes_equal_text(m->mechanism, "EXTERNAL") && shows_certificate(c, out->certified)) {
+        c->mechanism = "EXTERNAL";
     } else if (bytes_equal_text(m->mechanism, "ANONYMOUS") && lets_anonymous_in(c)) {
         c->mechanism = "ANONYMOUS";
         out->anonymous = true;
@@ -232,13 +249,24 @@ static bool is_guest(const struct login *l)
     return bytes_equal_text(l->user, "guest") && bytes_equal_text(l->password, "guest");
 }
 
+static void identify_certified(struct amqp_connection *c, const char *name)
+{
+    struct identity *i = access_vouched(c->amqp->context.access, beck_str(name));
+    if (i)
+        let_in(c, beck_str(name), i);
+    else
+        refuse_login(c, beck_str(name), "there is no user whom the certificate names");
+}
+
 /* guest with its well-known password is let in like one without a name, as long as there are no users. */
 static void identify(struct amqp_connection *c, const struct login *l)
 {
     struct access *access = c->amqp->context.access;
     struct access_peer peer = peer_of(c);
     struct identity *i;
-    if ((l->anonymous || is_guest(l)) && access_anonymous(access, &peer, &i, NULL) == BECK_OK)
+    if (l->certified[0])
+        identify_certified(c, l->certified);
+    else if ((l->anonymous || is_guest(l)) && access_anonymous(access, &peer, &i, NULL) == BECK_OK)
         let_in(c, beck_str("guest"), i);
     else if (l->anonymous)
         refuse_login(c, beck_str(""), "nobody is let in without a name");
