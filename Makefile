@@ -1,5 +1,6 @@
 # make run     builds beck and shows its server at work on real, signed webhooks
 # make test    runs all tests: as built for use, and with sanitizers; the last line counts them
+# make check-kafka runs all clients of Kafka and their own tests, also those that take long
 # make bench   measures against peers; the table is also in build/bench.json
 # make check   static checks: clang-tidy, cppcheck, layers, format
 # make install installs into PREFIX (default /usr/local), below DESTDIR
@@ -11,7 +12,7 @@ PREFIX = /usr/local
 BUILD = build
 SETUP = $(BUILD)/build.ninja
 
-.PHONY: all run test bench check install clean
+.PHONY: all run test check-kafka bench check install clean
 
 all: $(SETUP)
 	ninja -C $(BUILD)
@@ -29,6 +30,10 @@ run:
 test:
 	@tools/install_packages.sh test
 	@tools/run_tests.py
+
+check-kafka:
+	@tools/install_packages.sh test
+	@tools/run_tests.py kafka
 
 bench:
 	@tools/install_packages.sh bench

@@ -2,7 +2,7 @@
 """Runs all tests: as built for use, with the address and undefined behaviour sanitizers, and with the thread sanitizer those
 suites that share state between threads. Ends with `N passed, N failed, N skipped`, summed over the runs.
 
-usage: run_tests.py [plain|address|thread ...]    default: all three
+usage: run_tests.py [plain|address|thread|kafka ...]    default: the first three. kafka: all judges of Kafka, also those that take long
 """
 import json
 import os
@@ -18,18 +18,20 @@ COMMON = ["-Ddebug=true", "-Dwerror=false"]
 
 # name -> build folder, options of meson setup, options of meson test
 RUNS = {
-    "plain": ("build", ["--buildtype=release"], []),
+    "plain": ("build", ["--buildtype=release"], ["--no-suite", "kafka-check"]),
     # Kafka's tool reads the same files again; the tree, the API's descriptions, webhooks' signers and what Prometheus is given
     # are checked once.
     "address": ("build-address", ["--buildtype=debugoptimized", "-Db_sanitize=address,undefined"],
-                ["--no-suite", "kafka-tools", "--no-suite", "kafka-clients", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
+                ["--no-suite", "kafka-tools", "--no-suite", "kafka-clients", "--no-suite", "kafka-check", "--no-suite", "tree", "--no-suite", "api-documents", "--no-suite", "signers",
                  "--no-suite", "promtool", "--no-suite", "amqp-clients", "--no-suite", "management", "--timeout-multiplier", "2"]),
     "thread": ("build-thread", ["--buildtype=debugoptimized", "-Db_sanitize=thread"],
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "process", "--suite", "hook", "--suite", "remote", "--suite", "wire", "--suite", "server", "--suite", "examples",
                 "--suite", "broker", "--suite", "amqp", "--suite", "kafka",
                 "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "3"]),
+    "kafka": ("build", ["--buildtype=release"], ["--suite", "kafka-clients", "--suite", "kafka-check"]),
 }
+DEFAULT = ["plain", "address", "thread"]
 
 
 # Undefined behaviour ends the program, so that the test fails.
@@ -46,6 +48,10 @@ def configure(folder, options):
 # script, folder, what it fetches, suite that is skipped without it
 FETCHED = [
     ("fetch_kafka.sh", "kafka", "Kafka's tools", "kafka-tools"),
+    ("fetch_kafka_debian.sh", "kafka-debian", "Clients of Kafka that Debian has", "kafka-clients"),
+    ("fetch_kafka_python.sh", "kafka-python", "Clients of Kafka for Python", "kafka-clients"),
+    ("fetch_kafka_node.sh", "kafka-node", "Clients of Kafka for Node.js", "kafka-clients"),
+    ("fetch_kafka_librdkafka.sh", "kafka-librdkafka", "librdkafka and its tests", "kafka-clients"),
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
     ("fetch_promtool.sh", "promtool", "Prometheus' promtool", "promtool"),
@@ -95,7 +101,7 @@ def run(name):
     if not configure(folder, setup):
         print(f"{folder.name}/ cannot be configured", flush=True)
         return 0, 1, 0
-    if name == "plain":
+    if name in ("plain", "kafka"):
         fetch(folder)
     else:
         borrow(folder)
@@ -112,7 +118,7 @@ def run(name):
 
 
 def main():
-    names = sys.argv[1:] or list(RUNS)
+    names = sys.argv[1:] or DEFAULT
     for name in names:
         if name not in RUNS:
             sys.exit(f"run_tests.py: no run '{name}': there are {', '.join(RUNS)}")

@@ -1,0 +1,73 @@
+"""librdkafka's own test suite, unchanged: every test that wants a broker. Those against its mock broker are about librdkafka alone.
+
+SOURCE: the folder in which tools/fetch_kafka_librdkafka.sh has built it. SUITE: `quick` runs it in its quick mode without the tests that
+stand in LONG, `full` runs the whole. LEFT_OUT: numbers of tests that are not run. JARS: for the few tests that call Kafka's scripts.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from cases import BROKER
+
+TESTS = os.path.join(os.environ["SOURCE"], "tests")
+VERSION = "3.4.0"  # of Kafka, as far as librdkafka 2.0.2 distinguishes them
+AT_ONCE = 5
+# They take more than 15 s each, because of the times that they wait for.
+LONG = ["0026", "0033", "0038", "0052", "0055", "0061", "0068", "0069", "0076", "0077", "0081", "0084", "0086", "0088", "0091", "0093", "0094", "0102", "0103",
+        "0113", "0114"]
+NOT_ASKED_FOR = re.compile("Filtered due to negative test flags|included in TESTS_SKIP|quick mode")
+SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand", "kafka-acls.sh": "kafka.admin.AclCommand",
+           "kafka-configs.sh": "kafka.admin.ConfigCommand"}
+
+
+def scripts(folder, jars):
+    """What a distribution of Kafka has in bin/: the jars come without it."""
+    os.mkdir(os.path.join(folder, "bin"))
+    for name, tool in SCRIPTS.items():
+        path = os.path.join(folder, "bin", name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f'#!/bin/sh\nexec java -XX:TieredStopAtLevel=1 -cp "{jars}/*" {tool} "$@"\n')
+        os.chmod(path, 0o755)
+
+
+def results(text):
+    """name -> (result, why), from the table at the end."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    found = re.findall(r"^\| (\d{4}_\w+) *\| +(\w+) \| +([\d.]+)s \| *(.*?) *\|? *$", plain, re.MULTILINE)
+    return {name: (result, float(took), why) for name, result, took, why in found}
+
+
+def main():
+    left_out = os.environ.get("LEFT_OUT", "").splitlines()
+    quick = os.environ["SUITE"] == "quick"
+    word = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="librdkafka-") as folder:
+        with open(os.path.join(folder, "test.conf"), "w", encoding="utf-8") as file:
+            file.write(f"bootstrap.servers={BROKER}\ntest.timeout.multiplier=3\n")
+        scripts(folder, os.environ["JARS"])
+        environment = {**os.environ, "RDKAFKA_TEST_CONF": os.path.join(folder, "test.conf"), "TEST_KAFKA_VERSION": VERSION, "TEST_LEVEL": "1",
+                       "TESTS_SKIP": ",".join(left_out + (LONG if quick and not word else [])), "KAFKA_PATH": folder, "BROKERS": BROKER,
+                       "LD_LIBRARY_PATH": "../src:../src-cpp", **({"TESTS": word[0]} if word else {})}
+        log = os.path.join(folder, "log")
+        with open(log, "w", encoding="utf-8") as file:
+            code = subprocess.run(["./test-runner", "-L", f"-p{AT_ONCE}", *(["-Q"] if quick else [])], cwd=TESTS, env=environment, check=False,
+                                  stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
+        with open(log, encoding="utf-8", errors="replace") as file:
+            text = file.read()
+    counts = {"PASSED": 0, "FAILED": 0, "SKIPPED": 0}
+    found = results(text)
+    for name, (result, took, why) in sorted(found.items()):
+        if result == "SKIPPED" and NOT_ASKED_FOR.search(why):
+            continue
+        counts[result if result in counts else "FAILED"] += 1
+        print(f"{'ok' if result == 'PASSED' else result} {name}{': ' + why if why else ''} ({took:.0f} s)")
+    if code and word or counts["FAILED"] or not found:
+        print(text[-6000:])
+    print(f"{counts['PASSED']} passed, {counts['FAILED']} failed, {counts['SKIPPED']} skipped")
+    return 1 if code or counts["FAILED"] or not counts["PASSED"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Runs one suite of Kafka clients, as it comes, against `beck serve` on an empty directory, at the usual port of a network of its own.
+
+usage: run_suite.py SUITE PROGRAM FETCHED [WORD]
+SUITE: see SUITES below. PROGRAM: beck, or `kafka` for the oracle, a real Apache Kafka. WORD: only cases whose names contain it.
+FETCHED: the folder in which tools/fetch_kafka*.sh have put kafka, kafka-debian, kafka-python, kafka-node, kafka-librdkafka and kafka-rdkafka-node.
+What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`. Exits with 77 when what the suite needs is missing.
+
+After a suite Kafka's DumpLogSegments looks at every file that it left, when it is there.
+"""
+import contextlib
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+import dump  # pylint: disable=wrong-import-position
+import kafka_broker  # pylint: disable=wrong-import-position
+import suite as suites  # pylint: disable=wrong-import-position
+
+PORT = 9092
+
+
+@contextlib.contextmanager
+def broker(program, scratch, jars):
+    if program != "kafka":
+        with suites.beck(program, scratch=scratch) as server:
+            yield server
+        return
+    try:
+        with kafka_broker.kafka(jars, PORT) as server:
+            yield server
+    except kafka_broker.NotInstalled as why:
+        suites.missing(why)
+
+
+# --- the suites: each gives the command, its folder and what is added to the environment
+
+
+def left_out(suite, oracle):
+    return "" if oracle else "\n".join(suites.exclusions(HERE, suite))
+
+
+def words(word):
+    return [word] if word else []
+
+
+def debian(fetched):
+    root = suites.need(fetched, "kafka-debian", "root")
+    libraries = glob.glob(f"{root}/usr/lib/*-linux-gnu")
+    return root, {"PATH": f"{root}/usr/bin:{os.environ['PATH']}", "LD_LIBRARY_PATH": ":".join(libraries),
+                  "C_INCLUDE_PATH": f"{root}/usr/include", "LIBRARY_PATH": ":".join(libraries)}
+
+
+def python(name, folder, fetched, oracle, word, world=None):
+    return [sys.executable, "-B", os.path.join(HERE, f"{name}_suite.py"), *words(word)], HERE, {
+        **(world or {}), "PYTHONPATH": folder, "LEFT_OUT": left_out(name, oracle)}
+
+
+def confluent(fetched, oracle, word):
+    return python("confluent", suites.need(fetched, "kafka-python", "python"), fetched, oracle, word)
+
+
+def confluent_debian(fetched, oracle, word):
+    """The same cases with librdkafka 2.0.2 and its binding, as Debian has them. What they do not know is not run."""
+    root, world = debian(fetched)
+    return python("confluent", f"{root}/usr/lib/python3/dist-packages", fetched, oracle, word, world)
+
+
+def aiokafka(fetched, oracle, word):
+    return python("aiokafka", suites.need(fetched, "kafka-python", "python"), fetched, oracle, word)
+
+
+def kafka_python(fetched, oracle, word):
+    return python("kafka_python", suites.need(fetched, "kafka-python", "python"), fetched, oracle, word)
+
+
+def node(name, fetched, oracle, word):
+    return [suites.command_of("node"), os.path.join(HERE, f"{name}_suite.js"), *words(word)], HERE, {
+        "NODE_PATH": suites.need(fetched, "kafka-node", "node_modules"), "LEFT_OUT": left_out(name, oracle), "KAFKAJS_NO_PARTITIONER_WARNING": "1"}
+
+
+def kafkajs(fetched, oracle, word):
+    return node("kafkajs", fetched, oracle, word)
+
+
+def platformatic(fetched, oracle, word):
+    return node("platformatic", fetched, oracle, word)
+
+
+def kcat(fetched, _oracle, _word):
+    _, world = debian(fetched)
+    return ["sh", os.path.join(HERE, "kcat_suite.sh")], HERE, world
+
+
+def java(fetched, oracle, word):
+    return [sys.executable, "-B", os.path.join(HERE, "java_suite.py"), *words(word)], HERE, {
+        "JARS": suites.need(fetched, "kafka"), "JAVA": suites.command_of("java"), "CLASSES": os.path.join(tempfile.gettempdir(), f"beck-kafka-{os.getpid()}.jsa"), "LEFT_OUT": left_out("java", oracle)}
+
+
+def librdkafka(fetched, oracle, word, extent="quick"):
+    return [sys.executable, "-B", os.path.join(HERE, "librdkafka_suite.py"), *words(word)], HERE, {
+        "SOURCE": suites.need(fetched, "kafka-librdkafka", "source"), "JARS": suites.need(fetched, "kafka"), "SUITE": extent,
+        "LEFT_OUT": left_out("librdkafka", oracle)}
+
+
+def librdkafka_full(fetched, oracle, word):
+    return librdkafka(fetched, oracle, word, "full")
+
+
+SUITES = {"kcat": kcat, "confluent": confluent, "confluent-debian": confluent_debian, "aiokafka": aiokafka, "kafka-python": kafka_python,
+          "kafkajs": kafkajs, "platformatic": platformatic, "java": java,
+          "librdkafka": librdkafka, "librdkafka-full": librdkafka_full}
+OWN_SERVERS = set()  # suites that start and end their servers themselves
+
+
+def main():
+    if len(sys.argv) not in (4, 5) or sys.argv[1] not in SUITES:
+        sys.exit(__doc__)
+    suite, program, fetched = sys.argv[1:4]
+    word = sys.argv[4] if len(sys.argv) > 4 else None
+    os.environ.pop("http_proxy", None)
+    command, folder, world = SUITES[suite](os.path.abspath(fetched), program == "kafka", word)
+    jars = os.path.join(os.path.abspath(fetched), "kafka")
+    kept = None if suites.own_network() else suites.usual_ports("kafka", (PORT,))
+    sys.stdout.flush()
+    scratch = tempfile.mkdtemp(prefix="beck-kafka-")
+    try:
+        with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program, scratch, jars) as server:
+            code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
+        faults = [] if program == "kafka" or suite in OWN_SERVERS else dump.faults(jars, os.path.join(scratch, "data"))
+        print("".join(f"DumpLogSegments: {fault}\n" for fault in faults), end="")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if kept:
+            kept.close()
+    sys.exit(1 if faults or getattr(server, "fault", False) else code)
+
+
+if __name__ == "__main__":
+    main()
