@@ -199,6 +199,8 @@ int session_consume(struct session *s, const struct subscriber_options *o, struc
 /* Nothing is delivered by it any more, deliveries that are not settled stay outstanding; messages that were
  * given to it and not pumped yet go back. An auto-delete queue may go: (slow). */
 void subscriber_close(struct subscriber *c);
+/* Whether it might still consume from there, with the permissions of now (session_refresh). */
+bool session_may_consume(struct session *s, const struct subscriber *c);
 
 /* A message in the hands of a consumer. Slices are valid until it is settled, and at least until the call
  * that it was given in returns. */
@@ -225,6 +227,9 @@ void subscriber_ready(struct subscriber *c, bool ready);
 int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
                 uint32_t *left, char *text);
 
+/* How long it may take until what a consumer of the queue was given is answered, by its arguments and policies;
+ * -1: they do not say. */
+int64_t broker_consumer_timeout(struct broker_queue *q);
 /* What was got was written: until it is settled nobody looks at it, and it takes no memory. */
 void broker_forget(struct broker_queue *q, uint64_t tag);
 

@@ -189,6 +189,20 @@ void subscriber_close(struct subscriber *c)
     broker_queue_release(q);
 }
 
+bool session_may_consume(struct session *s, const struct subscriber *c)
+{
+    char text[BROKER_TEXT];
+    return !c->queue || session_may(s, RIGHT_READ, "queue", c->queue->name, text) == 0;
+}
+
+int64_t broker_consumer_timeout(struct broker_queue *q)
+{
+    topology_read(q->vhost->broker);
+    int64_t timeout_ms = q->effective->consumer_timeout_ms;
+    topology_end_read(q->vhost->broker);
+    return timeout_ms;
+}
+
 size_t subscriber_pump(struct subscriber *c, size_t max,
                        bool (*deliver)(void *ctx, const struct handed *m), void *ctx)
 {

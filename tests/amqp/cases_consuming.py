@@ -591,3 +591,17 @@ def unacked_without_limit_and_acked_at_once(w):
     c.basic_ack(consumer.messages[-1].tag, multiple=True)
     c.close()
     equal(w.counts(ch, q), (0, 0))
+
+
+@case
+def consumers_that_may_read_no_more_are_cancelled_with_a_new_secret(w):
+    user = w.user(".*", ".*", ".*")
+    owner = w.channel()
+    queue = w.queue(owner)
+    connection = w.connect(user, "secret")
+    ch = w.channel(connection)
+    consumer = Consumer(ch, queue)
+    w.api("PUT", f"permissions/%2f/{user}", {"configure": ".*", "write": ".*", "read": "^none$"})
+    connection.update_secret("secret", "renewed")
+    w.until(lambda: consumer.cancelled, "not cancelled")
+    equal(w.counts(owner, queue), (0, 0))

@@ -21,6 +21,7 @@ struct broker {
     _Atomic(bool) later;  /* the next publish has to be prepared */
     _Atomic(bool) holds;  /* confirms wait for stub_confirm */
     size_t waiting;       /* what publisher_waiting says */
+    bool denied;          /* nobody may read any more */
     int64_t channels_max; /* of every user; 0: no limit */
     struct publisher *first_publisher;
 };

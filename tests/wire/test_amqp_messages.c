@@ -611,6 +611,79 @@ static void test_no_more_is_got_than_may_be_unacked(void **state)
     peer_close(&c);
 }
 
+static int open_hasty_world(void **state)
+{
+    struct amqp_world *w = calloc(1, sizeof *w);
+    w->settings.consumer_timeout_ms = 60;
+    amqp_world_open(w);
+    *state = w;
+    return 0;
+}
+
+static void hear_timeout(struct peer *c, const char *ms)
+{
+    char text[200];
+    snprintf(text, sizeof text,
+             "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value "
+             "used: %s ms. This timeout value can be configured, see consumers doc guide to learn "
+             "more",
+             ms);
+    peer_hear_close(c, 1, REPLY_PRECONDITION_FAILED, text);
+}
+
+static void test_a_channel_that_does_not_answer_is_closed(void **state)
+{
+    static const char *const queues[] = {"q", "hasty"}, *const limits[] = {"60", "100"};
+    struct amqp_world *w = *state;
+    for (int i = 0; i < 2; i++) {
+        struct peer c = {0}, other = {0};
+        peer_start(w, &c);
+        peer_declare(&c, 1, queues[i]);
+        peer_publish(&c, 1, "", queues[i], "m");
+        peer_consume(&c, 1, queues[i], "t", false);
+        peer_hear(&c, 1, METHOD_basic_consume_ok);
+        hear_message(&c, 1, false, "m");
+        hear_timeout(&c, limits[i]);
+        peer_start(w, &other); /* what it held is back */
+        peer_consume(&other, 1, queues[i], "t", true);
+        peer_hear(&other, 1, METHOD_basic_consume_ok);
+        hear_message(&other, 1, true, "m");
+        peer_close(&c);
+        peer_close(&other);
+    }
+}
+
+static void test_a_consumer_may_have_its_own_time_to_answer(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer patient = {0}, c = {0};
+    struct method m = {.id = METHOD_basic_consume};
+    struct buf table;
+    buf_init(&table, 1000);
+    table_put_int(&table, "x-consumer-timeout", 3600000);
+    m.basic_consume.queue = beck_str("q");
+    m.basic_consume.consumer_tag = beck_str("t");
+    m.basic_consume.arguments = buf_bytes(&table);
+    peer_start(w, &patient);
+    peer_declare(&patient, 1, "q");
+    peer_publish(&patient, 1, "", "q", "m");
+    peer_send(&patient, 1, &m);
+    peer_hear(&patient, 1, METHOD_basic_consume_ok);
+    hear_message(&patient, 1, false, "m");
+    peer_start(w, &c); /* its time is over long after the other's would be */
+    peer_declare(&c, 1, "hasty");
+    peer_publish(&c, 1, "", "hasty", "m");
+    peer_consume(&c, 1, "hasty", "t", false);
+    peer_hear(&c, 1, METHOD_basic_consume_ok);
+    hear_message(&c, 1, false, "m");
+    hear_timeout(&c, "100");
+    peer_ack(&patient, 1, 1, false);
+    peer_sync(&patient, 1);
+    buf_release(&table);
+    peer_close(&patient);
+    peer_close(&c);
+}
+
 static void consume_with_arguments(struct peer *c, const char *tag, size_t size)
 {
     struct method m = {.id = METHOD_basic_consume};
@@ -861,6 +934,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             test_arguments_of_consumers_take_no_more_memory_than_they_may, open_narrow_world,
             close_world),
+        cmocka_unit_test_setup_teardown(test_a_channel_that_does_not_answer_is_closed,
+                                        open_hasty_world, close_world),
+        cmocka_unit_test_setup_teardown(test_a_consumer_may_have_its_own_time_to_answer,
+                                        open_hasty_world, close_world),
         TEST(a_transaction_counts_when_it_is_committed),
         TEST(a_commit_returns_no_more_at_once_than_is_read),
         TEST(a_commit_that_waits_for_its_reader_can_be_ended),

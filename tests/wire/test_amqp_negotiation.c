@@ -398,6 +398,31 @@ static void test_a_new_secret_is_taken(void **state)
     peer_close(&c);
 }
 
+static void test_consumers_that_may_read_no_more_are_cancelled_with_a_new_secret(void **state)
+{
+    struct amqp_world *w = *state;
+    struct peer c = {.announces_cancel = true};
+    struct method m = {.id = METHOD_connection_update_secret};
+    peer_start(w, &c);
+    peer_declare(&c, 1, "q");
+    peer_consume(&c, 1, "q", "a", true);
+    peer_hear(&c, 1, METHOD_basic_consume_ok);
+    peer_consume(&c, 1, "q", "b", true);
+    peer_hear(&c, 1, METHOD_basic_consume_ok);
+    m.connection_update_secret.new_secret = beck_str("s");
+    m.connection_update_secret.reason = beck_str("");
+    peer_send(&c, 0, &m);
+    peer_hear(&c, 0, METHOD_connection_update_secret_ok);
+    peer_sync(&c, 1);
+    w->broker->denied = true;
+    peer_send(&c, 0, &m);
+    peer_hear(&c, 0, METHOD_connection_update_secret_ok);
+    peer_hear(&c, 1, METHOD_basic_cancel);
+    peer_hear(&c, 1, METHOD_basic_cancel);
+    peer_sync(&c, 1);
+    peer_close(&c);
+}
+
 static bool note(void *ctx, const struct amqp_connection_info *i)
 {
     struct amqp_connection_info *out = ctx;
@@ -473,6 +498,7 @@ int main(void)
         TEST(heartbeats_come_when_nothing_else_does),
         TEST(a_heartbeat_is_for_channel_0),
         TEST(a_new_secret_is_taken),
+        TEST(consumers_that_may_read_no_more_are_cancelled_with_a_new_secret),
         TEST(management_sees_connections_and_closes_them),
         TEST(a_server_that_stops_says_so),
     };

@@ -29,6 +29,7 @@ static void apply_settings(struct amqp *a, const struct amqp_settings *s)
     a->settings.message_max = or_default(s->message_max, 16 << 20);
     a->settings.bodies_max = s->bodies_max ? s->bodies_max : 256 << 20;
     a->settings.unacked_max = or_default(s->unacked_max, 1 << 21);
+    a->settings.consumer_timeout_ms = or_default(s->consumer_timeout_ms, 1800000);
     a->settings.pool_threads = or_default(s->pool_threads, 4);
 }
 

@@ -30,6 +30,8 @@ struct amqp_settings {             /* zero means the default, unless said otherw
                                       arguments of consumers; default 256 MiB */
     uint32_t unacked_max;          /* deliveries of a connection that are not answered; then it is
                                       delivered no more; default 2,097,152 */
+    uint32_t consumer_timeout_ms;  /* for the answer to a delivery, unless consumer or queue say
+                                      otherwise; UINT32_MAX: none; default 1,800,000 */
     uint32_t pool_threads;         /* default 4 */
     /* Of whoever listens: authorities that sign certificates of clients, NULL or "": none; whether clients must
      * have one. */

@@ -87,13 +87,6 @@ struct call *call_new(struct channel *ch, beck_bytes payload);
 void call_start(struct call *call, void (*run)(struct call *call),
                 void (*answer)(struct call *call));
 
-/* Permissions are looked up again. */
-struct refresh {
-    struct work work;
-    int code;
-    char text[BROKER_TEXT];
-};
-
 /* ---- connections ---- */
 
 enum stage {
@@ -185,9 +178,17 @@ void amqp_go_on(struct amqp_connection *c);
 void alarm_look(struct amqp_connection *c);
 void alarm_tick(struct amqp_connection *c);
 
+/* late.c: milliseconds that begin anew after 49 days; how often late_tick is due; what a consumer's arguments
+ * say, -1: nothing. */
+uint32_t late_now(const struct amqp_connection *c);
+int64_t late_interval_ms(const struct amqp *a);
+int64_t late_timeout_of(beck_bytes arguments);
+void late_tick(struct amqp_connection *c);
+
 /* login.c: start, start-ok, tune, open. */
 void handshake_start(struct amqp_connection *c);
 void handshake_method(struct amqp_connection *c, const struct method *m);
+void handshake_update_secret(struct amqp_connection *c);
 
 /* A method frame. */
 void amqp_send(struct amqp_connection *c, uint16_t channel, const struct method *m);
@@ -201,6 +202,7 @@ void amqp_send_content(struct amqp_connection *c, uint16_t channel, const struct
 struct source {
     struct broker_queue *queue;    /* a reference; NULL: nothing was delivered yet */
     struct subscriber *subscriber; /* NULL: closed, or gets */
+    int64_t timeout_ms;            /* for answers, of the consumer itself; -1: none */
     _Atomic(uint32_t) refs;
 };
 void source_release(struct source *s);
@@ -209,6 +211,7 @@ struct outstanding {
     uint64_t delivery;     /* the delivery tag */
     uint64_t tag;          /* of the broker */
     struct source *source; /* a reference; NULL: settled */
+    uint32_t since;        /* late_now */
 };
 
 /* In order of their tags; `count` of them are not settled. */
@@ -378,6 +381,8 @@ void consumer_look(struct amqp_consumer *k);
 /* Out of its channel; then it belongs to a work that closes it. */
 void consumer_detach(struct amqp_consumer *k);
 void consumer_free(struct amqp_consumer *k);
+/* Permissions were looked up again: consumers that may not read any more are cancelled. */
+void consumers_check(struct amqp_connection *c);
 /* There is room again, in the output or among what is unacked. */
 void deliver_on(struct amqp_connection *c);
 

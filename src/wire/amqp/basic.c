@@ -92,6 +92,7 @@ static struct amqp_consumer *new_consumer(struct channel *ch, const struct basic
     k->prefetch = atomic_load(&ch->prefetch);
     k->task.run = consumer_task;
     atomic_init(&s->refs, 1);
+    s->timeout_ms = late_timeout_of(m->arguments);
     k->source = s;
     k->channel = ch;
     ch->refs++;
@@ -227,6 +228,7 @@ static struct source *source_of_get(struct channel *ch, struct broker_queue *que
         if (!s)
             return NULL;
         atomic_init(&s->refs, 1);
+        s->timeout_ms = -1;
         s->queue = broker_queue_retain(queue);
         source_release(ch->got);
         ch->got = s;
@@ -256,7 +258,7 @@ static void answer_get(struct channel *ch, const struct handed *h, bool no_ack, 
         return;
     }
     broker_forget(h->queue, h->tag);
-    unacked_add(&ch->unacked, (struct outstanding){ch->deliveries, h->tag, s});
+    unacked_add(&ch->unacked, (struct outstanding){ch->deliveries, h->tag, s, late_now(ch->c)});
     ch->c->unacked++;
     note_unacked(ch);
 }

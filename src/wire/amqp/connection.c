@@ -271,40 +271,10 @@ void amqp_go_on(struct amqp_connection *c)
 
 /* ---- methods of channel 0 ---- */
 
-static void run_update(struct work *w)
-{
-    struct refresh *r = (struct refresh *)w;
-    r->code = session_refresh(w->c->session, r->text);
-}
-
-static void finish_update(struct work *w)
-{
-    struct refresh *r = (struct refresh *)w;
-    struct amqp_connection *c = w->c;
-    if (r->code)
-        amqp_refuse(c, r->code, r->text, METHOD_connection_update_secret);
-    else
-        amqp_send(c, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
-    free(r);
-    amqp_go_on(c);
-}
-
-static void update_secret(struct amqp_connection *c)
-{
-    struct refresh *r = calloc(1, sizeof *r);
-    if (!r) {
-        amqp_drop(c, "there is no memory for a method");
-        return;
-    }
-    r->work.run = run_update;
-    r->work.done = finish_update;
-    work_start(c, &r->work, true, &c->amqp->pool);
-}
-
 static void running_method(struct amqp_connection *c, const struct method *m)
 {
     if (m->id == METHOD_connection_update_secret)
-        update_secret(c);
+        handshake_update_secret(c);
     else
         amqp_refusef(c, REPLY_CHANNEL_ERROR, (uint32_t)m->id,
                      "unexpected method in connection state running");
@@ -680,6 +650,8 @@ void amqp_next_tick(struct amqp_connection *c)
 {
     int64_t now = connection_now_ns(c->net);
     int64_t at = now + (c->heartbeat_s ? c->heartbeat_s * 500 : LOOK_MS) * NS_PER_MS;
+    int64_t look = now + late_interval_ms(c->amqp) * NS_PER_MS;
+    at = look < at ? look : at;
     if (c->stage < STAGE_RUNNING)
         at = INT64_MAX;
     if (c->storing && now + STORING_LOOK_MS * NS_PER_MS < at)
@@ -774,6 +746,8 @@ static void tick(struct connection *net)
     if (c->storing && c->stage == STAGE_RUNNING)
         look_whether_stored(c);
     alarm_tick(c);
+    if (c->stage == STAGE_RUNNING)
+        late_tick(c);
     if (c->heartbeat_s > 0 && c->stage == STAGE_RUNNING)
         beat(c);
     if (c->stage == STAGE_RUNNING)

@@ -101,7 +101,7 @@ static bool deliver(void *ctx, const struct handed *h)
     if (!k->source->queue)
         k->source->queue = broker_queue_retain(h->queue);
     atomic_fetch_add_explicit(&k->source->refs, 1, memory_order_relaxed);
-    unacked_add(&ch->unacked, (struct outstanding){delivery, h->tag, k->source});
+    unacked_add(&ch->unacked, (struct outstanding){delivery, h->tag, k->source, late_now(ch->c)});
     ch->c->unacked++;
     return may_take(ch->c);
 }
@@ -195,6 +195,17 @@ void consumer_look(struct amqp_consumer *k)
         cancelled(k);
     else if (k->wants)
         pump(k);
+}
+
+void consumers_check(struct amqp_connection *c)
+{
+    for (size_t i = 0; i < c->channel_count; i++) {
+        struct channel *ch = c->channels[i];
+        for (size_t j = ch->consumer_count; j > 0 && ch->state == CHANNEL_OPEN; j--)
+            if (ch->consumers[j - 1]->started &&
+                !session_may_consume(c->session, ch->consumers[j - 1]->subscriber))
+                cancelled(ch->consumers[j - 1]);
+    }
 }
 
 void consumer_task(struct net_task *t)

@@ -1,6 +1,6 @@
 /*
- * Negotiation: start, start-ok, tune, tune-ok, open. Passwords are checked on a pool of their own, so that
- * logins hold up nothing but each other.
+ * Negotiation: start, start-ok, tune, tune-ok, open; and update-secret, later. Passwords are checked on a pool
+ * of their own, so that logins hold up nothing but each other.
  */
 #include "wire/amqp/amqp_impl.h"
 
@@ -408,4 +408,49 @@ void handshake_method(struct amqp_connection *c, const struct method *m)
                      c->stage == STAGE_OPEN      ? "opening"
                      : c->stage == STAGE_TUNE_OK ? "tuning"
                                                  : "starting");
+}
+
+/* ---- a new secret ---- */
+
+/* Permissions are looked up again. */
+struct refresh {
+    struct work work;
+    int code;
+    char text[BROKER_TEXT];
+};
+
+static void run_update(struct work *w)
+{
+    struct refresh *r = (struct refresh *)w;
+    r->code = session_refresh(w->c->session, r->text);
+}
+
+static void new_secret_taken(struct amqp_connection *c)
+{
+    amqp_send(c, 0, &(struct method){.id = METHOD_connection_update_secret_ok});
+    consumers_check(c);
+}
+
+static void finish_update(struct work *w)
+{
+    struct refresh *r = (struct refresh *)w;
+    struct amqp_connection *c = w->c;
+    if (r->code)
+        amqp_refuse(c, r->code, r->text, METHOD_connection_update_secret);
+    else if (c->stage == STAGE_RUNNING)
+        new_secret_taken(c);
+    free(r);
+    amqp_go_on(c);
+}
+
+void handshake_update_secret(struct amqp_connection *c)
+{
+    struct refresh *r = calloc(1, sizeof *r);
+    if (!r) {
+        amqp_drop(c, "there is no memory for a method");
+        return;
+    }
+    r->work.run = run_update;
+    r->work.done = finish_update;
+    work_start(c, &r->work, true, &c->amqp->pool);
 }
