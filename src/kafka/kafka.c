@@ -41,3 +41,28 @@ void kafka_close(struct kafka *k)
     timers_stop(&k->timers);
     free(k);
 }
+
+int32_t kafka_node_id(const struct kafka *k)
+{
+    return k->settings.node_id;
+}
+
+bool kafka_creates_topics(const struct kafka *k)
+{
+    return k->settings.auto_create_topics;
+}
+
+beck_level kafka_level(const struct kafka *k, int acks)
+{
+    return acks == 0 ? BECK_LEVEL_NONE : acks == 1 ? k->settings.acks_one : k->settings.acks_all;
+}
+
+const uint8_t *kafka_cluster_id(const struct kafka *k)
+{
+    return bus_id(k->engine->topology);
+}
+
+struct timers *kafka_timers(struct kafka *k)
+{
+    return &k->timers;
+}

@@ -31,6 +31,12 @@ struct kafka_settings {
 /* (slow) Reads what was declared before; closed before beck_close. */
 beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct kafka **out,
                        beck_error *err);
+int32_t kafka_node_id(const struct kafka *k);
+bool kafka_creates_topics(const struct kafka *k);        /* auto.create.topics.enable */
+beck_level kafka_level(const struct kafka *k, int acks); /* of acks 0, 1, -1 */
+struct timers *kafka_timers(struct kafka *k);
+/* 16 bytes, given to the data directory when it was made. */
+const uint8_t *kafka_cluster_id(const struct kafka *k);
 void kafka_close(struct kafka *k); /* no connection uses it any more; NULL allowed */
 
 #endif

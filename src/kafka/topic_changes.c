@@ -169,6 +169,7 @@ static int check_partitions(const struct kafka *k, const struct topic_new *what,
                           "set to -1.");
         return check_assignments(k, what->assignments, what->assignment_count, text);
     }
+    /* Any larger factor is taken as a wish: there is one copy. */
     *count = what->partitions == -1 ? k->settings.partitions : (uint32_t)what->partitions;
     if (what->replication_factor < -1 || what->replication_factor == 0)
         return refuse(text, KAFKA_INVALID_REPLICATION_FACTOR,
@@ -176,11 +177,6 @@ static int check_partitions(const struct kafka *k, const struct topic_new *what,
     if (what->partitions < -1 || what->partitions == 0)
         return refuse(text, KAFKA_INVALID_PARTITIONS,
                       "Number of partitions was set to an invalid non-positive value.");
-    if (what->replication_factor > 1)
-        return refuse(text, KAFKA_INVALID_REPLICATION_FACTOR,
-                      "Unable to replicate the partition %d time(s): The target replication factor "
-                      "of %d cannot be reached because only 1 broker(s) are registered.",
-                      what->replication_factor, what->replication_factor);
     return KAFKA_NONE;
 }
 

@@ -2,14 +2,38 @@
 #include "wire/kafka/wire_impl.h"
 
 #include "kafka/message/api_versions.h"
+#include "kafka/message/configs.h"
+#include "kafka/message/fetch.h"
+#include "kafka/message/list_offsets.h"
+#include "kafka/message/log_dirs.h"
+#include "kafka/message/metadata.h"
+#include "kafka/message/produce.h"
+#include "kafka/message/topics.h"
 
 /* clang-format off */
-#define TABLES(name) kafka_##name##_request_table, kafka_##name##_response_table
+#define API(key_, first_, last_, name_, what, ...)                                                \
+    {.key = key_, .first = first_, .last = last_, .name = name_, .handler = handle_##what,        \
+     .request = kafka_##what##_request_table, .response = kafka_##what##_response_table, __VA_ARGS__}
 
 /* In order of their keys. The versions are those that clients are told. */
 const struct api kafka_apis[] = {
-    {18, 0, 4, "ApiVersions", TABLES(api_versions), handle_api_versions,
-     .open = true, .short_header = true, .refuse = true},
+    API(0, 0, 13, "Produce", produce, .pipelined = true, .in_place = true),
+    API(1, 4, 18, "Fetch", fetch),
+    API(2, 0, 11, "ListOffsets", list_offsets),
+    API(3, 0, 13, "Metadata", metadata),
+    API(18, 0, 4, "ApiVersions", api_versions, .open = true, .short_header = true, .refuse = true),
+    API(19, 0, 7, "CreateTopics", create_topics),
+    API(20, 0, 6, "DeleteTopics", delete_topics),
+    API(21, 0, 2, "DeleteRecords", delete_records),
+    API(23, 0, 4, "OffsetForLeaderEpoch", offset_for_leader_epoch),
+    API(32, 0, 4, "DescribeConfigs", describe_configs),
+    API(33, 0, 2, "AlterConfigs", alter_configs),
+    API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),
+    API(37, 0, 3, "CreatePartitions", create_partitions),
+    API(44, 0, 1, "IncrementalAlterConfigs", incremental_alter_configs),
+    API(60, 0, 2, "DescribeCluster", describe_cluster),
+    API(74, 0, 1, "ListConfigResources", list_config_resources),
+    API(75, 0, 0, "DescribeTopicPartitions", describe_topic_partitions),
 };
 /* clang-format on */
 

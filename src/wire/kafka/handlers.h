@@ -4,6 +4,30 @@
 
 #include "wire/kafka/request.h"
 
+/* metadata.c */
+void handle_metadata(struct kafka_request *r);
+void handle_describe_cluster(struct kafka_request *r);
+void handle_describe_topic_partitions(struct kafka_request *r);
+
+/* produce.c, fetch.c, list_offsets.c */
+void handle_produce(struct kafka_request *r);
+void handle_fetch(struct kafka_request *r);
+void handle_list_offsets(struct kafka_request *r);
+void handle_offset_for_leader_epoch(struct kafka_request *r);
+
+/* topics.c */
+void handle_create_topics(struct kafka_request *r);
+void handle_delete_topics(struct kafka_request *r);
+void handle_delete_records(struct kafka_request *r);
+void handle_create_partitions(struct kafka_request *r);
+
+/* configs.c, log_dirs.c */
+void handle_describe_configs(struct kafka_request *r);
+void handle_alter_configs(struct kafka_request *r);
+void handle_incremental_alter_configs(struct kafka_request *r);
+void handle_list_config_resources(struct kafka_request *r);
+void handle_describe_log_dirs(struct kafka_request *r);
+
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
 

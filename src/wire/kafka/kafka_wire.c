@@ -2,6 +2,7 @@
 #include "wire/kafka/wire_impl.h"
 
 #include "base/error.h"
+#include "wire/kafka/fetch_session.h"
 
 #include <stdlib.h>
 
@@ -61,15 +62,22 @@ beck_status kafka_wire_new(const struct kafka_wire_settings *settings,
     if (!w)
         return error_set(err, BECK_ENOMEM, "no memory for Kafka's protocol");
     w->context = *context;
+    w->fetch_sessions = fetch_sessions_new();
+    if (!w->fetch_sessions) {
+        free(w);
+        return error_set(err, BECK_ENOMEM, "no memory for Kafka's protocol");
+    }
     apply_settings(w, settings);
     beck_status status = pool_start(&w->pool, w->settings.pool_threads, err);
     if (status) {
+        fetch_sessions_free(w->fetch_sessions);
         free(w);
         return status;
     }
     status = pool_start(&w->logins, LOGINS_MAX, err);
     if (status) {
         pool_stop(&w->pool);
+        fetch_sessions_free(w->fetch_sessions);
         free(w);
         return status;
     }
@@ -91,6 +99,7 @@ void kafka_wire_free(struct kafka_wire *w)
         free(p->host);
         free(p);
     }
+    fetch_sessions_free(w->fetch_sessions);
     free(w);
 }
 

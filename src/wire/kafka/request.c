@@ -236,10 +236,27 @@ void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r))
     pool_push(r->api->login ? &r->wire->logins : &r->wire->pool, &r->job);
 }
 
+static struct kafka_request *of_task(struct net_task *t)
+{
+    return (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, task));
+}
+
 static void come_back(struct net_task *t)
 {
-    kafka_answered(
-        (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, task)));
+    kafka_answered(of_task(t));
+}
+
+static void run_posted(struct net_task *t)
+{
+    struct kafka_request *r = of_task(t);
+    r->run(r);
+}
+
+void request_post(struct kafka_request *r, void (*fn)(struct kafka_request *r))
+{
+    r->run = fn;
+    r->task.run = run_posted;
+    net_post(connection_loop(r->c->net), &r->task);
 }
 
 /* The connection is not gone: it waits for this request. */

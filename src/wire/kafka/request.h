@@ -48,6 +48,9 @@ void request_answer(struct kafka_request *r, const void *body);
 void request_fail(struct kafka_request *r, const char *why);
 /* Runs `fn` on the pool, where it may block. In any order among requests that are not answered. */
 void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r));
+/* Runs `fn` on the loop of the connection, soon; any thread, with locks held. Once at a time, and not
+ * while it is deferred. */
+void request_post(struct kafka_request *r, void (*fn)(struct kafka_request *r));
 /* `fn` is called on the loop when the connection ends, or the server wants to stop, before the request
  * is answered: it is to be answered soon then, whatever with. It may run while another thread is about
  * to answer: who of them does so is for the handler to decide. Every request that may wait for more

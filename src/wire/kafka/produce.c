@@ -1,0 +1,406 @@
+/*
+ * Produce (0). A batch goes from the input of the connection to the log as it came, while its handler
+ * runs, so what a connection sends is appended in order. Nothing in it is looked at but its header and
+ * checksum, unless the topic's rules ask for keys or times of records.
+ *
+ * Where the answer has to wait for a sync, each batch takes one of `left`, which its completion gives
+ * back from whichever thread; whoever gives back the last one answers.
+ */
+#include "kafka/message/produce.h"
+
+#include "kafka/transactions.h"
+#include "log/batch.h"
+#include "wire/kafka/handlers.h"
+#include "wire/kafka/topic_names.h"
+
+#include <stdio.h>
+
+#define FIRST_VERSION 3 /* earlier ones are only told to clients that look for them */
+#define ZSTD_VERSION 7
+#define IDS_VERSION 13
+#define IMPLICIT_VERSION 12 /* from here on producing adds a partition to a transaction */
+#define MAGIC_AT 16
+#define MAGIC 2
+#define DECOMPRESSED_MAX (256u << 20)
+#define RECORD_ERRORS_MAX 100 /* that are told of one batch */
+#define RECORD_ERRORS_SHOWN 3
+
+struct producing {
+    struct kafka_request *r;
+    struct kafka_produce_response answer;
+    beck_level level;
+    int16_t acks;
+    _Atomic(uint32_t) left; /* batches without a result, and the handler */
+    _Atomic(bool) failed;
+};
+
+/* One batch on its way. */
+struct sent {
+    struct producing *s;
+    struct kafka_produce_response_partition *out;
+};
+
+/* ---- answering ---- */
+
+static void give_back(struct producing *s)
+{
+    if (atomic_fetch_sub_explicit(&s->left, 1, memory_order_acq_rel) > 1)
+        return;
+    if (s->acks != 0)
+        request_answer(s->r, &s->answer);
+    else if (atomic_load(&s->failed))
+        request_fail(s->r, "what was produced without a wish for an answer was refused");
+    else
+        request_answer(s->r, NULL);
+}
+
+static void refuse(struct producing *s, struct kafka_produce_response_partition *out, int code,
+                   const char *why)
+{
+    out->error_code = (int16_t)code;
+    out->base_offset = -1;
+    if (why && *why)
+        out->error_message = kafka_text(request_arena(s->r), why);
+    atomic_store(&s->failed, true);
+}
+
+static int code_of(beck_status status)
+{
+    switch (status) {
+    case BECK_EINVAL:
+        return KAFKA_INVALID_RECORD;
+    case BECK_ELIMIT: /* a queue that takes no more */
+        return KAFKA_POLICY_VIOLATION;
+    case BECK_ETXN_STATE:
+        return KAFKA_INVALID_TXN_STATE;
+    default:
+        return kafka_error_of(status);
+    }
+}
+
+static void done(void *ctx, beck_status status, int64_t first_offset)
+{
+    struct sent *sent = ctx;
+    if (!status || status == BECK_EDUPLICATE)
+        sent->out->base_offset = first_offset;
+    else
+        refuse(sent->s, sent->out, code_of(status), NULL);
+    give_back(sent->s);
+}
+
+/* ---- what records must be ---- */
+
+/* One look at all records of a batch. */
+struct look {
+    struct kafka_arena *arena;
+    struct kafka_produce_response_partition *out;
+    struct topic *topic;
+    int32_t partition;
+    int64_t now_ms, earliest_ms, latest_ms;
+    size_t bad; /* records */
+    char texts[RECORD_ERRORS_SHOWN][160];
+};
+
+static bool in_time(const struct look *l, int64_t timestamp_ms)
+{
+    return timestamp_ms == -1 || (timestamp_ms >= l->earliest_ms && timestamp_ms <= l->latest_ms);
+}
+
+static void note_bad(struct look *l, int32_t index, const char *text)
+{
+    size_t n = l->bad++;
+    if (n < RECORD_ERRORS_SHOWN)
+        snprintf(l->texts[n], sizeof l->texts[n], "%s", text);
+    if (n == 0 && !kafka_array(l->arena, &l->out->record_errors, RECORD_ERRORS_MAX))
+        return;
+    if (n >= RECORD_ERRORS_MAX || !l->out->record_errors.at)
+        return;
+    l->out->record_errors.at[n] = (struct kafka_produce_response_record_error){
+        .batch_index = index, .batch_index_error_message = kafka_text(l->arena, text)};
+    l->out->record_errors.count = n + 1;
+}
+
+static int look_at(struct look *l, int32_t index, beck_bytes key, int64_t timestamp_ms)
+{
+    char text[160];
+    if (!key.data && atomic_load(&l->topic->compact)) {
+        snprintf(text, sizeof text,
+                 "Compacted topic cannot accept message without key in topic partition %.60s-%d.",
+                 (const char *)l->topic->name.data, l->partition);
+        note_bad(l, index, text);
+        return KAFKA_INVALID_RECORD;
+    }
+    if (in_time(l, timestamp_ms) || atomic_load(&l->topic->append_time))
+        return KAFKA_NONE;
+    snprintf(text, sizeof text,
+             "Timestamp %lld of message with offset %d is out of range. The timestamp should be "
+             "within [%lld, %lld]",
+             (long long)timestamp_ms, index, (long long)l->earliest_ms, (long long)l->latest_ms);
+    note_bad(l, index, text);
+    return KAFKA_INVALID_TIMESTAMP;
+}
+
+static int look_at_all(struct look *l, struct batch_records *records, beck_error *err)
+{
+    int code = KAFKA_NONE;
+    for (int32_t i = 0; i < records->header.count; i++) {
+        int64_t offset, timestamp_ms;
+        beck_bytes key;
+        bool is_null;
+        if (record_peek(records->records, &records->at, 0, records->header.base_timestamp_ms,
+                        &offset, &timestamp_ms, &key, &is_null, NULL, err))
+            return KAFKA_INVALID_RECORD;
+        int bad = look_at(l, i, key, timestamp_ms);
+        if (bad && !code)
+            code = bad;
+    }
+    return code;
+}
+
+/* In words, as Kafka has it. */
+static void tell_bad(const struct look *l, beck_error *err)
+{
+    size_t shown = l->bad < RECORD_ERRORS_SHOWN ? l->bad : RECORD_ERRORS_SHOWN;
+    int n =
+        snprintf(err->text, sizeof err->text,
+                 "One or more records have been rejected due to %zu record errors in total, and "
+                 "only showing the first three errors at most: [",
+                 l->bad);
+    for (size_t i = 0; i < shown && n < (int)sizeof err->text; i++)
+        n += snprintf(err->text + n, sizeof err->text - (size_t)n, "%s%s", i > 0 ? ", " : "",
+                      l->texts[i]);
+    if (n < (int)sizeof err->text)
+        snprintf(err->text + n, sizeof err->text - (size_t)n, "]");
+}
+
+static int check_records(struct look *l, beck_bytes batch, beck_error *err)
+{
+    struct codec codec;
+    struct buf memory;
+    struct batch_records records;
+    codec_init(&codec);
+    buf_init(&memory, DECOMPRESSED_MAX);
+    beck_status status = batch_records_open(&records, batch, &codec, &memory, err);
+    int code = status ? KAFKA_CORRUPT_MESSAGE : look_at_all(l, &records, err);
+    if (l->bad > 0)
+        tell_bad(l, err);
+    buf_release(&memory);
+    codec_release(&codec);
+    return code;
+}
+
+/* Whether records must be looked at, by what the header says. */
+static bool needs_look(const struct look *l, const struct batch_header *h)
+{
+    if (atomic_load(&l->topic->compact))
+        return true;
+    if (atomic_load(&l->topic->append_time))
+        return false;
+    return l->earliest_ms > INT64_MIN || !in_time(l, h->max_timestamp_ms);
+}
+
+/* ---- what a batch must be ---- */
+
+static int refuse_batch(beck_error *err, int code, const char *text)
+{
+    snprintf(err->text, sizeof err->text, "%s", text);
+    return code;
+}
+
+static int check_shape(beck_bytes batch, int16_t version, beck_error *err)
+{
+    const uint8_t *p = batch.data;
+    if (batch.len == 0)
+        return refuse_batch(err, KAFKA_INVALID_RECORD,
+                            "Produce requests must have at least one record batch per partition");
+    if (batch.len < BATCH_HEADER)
+        return refuse_batch(err, KAFKA_CORRUPT_MESSAGE, "the record batch is cut off");
+    if (p[MAGIC_AT] != MAGIC)
+        return refuse_batch(
+            err, KAFKA_INVALID_RECORD,
+            "Produce requests are only allowed to contain record batches with magic "
+            "version 2");
+    if ((uint64_t)get_u32(p + 8) + BATCH_LENGTH_PREFIX < batch.len)
+        return refuse_batch(err, KAFKA_INVALID_RECORD,
+                            "Produce requests are only allowed to contain exactly one record batch "
+                            "per partition");
+    unsigned codec = get_u16(p + 21) & BATCH_CODEC_MASK;
+    if (codec > BECK_CODEC_ZSTD)
+        return refuse_batch(err, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "there is no such codec");
+    if (codec == BECK_CODEC_ZSTD && version < ZSTD_VERSION)
+        return refuse_batch(err, KAFKA_UNSUPPORTED_COMPRESSION_TYPE,
+                            "Produce requests before version 7 are not allowed to use ZStandard "
+                            "compression");
+    return KAFKA_NONE;
+}
+
+static int check_batch(struct look *l, beck_bytes batch, int16_t version, struct batch_header *h,
+                       beck_error *err)
+{
+    int code = check_shape(batch, version, err);
+    if (code)
+        return code;
+    beck_status status = batch_check_produced(batch, atomic_load(&l->topic->batch_bytes_max), false,
+                                              NULL, NULL, h, err);
+    switch (status) {
+    case BECK_OK:
+        return needs_look(l, h) ? check_records(l, batch, err) : KAFKA_NONE;
+    case BECK_ELIMIT:
+        return KAFKA_MESSAGE_TOO_LARGE;
+    case BECK_ECORRUPT:
+        return KAFKA_CORRUPT_MESSAGE;
+    case BECK_EINVAL:
+        return KAFKA_INVALID_RECORD;
+    default:
+        return KAFKA_UNKNOWN_SERVER_ERROR;
+    }
+}
+
+static int check_transaction(const struct producing *s, const struct look *l,
+                             const struct batch_header *h)
+{
+    const struct kafka_produce_request *q = request_body(s->r);
+    if (!(h->attributes & BATCH_TRANSACTIONAL))
+        return KAFKA_NONE;
+    if (!q->transactional_id.data)
+        return KAFKA_INVALID_PRODUCER_ID_MAPPING;
+    return transactions_check(request_kafka(s->r), q->transactional_id, h->producer_id,
+                              h->producer_epoch, l->topic->name, l->partition,
+                              request_version(s->r) >= IMPLICIT_VERSION);
+}
+
+/* ---- storing ---- */
+
+static void store(struct producing *s, const struct look *l, beck_bytes batch)
+{
+    struct kafka_produce_response_partition *out = l->out;
+    beck_error err = {0};
+    struct produce what = {.batch = (uint8_t *)(uintptr_t)batch.data,
+                           .size = batch.len,
+                           .level = s->level,
+                           .append_time = atomic_load(&l->topic->append_time)};
+    bool waits = s->level == BECK_LEVEL_SYNCED;
+    if (waits) {
+        struct sent *sent = request_alloc(s->r, sizeof *sent);
+        if (!sent) {
+            refuse(s, out, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
+            return;
+        }
+        *sent = (struct sent){s, out};
+        what.done = done;
+        what.done_ctx = sent;
+        atomic_fetch_add(&s->left, 1);
+    }
+    beck_status status = bus_produce(l->topic->bus, (uint32_t)l->partition, &what, &err);
+    out->log_append_time_ms = what.append_time ? what.append_time_ms : -1;
+    out->log_start_offset = what.log_start;
+    if (!status && waits)
+        return;
+    if (!status || status == BECK_EDUPLICATE)
+        out->base_offset = what.first_offset;
+    else
+        refuse(s, out, code_of(status), err.text);
+    if (waits)
+        give_back(s);
+}
+
+static void produce(struct producing *s, struct topic *t,
+                    const struct kafka_produce_request_partition *q,
+                    struct kafka_produce_response_partition *out)
+{
+    beck_error err = {0};
+    struct batch_header h;
+    int64_t before = atomic_load(&t->before_max_ms), after = atomic_load(&t->after_max_ms);
+    struct look l = {.arena = request_arena(s->r),
+                     .out = out,
+                     .topic = t,
+                     .partition = q->index,
+                     .now_ms = clock_wall_ms(request_engine(s->r)->env.clock)};
+    l.earliest_ms = before == INT64_MAX ? INT64_MIN : l.now_ms - before;
+    l.latest_ms = after > INT64_MAX - l.now_ms ? INT64_MAX : l.now_ms + after;
+    int code = topic_partition(t, q->index) && !topic_is_gone(t)
+                   ? check_batch(&l, q->records.bytes, request_version(s->r), &h, &err)
+                   : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    if (!code)
+        code = check_transaction(s, &l, &h);
+    if (code)
+        refuse(s, out, code, err.text);
+    else
+        store(s, &l, q->records.bytes);
+}
+
+/* ---- the request ---- */
+
+/* What keeps all of it from being taken. */
+static int check_request(const struct producing *s)
+{
+    const struct kafka_produce_request *q = request_body(s->r);
+    if (request_version(s->r) < FIRST_VERSION)
+        return KAFKA_UNSUPPORTED_VERSION;
+    if (q->acks < -1 || q->acks > 1)
+        return KAFKA_INVALID_REQUIRED_ACKS;
+    if (q->transactional_id.data &&
+        !request_may(s->r, KAFKA_RESOURCE_TRANSACTIONAL_ID, KAFKA_OP_WRITE, q->transactional_id))
+        return KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    return KAFKA_NONE;
+}
+
+static int find_topic(const struct producing *s, const struct kafka_produce_request_topic *q,
+                      struct topic **out)
+{
+    bool by_id = request_version(s->r) >= IDS_VERSION;
+    struct topic *t = by_id ? topics_find_id(request_kafka(s->r), q->topic_id)
+                            : topics_find(request_kafka(s->r), q->name);
+    *out = t;
+    if (by_id && !t)
+        return KAFKA_UNKNOWN_TOPIC_ID;
+    if (!request_may(s->r, KAFKA_RESOURCE_TOPIC, KAFKA_OP_WRITE, t ? t->name : q->name))
+        return KAFKA_TOPIC_AUTHORIZATION_FAILED;
+    if (!t)
+        return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    return t->internal ? KAFKA_INVALID_TOPIC_EXCEPTION : KAFKA_NONE;
+}
+
+static bool produce_topic(struct producing *s, const struct kafka_produce_request_topic *q,
+                          struct kafka_produce_response_topic *out, int code)
+{
+    struct kafka_arena *arena = request_arena(s->r);
+    struct topic *t = NULL;
+    if (!code)
+        code = find_topic(s, q, &t);
+    out->name = t ? t->name : kafka_copy(arena, q->name);
+    memcpy(out->topic_id, q->topic_id, TOPIC_ID);
+    if (!kafka_array(arena, &out->partition_responses, q->partition_data.count))
+        return false;
+    for (size_t i = 0; i < q->partition_data.count; i++) {
+        struct kafka_produce_response_partition *p = &out->partition_responses.at[i];
+        kafka_produce_response_partition_init(p);
+        p->index = q->partition_data.at[i].index;
+        if (code)
+            refuse(s, p, code, NULL);
+        else
+            produce(s, t, &q->partition_data.at[i], p);
+    }
+    return true;
+}
+
+void handle_produce(struct kafka_request *r)
+{
+    const struct kafka_produce_request *q = request_body(r);
+    struct producing *s = request_alloc(r, sizeof *s);
+    if (!s || !kafka_array(request_arena(r), &s->answer.responses, q->topic_data.count)) {
+        request_fail(r, "there is no memory for an answer");
+        return;
+    }
+    s->r = r;
+    s->acks = q->acks;
+    s->level = kafka_level(request_kafka(r), q->acks);
+    atomic_init(&s->left, 1);
+    int code = check_request(s);
+    for (size_t i = 0; i < q->topic_data.count; i++)
+        if (!produce_topic(s, &q->topic_data.at[i], &s->answer.responses.at[i], code)) {
+            s->answer.responses.count = i;
+            break;
+        }
+    give_back(s);
+}
