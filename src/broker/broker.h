@@ -10,8 +10,8 @@
  *
  *   persistent, and a durable queue gets it (or none does)  the exchange's bus, synced before it is
  *                                                           confirmed
- *   a durable queue gets it                                 the bus amq.transient of the disk, not synced,
- *                                                           little retention
+ *   a durable queue gets it                                 the bus __amqp_transient of the disk, not synced,
+ *                                                           little retention; forgotten when a broker opens
  *   only queues that are not durable get it                 a bus in memory
  *   nobody, and not persistent                              dropped
  *

@@ -192,19 +192,62 @@ static beck_status open_memory(struct delivery_home *h, beck_error *err)
     return status;
 }
 
+static beck_bus_options disk_options(const struct delivery_home *h)
+{
+    return (beck_bus_options){.storage = BECK_STORAGE_DISK,
+                              .level = BECK_LEVEL_WRITTEN,
+                              .segment_bytes = TRANSIENT_SEGMENT,
+                              .retention_bytes = TRANSIENT_BYTES,
+                              .retention_ms = TRANSIENT_MS,
+                              .event_bytes_max = h->broker->settings.message_max + (1u << 20)};
+}
+
 /* With change_lock, or before there are sessions. A server that nobody uses AMQP of has no such bus. */
 static beck_status open_transient(struct delivery_home *h, beck_error *err)
 {
-    struct broker *b = h->broker;
-    beck_bus_options transient = {.storage = BECK_STORAGE_DISK,
-                                  .level = BECK_LEVEL_WRITTEN,
-                                  .segment_bytes = TRANSIENT_SEGMENT,
-                                  .retention_bytes = TRANSIENT_BYTES,
-                                  .retention_ms = TRANSIENT_MS,
-                                  .event_bytes_max = b->settings.message_max + (1u << 20)};
+    beck_bus_options options = disk_options(h);
     if (h->transient)
         return BECK_OK;
-    return handle_own_bus(b->handle, "__amqp_transient", &transient, &h->transient, err);
+    return handle_own_bus(h->broker->handle, "__amqp_transient", &options, &h->transient, err);
+}
+
+beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err)
+{
+    beck_bus_options options = disk_options(h);
+    *out = atomic_load(&h->past);
+    if (*out)
+        return BECK_OK;
+    beck_status status = handle_own_bus(h->broker->handle, "__amqp_past", &options, out, err);
+    if (!status)
+        atomic_store(&h->past, *out);
+    return status;
+}
+
+/* A durable queue has kept them over the end of the process; RabbitMQ's would not. */
+static beck_status forget_transient_of(const struct delivery_home *h, struct broker_queue *q,
+                                       beck_error *err)
+{
+    struct queue_progress progress;
+    int64_t end = partition_visible(h->transient->partitions[0]);
+    beck_status status = queue_get_progress(q->engine, h->transient, &progress, err);
+    return status || progress.owed == 0 ? status
+                                        : queue_bus_purged(q->engine, h->transient, &end, err);
+}
+
+static beck_status forget_transient(const struct delivery_home *h, beck_error *err)
+{
+    struct broker *b = h->broker;
+    beck_status status = BECK_OK;
+    for (struct lookup_node *v = lookup_walk(&b->vhosts, NULL); v; v = lookup_walk(&b->vhosts, v)) {
+        const struct lookup *all = &lookup_of(v, struct vhost, node)->queues;
+        for (struct lookup_node *n = lookup_walk(all, NULL); n && !status;
+             n = lookup_walk(all, n)) {
+            struct broker_queue *q = lookup_of(n, struct broker_queue, node);
+            if (q->engine && q->durable)
+                status = forget_transient_of(h, q, err);
+        }
+    }
+    return status;
 }
 
 beck_status delivery_open(struct broker *b, beck_error *err)
@@ -219,6 +262,8 @@ beck_status delivery_open(struct broker *b, beck_error *err)
     beck_status status = open_memory(h, err);
     if (!status && b->queue_count > 0)
         status = open_transient(h, err);
+    if (!status && h->transient && h->transient != h->memory)
+        status = forget_transient(h, err);
     if (!status)
         status = replies_open(h, err);
     if (!status)

@@ -23,6 +23,7 @@ struct delivery_home {
     struct broker *broker;
     beck_bus *transient,
         *memory; /* the same without a disk. transient: made with the first queue, NULL before */
+    _Atomic(beck_bus *) past; /* past_bus */
     struct reply_home *replies;
     struct delay *delay;
     struct mutex lock; /* below dispatcher.lock and topology_lock */
@@ -43,6 +44,9 @@ void helper_look(struct delivery_home *h);
 void helper_look_later(struct delivery_home *h);
 /* The helper has it go on in a while. */
 void helper_poke_later(struct delivery_home *h, struct broker_queue *q);
+
+/* (slow) Where copies of past messages for single queues are stored; with a disk. */
+beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err);
 
 /* ---- route.c: where a message goes ---- */
 

@@ -83,6 +83,7 @@ struct past {
     struct delivery_home *home;
     struct exchange *exchange;
     struct broker_queue *queue;
+    beck_bus *copies;
     struct buf content, raw;
 };
 
@@ -126,8 +127,8 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
         return error_set(err, BECK_ENOMEM, "no memory to route an event");
     e.deliver_at_ms = e.expires_at_ms = 0;
     if (r->engine_count > 0)
-        status = route_append(p->home, r, p->home->transient, &e,
-                              ours ? content : buf_bytes(&p->content), err);
+        status =
+            route_append(p->home, r, p->copies, &e, ours ? content : buf_bytes(&p->content), err);
     route_release(r);
     return status == BECK_ELIMIT ? BECK_OK : status;
 }
@@ -167,7 +168,9 @@ static int give_all(struct past *p, const beck_from *from, char *text)
     beck_bus *bus = atomic_load(&p->exchange->bus);
     if (!bus || bus->options.storage != BECK_STORAGE_DISK || !p->queue->engine)
         return 0; /* nothing was kept */
-    beck_status status = queue_join(p->queue, p->home->transient, &err);
+    beck_status status = past_bus(p->home, &p->copies, &err);
+    if (!status)
+        status = queue_join(p->queue, p->copies, &err);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
         status = give_partition(p, bus->partitions[i], from, &err);
     return status ? broker_refuse(text, REPLY_INTERNAL_ERROR,

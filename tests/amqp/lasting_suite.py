@@ -168,6 +168,19 @@ def confirmed_messages_outlive_a_kill(w):
 
 
 @case
+def transient_messages_do_not_outlive_an_end(w):
+    for number in BOTH:
+        ch = w.channel()
+        queue = w.queue(ch, number.name)
+        ch.confirm_delivery()
+        w.publish(ch, "", queue, "transient")
+        w.publish(ch, "", queue, "persistent", delivery_mode=2)
+        ch = again(w, number)
+        equal(w.counts(ch, queue), (1, 0))
+        equal(w.drain(ch, queue), ["persistent"])
+
+
+@case
 def acknowledged_messages_do_not_come_back(w):
     ch = w.channel()
     q = w.queue(ch)

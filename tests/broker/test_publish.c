@@ -428,6 +428,41 @@ static void one_message_is_got_with_what_is_left(void **state)
     place_end(&p);
 }
 
+static void transient_messages_are_gone_when_it_opens_again(void **state)
+{
+    struct place p;
+    struct channel c;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(exchange(p.s, "x", "topic", "d", NULL, text));
+    accepted(queue(p.s, "q", "d", text));
+    accepted(queue(p.s, "other", "d", text));
+    accepted(bind_to(p.s, "x", "q", "#", text));
+    send(&c, "", "q", "gone", mode(1));
+    send(&c, "", "q", "gone", mode(1));
+    send(&c, "", "other", "gone", mode(1));
+    send_confirmed(&c, "x", "k", "one", mode(2));
+    wait_for_confirms(&c, 1);
+    send(&c, "x", "k", "gone", mode(1));
+    send_confirmed(&c, "x", "k", "two", mode(2));
+    wait_for_confirms(&c, 2);
+    check_counts(&p.w, "q", 5, 0, 0, 0);
+    channel_end(&c);
+    place_reopen(&p);
+    check_counts(&p.w, "q", 2, 0, 0, 0);
+    check_counts(&p.w, "other", 0, 0, 0, 0);
+    channel_begin(&c, p.s);
+    send(&c, "", "other", "new", mode(1));
+    consume(&c, "q");
+    check_texts(&c, "one two");
+    channel_end(&c);
+    place_crash(&p);
+    check_counts(&p.w, "q", 2, 0, 0, 0);
+    check_counts(&p.w, "other", 0, 0, 0, 0);
+    place_end(&p);
+}
+
 static void a_disk_that_is_full_is_noticed(void **state)
 {
     static const beck_status failures[] = {BECK_EIO, BECK_EFULL};
@@ -561,6 +596,7 @@ int main(void)
         cmocka_unit_test(replies_go_straight_to_who_asked),
         cmocka_unit_test(replies_that_wait_are_bounded_for_all_consumers_together),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
+        cmocka_unit_test(transient_messages_are_gone_when_it_opens_again),
         cmocka_unit_test(a_disk_that_is_full_is_noticed),
         cmocka_unit_test(all_of_it_works_in_memory_only),
         cmocka_unit_test(a_queue_that_others_deleted_is_found_to_be_gone),
