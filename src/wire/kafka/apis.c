@@ -8,7 +8,9 @@
 #include "kafka/message/log_dirs.h"
 #include "kafka/message/metadata.h"
 #include "kafka/message/produce.h"
+#include "kafka/message/producers.h"
 #include "kafka/message/topics.h"
+#include "kafka/message/transactions.h"
 
 /* clang-format off */
 #define API(key_, first_, last_, name_, what, ...)                                                \
@@ -25,13 +27,20 @@ const struct api kafka_apis[] = {
     API(19, 0, 7, "CreateTopics", create_topics),
     API(20, 0, 6, "DeleteTopics", delete_topics),
     API(21, 0, 2, "DeleteRecords", delete_records),
+    API(22, 0, 5, "InitProducerId", init_producer_id),
     API(23, 0, 4, "OffsetForLeaderEpoch", offset_for_leader_epoch),
+    API(24, 0, 5, "AddPartitionsToTxn", add_partitions_to_txn),
+    API(25, 0, 4, "AddOffsetsToTxn", add_offsets_to_txn),
+    API(26, 0, 5, "EndTxn", end_txn),
     API(32, 0, 4, "DescribeConfigs", describe_configs),
     API(33, 0, 2, "AlterConfigs", alter_configs),
     API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),
     API(37, 0, 3, "CreatePartitions", create_partitions),
     API(44, 0, 1, "IncrementalAlterConfigs", incremental_alter_configs),
     API(60, 0, 2, "DescribeCluster", describe_cluster),
+    API(61, 0, 0, "DescribeProducers", describe_producers),
+    API(65, 0, 0, "DescribeTransactions", describe_transactions),
+    API(66, 0, 2, "ListTransactions", list_transactions),
     API(74, 0, 1, "ListConfigResources", list_config_resources),
     API(75, 0, 0, "DescribeTopicPartitions", describe_topic_partitions),
 };

@@ -28,6 +28,15 @@ void handle_incremental_alter_configs(struct kafka_request *r);
 void handle_list_config_resources(struct kafka_request *r);
 void handle_describe_log_dirs(struct kafka_request *r);
 
+/* producers.c, transactions.c */
+void handle_init_producer_id(struct kafka_request *r);
+void handle_describe_producers(struct kafka_request *r);
+void handle_add_partitions_to_txn(struct kafka_request *r);
+void handle_add_offsets_to_txn(struct kafka_request *r);
+void handle_end_txn(struct kafka_request *r);
+void handle_describe_transactions(struct kafka_request *r);
+void handle_list_transactions(struct kafka_request *r);
+
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
 

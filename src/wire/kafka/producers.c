@@ -1,0 +1,102 @@
+/* InitProducerId (22), on the pool, and DescribeProducers (61). */
+#include "kafka/message/producers.h"
+
+#include "kafka/topics.h"
+#include "kafka/transactions.h"
+#include "wire/kafka/handlers.h"
+
+#include <stdlib.h>
+
+#define INIT_FENCED 4 /* from this version on producers know PRODUCER_FENCED */
+
+static void init(struct kafka_request *r)
+{
+    const struct kafka_init_producer_id_request *q = request_body(r);
+    struct kafka_init_producer_id_response out;
+    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch};
+    int error;
+    kafka_init_producer_id_response_init(&out);
+    if (q->transactional_id.data &&
+        !request_may(r, KAFKA_RESOURCE_TRANSACTIONAL_ID, KAFKA_OP_WRITE, q->transactional_id))
+        error = KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    else if (!q->transactional_id.data &&
+             !request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_IDEMPOTENT_WRITE, (beck_bytes){0}))
+        error = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    else
+        error = transactions_init(request_kafka(r), &producer, q->transaction_timeout_ms);
+    if (error == KAFKA_PRODUCER_FENCED && request_version(r) < INIT_FENCED)
+        error = KAFKA_INVALID_PRODUCER_EPOCH;
+    out.error_code = (int16_t)error;
+    out.producer_id = error ? -1 : producer.producer_id;
+    out.producer_epoch = error ? -1 : producer.epoch;
+    request_answer(r, &out);
+}
+
+void handle_init_producer_id(struct kafka_request *r)
+{
+    request_defer(r, init);
+}
+
+/* ---- DescribeProducers ---- */
+
+static bool put_producers(struct kafka_request *r, struct partition *p,
+                          struct kafka_describe_producers_response_partition *out)
+{
+    struct producer_state *list;
+    size_t count;
+    if (partition_each_producer(p, &list, &count, NULL))
+        return false;
+    bool good = kafka_array(request_arena(r), &out->active_producers, count);
+    for (size_t i = 0; i < count && good; i++)
+        out->active_producers.at[i] = (struct kafka_describe_producers_response_active_producer){
+            .producer_id = list[i].id,
+            .producer_epoch = list[i].epoch,
+            .last_sequence = list[i].last_sequence,
+            .last_timestamp = list[i].timestamp_ms,
+            .coordinator_epoch = list[i].coordinator_epoch,
+            .current_txn_start_offset = list[i].txn_first_offset};
+    free(list);
+    return good;
+}
+
+static bool put_topic(struct kafka_request *r,
+                      const struct kafka_describe_producers_request_topic *q,
+                      struct kafka_describe_producers_response_topic *out)
+{
+    struct topic *t = topics_find(request_kafka(r), q->name);
+    bool may = request_may(r, KAFKA_RESOURCE_TOPIC, KAFKA_OP_READ, q->name);
+    out->name = q->name;
+    if (!kafka_array(request_arena(r), &out->partitions, q->partition_indexes.count))
+        return false;
+    for (size_t i = 0; i < q->partition_indexes.count; i++) {
+        struct kafka_describe_producers_response_partition *o = &out->partitions.at[i];
+        struct partition *p = t && may ? topic_partition(t, q->partition_indexes.at[i]) : NULL;
+        o->partition_index = q->partition_indexes.at[i];
+        if (!may)
+            o->error_code = KAFKA_TOPIC_AUTHORIZATION_FAILED;
+        else if (!p)
+            o->error_code = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+        else if (!put_producers(r, p, o))
+            return false;
+    }
+    return true;
+}
+
+static void describe(struct kafka_request *r)
+{
+    const struct kafka_describe_producers_request *q = request_body(r);
+    struct kafka_describe_producers_response out;
+    kafka_describe_producers_response_init(&out);
+    bool good = kafka_array(request_arena(r), &out.topics, q->topics.count);
+    for (size_t i = 0; i < q->topics.count && good; i++)
+        good = put_topic(r, &q->topics.at[i], &out.topics.at[i]);
+    if (good)
+        request_answer(r, &out);
+    else
+        request_fail(r, "memory is short");
+}
+
+void handle_describe_producers(struct kafka_request *r)
+{
+    request_defer(r, describe);
+}
