@@ -6,6 +6,7 @@
  *
  *   server.reload_lock     one reload of the configuration at a time
  *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
+ *   shares.change_lock     making and deleting queues of share groups
  *   access.change_lock     one change of users at a time
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
@@ -14,6 +15,7 @@
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
+ *   share_session.lock     what a member of a share group holds
  *   follow_hub.lock        who follows buses over HTTP
  *   partition.lock         offsets, pending appends, segment list
  *   queue.lock             everything of one queue
@@ -24,6 +26,7 @@
  *   http.quiet_lock        the wait for the last request
  *   timers.lock            times that come
  *   pool.lock              jobs
+ *   shares.lock            members, queues and sessions of share groups
  *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock,
  *   addresses.lock, broker.keeper_lock, kafka.topics_lock (a rwlock), kafka.configs_lock, amqp.lock, confirms.lock: leaves, nothing is taken inside

@@ -1,5 +1,6 @@
 /* Opening and closing what Kafka's protocol stands on: see kafka.h. */
 #include "kafka/kafka_impl.h"
+#include "kafka/share.h"
 
 #include "base/error.h"
 
@@ -23,6 +24,8 @@ beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct ka
         status = configs_open(k, err);
     if (!status)
         status = topics_open(k, err);
+    if (!status)
+        status = shares_open(k, err);
     if (status) {
         kafka_close(k);
         return status;
@@ -35,6 +38,7 @@ void kafka_close(struct kafka *k)
 {
     if (!k)
         return;
+    shares_close(k);
     topics_close(k);
     configs_close(k);
     store_close(k->store);

@@ -13,6 +13,7 @@ struct kafka {
     struct store *store;
     struct configs *configs;
     struct topics *topics;
+    struct shares *shares;
 };
 
 #endif

@@ -171,10 +171,12 @@ beck_status consumer_acquire(beck_consumer *c, const struct acquire *what, struc
 
 void consumer_holds(beck_consumer *c, const uint64_t *tags, size_t count, bool *held)
 {
+    int64_t now_ns = clock_mono_ns(c->queue->home->env->clock);
     mutex_lock(&c->queue->lock);
     for (size_t i = 0; i < count; i++) {
         const struct slot *s = consumer_find(c, tags[i]);
-        held[i] = s && (s->state == SLOT_HELD || s->state == SLOT_BUSY);
+        held[i] =
+            s && ((s->state == SLOT_HELD && s->deadline_ns > now_ns) || s->state == SLOT_BUSY);
     }
     mutex_unlock(&c->queue->lock);
 }

@@ -40,7 +40,7 @@ struct acquired {
  * answered in the same ways. With no room (prefetch) nothing is given. */
 beck_status consumer_acquire(beck_consumer *c, const struct acquire *what, struct acquired *out,
                              size_t *count, beck_error *err);
-/* held[i]: whether tags[i] is still held. */
+/* held[i]: whether tags[i] is still held, and its deadline not over. */
 void consumer_holds(beck_consumer *c, const uint64_t *tags, size_t count, bool *held);
 
 #endif
