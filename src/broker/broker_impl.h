@@ -182,6 +182,7 @@ struct targets {
     struct broker_queue **queues;
     size_t count; /* of all; 0: nothing matched */
     size_t durable_count, transient_count, stream_count;
+    bool any_message; /* given: every binding counts, whatever the message has; alternates, too */
     /* The rest is topology_route's. */
     size_t cap;
     struct broker_queue **unsorted;

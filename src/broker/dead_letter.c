@@ -203,6 +203,20 @@ beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const str
 
 /* ---- what is refused ---- */
 
+/* Where one goes may be decided by what it carries: then all whom it might reach are meant. */
+static struct route *way_through(struct delivery_home *h, struct exchange *x, beck_bytes key,
+                                 struct targets *scratch)
+{
+    struct route *way = route_new(h, x, key, NULL, scratch, NULL, NULL);
+    if (!way || way->fixed)
+        return way;
+    route_release(way);
+    scratch->any_message = true;
+    way = route_new(h, x, key, NULL, scratch, NULL, NULL);
+    scratch->any_message = false;
+    return way;
+}
+
 /* With topology_lock. False: no memory. *out NULL: what it refuses goes nowhere. */
 static bool way_of_refused(struct delivery_home *h, const struct broker_queue *q, beck_bytes key,
                            struct targets *scratch, struct route **out)
@@ -214,8 +228,7 @@ static bool way_of_refused(struct delivery_home *h, const struct broker_queue *q
     struct exchange *x = topology_exchange(q->vhost, e->dead_letter_exchange);
     if (!x)
         return true;
-    *out = route_new(h, x, e->has_dead_letter_key ? e->dead_letter_key : key, NULL, scratch, NULL,
-                     NULL);
+    *out = way_through(h, x, e->has_dead_letter_key ? e->dead_letter_key : key, scratch);
     return *out != NULL;
 }
 

@@ -114,7 +114,7 @@ beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const str
 void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_event *e,
                   beck_bytes content);
 /* With topology_lock. Whether the way is ready for what the route's queues refuse (x-overflow
- * reject-publish-dlx), but by a headers exchange; BECK_ENOMEM. */
+ * reject-publish-dlx); BECK_ENOMEM. */
 beck_status refusals_look(struct delivery_home *h, struct route *r);
 /* (slow) Makes it so. */
 beck_status refusals_prepare(struct delivery_home *h, const struct route *r, bool persistent,

@@ -32,16 +32,20 @@ beck_status policy_apply_exchange(struct exchange *x)
     return kept ? BECK_OK : BECK_ENOMEM;
 }
 
-static int64_t limit(int64_t value)
+/* 0 is no limit for the engine; one that refuses everything is negative. */
+static int64_t limit(const struct effective *e, int64_t value)
 {
+    if (value == 0 && e->overflow != OVERFLOW_DROP_HEAD)
+        return -1;
     return value > 0 ? value : 0;
 }
 
-/* The engine knows no length of 0. A queue that drops for it keeps what a waiting consumer takes at once, which is
- * what a lifetime of 0 does. */
+/* A queue of no length that drops keeps what a waiting consumer takes at once, which is what a lifetime of 0
+ * does. */
 static int64_t lifetime(const struct effective *e)
 {
-    return e->length_max == 0 && e->overflow == OVERFLOW_DROP_HEAD ? 0 : e->ttl_ms;
+    bool nothing = e->length_max == 0 || e->bytes_max == 0;
+    return nothing && e->overflow == OVERFLOW_DROP_HEAD ? 0 : e->ttl_ms;
 }
 
 void policy_set_rules(struct broker_queue *q)
@@ -49,8 +53,8 @@ void policy_set_rules(struct broker_queue *q)
     const struct effective *e = q->effective;
     struct queue_rules rules = {
         .ttl_ms = lifetime(e),
-        .length_max = limit(e->length_max),
-        .bytes_max = limit(e->bytes_max),
+        .length_max = limit(e, e->length_max),
+        .bytes_max = limit(e, e->bytes_max),
         .overflow =
             e->overflow == OVERFLOW_DROP_HEAD ? BECK_OVERFLOW_DROP_OLDEST : BECK_OVERFLOW_REFUSE,
         .attempts_max = e->delivery_limit < 0 ? 0 : (uint32_t)e->delivery_limit + 1,

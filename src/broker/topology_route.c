@@ -174,6 +174,19 @@ static beck_status ask_nameless(struct targets *t, const struct exchange *x, str
     return BECK_OK;
 }
 
+static beck_status take(struct targets *t, const struct binding *binding)
+{
+    return binding->queue ? take_queue(t, binding->queue) : visit(t, binding->exchange);
+}
+
+static beck_status take_all(struct targets *t, const struct exchange *x)
+{
+    beck_status status = BECK_OK;
+    for (const struct binding *n = x->bindings; n && !status; n = n->source_next)
+        status = take(t, n);
+    return status;
+}
+
 static beck_status ask(struct targets *t, const struct exchange *x, struct keys keys,
                        const struct properties *properties, bool *matched)
 {
@@ -185,10 +198,8 @@ static beck_status ask(struct targets *t, const struct exchange *x, struct keys 
     while (!status && keys_next(&keys, &key))
         status = matcher_match(x->matcher, key, properties, t->found);
     *matched = t->found->count > 0;
-    for (size_t i = 0; i < t->found->count && !status; i++) {
-        const struct binding *binding = t->found->values[i];
-        status = binding->queue ? take_queue(t, binding->queue) : visit(t, binding->exchange);
-    }
+    for (size_t i = 0; i < t->found->count && !status; i++)
+        status = take(t, t->found->values[i]);
     return status;
 }
 
@@ -231,8 +242,12 @@ beck_status topology_route(struct exchange *x, beck_bytes routing_key,
     for (size_t i = 0; i < out->visited_count && !status; i++) {
         const struct exchange *now = out->visited[i];
         bool matched = false;
-        status = now->nameless ? ask_nameless(out, now, keys, &matched)
-                               : ask(out, now, keys, properties, &matched);
+        if (now->nameless)
+            status = ask_nameless(out, now, keys, &matched);
+        else if (out->any_message)
+            status = take_all(out, now);
+        else
+            status = ask(out, now, keys, properties, &matched);
         if (!status && !matched)
             status = ask_alternate(out, now);
     }

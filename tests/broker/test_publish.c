@@ -306,6 +306,83 @@ static void what_others_publish_reaches_consumers_and_the_reverse(void **state)
     place_end(&p);
 }
 
+static struct properties with_text_header(struct buf *headers, const char *name, const char *value)
+{
+    buf_init(headers, 4096);
+    table_put_text(headers, name, beck_str(value));
+    return with_headers(mode(2), headers);
+}
+
+static void what_is_refused_reaches_a_headers_exchange_from_the_first_on(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct buf arguments, headers, wanted;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    accepted(exchange(p.s, "dead", "headers", "d", NULL, text));
+    accepted(exchange(p.s, "further", "headers", "d", NULL, text));
+    accepted(queue(p.s, "a", "d", text));
+    accepted(queue(p.s, "b", "", text));
+    struct properties sent = with_text_header(&headers, "to", "b");
+    struct binding_declaration d = binding("further", "b", "");
+    with_text_header(&wanted, "to", "b");
+    d.arguments = buf_bytes(&wanted);
+    accepted(bind_to(p.s, "dead", "@further", "", text));
+    accepted(session_bind(p.s, &d, text));
+    d = binding("dead", "a", "");
+    d.arguments = buf_bytes(&wanted);
+    accepted(session_bind(p.s, &d, text));
+    buf_init(&arguments, 4096);
+    table_put_int(&arguments, "x-max-length", 1);
+    table_put_text(&arguments, "x-overflow", beck_str("reject-publish-dlx"));
+    table_put_text(&arguments, "x-dead-letter-exchange", beck_str("dead"));
+    accepted(queue_as(p.s, "small", "d", &arguments, NULL, text));
+    send(&c, "", "small", "fits", sent);
+    send(&c, "", "small", "refused", sent);
+    consume(&c, "a");
+    check_texts(&c, "refused");
+    settle_all(&c, SETTLE_ACK);
+    subscriber_close(c.consumer);
+    broker_queue_release(c.queue);
+    c.queue = NULL;
+    consume(&c, "b");
+    check_texts(&c, "refused");
+    buf_release(&arguments);
+    buf_release(&headers);
+    buf_release(&wanted);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void a_queue_of_no_length_keeps_nothing(void **state)
+{
+    static const char *const limits[] = {"x-max-length", "x-max-length-bytes"};
+    static const char *const overflows[] = {"drop-head", "reject-publish"};
+    struct place p;
+    (void)state;
+    place_start(&p, 1);
+    for (int i = 0; i < 4; i++) {
+        struct channel c;
+        struct buf arguments;
+        char name[2] = {(char)('a' + i)};
+        channel_begin(&c, p.s);
+        buf_init(&arguments, 4096);
+        table_put_int(&arguments, limits[i % 2], 0);
+        table_put_text(&arguments, "x-overflow", beck_str(overflows[i / 2]));
+        accepted(queue_as(p.s, name, "d", &arguments, NULL, text));
+        for (int j = 0; j < 3; j++)
+            send_confirmed(&c, "", name, "x", mode(2));
+        wait_for_confirms(&c, 3);
+        assert_int_equal(c.acked, i < 2 ? 3 : 0);
+        check_counts(&p.w, name, 0, 0, 0, 0);
+        buf_release(&arguments);
+        channel_end(&c);
+    }
+    place_end(&p);
+}
+
 static void replies_go_straight_to_who_asked(void **state)
 {
     struct place p;
@@ -593,6 +670,8 @@ int main(void)
         cmocka_unit_test(a_queue_that_is_full_refuses_only_what_is_too_much),
         cmocka_unit_test(further_keys_are_in_headers_and_blind_ones_are_not_shown),
         cmocka_unit_test(what_others_publish_reaches_consumers_and_the_reverse),
+        cmocka_unit_test(what_is_refused_reaches_a_headers_exchange_from_the_first_on),
+        cmocka_unit_test(a_queue_of_no_length_keeps_nothing),
         cmocka_unit_test(replies_go_straight_to_who_asked),
         cmocka_unit_test(replies_that_wait_are_bounded_for_all_consumers_together),
         cmocka_unit_test(one_message_is_got_with_what_is_left),
