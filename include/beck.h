@@ -687,6 +687,30 @@ BECK_API beck_status beck_verify(const char *data_dir,
                                  void (*each)(void *ctx, const beck_error *fault), void *ctx,
                                  beck_verify_info *out, beck_error *err);
 
+/* ---- Kafka's files --------------------------------------------------------------------------- */
+
+typedef struct beck_kafka_files {
+    uint64_t partitions, batches, bytes;
+} beck_kafka_files;
+
+/* Writes the partitions of a bus on disk as directories `<bus>-<n>` below `directory` (made when
+ * missing), with segments that a Kafka broker takes over: batches as they are stored, with their
+ * offsets, as far as no transaction is open. Works on a handle that is open for reading only, also
+ * while a server owns the data directory. Returns once all of it is on the device. BECK_EEXIST: one
+ * of those directories is there; what was written before an error stays there. */
+BECK_API beck_status beck_kafka_export(beck *b, const char *bus, const char *directory,
+                                       beck_kafka_files *out, beck_error *err);
+
+/* The reverse: makes a bus from the directories `<topic>-0`, `<topic>-1` ... below the log directory of
+ * a Kafka broker that is not running. Offsets, timestamps, keys, headers, producers and transactions
+ * stay as they are; a transaction that is open is aborted. `options` as for beck_bus_create, NULL:
+ * defaults; the number of partitions is that of the directories. Nobody uses the bus before this
+ * returns, and all of it is on the device then. BECK_EEXIST: there is a bus of that name;
+ * BECK_ECORRUPT: a segment is damaged, the text says where, and the bus is not made. */
+BECK_API beck_status beck_kafka_import(beck *b, const char *directory, const char *topic,
+                                       const char *bus, const beck_bus_options *options,
+                                       beck_kafka_files *out, beck_error *err);
+
 #ifdef __cplusplus
 }
 #endif

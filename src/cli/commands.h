@@ -16,6 +16,8 @@ extern const struct command command_user;
 extern const struct command command_trace;
 extern const struct command command_serve;
 extern const struct command command_verify;
+extern const struct command command_export;
+extern const struct command command_import;
 extern const struct command command_metrics;
 extern const struct command command_bench;
 

@@ -13,12 +13,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-const struct command *const commands[] = {&command_emit,    &command_log,        &command_on,
-                                          &command_replay,  &command_ingest,     &command_bus,
-                                          &command_queue,   &command_dead,       &command_user,
-                                          &command_trace,   &command_serve,      &command_verify,
-                                          &command_metrics, &command_bench,      &command_version,
-                                          &command_help,    &command_completion, NULL};
+const struct command *const commands[] = {
+    &command_emit,  &command_log,     &command_on,     &command_replay,     &command_ingest,
+    &command_bus,   &command_queue,   &command_dead,   &command_user,       &command_trace,
+    &command_serve, &command_verify,  &command_export, &command_import,     &command_metrics,
+    &command_bench, &command_version, &command_help,   &command_completion, NULL};
 
 /* Pipes made later must not become a standard stream by accident. */
 static void open_standard_streams(void)

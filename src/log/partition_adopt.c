@@ -20,20 +20,25 @@ beck_status partition_adopt(struct partition *p, beck_bytes batch, beck_error *e
     beck_status status = batch_header_read(batch.data, &h, err);
     if (status)
         return status;
-    mutex_lock(&p->lock);
-    assert(p->pausing > 0 && p->next == p->written);
+    assert(mutex_held(&p->lock) && !p->writing);
     if (p->poisoned)
-        status = partition_say_poisoned(p, err);
-    else if (h.base_offset < p->next)
-        status =
-            error_set(err, BECK_ERANGE, "a batch begins at offset %lld, and the log ends at %lld",
-                      (long long)h.base_offset, (long long)p->next);
-    if (!status) {
-        skip_to(p, h.base_offset);
-        status = partition_write_batches(p, batch, err);
-        p->next = p->written;
-        partition_move_visible(p);
+        return partition_say_poisoned(p, err);
+    if (h.base_offset < p->next)
+        return error_set(err, BECK_ERANGE,
+                         "a batch begins at offset %lld, and the log ends at %lld",
+                         (long long)h.base_offset, (long long)p->next);
+    skip_to(p, h.base_offset);
+    p->next = batch_last_offset(&h) + 1;
+    p->writing = true;
+    beck_error why = {0};
+    status = partition_write_batches(p, batch, &why);
+    if (status) {
+        why.code = status;
+        partition_fail_gathered(p, &why);
+        error_set(err, status, "%s", why.text);
     }
-    mutex_unlock(&p->lock);
+    p->writing = false;
+    partition_move_visible(p);
+    cond_broadcast(&p->changed);
     return status;
 }

@@ -6,7 +6,7 @@ import unittest
 
 from beck import BeckTest, DONE, NOT_FOUND, PROGRAM, USAGE, main
 
-COMMANDS = ["emit", "log", "on", "replay", "ingest", "bus", "queue", "dead", "serve", "verify", "metrics", "bench",
+COMMANDS = ["emit", "log", "on", "replay", "ingest", "bus", "queue", "dead", "serve", "verify", "export", "import", "metrics", "bench",
             "version", "help", "completion"]
 
 
