@@ -119,16 +119,19 @@ beck_status txn_index_load(struct txn_index *i, struct vfs *vfs, const char *pat
     struct buf file;
     buf_init(&file, FILE_MAX);
     beck_status status = vfs_read_file(vfs, path, file.max, &file, err);
-    *whole = !status && file.len % ENTRY_BYTES == 0;
-    for (size_t at = 0; !status && *whole && at < file.len; at += ENTRY_BYTES) {
+    size_t at = 0;
+    for (; !status && at + ENTRY_BYTES <= file.len; at += ENTRY_BYTES) {
         struct txn_entry e;
         int64_t after = i->count > 0 ? i->entries[i->count - 1].aborted.last_offset : -1;
-        *whole = entry_read(file.data + at, after, &e);
-        if (*whole && !(status = txn_index_reserve(i)))
+        if (!entry_read(file.data + at, after, &e))
+            break;
+        status = txn_index_reserve(i);
+        if (!status)
             txn_index_add(i, &e);
-        else if (status)
+        else
             error_set(err, status, "no memory for the aborted transactions of \"%s\"", path);
     }
+    *whole = at == file.len;
     buf_release(&file);
     return status;
 }

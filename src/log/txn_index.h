@@ -43,7 +43,7 @@ bool txn_index_aborted(const struct txn_index *i, int64_t producer_id, int64_t o
 beck_status txn_index_list(const struct txn_index *i, int64_t from, int64_t to,
                            struct aborted **out, size_t *count);
 
-/* Adds what a file holds. *whole false: some of it cannot be. BECK_ENOENT: there is none. */
+/* Adds what a file holds, up to the first that cannot be; *whole: all of it. */
 beck_status txn_index_load(struct txn_index *i, struct vfs *vfs, const char *path, bool *whole,
                            beck_error *err);
 /* Makes the file hold `before` entries, which it has, and then these; synced, with its name. */
