@@ -102,13 +102,14 @@ beck_status txn_index_list(const struct txn_index *i, int64_t from, int64_t to,
 
 /* ---- files ---- */
 
+/* False: it cannot be, as one of zeros, which is what a torn write may leave. */
 static bool entry_read(const uint8_t *p, int64_t after, struct txn_entry *e)
 {
     *e = (struct txn_entry){
         {(int64_t)get_u64(p + 2), (int64_t)get_u64(p + 10), (int64_t)get_u64(p + 18)},
         (int64_t)get_u64(p + 26)};
     return get_u16(p) == ENTRY_VERSION && e->aborted.producer_id >= 0 &&
-           e->aborted.first_offset >= 0 && e->aborted.first_offset <= e->aborted.last_offset &&
+           e->aborted.first_offset >= 0 && e->aborted.first_offset < e->aborted.last_offset &&
            e->aborted.last_offset > after && e->stable_offset >= 0 &&
            e->stable_offset <= e->aborted.last_offset + 1;
 }

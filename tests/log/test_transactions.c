@@ -8,7 +8,7 @@
 #include "log/partition_impl.h"
 #include "support/effort.h"
 
-#define SEEDS effort(400, 60)
+#define SEEDS effort(1500, 100)
 #define STEPS 120
 #define PRODUCERS 4
 #define ENTRIES_MAX 512
