@@ -28,6 +28,8 @@
 #include "broker/content.h"
 #include "log/block.h"
 
+#include <stdarg.h>
+
 struct broker;
 struct broker_queue; /* counted */
 struct session;
@@ -61,6 +63,8 @@ const char *broker_reply_name(int code);
 /* Writes "NAME - explanation" (cut to 255 bytes) and returns code. */
 int broker_refuse(char *text, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+int broker_refuse_args(char *text, int code, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 
 struct broker_settings {
     int64_t retention_ms;               /* of the buses of exchanges; default 7 days */

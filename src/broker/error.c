@@ -48,12 +48,18 @@ const char *broker_reply_name(int code)
     return find_reply(code)->name;
 }
 
+int broker_refuse_args(char *text, int code, const char *format, va_list args)
+{
+    int len = snprintf(text, BROKER_TEXT, "%s - ", broker_reply_name(code));
+    vsnprintf(text + len, (size_t)(BROKER_TEXT - len), format, args);
+    return code;
+}
+
 int broker_refuse(char *text, int code, const char *format, ...)
 {
     va_list args;
-    int len = snprintf(text, BROKER_TEXT, "%s - ", broker_reply_name(code));
     va_start(args, format);
-    vsnprintf(text + len, (size_t)(BROKER_TEXT - len), format, args);
+    broker_refuse_args(text, code, format, args);
     va_end(args);
     return code;
 }

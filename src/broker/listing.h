@@ -90,18 +90,6 @@ int64_t broker_each_binding(struct broker *b, const struct binding_filter *filte
 /* The properties_key of a binding, into a buffer. */
 beck_status broker_properties_key(beck_bytes routing_key, beck_bytes arguments, struct buf *out);
 
-/* ---- consumers (dispatch.c) ---- */
-
-struct consumer_view {
-    beck_bytes vhost, queue, tag;
-    uint64_t connection; /* the session's; 0: none */
-    bool no_ack, exclusive, active;
-    uint32_t prefetch;
-    beck_bytes arguments;
-};
-int64_t broker_each_consumer(struct broker *b, beck_bytes vhost, beck_bytes queue,
-                             int (*each)(void *ctx, const struct consumer_view *v), void *ctx);
-
 /* ---- permissions ---- */
 
 struct permission_view {

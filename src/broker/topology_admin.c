@@ -93,32 +93,45 @@ static void mark_stale(struct broker *b, beck_bytes user)
             atomic_store(&s->stale, true);
 }
 
+static beck_status check_permission(beck_bytes user, const beck_bytes *patterns, size_t count,
+                                    beck_error *err)
+{
+    beck_status status = check_name("user", user, err);
+    for (size_t i = 0; i < count && !status; i++)
+        status = permission_check(patterns[i], err);
+    return status;
+}
+
+/* Takes the record. */
+static beck_status put_permission(struct broker *b, beck_bytes vhost, beck_bytes user,
+                                  struct record *r, beck_error *err)
+{
+    beck_status status;
+    broker_begin_change(b);
+    if (topology_vhost(b, vhost)) {
+        status = keep(b, r, err);
+        mark_stale(b, user);
+    } else {
+        status = refuse_vhost(vhost, err);
+        record_release(r);
+    }
+    broker_end_change(b);
+    return status;
+}
+
 beck_status broker_put_permission(struct broker *b, const struct permission_view *p,
                                   beck_error *err)
 {
     struct record r;
-    beck_status status = check_name("user", p->user, err);
-    if (!status)
-        status = permission_check(p->configure, err);
-    if (!status)
-        status = permission_check(p->write, err);
-    if (!status)
-        status = permission_check(p->read, err);
+    beck_bytes patterns[] = {p->configure, p->write, p->read};
+    beck_status status = check_permission(p->user, patterns, 3, err);
     if (status)
         return status;
-    broker_begin_change(b);
-    if (!topology_vhost(b, p->vhost)) {
-        status = refuse_vhost(p->vhost, err);
-    } else {
-        permission_init(&r, p->vhost, p->user);
-        record_text(&r, "configure", p->configure);
-        record_text(&r, "write", p->write);
-        record_text(&r, "read", p->read);
-        status = keep(b, &r, err);
-        mark_stale(b, p->user);
-    }
-    broker_end_change(b);
-    return status;
+    permission_init(&r, p->vhost, p->user);
+    record_text(&r, "configure", p->configure);
+    record_text(&r, "write", p->write);
+    record_text(&r, "read", p->read);
+    return put_permission(b, p->vhost, p->user, &r, err);
 }
 
 beck_status broker_delete_permission(struct broker *b, beck_bytes vhost, beck_bytes user,
@@ -137,25 +150,14 @@ beck_status broker_put_topic_permission(struct broker *b, const struct topic_per
                                         beck_error *err)
 {
     struct record r;
-    beck_status status = check_name("user", p->user, err);
-    if (!status)
-        status = permission_check(p->write, err);
-    if (!status)
-        status = permission_check(p->read, err);
+    beck_bytes patterns[] = {p->write, p->read};
+    beck_status status = check_permission(p->user, patterns, 2, err);
     if (status)
         return status;
-    broker_begin_change(b);
-    if (!topology_vhost(b, p->vhost)) {
-        status = refuse_vhost(p->vhost, err);
-    } else {
-        topic_init(&r, p->vhost, p->user, p->exchange);
-        record_text(&r, "write", p->write);
-        record_text(&r, "read", p->read);
-        status = keep(b, &r, err);
-        mark_stale(b, p->user);
-    }
-    broker_end_change(b);
-    return status;
+    topic_init(&r, p->vhost, p->user, p->exchange);
+    record_text(&r, "write", p->write);
+    record_text(&r, "read", p->read);
+    return put_permission(b, p->vhost, p->user, &r, err);
 }
 
 static beck_status drop_topics(struct broker *b, beck_bytes vhost, beck_bytes user, beck_error *err)

@@ -162,9 +162,6 @@ void amqp_refusef(struct amqp_connection *c, int code, uint32_t method, const ch
     __attribute__((format(printf, 4, 5)));
 /* The socket ends without a word. */
 void amqp_drop(struct amqp_connection *c, const char *why);
-/* Methods of channel 0, while the connection is not closing. */
-void amqp_method(struct amqp_connection *c, const struct method *m, beck_bytes payload);
-void amqp_opened(struct amqp_connection *c);
 void amqp_next_tick(struct amqp_connection *c);
 /* Something that was published is stored. */
 void amqp_stored(struct amqp_connection *c);

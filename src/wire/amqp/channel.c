@@ -286,12 +286,11 @@ void channel_refuse(struct channel *ch, int code, const char *text, uint32_t met
 
 void channel_refusef(struct channel *ch, int code, uint32_t method, const char *format, ...)
 {
-    char explanation[BROKER_TEXT], text[BROKER_TEXT];
+    char text[BROKER_TEXT];
     va_list args;
     va_start(args, format);
-    vsnprintf(explanation, sizeof explanation, format, args);
+    broker_refuse_args(text, code, format, args);
     va_end(args);
-    broker_refuse(text, code, "%s", explanation);
     channel_refuse(ch, code, text, method);
 }
 

@@ -235,12 +235,11 @@ void amqp_refuse(struct amqp_connection *c, int code, const char *text, uint32_t
 
 void amqp_refusef(struct amqp_connection *c, int code, uint32_t method, const char *format, ...)
 {
-    char explanation[BROKER_TEXT], text[BROKER_TEXT];
+    char text[BROKER_TEXT];
     va_list args;
     va_start(args, format);
-    vsnprintf(explanation, sizeof explanation, format, args);
+    broker_refuse_args(text, code, format, args);
     va_end(args);
-    broker_refuse(text, code, "%s", explanation);
     end_with(c, code, text, method);
 }
 

@@ -48,27 +48,29 @@ static void answer_declare(struct call *call)
 /* ---- bind ---- */
 
 /* With neither a queue nor a key the key is the queue's name as well. */
+static struct binding_declaration binding(const struct call *call, beck_bytes queue,
+                                          beck_bytes source, beck_bytes key, beck_bytes arguments)
+{
+    bool both = queue.len == 0 && key.len == 0;
+    return (struct binding_declaration){.destination = named(call, queue),
+                                        .source = source,
+                                        .routing_key = both ? last_queue(call->channel) : key,
+                                        .arguments = arguments};
+}
+
 static void run_bind(struct call *call)
 {
     const struct queue_bind *m = &call->m.queue_bind;
-    bool both = m->queue.len == 0 && m->routing_key.len == 0;
-    struct binding_declaration d = {.destination = named(call, m->queue),
-                                    .source = m->exchange,
-                                    .routing_key =
-                                        both ? last_queue(call->channel) : m->routing_key,
-                                    .arguments = m->arguments};
+    struct binding_declaration d =
+        binding(call, m->queue, m->exchange, m->routing_key, m->arguments);
     call->code = session_bind(call->work.c->session, &d, call->text);
 }
 
 static void run_unbind(struct call *call)
 {
     const struct queue_unbind *m = &call->m.queue_unbind;
-    bool both = m->queue.len == 0 && m->routing_key.len == 0;
-    struct binding_declaration d = {.destination = named(call, m->queue),
-                                    .source = m->exchange,
-                                    .routing_key =
-                                        both ? last_queue(call->channel) : m->routing_key,
-                                    .arguments = m->arguments};
+    struct binding_declaration d =
+        binding(call, m->queue, m->exchange, m->routing_key, m->arguments);
     call->code = session_unbind(call->work.c->session, &d, call->text);
 }
 

@@ -17,7 +17,6 @@ struct node {
 
 struct router {
     struct node root;
-    const struct http_route **all;
     uint32_t count;
 };
 
@@ -64,14 +63,10 @@ static bool add(struct router *r, const struct http_route *route)
     uint32_t *numbers = realloc(node->numbers, count * sizeof *numbers);
     if (numbers)
         node->numbers = numbers;
-    const struct http_route **all = realloc(r->all, (r->count + 1) * sizeof(*all));
-    if (all)
-        r->all = all;
-    if (!routes || !numbers || !all)
+    if (!routes || !numbers)
         return false;
     routes[count - 1] = route;
-    numbers[count - 1] = r->count;
-    all[r->count++] = route;
+    numbers[count - 1] = r->count++;
     node->place = (struct route_place){node->routes, node->numbers, count};
     return true;
 }
@@ -110,18 +105,12 @@ void router_free(struct router *r)
     free_nodes(r->root.children);
     free(r->root.routes);
     free(r->root.numbers);
-    free(r->all);
     free(r);
 }
 
 uint32_t router_count(const struct router *r)
 {
     return r->count;
-}
-
-const struct http_route *router_at(const struct router *r, uint32_t number)
-{
-    return r->all[number];
 }
 
 static const struct node *step(const struct node *parent, const char *segment, size_t len)

@@ -21,7 +21,6 @@ struct route_place {
 struct router *router_new(const struct http_route *const *tables); /* NULL: no memory */
 void router_free(struct router *r);
 uint32_t router_count(const struct router *r);
-const struct http_route *router_at(const struct router *r, uint32_t number);
 /* path: without the query, still percent-encoded, each segment decoded in place and NUL-terminated.
  * names: the values of its {}. NULL: nothing is there. `text` and `names` are of use also then. */
 const struct route_place *router_find(const struct router *r, char *path, const char **names,

@@ -35,27 +35,13 @@ static int export_vhost(void *ctx, const struct vhost_view *v)
 static int export_permission(void *ctx, const struct permission_view *p)
 {
     struct exporting *e = ctx;
-    json_t *o = json_object();
-    json_put_text(o, "user", p->user);
-    json_put_text(o, "vhost", p->vhost);
-    json_put_text(o, "configure", p->configure);
-    json_put_text(o, "write", p->write);
-    json_put_text(o, "read", p->read);
-    json_array_append_new(e->to, o);
-    return 0;
+    return json_array_append_new(e->to, json_of_permission(p));
 }
 
 static int export_topic_permission(void *ctx, const struct topic_permission_view *p)
 {
     struct exporting *e = ctx;
-    json_t *o = json_object();
-    json_put_text(o, "user", p->user);
-    json_put_text(o, "vhost", p->vhost);
-    json_put_text(o, "exchange", p->exchange);
-    json_put_text(o, "write", p->write);
-    json_put_text(o, "read", p->read);
-    json_array_append_new(e->to, o);
-    return 0;
+    return json_array_append_new(e->to, json_of_topic_permission(p));
 }
 
 static json_t *parameter(const struct exporting *e, const char *component, beck_bytes vhost,

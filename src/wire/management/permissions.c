@@ -23,7 +23,7 @@ static bool is_user(struct call *c, beck_bytes name)
 
 /* ---- permissions ---- */
 
-static json_t *of_permission(const struct permission_view *p)
+json_t *json_of_permission(const struct permission_view *p)
 {
     json_t *o = json_object();
     json_put_text(o, "user", p->user);
@@ -36,7 +36,7 @@ static json_t *of_permission(const struct permission_view *p)
 
 static int list_permission(void *ctx, const struct permission_view *p)
 {
-    return list_add(ctx, of_permission(p));
+    return list_add(ctx, json_of_permission(p));
 }
 
 static void list_permissions_of(struct call *c, beck_bytes vhost, beck_bytes user)
@@ -70,7 +70,7 @@ static void list_permissions_of_vhost(struct call *c)
 
 static int find_permission(void *ctx, const struct permission_view *p)
 {
-    *(json_t **)ctx = of_permission(p);
+    *(json_t **)ctx = json_of_permission(p);
     return 1;
 }
 
@@ -125,7 +125,7 @@ static void delete_permission(struct call *c)
 
 /* ---- on topics ---- */
 
-static json_t *of_topic_permission(const struct topic_permission_view *p)
+json_t *json_of_topic_permission(const struct topic_permission_view *p)
 {
     json_t *o = json_object();
     json_put_text(o, "user", p->user);
@@ -138,7 +138,7 @@ static json_t *of_topic_permission(const struct topic_permission_view *p)
 
 static int list_topic_permission(void *ctx, const struct topic_permission_view *p)
 {
-    return list_add(ctx, of_topic_permission(p));
+    return list_add(ctx, json_of_topic_permission(p));
 }
 
 static void list_topic_permissions_of(struct call *c, beck_bytes vhost, beck_bytes user)

@@ -24,6 +24,8 @@ bool limits_put(struct call *c, bool user, beck_bytes of, const json_t *limits);
 
 /* All users as definitions have them, appended to an array. */
 void users_export(struct call *c, json_t *to);
+json_t *json_of_permission(const struct permission_view *p);
+json_t *json_of_topic_permission(const struct topic_permission_view *p);
 json_t *json_of_limits(struct call *c, bool user, beck_bytes of);
 
 #endif
