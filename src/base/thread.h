@@ -10,6 +10,7 @@
  *   access.change_lock     one change of users at a time
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
+ *   transactions.ids_lock  blocks of producer ids
  *   broker.engine_lock     making buses for exchanges
  *   broker.topology_lock   (a rwlock) the view of all these
  *   beck.trace_lock        the index of traces
@@ -24,6 +25,8 @@
  *   hooks.lock             the sources of webhooks
  *   feed.lock              what followers of one feed share
  *   http.quiet_lock        the wait for the last request
+ *   transactions.lock      transactional ids and their transactions
+ *   groups.lock            groups, their members and offsets
  *   timers.lock            times that come
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups

@@ -1,6 +1,8 @@
 /* Opening and closing what Kafka's protocol stands on: see kafka.h. */
+#include "kafka/group_topics.h"
 #include "kafka/kafka_impl.h"
 #include "kafka/share.h"
+#include "kafka/transactions.h"
 
 #include "base/error.h"
 
@@ -25,6 +27,10 @@ beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct ka
     if (!status)
         status = topics_open(k, err);
     if (!status)
+        status = group_topics_open(k, err);
+    if (!status)
+        status = transactions_open(k, err);
+    if (!status)
         status = shares_open(k, err);
     if (status) {
         kafka_close(k);
@@ -39,11 +45,18 @@ void kafka_close(struct kafka *k)
     if (!k)
         return;
     shares_close(k);
+    transactions_close(k);
+    groups_close(k->groups);
     topics_close(k);
     configs_close(k);
     store_close(k->store);
     timers_stop(&k->timers);
     free(k);
+}
+
+struct groups *kafka_groups(const struct kafka *k)
+{
+    return k->groups;
 }
 
 int32_t kafka_node_id(const struct kafka *k)

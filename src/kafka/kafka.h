@@ -20,12 +20,15 @@
 #include "base/timers.h"
 
 struct kafka;
+struct groups;
 
 struct kafka_settings {
     bool auto_create_topics;       /* auto.create.topics.enable */
     uint32_t partitions;           /* num.partitions: of topics that are made without a number */
     int32_t node_id;               /* this server, the only one of its cluster */
     beck_level acks_one, acks_all; /* what acks=1 and acks=all promise */
+    beck_level group_level;        /* what commits of offsets promise; 0: written */
+    int32_t group_initial_rebalance_delay_ms; /* group.initial.rebalance.delay.ms */
 };
 
 /* (slow) Reads what was declared before; closed before beck_close. */
@@ -37,6 +40,7 @@ beck_level kafka_level(const struct kafka *k, int acks); /* of acks 0, 1, -1 */
 struct timers *kafka_timers(struct kafka *k);
 /* 16 bytes, given to the data directory when it was made. */
 const uint8_t *kafka_cluster_id(const struct kafka *k);
+struct groups *kafka_groups(const struct kafka *k);
 void kafka_close(struct kafka *k); /* no connection uses it any more; NULL allowed */
 
 #endif

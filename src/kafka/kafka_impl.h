@@ -2,6 +2,7 @@
 #ifndef BECK_KAFKA_KAFKA_IMPL_H
 #define BECK_KAFKA_KAFKA_IMPL_H
 
+#include "kafka/groups.h"
 #include "kafka/kafka.h"
 #include "kafka/store.h"
 #include "kafka/topics.h"
@@ -13,6 +14,9 @@ struct kafka {
     struct store *store;
     struct configs *configs;
     struct topics *topics;
+    struct transactions *transactions;
+    struct groups *groups;
+    struct topics_watch groups_watch;
     struct shares *shares;
 };
 

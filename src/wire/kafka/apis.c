@@ -3,10 +3,13 @@
 
 #include "kafka/message/api_versions.h"
 #include "kafka/message/configs.h"
+#include "kafka/message/consumer_groups.h"
 #include "kafka/message/fetch.h"
+#include "kafka/message/groups.h"
 #include "kafka/message/list_offsets.h"
 #include "kafka/message/log_dirs.h"
 #include "kafka/message/metadata.h"
+#include "kafka/message/offsets.h"
 #include "kafka/message/produce.h"
 #include "kafka/message/producers.h"
 #include "kafka/message/topics.h"
@@ -23,6 +26,15 @@ const struct api kafka_apis[] = {
     API(1, 4, 18, "Fetch", fetch),
     API(2, 0, 11, "ListOffsets", list_offsets),
     API(3, 0, 13, "Metadata", metadata),
+    API(8, 1, 10, "OffsetCommit", offset_commit),
+    API(9, 1, 10, "OffsetFetch", offset_fetch),
+    API(10, 0, 6, "FindCoordinator", find_coordinator),
+    API(11, 0, 9, "JoinGroup", join_group),
+    API(12, 0, 4, "Heartbeat", heartbeat),
+    API(13, 0, 5, "LeaveGroup", leave_group),
+    API(14, 0, 5, "SyncGroup", sync_group),
+    API(15, 0, 6, "DescribeGroups", describe_groups),
+    API(16, 0, 5, "ListGroups", list_groups),
     API(18, 0, 4, "ApiVersions", api_versions, .open = true, .short_header = true, .refuse = true),
     API(19, 0, 7, "CreateTopics", create_topics),
     API(20, 0, 6, "DeleteTopics", delete_topics),
@@ -32,15 +44,20 @@ const struct api kafka_apis[] = {
     API(24, 0, 5, "AddPartitionsToTxn", add_partitions_to_txn),
     API(25, 0, 4, "AddOffsetsToTxn", add_offsets_to_txn),
     API(26, 0, 5, "EndTxn", end_txn),
+    API(28, 0, 5, "TxnOffsetCommit", txn_offset_commit),
     API(32, 0, 4, "DescribeConfigs", describe_configs),
     API(33, 0, 2, "AlterConfigs", alter_configs),
     API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),
     API(37, 0, 3, "CreatePartitions", create_partitions),
+    API(42, 0, 2, "DeleteGroups", delete_groups),
     API(44, 0, 1, "IncrementalAlterConfigs", incremental_alter_configs),
+    API(47, 0, 0, "OffsetDelete", offset_delete),
     API(60, 0, 2, "DescribeCluster", describe_cluster),
     API(61, 0, 0, "DescribeProducers", describe_producers),
     API(65, 0, 0, "DescribeTransactions", describe_transactions),
     API(66, 0, 2, "ListTransactions", list_transactions),
+    API(68, 0, 1, "ConsumerGroupHeartbeat", consumer_group_heartbeat),
+    API(69, 0, 1, "ConsumerGroupDescribe", consumer_group_describe),
     API(74, 0, 1, "ListConfigResources", list_config_resources),
     API(75, 0, 0, "DescribeTopicPartitions", describe_topic_partitions),
 };

@@ -37,6 +37,26 @@ void handle_end_txn(struct kafka_request *r);
 void handle_describe_transactions(struct kafka_request *r);
 void handle_list_transactions(struct kafka_request *r);
 
+/* groups.c */
+void handle_find_coordinator(struct kafka_request *r);
+void handle_join_group(struct kafka_request *r);
+void handle_heartbeat(struct kafka_request *r);
+void handle_leave_group(struct kafka_request *r);
+void handle_sync_group(struct kafka_request *r);
+void handle_describe_groups(struct kafka_request *r);
+void handle_list_groups(struct kafka_request *r);
+void handle_delete_groups(struct kafka_request *r);
+
+/* offsets.c */
+void handle_offset_commit(struct kafka_request *r);
+void handle_offset_fetch(struct kafka_request *r);
+void handle_txn_offset_commit(struct kafka_request *r);
+void handle_offset_delete(struct kafka_request *r);
+
+/* consumer_groups.c */
+void handle_consumer_group_heartbeat(struct kafka_request *r);
+void handle_consumer_group_describe(struct kafka_request *r);
+
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
 

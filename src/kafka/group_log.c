@@ -1,0 +1,572 @@
+/*
+ * Writing: rounds wait in a list, and whoever finds nobody writing takes all of them as one append,
+ * again and again while there are more. See group_log.h.
+ */
+#include "kafka/group_log.h"
+
+#include "base/error.h"
+#include "kafka/offsets_impl.h"
+#include "log/cursor.h"
+#include "log/segment.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define ROUND_BYTES_MAX (64u << 20)
+#define NO_VALUE UINT32_MAX
+#define SEGMENT_BYTES (16 << 20)
+
+struct group_log {
+    struct groups *g;
+    struct round *first, *last; /* that wait */
+    bool writing;
+    struct cond idle; /* nobody writes any more */
+    _Atomic(beck_bus *) bus;
+    struct job make;     /* the bus */
+    struct round *taken; /* by whoever writes */
+    beck_status status;  /* of what was taken */
+    /* Whether the call that appended has returned, and whether `appended` was called: the second of
+     * the two goes on. */
+    _Atomic(bool) half;
+};
+
+static void go_on(struct groups *g);
+
+/* ---- rounds ---- */
+
+static struct round *round_new(void)
+{
+    struct round *r = calloc(1, sizeof *r);
+    if (r) {
+        buf_init(&r->bytes, ROUND_BYTES_MAX);
+        r->producer_id = -1;
+        r->producer_epoch = -1;
+    }
+    return r;
+}
+
+struct round *group_log_round(struct groups *g)
+{
+    if (!g->round && !(g->round = round_new()))
+        g->failures++;
+    return g->round;
+}
+
+static void round_free(struct round *r)
+{
+    for (struct offset_change *c = r->changes, *next; c; c = next) {
+        next = c->next;
+        offset_change_free(c);
+    }
+    buf_release(&r->bytes);
+    free(r);
+}
+
+static beck_status append_part(const struct kafka_table *t, int16_t version, const void *message,
+                               int16_t first, struct buf *out, size_t *length_at)
+{
+    uint8_t head[2];
+    put_u16(head, (uint16_t)first);
+    size_t began = out->len;
+    beck_status status = buf_append(out, head, sizeof head);
+    struct buf part;
+    buf_init(&part, GROUP_RECORD_MAX);
+    if (!status)
+        status = kafka_encode_bytes(t, version, message, &part);
+    if (!status)
+        status = buf_append(out, part.data, part.len);
+    buf_release(&part);
+    if (!status)
+        put_u32(out->data + *length_at, (uint32_t)(out->len - began));
+    return status;
+}
+
+void group_log_put(struct groups *g, const struct kafka_table *key_table, const void *key,
+                   const struct kafka_table *value_table, int16_t value_version, const void *value)
+{
+    struct round *r = group_log_round(g);
+    if (!r || r->failed)
+        return;
+    uint8_t lengths[8];
+    put_u32(lengths + 4, NO_VALUE);
+    size_t key_at = r->bytes.len, value_at = key_at + 4;
+    beck_status status = buf_append(&r->bytes, lengths, sizeof lengths);
+    if (!status)
+        status = append_part(key_table, 0, key, key_table->id, &r->bytes, &key_at);
+    if (!status && value)
+        status =
+            append_part(value_table, value_version, value, value_version, &r->bytes, &value_at);
+    r->count += !status;
+    r->failed = status != BECK_OK;
+}
+
+void offset_change_free(struct offset_change *c)
+{
+    group_text_free(&c->value.metadata);
+    free(c);
+}
+
+bool group_log_change(struct groups *g, enum change_kind kind, beck_bytes group, beck_bytes topic,
+                      int32_t partition, const struct offset_value *value)
+{
+    struct round *r = group_log_round(g);
+    struct offset_change *c = r ? malloc(sizeof *c + group.len + topic.len) : NULL;
+    if (!c) {
+        if (r)
+            r->failed = true;
+        return false;
+    }
+    char *text = (char *)(c + 1);
+    *c = (struct offset_change){.kind = kind,
+                                .group = bytes_of(text, group.len),
+                                .topic = bytes_of(text + group.len, topic.len),
+                                .partition = partition};
+    memcpy(text, group.data, group.len);
+    memcpy(text + group.len, topic.data, topic.len);
+    if (value) {
+        c->value = *value;
+        c->value.metadata = group_copy(value->metadata);
+        if (!c->value.metadata.data) {
+            free(c);
+            r->failed = true;
+            return false;
+        }
+    }
+    if (r->changes)
+        r->last_change->next = c;
+    else
+        r->changes = c;
+    r->last_change = c;
+    return true;
+}
+
+/* ---- appending ---- */
+
+/* The events of `count` records of the rounds; NULL: no memory. */
+static beck_event *make_events(const struct round *rounds, size_t count)
+{
+    beck_event *events = calloc(count, sizeof *events + sizeof(beck_event *));
+    size_t n = 0;
+    for (const struct round *r = rounds; r && events; r = r->next) {
+        for (const uint8_t *at = r->bytes.data, *end = at + r->bytes.len; !r->failed && at < end;) {
+            uint32_t key = get_u32(at), value = get_u32(at + 4);
+            beck_event *e = &events[n++];
+            e->type = beck_str(GROUP_LOG_BUS);
+            e->subject = bytes_of(at + 8, key);
+            if (value != NO_VALUE)
+                e->data = bytes_of(at + 8 + key, value);
+            at += 8 + key + (value == NO_VALUE ? 0 : value);
+        }
+    }
+    return events;
+}
+
+static size_t count_records(const struct round *rounds)
+{
+    size_t count = 0;
+    for (const struct round *r = rounds; r; r = r->next)
+        count += r->failed ? 0 : r->count;
+    return count;
+}
+
+/* The second of appended and its caller goes on with what is left to do. */
+static bool is_second(struct group_log *log)
+{
+    return atomic_exchange(&log->half, true);
+}
+
+static void conclude(struct groups *g, struct round *taken, bool failed);
+
+static void appended(void *ctx, beck_status status, int64_t first_offset)
+{
+    struct groups *g = ctx;
+    (void)first_offset;
+    g->log->status = status;
+    if (!is_second(g->log))
+        return;
+    conclude(g, g->log->taken, status != BECK_OK);
+    go_on(g);
+}
+
+static beck_status append_events(struct groups *g, beck_event *events, size_t count,
+                                 beck_error *err)
+{
+    beck_bus *bus = atomic_load(&g->log->bus);
+    const beck_event **list = (const beck_event **)(void *)(events + count);
+    beck_status status;
+    for (size_t i = 0; i < count; i++)
+        list[i] = &events[i];
+    do {
+        struct append a = {.events = list,
+                           .count = count,
+                           .generation = atomic_load(&bus->topology),
+                           .level = g->settings.level};
+        if (a.level == BECK_LEVEL_SYNCED) {
+            a.done = appended;
+            a.done_ctx = g;
+        }
+        status = partition_append(bus->partitions[0], &a, err);
+    } while (status == PARTITION_STALE);
+    return status;
+}
+
+static beck_status append_transactional(struct groups *g, beck_event *events, size_t count,
+                                        const struct round *r, beck_error *err)
+{
+    beck_bus *bus = atomic_load(&g->log->bus);
+    struct batch_header producer = {.producer_id = r->producer_id,
+                                    .producer_epoch = r->producer_epoch,
+                                    .base_sequence = -1,
+                                    .attributes = BATCH_TRANSACTIONAL};
+    struct batch_builder builder;
+    struct codec codec;
+    struct buf scratch;
+    beck_bytes batch = {0};
+    beck_status status = BECK_OK;
+    int64_t now_ms = clock_wall_ms(g->clock);
+    batch_builder_init(&builder, ROUND_BYTES_MAX);
+    codec_init(&codec);
+    buf_init(&scratch, ROUND_BYTES_MAX);
+    for (size_t i = 0; i < count && !status; i++)
+        status = batch_builder_add(&builder, &events[i], beck_str(GROUP_LOG_BUS), now_ms);
+    if (!status)
+        status = batch_builder_finish(&builder, &codec, BECK_CODEC_NONE, 0, &producer, &scratch,
+                                      &batch, err);
+    while (!status) {
+        struct produce p = {.batch = (uint8_t *)(uintptr_t)batch.data,
+                            .size = batch.len,
+                            .generation = atomic_load(&bus->topology),
+                            .level = g->settings.level};
+        if (p.level == BECK_LEVEL_SYNCED) {
+            p.done = appended;
+            p.done_ctx = g;
+        }
+        status = partition_produce(bus->partitions[0], &p, err);
+        if (status != PARTITION_STALE)
+            break;
+        status = BECK_OK;
+    }
+    batch_builder_release(&builder);
+    codec_release(&codec);
+    buf_release(&scratch);
+    return status;
+}
+
+static void report(struct groups *g, const beck_error *err)
+{
+    g->engine->env.report(g->engine->env.report_ctx, err);
+}
+
+/* Whether `taken` is settled, with log->status; else `appended` goes on. */
+static bool append(struct groups *g)
+{
+    struct group_log *log = g->log;
+    const struct round *taken = log->taken;
+    size_t count = count_records(taken);
+    beck_error err = {0};
+    log->status = BECK_OK;
+    if (count == 0)
+        return true;
+    beck_event *events = make_events(taken, count);
+    atomic_store(&log->half, false);
+    if (!events)
+        log->status = error_set(&err, BECK_ENOMEM, "no memory to write down groups");
+    else if (taken->transactional)
+        log->status = append_transactional(g, events, count, taken, &err);
+    else
+        log->status = append_events(g, events, count, &err);
+    beck_status status = log->status;
+    free(events);
+    if (status && status != BECK_EFENCED && status != BECK_ETXN_STATE)
+        report(g, &err);
+    return status || g->settings.level != BECK_LEVEL_SYNCED || is_second(log);
+}
+
+/* ---- what follows ---- */
+
+/* Gives the answers, and frees the rounds. */
+static void answer(struct round *rounds)
+{
+    for (struct round *next; rounds; rounds = next) {
+        next = rounds->next;
+        for (struct reply *reply = rounds->replies, *behind; reply; reply = behind) {
+            behind = reply->next;
+            reply_run(reply, rounds->failed);
+        }
+        round_free(rounds);
+    }
+}
+
+static void conclude(struct groups *g, struct round *taken, bool failed)
+{
+    mutex_lock(&g->lock);
+    for (struct round *r = taken; r; r = r->next) {
+        r->failed = r->failed || failed;
+        if (r->failed && !r->transactional)
+            g->failures++;
+        for (struct offset_change *c = r->changes; c && !r->failed; c = c->next)
+            r->failed = !offsets_apply(g, c, r->producer_id);
+    }
+    mutex_unlock(&g->lock);
+    answer(taken);
+}
+
+/* All that wait up to a transaction's, which goes alone. */
+static struct round *take(struct group_log *log)
+{
+    struct round *first = log->first, *last = first;
+    while (last && !first->transactional && last->next && !last->next->transactional)
+        last = last->next;
+    if (!last)
+        return NULL;
+    log->first = last->next;
+    last->next = NULL;
+    return first;
+}
+
+/* By whoever has set `writing`. */
+static void go_on(struct groups *g)
+{
+    struct group_log *log = g->log;
+    for (;;) {
+        mutex_lock(&g->lock);
+        if (!atomic_load(&log->bus) && log->first) {
+            pool_push(&g->pool, &log->make);
+            mutex_unlock(&g->lock);
+            return;
+        }
+        log->taken = take(log);
+        log->writing = log->taken != NULL;
+        if (!log->writing)
+            cond_broadcast(&log->idle);
+        mutex_unlock(&g->lock);
+        if (!log->taken)
+            return;
+        if (!append(g))
+            return;
+        conclude(g, log->taken, log->status != BECK_OK);
+    }
+}
+
+static beck_status own_bus(struct groups *g, beck_error *err)
+{
+    beck_bus_options options = {.partitions = 1,
+                                .compact = true,
+                                .segment_bytes = SEGMENT_BYTES,
+                                .event_bytes_max = GROUP_RECORD_MAX};
+    beck_bus *bus;
+    beck_status status = handle_own_bus(g->engine, GROUP_LOG_BUS, &options, &bus, err);
+    if (!status)
+        atomic_store(&g->log->bus, bus);
+    return status;
+}
+
+/* Making a bus waits for the disk, so it is a job. */
+static void make_bus(struct job *job)
+{
+    struct group_log *log = (struct group_log *)((char *)job - offsetof(struct group_log, make));
+    struct groups *g = log->g;
+    beck_error err;
+    if (own_bus(g, &err)) {
+        report(g, &err);
+        mutex_lock(&g->lock);
+        struct round *all = log->first;
+        log->first = NULL;
+        mutex_unlock(&g->lock);
+        conclude(g, all, true);
+    }
+    go_on(g);
+}
+
+void group_log_unlock(struct groups *g)
+{
+    struct group_log *log = g->log;
+    struct round *r = g->round;
+    g->round = NULL;
+    struct round *local = NULL;
+    if (r && r->count == 0 && !r->changes) {
+        local = r;
+        g->failures += r->failed;
+    } else if (r) {
+        if (log->first)
+            log->last->next = r;
+        else
+            log->first = r;
+        log->last = r;
+    }
+    bool mine = log->first && !log->writing;
+    log->writing = log->writing || mine;
+    mutex_unlock(&g->lock);
+    if (local)
+        answer(local);
+    if (mine)
+        go_on(g);
+}
+
+struct partition *group_log_partition(struct groups *g)
+{
+    beck_bus *bus = atomic_load(&g->log->bus);
+    return bus ? bus->partitions[0] : NULL;
+}
+
+/* ---- opening ---- */
+
+#define READ_BYTES (1u << 20)
+
+struct loading {
+    struct groups *g;
+    struct partition *p;
+    uint32_t passed_over;
+};
+
+static void load_record(struct loading *l, const struct record_view *view, int64_t producer_id)
+{
+    beck_bytes value = view->value_is_null ? (beck_bytes){0} : view->event.data;
+    l->passed_over += !group_load_record(l->g, view->key, value, producer_id);
+}
+
+/* What is below the last stable offset: committed, or gone. */
+static beck_status load_stable(struct loading *l, beck_error *err)
+{
+    struct cursor *cursor;
+    const struct record_view *view;
+    int64_t end = partition_stable(l->p);
+    beck_status status = cursor_open(l->p, &cursor, err);
+    if (status)
+        return status;
+    for (int64_t at = partition_first(l->p); at < end;) {
+        status = cursor_read(cursor, at, false, &view, NULL, err);
+        if (status)
+            break;
+        load_record(l, view, -1);
+        at = view->offset + 1;
+    }
+    cursor_close(cursor);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+/* Where transactions are open, records of theirs and of others, and the ends of other transactions. */
+static beck_status load_batch(struct loading *l, beck_bytes batch, const struct batch_header *h,
+                              beck_error *err)
+{
+    struct batch_records records;
+    struct record_view view;
+    struct codec codec;
+    struct buf memory;
+    if (h->attributes & BATCH_CONTROL) {
+        const uint8_t *key_type = (const uint8_t *)batch.data + BATCH_HEADER + 7;
+        if (batch.len >= BATCH_HEADER + 9)
+            offsets_end_locked(l->g, h->producer_id, get_u16(key_type) == 1);
+        return BECK_OK;
+    }
+    codec_init(&codec);
+    buf_init(&memory, ROUND_BYTES_MAX);
+    beck_status status = batch_records_open(&records, batch, &codec, &memory, err);
+    while (!status && !(status = batch_records_next(&records, partition_context(l->p), &view, err)))
+        load_record(l, &view, h->attributes & BATCH_TRANSACTIONAL ? h->producer_id : -1);
+    codec_release(&codec);
+    buf_release(&memory);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+/* The last batch may be cut off. *next: behind the last whole one. */
+static beck_status load_batches(struct loading *l, beck_bytes bytes, int64_t *next, beck_error *err)
+{
+    struct batch_header h;
+    int64_t from = *next;
+    for (const uint8_t *at = bytes.data; bytes.len >= BATCH_HEADER;) {
+        beck_status status = batch_header_read(at, &h, err);
+        if (status || batch_size(&h) > bytes.len)
+            return status;
+        if (h.base_offset >= from)
+            status = load_batch(l, bytes_of(at, batch_size(&h)), &h, err);
+        if (status)
+            return status;
+        *next = batch_last_offset(&h) + 1;
+        at += batch_size(&h);
+        bytes.len -= batch_size(&h);
+    }
+    return BECK_OK;
+}
+
+static beck_status load_range(struct loading *l, struct partition_range *range, int64_t *next,
+                              beck_error *err)
+{
+    if (range->block)
+        return load_batches(l, range->bytes, next, err);
+    struct buf bytes;
+    size_t got = 0;
+    buf_init(&bytes, 2 * ROUND_BYTES_MAX);
+    beck_status status = buf_reserve(&bytes, range->len);
+    if (!status)
+        status = segment_read(range->segment, bytes.data, range->len, range->position, &got, err);
+    if (!status)
+        status = load_batches(l, bytes_of(bytes.data, got), next, err);
+    buf_release(&bytes);
+    return status;
+}
+
+static beck_status load_unstable(struct loading *l, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (int64_t next = partition_stable(l->p), before = -1;
+         !status && next < partition_high(l->p) && next > before;) {
+        struct partition_range range;
+        before = next;
+        status = partition_fetch(l->p, next, READ_BYTES, true, false, &range, err);
+        if (status || range.len == 0)
+            break;
+        status = load_range(l, &range, &next, err);
+        partition_range_release(&range);
+    }
+    return status;
+}
+
+static beck_status load(struct groups *g, beck_error *err)
+{
+    struct loading l = {.g = g, .p = group_log_partition(g)};
+    beck_status status = load_stable(&l, err);
+    if (!status)
+        status = load_unstable(&l, err);
+    if (l.passed_over)
+        env_report(&g->engine->env, BECK_ECORRUPT,
+                   "%u records of " GROUP_LOG_BUS " cannot be read, and are passed over",
+                   l.passed_over);
+    return status;
+}
+
+beck_status group_log_open(struct groups *g, beck_error *err)
+{
+    struct group_log *log = calloc(1, sizeof *log);
+    if (!log)
+        return error_set(err, BECK_ENOMEM, "no memory for the log of groups");
+    *log = (struct group_log){.g = g, .make.run = make_bus};
+    cond_init(&log->idle);
+    g->log = log;
+    mutex_lock(&g->engine->admin_lock);
+    beck_bus *bus = handle_find_bus(g->engine, GROUP_LOG_BUS);
+    mutex_unlock(&g->engine->admin_lock);
+    if (!bus)
+        return BECK_OK;
+    atomic_store(&log->bus, bus);
+    return load(g, err);
+}
+
+void group_log_wait(struct groups *g)
+{
+    mutex_lock(&g->lock);
+    while (g->log && g->log->writing)
+        cond_wait(&g->log->idle, &g->lock);
+    mutex_unlock(&g->lock);
+}
+
+void group_log_close(struct groups *g)
+{
+    struct group_log *log = g->log;
+    if (!log)
+        return;
+    group_log_wait(g);
+    cond_release(&log->idle);
+    free(log);
+    g->log = NULL;
+}

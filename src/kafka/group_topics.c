@@ -1,0 +1,66 @@
+/* Topics as groups look at them: see struct group_topics. */
+#include "kafka/group_topics.h"
+#include "kafka/kafka_impl.h"
+
+#include <stdlib.h>
+
+static bool tell(struct topic *t, struct group_topic *out)
+{
+    if (!t || topic_is_gone(t))
+        return false;
+    out->name = t->name;
+    memcpy(out->id, t->id, sizeof out->id);
+    out->partitions = topic_partitions(t);
+    return true;
+}
+
+static bool find(void *ctx, beck_bytes name, struct group_topic *out)
+{
+    return tell(topics_find(ctx, name), out);
+}
+
+static bool find_id(void *ctx, const uint8_t id[16], struct group_topic *out)
+{
+    return tell(topics_find_id(ctx, id), out);
+}
+
+static void each(void *ctx, void (*fn)(void *fn_ctx, const struct group_topic *t), void *fn_ctx)
+{
+    struct topic **list;
+    struct group_topic topic;
+    size_t count;
+    if (topics_list(ctx, &list, &count, NULL))
+        return;
+    for (size_t i = 0; i < count; i++)
+        if (!list[i]->internal && tell(list[i], &topic))
+            fn(fn_ctx, &topic);
+    free(list);
+}
+
+static uint64_t generation(void *ctx)
+{
+    return topics_generation(ctx);
+}
+
+static void changed(void *ctx, struct topic *t, enum topic_change what)
+{
+    struct kafka *k = ctx;
+    (void)t;
+    if (what == TOPIC_DELETED)
+        groups_topics_changed(k->groups);
+}
+
+beck_status group_topics_open(struct kafka *k, beck_error *err)
+{
+    struct group_topics topics = {
+        .find = find, .find_id = find_id, .each = each, .generation = generation, .ctx = k};
+    struct groups_settings settings = {.level = k->settings.group_level,
+                                       .initial_rebalance_delay_ms =
+                                           k->settings.group_initial_rebalance_delay_ms};
+    beck_status status = groups_open(k->engine, &k->timers, &topics, &settings, &k->groups, err);
+    if (status)
+        return status;
+    k->groups_watch = (struct topics_watch){.changed = changed, .ctx = k};
+    topics_watch(k, &k->groups_watch);
+    return BECK_OK;
+}

@@ -1,0 +1,261 @@
+/*
+ * FindCoordinator (10), JoinGroup (11), Heartbeat (12), LeaveGroup (13), SyncGroup (14), DescribeGroups
+ * (15), ListGroups (16), DeleteGroups (42).
+ */
+#include "wire/kafka/groups.h"
+#include "wire/kafka/handlers.h"
+
+#define NO_MEMORY "there is no memory for an answer"
+
+void answer_later(void *ctx, const void *body)
+{
+    if (body)
+        request_answer(ctx, body);
+    else
+        request_fail(ctx, NO_MEMORY);
+}
+
+bool fill_group_client(struct kafka_request *r, struct group_client *out)
+{
+    const char *address = request_peer(r)->address;
+    size_t len = strlen(address);
+    char *host = request_alloc(r, len + 1);
+    if (!host) {
+        request_fail(r, NO_MEMORY);
+        return false;
+    }
+    host[0] = '/';
+    memcpy(host + 1, address, len);
+    *out = (struct group_client){
+        .id = request_client_id(r), .host = bytes_of(host, len + 1), .version = request_version(r)};
+    return true;
+}
+
+static bool may(const struct kafka_request *r, enum kafka_operation operation, beck_bytes group)
+{
+    return request_may(r, KAFKA_RESOURCE_GROUP, operation, group);
+}
+
+/* ---- FindCoordinator ---- */
+
+enum { OF_GROUP, OF_TRANSACTION, OF_SHARE };
+
+static int check_key(const struct kafka_request *r, int8_t type, beck_bytes key)
+{
+    if (type < OF_GROUP || type > OF_SHARE || (type == OF_SHARE && request_version(r) < 6))
+        return KAFKA_INVALID_REQUEST;
+    if (type == OF_TRANSACTION)
+        return request_may(r, KAFKA_RESOURCE_TRANSACTIONAL_ID, KAFKA_OP_DESCRIBE, key)
+                   ? KAFKA_NONE
+                   : KAFKA_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    if (type == OF_SHARE) /* "group:topic id:partition" */
+        return request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_CLUSTER_ACTION, key)
+                   ? KAFKA_NONE
+                   : KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    return may(r, KAFKA_OP_DESCRIBE, key) ? KAFKA_NONE : KAFKA_GROUP_AUTHORIZATION_FAILED;
+}
+
+static void find_many(struct kafka_request *r, const struct kafka_find_coordinator_request *q)
+{
+    const struct kafka_endpoint *here = request_endpoint(r);
+    struct kafka_find_coordinator_response a;
+    kafka_find_coordinator_response_init(&a);
+    if (!kafka_array(request_arena(r), &a.coordinators, q->coordinator_keys.count)) {
+        request_fail(r, NO_MEMORY);
+        return;
+    }
+    for (size_t i = 0; i < a.coordinators.count; i++) {
+        struct kafka_find_coordinator_response_coordinator *to = &a.coordinators.at[i];
+        int error = check_key(r, q->key_type, q->coordinator_keys.at[i]);
+        to->key = q->coordinator_keys.at[i];
+        to->error_code = (int16_t)error;
+        to->node_id = error ? -1 : kafka_node_id(request_kafka(r));
+        to->host = beck_str(error ? "" : here->host);
+        to->port = error ? -1 : here->port;
+        if (error)
+            to->error_message = beck_str(kafka_error_name(error));
+    }
+    request_answer(r, &a);
+}
+
+void handle_find_coordinator(struct kafka_request *r)
+{
+    const struct kafka_find_coordinator_request *q = request_body(r);
+    const struct kafka_endpoint *here = request_endpoint(r);
+    struct kafka_find_coordinator_response a;
+    if (request_version(r) >= 4) {
+        find_many(r, q);
+        return;
+    }
+    kafka_find_coordinator_response_init(&a);
+    int error = check_key(r, q->key_type, q->key);
+    a.error_code = (int16_t)error;
+    a.node_id = error ? -1 : kafka_node_id(request_kafka(r));
+    a.host = beck_str(error ? "" : here->host);
+    a.port = error ? -1 : here->port;
+    a.error_message = error ? beck_str(kafka_error_name(error)) : (beck_bytes){0};
+    request_answer(r, &a);
+}
+
+/* ---- members ---- */
+
+static void forget_join(struct kafka_request *r)
+{
+    const struct kafka_join_group_request *q = request_body(r);
+    groups_forget(kafka_groups(request_kafka(r)), q->group_id, r);
+}
+
+void handle_join_group(struct kafka_request *r)
+{
+    const struct kafka_join_group_request *q = request_body(r);
+    struct group_client client;
+    struct kafka_join_group_response a;
+    if (!may(r, KAFKA_OP_READ, q->group_id)) {
+        kafka_join_group_response_init(&a);
+        a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+        a.member_id = q->member_id;
+        request_answer(r, &a);
+    } else if (fill_group_client(r, &client)) {
+        request_on_close(r, forget_join);
+        groups_join(kafka_groups(request_kafka(r)), q, &client, answer_later, r);
+    }
+}
+
+static void forget_sync(struct kafka_request *r)
+{
+    const struct kafka_sync_group_request *q = request_body(r);
+    groups_forget(kafka_groups(request_kafka(r)), q->group_id, r);
+}
+
+void handle_sync_group(struct kafka_request *r)
+{
+    const struct kafka_sync_group_request *q = request_body(r);
+    struct group_client client;
+    struct kafka_sync_group_response a;
+    if (!may(r, KAFKA_OP_READ, q->group_id)) {
+        kafka_sync_group_response_init(&a);
+        a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+    } else if (fill_group_client(r, &client)) {
+        request_on_close(r, forget_sync);
+        groups_sync(kafka_groups(request_kafka(r)), q, &client, answer_later, r);
+    }
+}
+
+void handle_heartbeat(struct kafka_request *r)
+{
+    const struct kafka_heartbeat_request *q = request_body(r);
+    struct kafka_heartbeat_response a;
+    if (may(r, KAFKA_OP_READ, q->group_id)) {
+        groups_heartbeat(kafka_groups(request_kafka(r)), q, answer_later, r);
+        return;
+    }
+    kafka_heartbeat_response_init(&a);
+    a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+    request_answer(r, &a);
+}
+
+void handle_leave_group(struct kafka_request *r)
+{
+    const struct kafka_leave_group_request *q = request_body(r);
+    struct group_client client;
+    struct kafka_leave_group_response a;
+    if (!may(r, KAFKA_OP_READ, q->group_id)) {
+        kafka_leave_group_response_init(&a);
+        a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+    } else if (fill_group_client(r, &client)) {
+        groups_leave(kafka_groups(request_kafka(r)), q, &client, answer_later, r);
+    }
+}
+
+/* ---- administration ---- */
+
+void handle_describe_groups(struct kafka_request *r)
+{
+    const struct kafka_describe_groups_request *q = request_body(r);
+    struct kafka_describe_groups_response a;
+    kafka_describe_groups_response_init(&a);
+    bool good = kafka_array(request_arena(r), &a.groups, q->groups.count);
+    for (size_t i = 0; good && i < a.groups.count; i++) {
+        struct kafka_describe_groups_response_group *to = &a.groups.at[i];
+        beck_bytes id = q->groups.at[i];
+        if (!may(r, KAFKA_OP_DESCRIBE, id)) {
+            kafka_describe_groups_response_group_init(to);
+            to->group_id = id;
+            to->error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+            continue;
+        }
+        good = !groups_describe(kafka_groups(request_kafka(r)), id, request_version(r),
+                                request_arena(r), to);
+        if (q->include_authorized_operations)
+            to->authorized_operations = request_operations(r, KAFKA_RESOURCE_GROUP, id);
+    }
+    if (good)
+        request_answer(r, &a);
+    else
+        request_fail(r, NO_MEMORY);
+}
+
+void handle_list_groups(struct kafka_request *r)
+{
+    struct kafka_list_groups_response a;
+    size_t n = 0;
+    kafka_list_groups_response_init(&a);
+    if (groups_list(kafka_groups(request_kafka(r)), request_body(r), request_arena(r), &a)) {
+        request_fail(r, NO_MEMORY);
+        return;
+    }
+    for (size_t i = 0; i < a.groups.count; i++)
+        if (may(r, KAFKA_OP_DESCRIBE, a.groups.at[i].group_id))
+            a.groups.at[n++] = a.groups.at[i];
+    a.groups.count = n;
+    request_answer(r, &a);
+}
+
+/* What the coordinator answers, with what it was not asked for. */
+struct deleting {
+    struct kafka_request *r;
+    const beck_bytes *refused;
+    size_t refused_count;
+};
+
+static void deleted(void *ctx, const void *body)
+{
+    struct deleting *d = ctx;
+    const struct kafka_delete_groups_response *from = body;
+    struct kafka_delete_groups_response a;
+    size_t count = from->results.count;
+    kafka_delete_groups_response_init(&a);
+    if (!kafka_array(request_arena(d->r), &a.results, count + d->refused_count)) {
+        request_fail(d->r, NO_MEMORY);
+        return;
+    }
+    for (size_t i = 0; i < a.results.count; i++) {
+        if (i < count) {
+            a.results.at[i] = from->results.at[i];
+        } else {
+            a.results.at[i].group_id = d->refused[i - count];
+            a.results.at[i].error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+        }
+    }
+    request_answer(d->r, &a);
+}
+
+void handle_delete_groups(struct kafka_request *r)
+{
+    const struct kafka_delete_groups_request *q = request_body(r);
+    size_t count = q->groups_names.count, good = 0, bad = count;
+    struct deleting *d = request_alloc(r, sizeof *d);
+    beck_bytes *ids = kafka_alloc_many(request_arena(r), count, sizeof *ids);
+    if (!d || !ids) {
+        request_fail(r, NO_MEMORY);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        beck_bytes id = q->groups_names.at[i];
+        ids[may(r, KAFKA_OP_DELETE, id) ? good++ : --bad] = id;
+    }
+    *d = (struct deleting){.r = r, .refused = ids + bad, .refused_count = count - bad};
+    groups_delete(kafka_groups(request_kafka(r)), ids, good, deleted, d);
+}
