@@ -12,6 +12,8 @@
 #include "kafka/message/offsets.h"
 #include "kafka/message/produce.h"
 #include "kafka/message/producers.h"
+#include "kafka/message/share.h"
+#include "kafka/message/share_offsets.h"
 #include "kafka/message/topics.h"
 #include "kafka/message/transactions.h"
 
@@ -60,6 +62,13 @@ const struct api kafka_apis[] = {
     API(69, 0, 1, "ConsumerGroupDescribe", consumer_group_describe),
     API(74, 0, 1, "ListConfigResources", list_config_resources),
     API(75, 0, 0, "DescribeTopicPartitions", describe_topic_partitions),
+    API(76, 1, 1, "ShareGroupHeartbeat", share_group_heartbeat),
+    API(77, 1, 1, "ShareGroupDescribe", share_group_describe),
+    API(78, 1, 2, "ShareFetch", share_fetch),
+    API(79, 1, 2, "ShareAcknowledge", share_acknowledge),
+    API(90, 0, 1, "DescribeShareGroupOffsets", describe_share_group_offsets),
+    API(91, 0, 0, "AlterShareGroupOffsets", alter_share_group_offsets),
+    API(92, 0, 0, "DeleteShareGroupOffsets", delete_share_group_offsets),
 };
 /* clang-format on */
 
