@@ -413,6 +413,24 @@ def queue_may_be_consumed_from_the_past_again(w):
     equal(consumer.bodies, ["0", "1", "2", "3", "4"])
 
 
+@case
+def queue_of_amqp_can_be_rewound_by_hand(w):
+    ch = w.channel()
+    exchange, queue = w.exchange(ch, "topic"), w.queue(ch)
+    ch.queue_bind(queue, exchange, "#")
+    ch.confirm_delivery()
+    for body in ("a", "b", "c"):
+        w.publish(ch, exchange, "k", body, delivery_mode=2)
+    w.publish(ch, "", queue, "direct", delivery_mode=2)
+    consumer = Consumer(ch, queue, ack=True)
+    w.delivered(consumer, 4)
+    subprocess.run([SERVER.program, "queue", "rewind", queue, "earliest", "--data", os.path.join(SERVER.directory, "data")],
+                   check=True, capture_output=True)
+    w.delivered(consumer, 8)
+    equal(sorted(consumer.bodies[4:]), ["a", "b", "c", "direct"])
+    equal([b for b in consumer.bodies[4:] if b != "direct"], ["a", "b", "c"])
+
+
 def main():
     global SERVER  # pylint: disable=global-statement
     SERVER = Server(sys.argv[1])
