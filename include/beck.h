@@ -244,6 +244,15 @@ BECK_API beck_status beck_bus_create(beck *b, const char *name, const beck_bus_o
 /* The bus of that name, or BECK_ENOENT. */
 BECK_API beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err);
 
+/* Changes the options of a bus to `options`, in which zero is the default again: take those of
+ * beck_bus_info_get and change what is to be. In force once this returns, and kept. Storage and
+ * read_synced stay as they were made; partitions can become more, not fewer: events of one subject then
+ * may go to another one than before, and queues bound to the bus, but not readers that are open, have
+ * the new ones too. With a longer dedup_window_ms events that were forgotten already stay so.
+ * BECK_EINVAL: what cannot be changed, or a value out of range. */
+BECK_API beck_status beck_bus_alter(beck_bus *bus, const beck_bus_options *options,
+                                    beck_error *err);
+
 /* Deletes a bus with everything stored in it. BECK_EBUSY while a queue is bound to it. */
 BECK_API beck_status beck_bus_delete(beck *b, const char *name, beck_error *err);
 

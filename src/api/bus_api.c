@@ -25,7 +25,9 @@ static beck_status find_same(beck *b, const char *name, const beck_bus_options *
     beck_bus *bus = handle_find_bus(b, name);
     if (!bus)
         return BECK_ENOENT;
-    if (!bus_options_equal(&bus->options, o))
+    beck_bus_options known;
+    bus_options_get(bus, &known);
+    if (!bus_options_equal(&known, o))
         return error_set(err, BECK_EEXIST,
                          "bus \"%s\" exists with other options; use it as it is, or delete it "
                          "first",
@@ -72,8 +74,8 @@ static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o
         status = leftovers_remove(b, is_name, ctx, err);
     if (status)
         return status;
-    status = handle_add_bus(b, name, o, out, err);
-    if (!status && disk && (status = topology_put_bus(b, name, o, err)))
+    status = handle_add_bus(b, name, o, NULL, out, err);
+    if (!status && disk && (status = topology_put_bus(b, name, o, bus_id(*out), err)))
         handle_drop_bus(b, *out);
     if (status && disk)
         leftovers_remove(b, is_name, ctx, NULL);
@@ -200,7 +202,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
         return error_set(err, BECK_ENOMEM, "no memory to delete bus \"%s\"", bus->name);
     b->deleted = grown;
     bool disk = bus->options.storage == BECK_STORAGE_DISK;
-    beck_status status = disk ? topology_put_bus(b, bus->name, NULL, err) : BECK_OK;
+    beck_status status = disk ? topology_put_bus(b, bus->name, NULL, NULL, err) : BECK_OK;
     if (status)
         return status;
     bus_mark_closed(bus);
@@ -216,7 +218,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     b->deleted[b->deleted_count++] = bus;
     handle_tell_changed(b, bus, BUS_DELETED);
     bus_remove_metrics(bus);
-    for (uint32_t i = 0; i < bus->partition_count; i++)
+    for (uint32_t i = 0; i < bus->opened_count; i++)
         partition_condemn(bus->partitions[i]);
     if (!disk)
         return BECK_OK;
@@ -263,9 +265,9 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
         return remote_bus_info(bus, out, err);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
-    *out = (beck_bus_info){.name = bus->name,
-                           .options = bus->options,
-                           .listeners = subscribers_count(bus->subscribers)};
+    *out =
+        (beck_bus_info){.name = bus->name, .listeners = subscribers_count(bus->subscribers)};
+    bus_options_get(bus, &out->options);
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         beck_partition_info p;
         partition_info(bus->partitions[i], &p);

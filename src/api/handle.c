@@ -80,18 +80,18 @@ struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
     return q;
 }
 
-static size_t count_partitions(const beck *b)
+size_t handle_count_partitions(const beck *b)
 {
     size_t n = 0;
     for (size_t i = 0; i < b->bus_count; i++)
-        n += b->buses[i]->options.partitions;
+        n += b->buses[i]->opened_count;
     for (size_t i = 0; i < b->deleted_count; i++)
-        n += b->deleted[i]->options.partitions;
+        n += b->deleted[i]->opened_count;
     return n;
 }
 
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
-                           beck_bus **out, beck_error *err)
+                           const uint8_t *id, beck_bus **out, beck_error *err)
 {
     struct bus_routing routing = {queue_admit, queue_routed, &b->home, queue_route_number,
                                   queue_route_release};
@@ -102,11 +102,11 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
     beck_status status = BECK_OK;
     if (b->env.committer)
         status =
-            committer_reserve(b->env.committer, count_partitions(b) + options->partitions, err);
+            committer_reserve(b->env.committer, handle_count_partitions(b) + options->partitions, err);
     beck_bus *bus;
     if (!status)
-        status = bus_open(&b->env, b->callers, &routing, b->data_dir, name, options, &b->recovery,
-                          &b->log_start, &bus, err);
+        status = bus_open(&b->env, b->callers, &routing, b->data_dir, name, options, id,
+                          &b->recovery, &b->log_start, &bus, err);
     if (status)
         return status;
     for (uint32_t i = 0; i < bus->partition_count; i++) {
@@ -173,7 +173,7 @@ static beck_status open_system_bus(beck *b, const char *name, bool compact, beck
                           .event_bytes_max = 64u << 20,
                           .compact = compact};
     beck_status status = bus_options_check(&o, b->data_dir != NULL, err);
-    return status ? status : handle_add_bus(b, name, &o, out, err);
+    return status ? status : handle_add_bus(b, name, &o, NULL, out, err);
 }
 
 static bool holds_topology(const beck *b)

@@ -77,8 +77,9 @@ beck_bus *handle_find_bus(const beck *b, const char *name);
 struct queue *handle_find_queue(const beck *b, const char *name);
 /* With a reference, or NULL and the error; takes admin_lock. */
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
+/* id: NULL as for bus_open. */
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
-                           beck_bus **out, beck_error *err);
+                           const uint8_t *id, beck_bus **out, beck_error *err);
 /* As beck_bus_create, without telling. */
 beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *options,
                             beck_bus **out, beck_error *err);
@@ -115,6 +116,8 @@ beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int
  * offset 0. Own buses too. Takes upkeep_lock and admin_lock, and waits for the disk. */
 beck_status handle_alter_bus(beck *b, beck_bus *bus, const beck_bus_options *options,
                              beck_error *err);
+/* Of all buses, also the deleted ones: the room that the committer has for marks. With admin_lock. */
+size_t handle_count_partitions(const beck *b);
 /* Undoes handle_add_bus, before anybody has seen the bus. */
 void handle_drop_bus(beck *b, beck_bus *bus);
 beck_status handle_add_queue(beck *b, const char *name, const beck_queue_options *options,
@@ -137,7 +140,7 @@ struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /
  * data means that it is gone. */
 beck_status topology_load(beck *b, beck_error *err);
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             beck_error *err); /* options NULL: gone */
+                             const uint8_t *id, beck_error *err); /* options NULL: gone */
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
                                bool paused, uint64_t number, beck_error *err);
 /* The queue and its bindings (bus, pattern, bus, pattern ...) are gone, all at once. */

@@ -2,7 +2,7 @@
  * What exists, as records of the log __topology. The subject names the thing, the data are its
  * options as JSON; the last record counts, one without data means that it is gone.
  *
- *   bus/<name>                          options of the bus
+ *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers]
  *   queue/<name>                        options of the queue, "paused", and "number" (not of queues that
  *                                       are older and have joined no bus)
  *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}; without a pattern: the queue has
@@ -171,7 +171,7 @@ static beck_status begin_json(struct buf *json, beck_error *err)
 }
 
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             beck_error *err)
+                             const uint8_t *id, beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "bus/%s", name);
@@ -181,7 +181,8 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
     beck_status status = begin_json(&json, err);
     if (!status) {
         write_fields(&json, bus_fields, COUNT(bus_fields), options);
-        buf_append_text(&json, "}");
+        buf_printf(&json, ",\"id\":[%u,%u,%u,%u]}", get_u32(id), get_u32(id + 4), get_u32(id + 8),
+                   get_u32(id + 12));
         status = put(b, subject, &json, err);
     }
     buf_release(&json);
@@ -342,16 +343,32 @@ static beck_status read_items(beck *b, struct items *items, beck_error *err)
     return status == BECK_END ? BECK_OK : status;
 }
 
+/* Of a bus that is older than ids of buses: the first partition's is that of all. */
+static beck_status give_id(beck *b, beck_bus *bus, const beck_bus_options *options, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < bus->partition_count && !status; i++)
+        status = partition_write_id(bus->partitions[i], bus_id(bus), err);
+    return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), err);
+}
+
 static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
 {
     beck_bus_options o = {.storage = BECK_STORAGE_DISK};
-    uint32_t none;
+    int64_t words[4];
+    uint32_t count;
+    uint8_t id[16];
     beck_bus *bus;
+    const char *name = item->subject + 4;
     beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
-                                     COUNT(bus_fields), &o, NULL, 0, &none, err);
+                                     COUNT(bus_fields), &o, words, 4, &count, err);
     if (!status)
         status = bus_options_check(&o, true, err);
-    return status ? status : handle_add_bus(b, item->subject + 4, &o, &bus, err);
+    for (uint32_t i = 0; i < 4 && count == 4 && !status; i++)
+        put_u32(id + 4 * (size_t)i, (uint32_t)words[i]);
+    if (!status)
+        status = handle_add_bus(b, name, &o, count == 4 ? id : NULL, &bus, err);
+    return status || count == 4 || b->read_only ? status : give_id(b, bus, &o, err);
 }
 
 static beck_status load_queue(beck *b, const struct item *item, beck_error *err)

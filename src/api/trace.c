@@ -73,7 +73,7 @@ static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
         beck_bus *bus = s->view.buses[i];
         if (bus->internal || bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
             continue;
-        for (uint32_t n = 0; n < bus->partition_count; n++) {
+        for (uint32_t n = 0; n < bus->partition_count && s->count < partitions; n++) {
             s->list[s->count] =
                 (struct trace_source){bus->partitions[n], bus->name, s->incarnations[s->count]};
             s->count++;

@@ -2,6 +2,7 @@
 #include "bus/bus.h"
 
 #include "bus/addressing.h"
+#include "base/uuid.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -92,41 +93,85 @@ beck_status bus_name_check(const char *what, const char *name, bool internal, be
 
 /* ---- opening and closing ---- */
 
+/* The path of a partition's directory; empty in memory. */
+static beck_status partition_path(const beck_bus *b, const char *data_dir, uint32_t number,
+                                  char *out, size_t size, beck_error *err)
+{
+    *out = 0;
+    if (b->options.storage == BECK_STORAGE_MEMORY)
+        return BECK_OK;
+    int n = snprintf(out, size, "%s/%s-%u", data_dir, b->name, number);
+    if (n < 0 || (size_t)n >= size)
+        return error_set(err, BECK_EINVAL, "the path of the data directory is too long");
+    return BECK_OK;
+}
+
+/* The next one. The checkpoints may be NULL: it is new. */
+static beck_status open_partition(beck_bus *b, const char *data_dir,
+                                  const beck_bus_options *options,
+                                  const struct checkpoint *recovery,
+                                  const struct checkpoint *log_start, beck_error *err)
+{
+    struct partition_options po = {.bus = *options,
+                                   .memory = options->storage == BECK_STORAGE_MEMORY,
+                                   .routed = b->routing.routed,
+                                   .routed_ctx = b->routing.ctx,
+                                   .generation = &b->topology,
+                                   .id = b->id};
+    uint32_t i = b->opened_count;
+    char dir[4096];
+    int64_t from = 0, start = 0;
+    beck_status status = partition_path(b, data_dir, i, dir, sizeof dir, err);
+    if (status)
+        return status;
+    if (recovery && !po.memory) {
+        checkpoint_get(recovery, b->name, i, &from);
+        checkpoint_get(log_start, b->name, i, &start);
+    }
+    status = partition_open(b->env, dir, b->name, i, &po, from, start, &b->partitions[i], err);
+    b->opened_count += !status;
+    return status;
+}
+
+static void choose_id(beck_bus *b, const char *data_dir, const uint8_t *id)
+{
+    char dir[4096];
+    if (id) {
+        memcpy(b->id, id, sizeof b->id);
+        return;
+    }
+    if (b->options.storage == BECK_STORAGE_DISK &&
+        !partition_path(b, data_dir, 0, dir, sizeof dir, NULL) &&
+        !partition_read_id(b->env->vfs, dir, b->id, NULL))
+        return;
+    struct rng rng;
+    rng_seed_system(&rng);
+    uuid_v7(b->env->clock, &rng, b->id);
+}
+
 static beck_status open_partitions(beck_bus *b, const char *data_dir,
                                    const struct checkpoint *recovery,
                                    const struct checkpoint *log_start, beck_error *err)
 {
-    struct partition_options po = {.bus = b->options,
-                                   .memory = b->options.storage == BECK_STORAGE_MEMORY,
-                                   .routed = b->routing.routed,
-                                   .routed_ctx = b->routing.ctx,
-                                   .generation = &b->topology};
-    b->partitions = calloc(b->options.partitions, sizeof(struct partition *));
+    uint32_t count = b->options.partitions;
+    beck_status status = BECK_OK;
+    b->partitions = calloc(count, sizeof(struct partition *));
     if (!b->partitions)
-        return error_set(err, BECK_ENOMEM, "no memory for %u partitions", b->options.partitions);
-    for (uint32_t i = 0; i < b->options.partitions; i++) {
-        char dir[4096] = "";
-        int64_t from = 0, start = 0;
-        if (!po.memory) {
-            int n = snprintf(dir, sizeof dir, "%s/%s-%u", data_dir, b->name, i);
-            if (n < 0 || (size_t)n >= sizeof dir)
-                return error_set(err, BECK_EINVAL, "the path of the data directory is too long");
-            checkpoint_get(recovery, b->name, i, &from);
-            checkpoint_get(log_start, b->name, i, &start);
-        }
-        beck_status status =
-            partition_open(b->env, dir, b->name, i, &po, from, start, &b->partitions[i], err);
-        if (status)
-            return status;
-        b->partition_count = i + 1;
-    }
-    return BECK_OK;
+        return error_set(err, BECK_ENOMEM, "no memory for %u partitions", count);
+    while (b->opened_count < count && !status)
+        status = open_partition(b, data_dir, &b->options, recovery, log_start, err);
+    if (!status)
+        b->partition_count = count;
+    return status;
 }
 
 static void free_bus(beck_bus *b)
 {
     free(atomic_load(&b->router));
     subscribers_free(b->subscribers);
+    for (size_t i = 0; i < b->outgrown_count; i++)
+        free(b->outgrown[i]);
+    free(b->outgrown);
     free(b->partitions);
     free(b->name);
     free(b->source);
@@ -184,8 +229,9 @@ void bus_remove_metrics(beck_bus *b)
 
 beck_status bus_open(const struct env *env, struct callers *callers,
                      const struct bus_routing *routing, const char *data_dir, const char *name,
-                     const beck_bus_options *options, const struct checkpoint *recovery,
-                     const struct checkpoint *log_start, beck_bus **out, beck_error *err)
+                     const beck_bus_options *options, const uint8_t *id,
+                     const struct checkpoint *recovery, const struct checkpoint *log_start,
+                     beck_bus **out, beck_error *err)
 {
     beck_bus *b = calloc(1, sizeof *b);
     if (!b)
@@ -194,6 +240,8 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     b->callers = callers;
     b->routing = *routing;
     b->options = *options;
+    atomic_init(&b->level, options->level);
+    atomic_init(&b->dedup_window_ms, options->dedup_window_ms);
     b->internal = b->special = strncmp(name, "__", 2) == 0;
     atomic_init(&b->detours,
                 (uint32_t)b->special + (options->storage != BECK_STORAGE_MEMORY) + env->read_only);
@@ -209,10 +257,12 @@ beck_status bus_open(const struct env *env, struct callers *callers,
         if (status)
             error_set(err, status, "no memory for bus \"%s\"", name);
     }
-    if (!status)
+    if (!status) {
+        choose_id(b, data_dir, id);
         status = open_partitions(b, data_dir, recovery, log_start, err);
+    }
     if (status) {
-        for (uint32_t i = 0; i < b->partition_count; i++)
+        for (uint32_t i = 0; i < b->opened_count; i++)
             partition_abandon(b->partitions[i]);
         free_bus(b);
         return status;
@@ -232,7 +282,7 @@ beck_status bus_close(beck_bus *b, beck_error *err)
 {
     beck_status status = BECK_OK;
     bus_mark_closed(b);
-    for (uint32_t i = 0; i < b->partition_count; i++) {
+    for (uint32_t i = 0; i < b->opened_count; i++) {
         beck_status one = partition_close(b->partitions[i], status ? NULL : err);
         status = status ? status : one;
     }
@@ -243,9 +293,72 @@ beck_status bus_close(beck_bus *b, beck_error *err)
 void bus_abandon(beck_bus *b)
 {
     bus_mark_closed(b);
-    for (uint32_t i = 0; i < b->partition_count; i++)
+    uint32_t count = b->opened_count;
+    b->partition_count = b->opened_count = 0;
+    for (uint32_t i = 0; i < count; i++)
         partition_abandon(b->partitions[i]);
-    b->partition_count = 0;
+}
+
+/* ---- changing ---- */
+
+const uint8_t *bus_id(const beck_bus *b)
+{
+    return b->id;
+}
+
+void bus_options_get(const beck_bus *b, beck_bus_options *out)
+{
+    uint32_t count = b->partition_count;
+    if (count == 0) {
+        *out = b->options;
+        return;
+    }
+    partition_bus_options(b->partitions[0], out);
+    out->partitions = count;
+}
+
+/* Whoever reads the array goes on in the old one. */
+static beck_status grow_array(beck_bus *b, uint32_t count, beck_error *err)
+{
+    struct partition **old = b->partitions, **grown = calloc(count, sizeof *grown);
+    struct partition ***outgrown =
+        realloc(b->outgrown, (b->outgrown_count + 1) * sizeof *b->outgrown);
+    if (outgrown)
+        b->outgrown = outgrown;
+    if (!grown || !outgrown) {
+        free(grown);
+        return error_set(err, BECK_ENOMEM, "no memory for %u partitions", count);
+    }
+    memcpy(grown, old, b->opened_count * sizeof *grown);
+    b->outgrown[b->outgrown_count++] = old;
+    b->partitions = grown;
+    return BECK_OK;
+}
+
+beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, beck_error *err)
+{
+    beck_bus_options options;
+    if (count <= b->opened_count)
+        return BECK_OK;
+    bus_options_get(b, &options);
+    beck_status status = grow_array(b, count, err);
+    while (b->opened_count < count && !status)
+        status = open_partition(b, data_dir, &options, NULL, NULL, err);
+    return status;
+}
+
+beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    assert(options->partitions >= b->partition_count && options->partitions <= b->opened_count);
+    for (uint32_t i = 0; i < b->opened_count; i++) {
+        beck_status one = partition_alter(b->partitions[i], options, status ? NULL : err);
+        status = status ? status : one;
+    }
+    atomic_store(&b->level, options->level);
+    atomic_store(&b->dedup_window_ms, options->dedup_window_ms);
+    b->partition_count = options->partitions;
+    return status;
 }
 
 /* ---- the router ---- */

@@ -67,10 +67,19 @@ struct beck_bus {
     bool special;  /* publishes are not for bus_publish: internal, or a server's */
     /* A server's (src/remote): of the rest only name, env and callers are used. NULL: ours. */
     struct remote *remote;
-    beck_bus_options options;
+    beck_bus_options options; /* storage and read_synced; the others change: bus_options_get */
+    _Atomic(int) level;
+    _Atomic(int64_t) dedup_window_ms;
+    uint8_t id[16];
     struct subscribers *subscribers;
-    struct partition **partitions;
-    uint32_t partition_count;
+    /* Both only grow: read the count first, once. */
+    struct partition **_Atomic partitions;
+    _Atomic(uint32_t) partition_count;
+    /* Those that are open, and will be seen or not; arrays in whose place a larger one came. With the locks of
+     * a change. */
+    uint32_t opened_count;
+    struct partition ***outgrown;
+    size_t outgrown_count;
     _Atomic(uint64_t) topology;
     _Atomic(uint32_t) route_count;  /* by patterns */
     _Atomic(uint32_t) joined_count; /* that get events by address */
@@ -90,11 +99,12 @@ bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b);
 beck_status bus_name_check(const char *what, const char *name, bool internal, beck_error *err);
 
 /* options: checked. Opens or makes the partitions under data_dir; the checkpoints say where to
- * recover from. */
+ * recover from. id: 16 bytes; NULL: what its directory says, else fresh ones. */
 beck_status bus_open(const struct env *env, struct callers *callers,
                      const struct bus_routing *routing, const char *data_dir, const char *name,
-                     const beck_bus_options *options, const struct checkpoint *recovery,
-                     const struct checkpoint *log_start, beck_bus **out, beck_error *err);
+                     const beck_bus_options *options, const uint8_t *id,
+                     const struct checkpoint *recovery, const struct checkpoint *log_start,
+                     beck_bus **out, beck_error *err);
 /* Closes the partitions (first error), frees. */
 beck_status bus_close(beck_bus *b, beck_error *err);
 /* It was deleted: publishes and reads say so from now on. */
@@ -123,6 +133,14 @@ beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, b
 /* 16 bytes given to it when it was made, also in partition.metadata: Kafka's topic id. A bus made again under its
  * name gets other ones. */
 const uint8_t *bus_id(const beck_bus *b);
+/* As they are now. */
+void bus_options_get(const beck_bus *b, beck_bus_options *out);
+/* Opens partitions beyond those there are, `count` together, which nobody sees before bus_alter; those opened by
+ * an earlier call stay. One change at a time. */
+beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, beck_error *err);
+/* Puts options in force (checked, and different in what may change only), with so many partitions, which are open. One change at a
+ * time, and none is maintained. An error says what is not in force before the bus is opened again. */
+beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *err);
 /* fn NULL: none. Once it returns the earlier one is not running any more: so not from within a
  * listener or a router, nor with a lock that a router takes. BECK_ENOMEM. */
 beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error *err);

@@ -34,7 +34,8 @@ static bool somebody_reads(const beck_bus *b)
     return subscribers_have_listeners(b->subscribers) ||
            atomic_load_explicit(&b->route_count, memory_order_acquire) > 0 ||
            atomic_load_explicit(&b->joined_count, memory_order_acquire) > 0 ||
-           atomic_load_explicit(&b->router, memory_order_relaxed) || b->options.dedup_window_ms > 0;
+           atomic_load_explicit(&b->router, memory_order_relaxed) ||
+           atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0;
 }
 
 /* ---- opening ---- */
@@ -250,7 +251,7 @@ static beck_status produce_opened(struct opened *o, beck_bus *b, struct partitio
     o->u.options = &none;
     o->what = what;
     o->p = p;
-    o->deduplicates = b->options.dedup_window_ms > 0;
+    o->deduplicates = atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0;
     codec_init(&o->codec);
     buf_init(&o->unpacked, DECOMPRESSED_MAX);
     buf_init(&o->changed, DECOMPRESSED_MAX);
@@ -285,9 +286,10 @@ beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, b
     what->duplicate = false;
     if (atomic_load_explicit(&b->closed, memory_order_acquire))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", b->name);
-    if (partition >= b->partition_count)
+    uint32_t count = atomic_load_explicit(&b->partition_count, memory_order_acquire);
+    if (partition >= count)
         return error_set(err, BECK_EINVAL, "bus \"%s\" has no partition %u; it has 0 to %u",
-                         b->name, partition, b->partition_count - 1);
+                         b->name, partition, count - 1);
     beck_status status = batch_header_read(what->batch, &h, err);
     if (status)
         return status;
@@ -296,7 +298,7 @@ beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, b
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
     struct partition *p = b->partitions[partition];
     if (what->level == BECK_LEVEL_DEFAULT)
-        what->level = b->options.level;
+        what->level = (beck_level)atomic_load_explicit(&b->level, memory_order_relaxed);
     for (;;) {
         what->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
         if (somebody_reads(b)) {

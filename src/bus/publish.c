@@ -67,18 +67,24 @@ void bus_add_context(const beck_bus *b, struct caller *self, beck_event *e)
     add_context(b, self, e);
 }
 
+static inline uint32_t count_partitions(const beck_bus *b)
+{
+    return atomic_load_explicit(&b->partition_count, memory_order_acquire);
+}
+
 static void choose_partition(struct publish *u, size_t i, uint32_t turn)
 {
     beck_bus *b = u->bus;
-    assert(b->partition_count > 0);
+    uint32_t count = count_partitions(b);
+    assert(count > 0);
     if (u->options->partition_plus_1 > 0)
         u->partition[i] = (uint32_t)u->options->partition_plus_1 - 1;
-    else if (b->partition_count == 1)
+    else if (count == 1)
         u->partition[i] = 0;
     else if (u->given[i].subject.len)
-        u->partition[i] = bus_partition_of(u->given[i].subject, b->partition_count);
+        u->partition[i] = bus_partition_of(u->given[i].subject, count);
     else
-        u->partition[i] = turn % b->partition_count;
+        u->partition[i] = turn % count;
 }
 
 static beck_status reserve_routes(struct publish *u, size_t more, beck_error *err)
@@ -166,7 +172,7 @@ static bool same_way(const struct publish *u, size_t a, size_t b)
 }
 
 beck_status publish_route(struct publish *u, size_t count, const struct stored *known,
-                                beck_error *err)
+                          beck_error *err)
 {
     beck_status status = BECK_OK;
     struct subscribers *s = u->bus->subscribers;
@@ -214,7 +220,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
     for (;;) {
         beck_status status = BECK_OK;
         a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
-        if (b->options.dedup_window_ms > 0)
+        if (atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0)
             status = route_unknown(u, p, count, a->stored, err);
         else if (u->to || atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
             status = publish_route(u, count, NULL, err);
@@ -286,10 +292,13 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
 {
     beck_status status = BECK_OK;
     struct stored *stored = u->stored;
-    size_t *index = u->bus->partition_count > 1 ? malloc(u->count * sizeof *index) : NULL;
-    if (u->bus->partition_count > 1 && !index)
+    bool several = false;
+    for (size_t i = 1; i < u->count && !several; i++)
+        several = u->partition[i] != u->partition[0];
+    size_t *index = several ? malloc(u->count * sizeof *index) : NULL;
+    if (several && !index)
         return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
-    struct stored *part = u->bus->partition_count > 1 ? malloc(u->count * sizeof *part) : stored;
+    struct stored *part = several ? malloc(u->count * sizeof *part) : stored;
     if (!part) {
         free(index);
         return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
@@ -405,7 +414,7 @@ static beck_status prepare(struct publish *u, beck_error *err)
 {
     uint32_t turn = 0;
     int64_t now_ns = 0;
-    if (u->bus->partition_count > 1)
+    if (count_partitions(u->bus) > 1)
         turn = atomic_fetch_add_explicit(&u->bus->turn, 1, memory_order_relaxed);
     for (size_t i = 0; i < u->count; i++) {
         bool known_type = i > 0 && same_slice(u->given[i].type, u->given[i - 1].type);
@@ -516,9 +525,9 @@ static beck_status publish_check(beck_bus *b, size_t count, const beck_publish_o
     if (count > PUBLISH_EVENTS_MAX)
         return error_set(err, BECK_ELIMIT, "%zu events in one publish; at most %d", count,
                          PUBLISH_EVENTS_MAX);
-    if (o->partition_plus_1 < 0 || (uint32_t)o->partition_plus_1 > b->options.partitions)
+    if (o->partition_plus_1 < 0 || (uint32_t)o->partition_plus_1 > count_partitions(b))
         return error_set(err, BECK_EINVAL, "bus \"%s\" has no partition %d; it has 0 to %u",
-                         b->name, o->partition_plus_1 - 1, b->options.partitions - 1);
+                         b->name, o->partition_plus_1 - 1, count_partitions(b) - 1);
     if (o->level > BECK_LEVEL_SYNCED)
         return error_set(err, BECK_EINVAL, "there is no level %d", (int)o->level);
     if (b->env->read_only)
@@ -598,7 +607,8 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
         u.bus = b;
         u.options = o;
         u.count = count;
-        u.level = o->level ? o->level : b->options.level;
+        u.level =
+            o->level ? o->level : (beck_level)atomic_load_explicit(&b->level, memory_order_relaxed);
         /* There is no sync to wait for in memory, nor when syncs run by the clock. */
         if (u.level == BECK_LEVEL_SYNCED &&
             (b->options.storage == BECK_STORAGE_MEMORY || committer_by_interval(b->env->committer)))

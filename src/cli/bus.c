@@ -318,6 +318,93 @@ static int create_run(struct call *call)
     return EXIT_DONE;
 }
 
+static const char *const yes_no[] = {"no", "yes", NULL};
+
+static const struct option alter_options[] = {
+    {.name = "partitions",
+     .letter = 'p',
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = 10000,
+     .help = "more than there are; subjects are spread anew"},
+    {.name = "level",
+     .kind = OPTION_CHOICE,
+     .choices = create_levels,
+     .help = "what a publish waits for"},
+    {.name = "codec", .kind = OPTION_CHOICE, .choices = codecs, .help = "compression of batches"},
+    {.name = "retention", .kind = OPTION_DURATION, .help = "remove older events; 0: keep all"},
+    {.name = "retention-size",
+     .kind = OPTION_SIZE,
+     .help = "remove the oldest events of a partition beyond this; 0: no limit"},
+    {.name = "compact",
+     .kind = OPTION_CHOICE,
+     .choices = yes_no,
+     .help = "keep only the newest event of each subject"},
+    {.name = "segment-size",
+     .kind = OPTION_SIZE,
+     .min = 4096,
+     .max = 2147483647,
+     .help = "of the files"},
+    {.name = "segment-time",
+     .kind = OPTION_DURATION,
+     .min = 1,
+     .help = "begin a new file after this"},
+    {.name = "dedup",
+     .kind = OPTION_DURATION,
+     .help = "do not store again what had the same source and id within this time; 0: do"},
+    {.name = "event-size-max",
+     .kind = OPTION_SIZE,
+     .min = 1,
+     .max = 1 << 30,
+     .help = "refuse larger events"},
+    {0}};
+
+static void change_options(const struct call *call, beck_bus_options *o)
+{
+    o->partitions = (uint32_t)option_number(call, "partitions", o->partitions);
+    if (option_given(call, "level"))
+        o->level = (beck_level)(option_choice(call, "level") + 1);
+    if (option_given(call, "codec"))
+        o->codec = (beck_codec)option_choice(call, "codec");
+    o->retention_ms = option_number(call, "retention", o->retention_ms);
+    o->retention_bytes = option_number(call, "retention-size", o->retention_bytes);
+    if (option_given(call, "compact"))
+        o->compact = option_choice(call, "compact") == 1;
+    o->segment_bytes = option_number(call, "segment-size", o->segment_bytes);
+    o->segment_ms = option_number(call, "segment-time", o->segment_ms);
+    o->dedup_window_ms = option_number(call, "dedup", o->dedup_window_ms);
+    o->event_bytes_max = (uint32_t)option_number(call, "event-size-max", o->event_bytes_max);
+}
+
+static int alter_run(struct call *call)
+{
+    beck_bus *bus;
+    beck_bus_info info;
+    beck_error err;
+    int code = call_open(call, CALL_EXISTING);
+    code = code ? code : call_bus(call, call->arguments[0], false, &bus);
+    if (code) {
+        return code;
+    }
+    beck_status status = beck_bus_info_get(bus, &info, &err);
+    if (!status) {
+        change_options(call, &info.options);
+        status = beck_bus_alter(bus, &info.options, &err);
+    }
+    if (!status && call->json) {
+        status = beck_bus_info_get(bus, &info, &err);
+    }
+    if (status) {
+        return call_fail(call, status, &err);
+    }
+    if (call->json) {
+        return show_json(call, bus, &info);
+    }
+    call_say(call, "bus '%s' has these options now: beck bus show %s", call->arguments[0],
+             call->arguments[0]);
+    return EXIT_DONE;
+}
+
 static int delete_run(struct call *call)
 {
     beck_bus *bus;
@@ -389,6 +476,17 @@ static const struct command create = {
                 "# the newest state of each customer\nbeck bus create customers --compact",
     .options = create_options,
     .run = create_run};
+static const struct command alter = {
+    .name = "alter",
+    .arguments = "BUS",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .help = "change options of a bus",
+    .about = "What is not named stays. Storage and read-synced cannot be changed, partitions only "
+             "become more.",
+    .examples = "beck bus alter orders --retention 90d\nbeck bus alter orders --partitions 16",
+    .options = alter_options,
+    .run = alter_run};
 static const struct command delete = {
     .name = "delete",
     .arguments = "BUS",
@@ -408,7 +506,7 @@ static const struct command purge = {.name = "purge",
                                      .examples = "beck bus purge events",
                                      .run = purge_run};
 
-static const struct command *const children[] = {&list, &show, &create, &delete, &purge, NULL};
+static const struct command *const children[] = {&list, &show, &create, &alter, &delete, &purge, NULL};
 
 const struct command command_bus = {
-    .name = "bus", .help = "list, show, create, delete and purge buses", .children = children};
+    .name = "bus", .help = "list, show, create, alter, delete and purge buses", .children = children};

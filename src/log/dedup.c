@@ -64,6 +64,11 @@ void dedup_free(struct dedup *d)
     free(d);
 }
 
+void dedup_set_window(struct dedup *d, int64_t window_ms)
+{
+    d->window_ms = window_ms;
+}
+
 size_t dedup_count(const struct dedup *d)
 {
     return (size_t)(d->tail - d->head);

@@ -17,6 +17,7 @@ struct dedup;
 
 struct dedup *dedup_new(int64_t window_ms); /* NULL: no memory */
 void dedup_free(struct dedup *d);
+void dedup_set_window(struct dedup *d, int64_t window_ms);
 /* Whether the event is known: its offset. Forgets what is older than now_ms - window. */
 bool dedup_find(struct dedup *d, beck_bytes source, beck_bytes id, int64_t now_ms, int64_t *offset);
 beck_status dedup_add(struct dedup *d, beck_bytes source, beck_bytes id, int64_t now_ms,

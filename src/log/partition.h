@@ -57,6 +57,8 @@ struct partition_options {
     partition_routed_fn routed;
     void *routed_ctx;
     const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
+    const uint8_t *id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
+                          opened */
 };
 
 /* dir: made when missing; ignored for memory. recovery_point: below it everything is known to be
@@ -67,6 +69,14 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
 /* Writes, seals, snapshots, syncs, frees. Nobody uses it. The first error is returned, and
  * everything is freed all the same. */
 beck_status partition_close(struct partition *p, beck_error *err);
+/* The id in the directory's partition.metadata. BECK_ENOENT: there is no such file, or none in it. */
+beck_status partition_read_id(struct vfs *v, const char *dir, uint8_t id[16], beck_error *err);
+/* Writes it there, unless it stands there already. */
+beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_error *err);
+/* The options of its bus, from now on; those that never change must be the same. Deduplication that begins knows
+ * nothing of what was stored before. Not while it is maintained. BECK_ENOMEM: nothing was changed. */
+beck_status partition_alter(struct partition *p, const beck_bus_options *bus, beck_error *err);
+void partition_bus_options(struct partition *p, beck_bus_options *out);
 /* Frees without writing anything: for tests of crashes and for deletion. */
 void partition_abandon(struct partition *p);
 

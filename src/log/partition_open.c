@@ -9,6 +9,7 @@
 #include "log/partition_impl.h"
 
 #include "base/uuid.h"
+#include "event/json.h"
 #include "log/cursor.h"
 
 #include <assert.h>
@@ -251,9 +252,8 @@ static beck_status recover_from(struct partition *p, const struct listing *l,
     bool whole;
     load_snapshot(p, l, limit, &r->from);
     int64_t from = r->from >= 0 && r->from < recovery_point ? r->from : recovery_point;
-    beck_status status = partition_load_aborted(p, l->aborted, l->aborted_count,
-                                                r->from >= 0 ? r->from : recovery_point, &whole,
-                                                err);
+    beck_status status = partition_load_aborted(
+        p, l->aborted, l->aborted_count, r->from >= 0 ? r->from : recovery_point, &whole, err);
     if (!status && !whole) {
         env_report(p->env, BECK_ECORRUPT,
                    "an index of aborted transactions of \"%s\" is damaged; all of the partition is "
@@ -317,17 +317,65 @@ static beck_status fill_dedup(struct partition *p, beck_error *err)
 
 /* ---- opening ---- */
 
+beck_status partition_read_id(struct vfs *v, const char *dir, uint8_t id[16], beck_error *err)
+{
+    static const char key[] = "topic_id: ";
+    char path[4200], text[64 + 1] = "", base64[25] = "";
+    uint8_t bytes[18];
+    struct buf file;
+    size_t len = sizeof bytes;
+    snprintf(path, sizeof path, "%s/partition.metadata", dir);
+    buf_init(&file, sizeof text - 1);
+    beck_status status = vfs_read_file(v, path, file.max, &file, err);
+    if (!status)
+        memcpy(text, file.data, file.len);
+    buf_release(&file);
+    if (status)
+        return status;
+    const char *at = strstr(text, key);
+    if (at && sscanf(at + sizeof key - 1, "%22[A-Za-z0-9_-]", base64) == 1 &&
+        strlen(base64) == 22) {
+        for (char *c = base64; *c; c++)
+            *c = (char)(*c == '-' ? '+' : *c == '_' ? '/' : *c);
+        memcpy(base64 + 22, "==", 3);
+        if (base64_read_to(beck_str(base64), bytes, &len) && len == 16) {
+            memcpy(id, bytes, 16);
+            return BECK_OK;
+        }
+    }
+    return error_set(err, BECK_ENOENT, "\"%s\" holds no id", path);
+}
+
+static beck_status put_id(struct partition *p, const uint8_t id[16], beck_error *err)
+{
+    char path[4200], text[64], base64[23];
+    uuid_base64(id, base64);
+    int len = snprintf(text, sizeof text, "version: 0\ntopic_id: %s\n", base64);
+    snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
+    return vfs_put_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
+}
+
+beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_error *err)
+{
+    uint8_t there[16];
+    if (!partition_read_id(p->env->vfs, p->dir, there, NULL) && memcmp(there, id, 16) == 0)
+        return BECK_OK;
+    beck_status status = put_id(p, id, err);
+    return status ? status : vfs_sync_dir(p->env->vfs, p->dir, err);
+}
+
 static beck_status write_metadata(struct partition *p, beck_error *err)
 {
-    char path[4200], text[64], id[23];
+    char path[4200];
     uint8_t uuid[16];
-    struct rng rng;
-    rng_seed_system(&rng);
-    uuid_v7(p->env->clock, &rng, uuid);
-    uuid_base64(uuid, id);
-    int len = snprintf(text, sizeof text, "version: 0\ntopic_id: %s\n", id);
-    snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
-    beck_status status = vfs_put_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
+    if (p->options.id) {
+        memcpy(uuid, p->options.id, sizeof uuid);
+    } else {
+        struct rng rng;
+        rng_seed_system(&rng);
+        uuid_v7(p->env->clock, &rng, uuid);
+    }
+    beck_status status = put_id(p, uuid, err);
     if (status)
         return status;
     snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);

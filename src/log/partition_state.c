@@ -18,6 +18,34 @@ bool partition_is_memory(const struct partition *p)
     return p->options.memory;
 }
 
+void partition_bus_options(struct partition *p, beck_bus_options *out)
+{
+    mutex_lock(&p->lock);
+    *out = p->options.bus;
+    mutex_unlock(&p->lock);
+}
+
+beck_status partition_alter(struct partition *p, const beck_bus_options *bus, beck_error *err)
+{
+    struct dedup *fresh = bus->dedup_window_ms > 0 ? dedup_new(bus->dedup_window_ms) : NULL;
+    if (bus->dedup_window_ms > 0 && !fresh)
+        return error_set(err, BECK_ENOMEM, "no memory for the ids of events");
+    partition_pause(p);
+    assert(p->options.bus.storage == bus->storage &&
+           p->options.bus.read_synced == bus->read_synced);
+    p->options.bus = *bus;
+    if (fresh && p->dedup) {
+        dedup_set_window(p->dedup, bus->dedup_window_ms);
+    } else {
+        struct dedup *old = p->dedup;
+        p->dedup = fresh;
+        fresh = old;
+    }
+    partition_resume(p);
+    dedup_free(fresh);
+    return BECK_OK;
+}
+
 /* ---- what is stored ---- */
 
 static bool is_known(const struct segment *s)

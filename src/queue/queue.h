@@ -91,6 +91,9 @@ bool queue_bus_deleted(struct queue *q, const beck_bus *bus);
 /* Forgets what is ready or delayed of events below `ends`, one per partition. */
 beck_status queue_bus_purged(struct queue *q, const beck_bus *bus, const int64_t *ends,
                              beck_error *err);
+/* Partitions that the bus it is bound to will show next, up to `count` together: empty ones, from whose first event on
+ * it gets what matches. */
+beck_status queue_add_partitions(struct queue *q, beck_bus *bus, uint32_t count, beck_error *err);
 beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, beck_error *err);
 beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const beck_binding *binding),
                                void *ctx);

@@ -403,6 +403,48 @@ beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, cons
     return status;
 }
 
+/* They are empty, so that the hook brings all there will be. */
+static beck_status add_empty_sources(struct queue *q, beck_bus *bus, uint32_t count, bool joined,
+                                     beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (uint32_t n = bus->partition_count; n < count && !status; n++) {
+        uint32_t index;
+        status = queue_add_source(q, bus->name, n, bus, &index, err);
+        if (!status) {
+            q->sources[index].live = true;
+            q->sources[index].joined = joined;
+        }
+    }
+    return status;
+}
+
+beck_status queue_add_partitions(struct queue *q, beck_bus *bus, uint32_t count, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    bool joined = false;
+    uint32_t known = bus->partition_count;
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < q->binding_count && !status; i++) {
+        struct binding *b = &q->bindings[i];
+        if (b->bus != bus)
+            continue;
+        int64_t *grown = realloc(b->first, count * sizeof *grown);
+        if (!grown) {
+            status = error_set(err, BECK_ENOMEM, "no memory for a source of queue \"%s\"", q->name);
+            continue;
+        }
+        memset(grown + known, 0, (count - known) * sizeof *grown);
+        b->first = grown;
+        joined |= !b->pattern[0];
+    }
+    if (!status)
+        status = add_empty_sources(q, bus, count, joined, err);
+    q->dirty = true;
+    mutex_unlock(&q->lock);
+    return status;
+}
+
 static void release_route(void *object)
 {
     queue_release(object);

@@ -269,8 +269,9 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_
     for (uint32_t i = 0; i < q->binding_count; i++) {
         add_text(b, q->bindings[i].bus->name);
         add_text(b, q->bindings[i].pattern);
-        add_u32(b, q->bindings[i].bus->partition_count);
-        for (uint32_t n = 0; n < q->bindings[i].bus->partition_count; n++)
+        uint32_t partitions = q->bindings[i].bus->partition_count;
+        add_u32(b, partitions);
+        for (uint32_t n = 0; n < partitions; n++)
             add_u64(b, (uint64_t)q->bindings[i].first[n]);
     }
     beck_status status = add_lists(q, b, syncs, err);

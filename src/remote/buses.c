@@ -38,6 +38,14 @@ beck_status remote_bus_delete(struct remote *r, const char *name, beck_error *er
     return remote_do(r, "DELETE", &t, NULL, NULL, err);
 }
 
+beck_status remote_bus_alter(beck_bus *bus, const beck_bus_options *options, beck_error *err)
+{
+    struct target t;
+    target_of_bus(&t, bus->name, "/options");
+    return remote_bus_gone(
+        bus, remote_do(bus->remote, "PUT", &t, &shape_bus_options, options, err), err);
+}
+
 beck_status remote_bus_purge(beck_bus *bus, beck_error *err)
 {
     struct target t;

@@ -41,6 +41,7 @@ bool remote_listens(const char *data_dir);
 beck_status remote_bus_create(struct remote *r, const char *name, const beck_bus_options *options,
                               beck_bus **out, beck_error *err);
 beck_status remote_bus_get(struct remote *r, const char *name, beck_bus **out, beck_error *err);
+beck_status remote_bus_alter(beck_bus *bus, const beck_bus_options *options, beck_error *err);
 beck_status remote_bus_delete(struct remote *r, const char *name, beck_error *err);
 beck_status remote_bus_info(beck_bus *bus, beck_bus_info *out, beck_error *err);
 beck_status remote_partition_info(beck_bus *bus, uint32_t partition, beck_partition_info *out,

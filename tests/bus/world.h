@@ -91,7 +91,8 @@ static inline void world_open(struct world *w, const beck_bus_options *options)
     checkpoint_init(&none);
     assert_int_equal(bus_options_check(&o, true, NULL), 0);
     assert_int_equal(
-        bus_open(&w->env, w->callers, &w->routing, "data", "shop", &o, &none, &none, &w->bus, NULL),
+        bus_open(&w->env, w->callers, &w->routing, "data", "shop", &o, NULL, &none, &none, &w->bus,
+                 NULL),
         0);
 }
 

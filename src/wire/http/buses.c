@@ -79,6 +79,20 @@ static void put_bus(struct http_request *r)
         answer_bus(r, bus, known ? 200 : 201);
 }
 
+static void alter_bus(struct http_request *r)
+{
+    beck_bus_options options;
+    beck_error err;
+    beck_bus *bus = find_bus(r);
+    if (!bus || !document_read(r, &shape_bus_options, &options))
+        return;
+    beck_status status = beck_bus_alter(bus, &options, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        answer_bus(r, bus, 200);
+}
+
 static void delete_bus(struct http_request *r)
 {
     beck_error err;
@@ -138,6 +152,10 @@ const struct http_route http_routes_buses[] = {
     {"PUT", "/v1/buses/{bus}", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, put_bus, "putBus",
      "Makes a bus (201), or finds it with the same options (200); 409: it exists with others", NULL,
      "BusOptions", "Bus"},
+    {"PUT", "/v1/buses/{bus}/options", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, alter_bus, "alterBus",
+     "Changes the options of a bus to these: storage and readSynced must stay, partitions can "
+     "become more",
+     NULL, "BusOptions", "Bus"},
     {"DELETE", "/v1/buses/{bus}", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, delete_bus, "deleteBus",
      "Deletes a bus with everything stored in it; 409 while a queue is bound to it", NULL, NULL,
      NULL},

@@ -123,7 +123,7 @@ static bool is_worth_it(struct gather *g, const struct http_connection *c)
 
 static bool has_plain_offsets(const beck_bus *bus)
 {
-    return bus->partition_count == 1 && bus->options.dedup_window_ms == 0 &&
+    return bus->partition_count == 1 && atomic_load(&bus->dedup_window_ms) == 0 &&
            bus->options.storage == BECK_STORAGE_DISK;
 }
 

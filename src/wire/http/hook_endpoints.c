@@ -115,7 +115,7 @@ static beck_status make_endpoint(struct hooks *h, const struct hook_source *sour
     const struct hook_source *s = status ? NULL : hook_settings(e->hook);
     if (!status)
         status = find_bus(h, s, &e->bus, err);
-    if (!status && s->dedup_window_ms > 0 && e->bus->options.dedup_window_ms == 0) {
+    if (!status && s->dedup_window_ms > 0 && atomic_load(&e->bus->dedup_window_ms) == 0) {
         mutex_lock(&h->lock);
         status = find_window(h, s, &e->seen, err);
         mutex_unlock(&h->lock);

@@ -93,8 +93,10 @@ static bool claim(struct delivery *d, const struct hook_result *result, int64_t 
 
 static bool fits(const struct endpoint *e, const struct hook_result *result)
 {
+    beck_bus_options o;
+    bus_options_get(e->bus, &o);
     for (size_t i = 0; i < result->event_count; i++)
-        if (result->events[i].data.len > e->bus->options.event_bytes_max)
+        if (result->events[i].data.len > o.event_bytes_max)
             return false;
     return true;
 }
