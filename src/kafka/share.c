@@ -91,18 +91,6 @@ bool share_exists(struct kafka *k, beck_bytes group)
     return found;
 }
 
-void share_each(struct kafka *k, void (*each)(void *ctx, beck_bytes group, bool empty), void *ctx)
-{
-    struct shares *s = k->shares;
-    mutex_lock(&s->lock);
-    for (struct lookup_node *n = NULL; (n = lookup_walk(&s->groups, n));) {
-        const struct share_group *g = lookup_of(n, struct share_group, node);
-        if (g->members || g->queues)
-            each(ctx, g->id, g->member_count == 0);
-    }
-    mutex_unlock(&s->lock);
-}
-
 /* ---- queues of groups ---- */
 
 struct share_queue *share_queue_of(const struct share_group *g, const struct topic *t)

@@ -36,6 +36,7 @@
 #ifndef BECK_KAFKA_SHARE_H
 #define BECK_KAFKA_SHARE_H
 
+#include "kafka/message/groups.h"
 #include "kafka/message/share.h"
 #include "kafka/message/share_offsets.h"
 #include "kafka/topics.h"
@@ -69,9 +70,9 @@ bool share_describe(struct kafka *k, beck_bytes group, struct kafka_arena *arena
                     struct kafka_share_group_describe_response_group *out);
 /* Whether there is such a share group: with members, or with a queue. */
 bool share_exists(struct kafka *k, beck_bytes group);
-/* Of every share group: whether it has members ("Stable"), or none ("Empty"). What is passed is valid
- * during the call. With shares.lock. */
-void share_each(struct kafka *k, void (*each)(void *ctx, beck_bytes group, bool empty), void *ctx);
+/* Appends those that the request wants. False: no memory. */
+bool share_list(struct kafka *k, const struct kafka_list_groups_request *request,
+                struct kafka_arena *arena, struct kafka_list_groups_response *out);
 /* (slow) With all its queues. GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP. */
 int share_delete(struct kafka *k, beck_bytes group, const char **text);
 

@@ -9,6 +9,7 @@
 #include "kafka/share_impl.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 #define EPOCH_LEAVE (-1)
 #define ASSIGNOR "simple"
@@ -365,6 +366,11 @@ void share_heartbeat(struct kafka *k, const heartbeat_request *request,
         leave(s, request, out);
         return;
     }
+    if (request->member_epoch == 0 && !share_exists(k, request->group_id) &&
+        groups_has(k->groups, request->group_id)) {
+        refuse(out, KAFKA_GROUP_ID_NOT_FOUND, "The group is not a share group.");
+        return;
+    }
     struct topic **missing = NULL;
     size_t count = 0;
     mutex_lock(&s->lock);
@@ -435,5 +441,46 @@ bool share_describe(struct kafka *k, beck_bytes group, struct kafka_arena *arena
         out->error_message = beck_str("There is no such share group.");
     }
     mutex_unlock(&s->lock);
+    return good;
+}
+
+static bool is_wanted(const struct kafka_strings *filter, const char *value)
+{
+    for (size_t i = 0; i < filter->count; i++)
+        if (filter->at[i].len == strlen(value) &&
+            strncasecmp(filter->at[i].data, value, filter->at[i].len) == 0)
+            return true;
+    return filter->count == 0;
+}
+
+bool share_list(struct kafka *k, const struct kafka_list_groups_request *request,
+                struct kafka_arena *arena, struct kafka_list_groups_response *out)
+{
+    struct shares *s = k->shares;
+    if (!is_wanted(&request->types_filter, "share"))
+        return true;
+    mutex_lock(&s->lock);
+    size_t n = out->groups.count;
+    struct kafka_list_groups_response_group *all =
+        kafka_alloc_many(arena, n + s->groups.count, sizeof *all);
+    bool good = all != NULL;
+    if (good && n > 0)
+        memcpy(all, out->groups.at, n * sizeof *all);
+    for (struct lookup_node *node = NULL; good && (node = lookup_walk(&s->groups, node));) {
+        const struct share_group *g = lookup_of(node, struct share_group, node);
+        const char *state = g->members ? "Stable" : "Empty";
+        if ((!g->members && !g->queues) || !is_wanted(&request->states_filter, state))
+            continue;
+        kafka_list_groups_response_group_init(&all[n]);
+        all[n].group_id = kafka_copy(arena, g->id);
+        all[n].protocol_type = all[n].group_type = beck_str("share");
+        all[n].group_state = beck_str(state);
+        good = all[n++].group_id.data != NULL;
+    }
+    mutex_unlock(&s->lock);
+    if (good) {
+        out->groups.at = all;
+        out->groups.count = n;
+    }
     return good;
 }

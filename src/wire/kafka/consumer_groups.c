@@ -1,5 +1,6 @@
 /* ConsumerGroupHeartbeat (68), ConsumerGroupDescribe (69). */
 #include "wire/kafka/groups.h"
+#include "kafka/share.h"
 #include "wire/kafka/handlers.h"
 
 static void refuse(struct kafka_request *r, int error)
@@ -16,6 +17,10 @@ void handle_consumer_group_heartbeat(struct kafka_request *r)
     struct group_client client;
     if (!request_may(r, KAFKA_RESOURCE_GROUP, KAFKA_OP_READ, q->group_id)) {
         refuse(r, KAFKA_GROUP_AUTHORIZATION_FAILED);
+        return;
+    }
+    if (share_exists(request_kafka(r), q->group_id)) {
+        refuse(r, KAFKA_GROUP_ID_NOT_FOUND);
         return;
     }
     for (size_t i = 0; i < q->subscribed_topic_names.count; i++) {

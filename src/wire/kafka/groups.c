@@ -3,6 +3,7 @@
  * (15), ListGroups (16), DeleteGroups (42).
  */
 #include "wire/kafka/groups.h"
+#include "kafka/share.h"
 #include "wire/kafka/handlers.h"
 
 #define NO_MEMORY "there is no memory for an answer"
@@ -110,9 +111,11 @@ void handle_join_group(struct kafka_request *r)
     const struct kafka_join_group_request *q = request_body(r);
     struct group_client client;
     struct kafka_join_group_response a;
-    if (!may(r, KAFKA_OP_READ, q->group_id)) {
+    bool allowed = may(r, KAFKA_OP_READ, q->group_id);
+    if (!allowed || share_exists(request_kafka(r), q->group_id)) {
         kafka_join_group_response_init(&a);
-        a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
+        a.error_code =
+            allowed ? KAFKA_INCONSISTENT_GROUP_PROTOCOL : KAFKA_GROUP_AUTHORIZATION_FAILED;
         a.member_id = q->member_id;
         request_answer(r, &a);
     } else if (fill_group_client(r, &client)) {
@@ -202,7 +205,8 @@ void handle_list_groups(struct kafka_request *r)
     struct kafka_list_groups_response a;
     size_t n = 0;
     kafka_list_groups_response_init(&a);
-    if (groups_list(kafka_groups(request_kafka(r)), request_body(r), request_arena(r), &a)) {
+    if (groups_list(kafka_groups(request_kafka(r)), request_body(r), request_arena(r), &a) ||
+        !share_list(request_kafka(r), request_body(r), request_arena(r), &a)) {
         request_fail(r, NO_MEMORY);
         return;
     }
@@ -216,8 +220,9 @@ void handle_list_groups(struct kafka_request *r)
 /* What the coordinator answers, with what it was not asked for. */
 struct deleting {
     struct kafka_request *r;
-    const beck_bytes *refused;
-    size_t refused_count;
+    beck_bytes *ids; /* of the coordinator's groups first */
+    int *codes;      /* of the others */
+    size_t asked, count;
 };
 
 static void deleted(void *ctx, const void *body)
@@ -225,37 +230,51 @@ static void deleted(void *ctx, const void *body)
     struct deleting *d = ctx;
     const struct kafka_delete_groups_response *from = body;
     struct kafka_delete_groups_response a;
-    size_t count = from->results.count;
     kafka_delete_groups_response_init(&a);
-    if (!kafka_array(request_arena(d->r), &a.results, count + d->refused_count)) {
+    if (!from || !kafka_array(request_arena(d->r), &a.results, d->count)) {
         request_fail(d->r, NO_MEMORY);
         return;
     }
-    for (size_t i = 0; i < a.results.count; i++) {
-        if (i < count) {
-            a.results.at[i] = from->results.at[i];
-        } else {
-            a.results.at[i].group_id = d->refused[i - count];
-            a.results.at[i].error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
-        }
+    a.results.count = 0;
+    for (size_t i = 0; i < from->results.count; i++)
+        a.results.at[a.results.count++] = from->results.at[i];
+    for (size_t i = d->asked; i < d->count; i++) {
+        struct kafka_delete_groups_response_result *to = &a.results.at[a.results.count++];
+        to->group_id = d->ids[i];
+        to->error_code = (int16_t)d->codes[i];
     }
     request_answer(d->r, &a);
 }
 
-void handle_delete_groups(struct kafka_request *r)
+/* On the pool: share groups have queues. */
+static void delete_groups(struct kafka_request *r)
 {
     const struct kafka_delete_groups_request *q = request_body(r);
-    size_t count = q->groups_names.count, good = 0, bad = count;
+    struct kafka *k = request_kafka(r);
+    size_t count = q->groups_names.count, last = count;
     struct deleting *d = request_alloc(r, sizeof *d);
     beck_bytes *ids = kafka_alloc_many(request_arena(r), count, sizeof *ids);
-    if (!d || !ids) {
+    int *codes = kafka_alloc_many(request_arena(r), count, sizeof *codes);
+    if (!d || !ids || !codes) {
         request_fail(r, NO_MEMORY);
         return;
     }
+    *d = (struct deleting){.r = r, .ids = ids, .codes = codes, .count = count};
     for (size_t i = 0; i < count; i++) {
         beck_bytes id = q->groups_names.at[i];
-        ids[may(r, KAFKA_OP_DELETE, id) ? good++ : --bad] = id;
+        const char *text;
+        bool mine = may(r, KAFKA_OP_DELETE, id);
+        if (mine && !share_exists(k, id)) {
+            ids[d->asked++] = id;
+            continue;
+        }
+        ids[--last] = id;
+        codes[last] = mine ? share_delete(k, id, &text) : KAFKA_GROUP_AUTHORIZATION_FAILED;
     }
-    *d = (struct deleting){.r = r, .refused = ids + bad, .refused_count = count - bad};
-    groups_delete(kafka_groups(request_kafka(r)), ids, good, deleted, d);
+    groups_delete(kafka_groups(k), ids, d->asked, deleted, d);
+}
+
+void handle_delete_groups(struct kafka_request *r)
+{
+    request_defer(r, delete_groups);
 }

@@ -37,6 +37,15 @@ void handle_end_txn(struct kafka_request *r);
 void handle_describe_transactions(struct kafka_request *r);
 void handle_list_transactions(struct kafka_request *r);
 
+/* share.c */
+void handle_share_group_heartbeat(struct kafka_request *r);
+void handle_share_group_describe(struct kafka_request *r);
+void handle_share_fetch(struct kafka_request *r);
+void handle_share_acknowledge(struct kafka_request *r);
+void handle_describe_share_group_offsets(struct kafka_request *r);
+void handle_alter_share_group_offsets(struct kafka_request *r);
+void handle_delete_share_group_offsets(struct kafka_request *r);
+
 /* groups.c */
 void handle_find_coordinator(struct kafka_request *r);
 void handle_join_group(struct kafka_request *r);
@@ -56,15 +65,6 @@ void handle_offset_delete(struct kafka_request *r);
 /* consumer_groups.c */
 void handle_consumer_group_heartbeat(struct kafka_request *r);
 void handle_consumer_group_describe(struct kafka_request *r);
-
-/* share.c */
-void handle_share_group_heartbeat(struct kafka_request *r);
-void handle_share_group_describe(struct kafka_request *r);
-void handle_share_fetch(struct kafka_request *r);
-void handle_share_acknowledge(struct kafka_request *r);
-void handle_describe_share_group_offsets(struct kafka_request *r);
-void handle_alter_share_group_offsets(struct kafka_request *r);
-void handle_delete_share_group_offsets(struct kafka_request *r);
 
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
