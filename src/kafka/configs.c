@@ -248,6 +248,7 @@ static int64_t topic_number(const struct config_set *s, const char *name)
 void configs_apply_rules(struct kafka *k, struct topic *t)
 {
     struct configs *c = k->configs;
+    beck_bus_options o;
     const struct config_key *type =
         config_key_find(CONFIG_TOPIC, beck_str("message.timestamp.type"));
     mutex_lock(&c->lock);
@@ -257,8 +258,9 @@ void configs_apply_rules(struct kafka *k, struct topic *t)
     atomic_store(&t->before_max_ms, topic_number(s, "message.timestamp.before.max.ms"));
     atomic_store(&t->after_max_ms, topic_number(s, "message.timestamp.after.max.ms"));
     mutex_unlock(&c->lock);
-    atomic_store(&t->compact, t->bus->options.compact);
-    atomic_store(&t->batch_bytes_max, t->bus->options.event_bytes_max);
+    bus_options_get(t->bus, &o);
+    atomic_store(&t->compact, o.compact);
+    atomic_store(&t->batch_bytes_max, o.event_bytes_max);
 }
 
 /* ---- looking ---- */
@@ -427,8 +429,10 @@ static int describe_topic(struct kafka *k, beck_bytes name, config_each_fn each,
     if (!t)
         return refuse(text, KAFKA_UNKNOWN_TOPIC_OR_PARTITION,
                       "This server does not host this topic-partition.");
+    beck_bus_options o;
+    bus_options_get(t->bus, &o);
     struct config_set *s = config_set_copy(set_of_topic(k->configs, t));
-    if (!s || !config_set_adopt(s, &t->bus->options)) {
+    if (!s || !config_set_adopt(s, &o)) {
         config_set_free(s);
         return refuse(text, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
     }
@@ -506,9 +510,11 @@ static int alter_topic(struct kafka *k, beck_bytes name, const struct config_cha
     if (t->internal)
         return refuse(text, KAFKA_INVALID_REQUEST, "Topic '%.*s' is beck's own.",
                       TEXT_OF(name, 64));
-    beck_bus_options o = t->bus->options;
+    beck_bus_options o, old;
+    bus_options_get(t->bus, &old);
+    o = old;
     int code =
-        make_set(set_of_topic(k->configs, t), replace, CONFIG_TOPIC, changes, count, &o, &s, text);
+        make_set(set_of_topic(k->configs, t), replace, CONFIG_TOPIC, changes, count, &old, &s, text);
     if (code || validate_only) {
         if (!code)
             config_set_free(s);
@@ -516,7 +522,7 @@ static int alter_topic(struct kafka *k, beck_bytes name, const struct config_cha
     }
     config_set_options(s, &o);
     beck_status status = BECK_OK;
-    if (!bus_options_equal(&o, &t->bus->options))
+    if (!bus_options_equal(&o, &old))
         status = handle_alter_bus(k->engine, t->bus, &o, &err);
     if (status)
         config_set_free(s);

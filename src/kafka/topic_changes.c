@@ -334,7 +334,8 @@ int topics_grow(struct kafka *k, struct topic *t, int32_t count,
     topics_lock_changes(k);
     int code = check_growth(k, t, count, assignments, assignment_count, text);
     if (!code && !validate_only) {
-        beck_bus_options o = t->bus->options;
+        beck_bus_options o;
+        bus_options_get(t->bus, &o);
         o.partitions = (uint32_t)count;
         beck_status status = handle_alter_bus(k->engine, t->bus, &o, &err);
         if (status)
@@ -350,6 +351,7 @@ int topics_delete_records(struct kafka *k, struct topic *t, int32_t number, int6
                           int64_t *low, char *text)
 {
     beck_error err = {0};
+    beck_bus_options o;
     struct partition *p = topic_partition(t, number);
     (void)k;
     if (!p || topic_is_gone(t))
@@ -358,8 +360,8 @@ int topics_delete_records(struct kafka *k, struct topic *t, int32_t number, int6
     int code = refuse_internal(t, text);
     if (code)
         return code;
-    if (atomic_load(&t->compact) && t->bus->options.retention_ms == 0 &&
-        t->bus->options.retention_bytes == 0)
+    bus_options_get(t->bus, &o);
+    if (o.compact && o.retention_ms == 0 && o.retention_bytes == 0)
         return refuse(text, KAFKA_POLICY_VIOLATION,
                       "Records of partition %.*s-%d can not be deleted due to the configured "
                       "policy",

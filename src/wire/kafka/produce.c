@@ -10,6 +10,7 @@
 
 #include "kafka/transactions.h"
 #include "log/batch.h"
+#include "log/committer.h"
 #include "wire/kafka/handlers.h"
 #include "wire/kafka/topic_names.h"
 
@@ -395,6 +396,8 @@ void handle_produce(struct kafka_request *r)
     s->r = r;
     s->acks = q->acks;
     s->level = kafka_level(request_kafka(r), q->acks);
+    if (s->level == BECK_LEVEL_SYNCED && committer_by_interval(request_engine(r)->env.committer))
+        s->level = BECK_LEVEL_WRITTEN; /* nobody waits for syncs then */
     atomic_init(&s->left, 1);
     int code = check_request(s);
     for (size_t i = 0; i < q->topic_data.count; i++)
