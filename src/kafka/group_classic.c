@@ -445,7 +445,7 @@ void consumer_become_classic(struct group *group)
 {
     if (!group->offsets_only)
         group_put_gone(group);
-    consumer_free(group);
+    group_consumer_free(group);
     group->type = GROUP_CLASSIC;
     group->offsets_only = true;
     group->state = GROUP_EMPTY;

@@ -326,7 +326,7 @@ struct group_regex *consumer_regex(const struct group *group, beck_bytes text);
 /* 0, INVALID_REGULAR_EXPRESSION (why in *err), COORDINATOR_NOT_AVAILABLE. Takes one member more. */
 int consumer_use_regex(struct group *group, beck_bytes text, beck_error *err);
 void consumer_unuse_regex(struct group *group, beck_bytes text);
-void consumer_free(struct group *group);
+void group_consumer_free(struct group *group);
 /* A group without members begins anew with the other protocol, and keeps its offsets. */
 void consumer_become_classic(struct group *group);
 void classic_become_consumer(struct group *group);

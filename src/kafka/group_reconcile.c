@@ -88,7 +88,7 @@ void consumer_disown(struct member *m)
     set_owner(m, &m->revoking, NULL);
 }
 
-void consumer_free(struct group *group)
+void group_consumer_free(struct group *group)
 {
     for (struct lookup_node *n = lookup_walk(&group->owned, NULL), *next; n; n = next) {
         struct owned_topic *t = lookup_of(n, struct owned_topic, node);

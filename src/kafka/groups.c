@@ -353,7 +353,7 @@ void group_free(struct group *group)
         member_free(m);
     }
     offsets_free(group);
-    consumer_free(group);
+    group_consumer_free(group);
     deadline_clear(&g->deadlines, &group->joining);
     deadline_clear(&g->deadlines, &group->syncing);
     deadlines_give_back(&g->deadlines, GROUP_DEADLINES);
