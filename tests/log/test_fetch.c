@@ -329,12 +329,147 @@ static void what_is_in_memory_is_given_with_checksums(void **state)
     world_close(&w);
 }
 
+/* ---- threads ---- */
+
+#define EACH 300
+
+struct worker {
+    struct partition *p;
+    int id;
+    _Atomic(bool) *stop;
+    _Atomic(int) *synced; /* completions that came */
+};
+
+static void count_synced(void *ctx, beck_status status, int64_t first_offset)
+{
+    assert_int_equal(status, 0);
+    assert_true(first_offset >= 0);
+    atomic_fetch_add((_Atomic(int) *)ctx, 1);
+}
+
+/* An idempotent producer, with completions and without. */
+static void *produce_on(void *arg)
+{
+    struct worker *me = arg;
+    for (int i = 0; i < EACH; i++) {
+        beck_event e = {.type = beck_str("t"), .data = beck_str("produced")};
+        struct batch_header producer = {.producer_id = me->id, .base_sequence = i};
+        struct buf batch;
+        buf_init(&batch, 1 << 20);
+        assert_int_equal(make_batch(&batch, &e, 1, 5, BECK_CODEC_NONE, &producer), 0);
+        struct produce a = {.batch = batch.data,
+                            .size = batch.len,
+                            .level = i % 3 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN,
+                            .done = count_synced,
+                            .done_ctx = me->synced};
+        assert_int_equal(partition_produce(me->p, &a, NULL), 0);
+        /* At once again: whether the first is written or not. */
+        if (i % 10 == 0) {
+            struct produce again = a;
+            again.done = NULL;
+            assert_int_equal(partition_produce(me->p, &again, NULL), BECK_EDUPLICATE);
+            assert_int_equal(again.first_offset, a.first_offset);
+        }
+        buf_release(&batch);
+    }
+    return NULL;
+}
+
+static void *publish_on(void *arg)
+{
+    struct worker *me = arg;
+    int64_t offset;
+    for (int i = 0; i < EACH; i++)
+        assert_int_equal(put_event(me->p, "s", "published",
+                                   i % 4 ? BECK_LEVEL_WRITTEN : BECK_LEVEL_SYNCED, &offset),
+                         0);
+    return NULL;
+}
+
+/* Reads all from the first on, again and again; offsets must have no hole. */
+static void *fetch_on(void *arg)
+{
+    struct worker *me = arg;
+    int64_t next = 0;
+    while (!atomic_load(me->stop)) {
+        struct partition_range r;
+        assert_int_equal(
+            partition_fetch(me->p, next, (size_t)(me->id + 1) * 700, true, false, &r, NULL), 0);
+        if (r.len == 0) {
+            next = 0;
+            continue;
+        }
+        const uint8_t *at = r.bytes.data;
+        for (size_t left = r.len; left >= BATCH_HEADER;) {
+            struct batch_header h;
+            assert_int_equal(batch_header_read(at, &h, NULL), 0);
+            if (batch_size(&h) > left)
+                break;
+            assert_true(h.base_offset <= next && batch_last_offset(&h) >= next);
+            assert_true(batch_crc_fits(at, batch_size(&h)));
+            next = batch_last_offset(&h) + 1;
+            left -= batch_size(&h);
+            at += batch_size(&h);
+        }
+        partition_range_release(&r);
+    }
+    return NULL;
+}
+
+static void *look_after(void *arg)
+{
+    struct worker *me = arg;
+    while (!atomic_load(me->stop)) {
+        int64_t recovery_point, log_start, offset, time_ms;
+        assert_int_equal(partition_checkpoint(me->p, &recovery_point, &log_start, NULL), 0);
+        assert_int_equal(partition_max_time(me->p, &offset, &time_ms, NULL), 0);
+        beck_bus_options o;
+        partition_bus_options(me->p, &o);
+        o.codec = o.codec == BECK_CODEC_NONE ? BECK_CODEC_LZ4 : BECK_CODEC_NONE;
+        assert_int_equal(partition_alter(me->p, &o, NULL), 0);
+    }
+    return NULL;
+}
+
+static void producers_publishers_and_readers_meet_in_one_partition(void **state)
+{
+    (void)state;
+    static void *(*const roles[])(void *) = {produce_on, produce_on, produce_on, publish_on,
+                                             fetch_on,   fetch_on,   look_after};
+    enum { ROLES = sizeof roles / sizeof *roles, WRITERS = 4 };
+    struct world w;
+    pthread_t threads[ROLES];
+    struct worker workers[ROLES];
+    _Atomic(bool) stop = false;
+    _Atomic(int) synced = 0;
+    world_open(&w, 5);
+    w.options.bus.segment_bytes = 16384;
+    struct partition *p = world_partition(&w, 0, 0);
+    for (int i = 0; i < ROLES; i++) {
+        workers[i] = (struct worker){p, i, &stop, &synced};
+        assert_int_equal(pthread_create(&threads[i], NULL, roles[i], &workers[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&stop, true);
+    for (int i = WRITERS; i < ROLES; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(partition_next(p), WRITERS * EACH);
+    assert_int_equal(partition_close(p, NULL), 0);
+    /* Completions come also when nobody asks any more. */
+    committer_free(w.env.committer);
+    assert_int_equal(atomic_load(&synced), 3 * (EACH - EACH / 3));
+    vfs_sim_free(w.vfs);
+    clock_virtual_free(w.env.clock);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),
+        cmocka_unit_test(producers_publishers_and_readers_meet_in_one_partition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
