@@ -39,6 +39,7 @@ bench:
 	@tools/install_packages.sh bench
 	@$(MAKE) --no-print-directory $(SETUP)
 	@ninja -C $(BUILD) --quiet bench-programs beck
+	-@for part in "" _debian _librdkafka; do tools/fetch_kafka$$part.sh $(BUILD)/kafka$$(echo $$part | tr _ -); done
 	@bench/run
 
 check: $(SETUP)

@@ -26,7 +26,7 @@ for purpose; do
     check) wanted="$wanted $check" ;;
     bench)
         wanted="$wanted $bench"
-        programs="$programs nodejs=node"
+        programs="$programs nodejs=node $java"
         ;;
     *)
         echo "install_packages.sh: '$purpose' is unknown: give build, demo, test, check or bench" >&2
