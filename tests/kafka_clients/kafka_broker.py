@@ -83,6 +83,10 @@ class Kafka:
         with open(os.path.join(self.directory, "log"), encoding="utf-8", errors="replace") as file:
             return f"Kafka does not start:\n{file.read()[-3000:]}"
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()

@@ -18,7 +18,7 @@ AT_ONCE = 5
 LONG = ["0026", "0033", "0038", "0052", "0055", "0061", "0068", "0069", "0076", "0077", "0081", "0084", "0086", "0088", "0091", "0093", "0094", "0102", "0103",
         "0113", "0114"]
 NOT_ASKED_FOR = re.compile("Filtered due to negative test flags|included in TESTS_SKIP|quick mode")
-SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand", "kafka-acls.sh": "kafka.admin.AclCommand",
+SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand", "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
            "kafka-configs.sh": "kafka.admin.ConfigCommand"}
 
 

@@ -103,6 +103,15 @@ def java(fetched, oracle, word):
         "JARS": suites.need(fetched, "kafka"), "JAVA": suites.command_of("java"), "CLASSES": os.path.join(tempfile.gettempdir(), f"beck-kafka-{os.getpid()}.jsa"), "LEFT_OUT": left_out("java", oracle)}
 
 
+def kill(fetched, _oracle, word, seconds=15):
+    return [sys.executable, "-B", os.path.join(HERE, "kill_suite.py"), sys.argv[2], str(seconds), *words(word)], None, {
+        "PYTHONPATH": suites.need(fetched, "kafka-python", "python"), "JARS": os.path.join(fetched, "kafka")}
+
+
+def kill_long(fetched, oracle, word):
+    return kill(fetched, oracle, word, 300)
+
+
 def librdkafka(fetched, oracle, word, extent="quick"):
     return [sys.executable, "-B", os.path.join(HERE, "librdkafka_suite.py"), *words(word)], HERE, {
         "SOURCE": suites.need(fetched, "kafka-librdkafka", "source"), "JARS": suites.need(fetched, "kafka"), "SUITE": extent,
@@ -115,8 +124,9 @@ def librdkafka_full(fetched, oracle, word):
 
 SUITES = {"kcat": kcat, "confluent": confluent, "confluent-debian": confluent_debian, "aiokafka": aiokafka, "kafka-python": kafka_python,
           "kafkajs": kafkajs, "platformatic": platformatic, "java": java,
-          "librdkafka": librdkafka, "librdkafka-full": librdkafka_full}
-OWN_SERVERS = set()  # suites that start and end their servers themselves
+          "librdkafka": librdkafka, "librdkafka-full": librdkafka_full,
+          "kill": kill, "kill-long": kill_long}
+OWN_SERVERS = {"kill", "kill-long"}  # suites that start and end their servers themselves
 
 
 def main():

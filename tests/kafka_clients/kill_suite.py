@@ -1,0 +1,335 @@
+"""The server is killed again and again while producers write; then a consumer that knows every record counts them.
+
+usage: kill_suite.py PROGRAM SECONDS [SEED]    run by run_suite.py. PROGRAM: beck, or `kafka`, with its jars in JARS
+
+What is checked, as Jepsen's tests of Kafka do: what was acknowledged is there, at the offset that was told, and once; an idempotent producer
+leaves no record twice and none out of order; of a transaction all records are there or none, as its producer was told; a copier that
+consumes, transforms and produces in transactions copies every record once; and a consumer that reads meanwhile sees what is read in the end.
+The last line is `N passed, N failed, 0 skipped`.
+"""
+import collections
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
+import kafka_broker
+import suite
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+BROKER = "localhost:9092"
+PARTITIONS = 2
+WAIT_S = 60
+PER_TRANSACTION = 5
+TO_COPY = 2000
+IDEMPOTENT, PLAIN, TRANSACTIONS, SOURCE, COPY = "idempotent", "plain", "transactions", "source", "copy"
+
+
+class Failures:
+    def __init__(self):
+        self.passed, self.failed = 0, 0
+
+    def check(self, what, wrong):
+        """wrong: a list of examples."""
+        if wrong:
+            self.failed += 1
+            print(f"FAILED {what}: {len(wrong)} times: {wrong[:5]}", flush=True)
+        else:
+            self.passed += 1
+            print(f"ok {what}", flush=True)
+
+
+class World:
+    def __init__(self, seed):
+        self.random, self.stop = random.Random(seed), threading.Event()
+        self.lock = threading.Lock()
+        self.acknowledged = []  # (topic, partition, offset, value)
+        self.told = {}  # transaction -> committed, aborted or unknown
+        self.seen = collections.defaultdict(dict)  # (topic, partition) -> offset -> value, of who reads meanwhile
+        self.errors = []
+
+
+def settings(**more):
+    return {"bootstrap.servers": BROKER, "socket.timeout.ms": 5000, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100,
+            "retry.backoff.ms": 20, **{k.replace("_", "."): v for k, v in more.items()}}
+
+
+def guarded(world, work, *arguments):
+    def run():
+        try:
+            work(world, *arguments)
+        except Exception as error:  # pylint: disable=broad-except
+            world.errors.append(f"{work.__name__}{arguments}: {type(error).__name__}: {error}")
+            world.stop.set()
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def produce(world, topic, name, more):
+    """Numbered records, until the end; all are waited for."""
+    p, number, waiting = Producer(settings(linger_ms=1, message_timeout_ms=120000, **more)), 0, threading.Semaphore(500)
+
+    def delivered(error, message):
+        waiting.release()
+        if error:
+            world.errors.append(f"{name}: {error}")
+        else:
+            with world.lock:
+                world.acknowledged.append((topic, message.partition(), message.offset(), message.value()))
+
+    while not world.stop.is_set():
+        if not waiting.acquire(timeout=0.05):
+            p.poll(0)
+            continue
+        p.produce(topic, f"{name} {number}".encode(), partition=number % PARTITIONS, on_delivery=delivered)
+        number += 1
+        p.poll(0)
+        if number % 20 == 0:
+            time.sleep(0.002)
+    if p.flush(120):
+        world.errors.append(f"{name}: messages are left")
+
+
+def transact(world, name):
+    """Transactions over all partitions; every fifth is aborted."""
+    p, number, chance = None, 0, random.Random(name)
+    while not world.stop.is_set():
+        transaction = f"{name} {number}"
+        number += 1
+        end = "aborted" if chance.random() < 0.2 else "committed"
+        try:
+            if not p:
+                p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
+                again(lambda: p.init_transactions(WAIT_S))
+            p.begin_transaction()
+            world.told[transaction] = "unknown"
+            for i in range(PER_TRANSACTION):
+                p.produce(TRANSACTIONS, f"{transaction} {i}".encode(), partition=i % PARTITIONS)
+            again(lambda: p.commit_transaction(WAIT_S) if end == "committed" else p.abort_transaction(WAIT_S))
+            world.told[transaction] = end
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                again(lambda: p.abort_transaction(WAIT_S))
+                world.told[transaction] = "aborted"
+            else:
+                p = None  # fenced or fatal: what became of it is not known
+
+
+def again(call):
+    """As the documentation wants it: an error that is retriable is tried again."""
+    end = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if not error.args[0].retriable() or time.monotonic() > end:
+                raise
+
+
+def fill(count):
+    p = Producer(settings(acks="all"))
+    for number in range(count):
+        p.produce(SOURCE, str(number).encode(), partition=number % PARTITIONS)
+    if p.flush(WAIT_S):
+        raise RuntimeError("the source could not be filled")
+
+
+def copy_once(p, c, count):
+    """A transaction. The number of records copied."""
+    got = [m for m in c.consume(count, 0.5) if not m.error()]
+    if not got:
+        return 0
+    p.begin_transaction()
+    for message in got:
+        p.produce(COPY, message.value(), partition=message.partition())
+    again(lambda: p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), WAIT_S))
+    again(lambda: p.commit_transaction(WAIT_S))
+    return len(got)
+
+
+def copy(world, name):
+    """Consume, transform, produce; after an error with all new clients, from what is committed."""
+    while not world.stop.is_set():
+        p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
+        c = Consumer(settings(group_id="copiers", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed",
+                              session_timeout_ms=6000, heartbeat_interval_ms=500))
+        c.subscribe([SOURCE])
+        try:
+            again(lambda p=p: p.init_transactions(WAIT_S))
+            while not world.stop.is_set():
+                copy_once(p, c, 20)
+                time.sleep(0.05)
+        except KafkaException as error:
+            if error.args[0].txn_requires_abort():
+                try:
+                    again(lambda p=p: p.abort_transaction(WAIT_S))
+                except KafkaException:
+                    pass
+        c.close()
+
+
+def watch(world):
+    """Reads meanwhile, read_committed."""
+    c = Consumer(settings(group_id="watcher", auto_offset_reset="error", enable_auto_commit=False, isolation_level="read_committed"))
+    c.assign([TopicPartition(topic, i, OFFSET_BEGINNING) for topic in (IDEMPOTENT, TRANSACTIONS, COPY) for i in range(PARTITIONS)])
+    while not world.stop.is_set():
+        for message in c.consume(500, 0.2):
+            if message.error():
+                if message.error().fatal() or message.error().code() == -140:  # its offset is not there any more
+                    world.errors.append(f"watcher: {message.error()}")
+                continue
+            place = world.seen[(message.topic(), message.partition())]
+            if place.setdefault(message.offset(), message.value()) != message.value():
+                world.errors.append(f"watcher: offset {message.offset()} changed")
+    c.close()
+
+
+def read_all(topic, isolation):
+    """(partition, offset, value) of all records."""
+    c = Consumer(settings(group_id="reader", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level=isolation, enable_partition_eof=True))
+    c.assign([TopicPartition(topic, i, OFFSET_BEGINNING) for i in range(PARTITIONS)])
+    got, ended, end = [], set(), time.monotonic() + WAIT_S
+    while len(ended) < PARTITIONS:
+        for message in c.consume(1000, 0.5):
+            if message.error():
+                ended.add(message.partition())
+            else:
+                got.append((message.partition(), message.offset(), message.value()))
+        if time.monotonic() > end:
+            raise RuntimeError(f"'{topic}' cannot be read to its end ({isolation}): {len(got)} records")
+    c.close()
+    return got
+
+
+def finish_copying(world):
+    """Without kills: until all is copied."""
+    p = Producer(settings(linger_ms=0, transactional_id="copier 0"))
+    c = Consumer(settings(group_id="copiers", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed"))
+    c.subscribe([SOURCE])
+    again(lambda: p.init_transactions(WAIT_S))
+    end = time.monotonic() + 2 * WAIT_S
+    while len(read_all(COPY, "read_committed")) < TO_COPY and time.monotonic() < end:
+        for _ in range(20):
+            copy_once(p, c, 200)
+    c.close()
+    if time.monotonic() > end:
+        world.errors.append("the copiers did not finish")
+
+
+def twice(values):
+    return [value for value, count in collections.Counter(values).items() if count > 1]
+
+
+def out_of_order(records):
+    """Records of one producer whose numbers do not rise in a partition."""
+    last, wrong = {}, []
+    for partition, _, value in sorted(records):
+        name, number = value.rsplit(b" ", 1)
+        if last.get((name, partition), -1) >= int(number):
+            wrong.append(value)
+        last[(name, partition)] = int(number)
+    return wrong
+
+
+def check_producers(world, failures):
+    for topic in (IDEMPOTENT, PLAIN):
+        records = read_all(topic, "read_uncommitted")
+        there = {(partition, offset): value for partition, offset, value in records}
+        told = [a for a in world.acknowledged if a[0] == topic]
+        failures.check(f"{topic}: {len(told)} records that were acknowledged are there", [a for a in told if there.get(a[1:3]) != a[3]])
+        if topic == IDEMPOTENT:
+            failures.check(f"{topic}: nothing is there twice", twice([value for _, _, value in records]))
+            failures.check(f"{topic}: nothing is out of order", out_of_order(records))
+
+
+def check_transactions(world, failures):
+    records = read_all(TRANSACTIONS, "read_committed")
+    failures.check("transactions: nothing is there twice", twice([value for _, _, value in records]))
+    parts = collections.Counter(value.rsplit(b" ", 1)[0].decode() for _, _, value in records)
+    wanted = {"committed": {PER_TRANSACTION}, "aborted": {0}, "unknown": {0, PER_TRANSACTION}}
+    counts = collections.Counter(world.told.values())
+    for what in ("committed", "aborted", "unknown"):
+        wrong = [f"{name}: {parts[name]} records" for name, told in world.told.items() if told == what and parts[name] not in wanted[what]]
+        failures.check(f"transactions: {counts[what]} {what} ones are whole", wrong)
+
+
+def check_copies(failures):
+    values = [value for _, _, value in read_all(COPY, "read_committed")]
+    failures.check("copies: nothing is there twice", twice(values))
+    failures.check(f"copies: {TO_COPY} records are there", sorted({str(i).encode() for i in range(TO_COPY)} - set(values)))
+
+
+def check_seen(world, failures):
+    for topic in (IDEMPOTENT, TRANSACTIONS, COPY):
+        there = {(partition, offset): value for partition, offset, value in read_all(topic, "read_committed")}
+        seen = {(p, offset): value for (t, p), values in world.seen.items() if t == topic for offset, value in values.items()}
+        failures.check(f"{topic}: {len(seen)} records that were seen meanwhile are there", [s for s, value in seen.items() if there.get(s) != value])
+        # Of each partition everything up to the last that was seen.
+        last = {p: max((o for q, o in seen if q == p), default=-1) for p in range(PARTITIONS)}
+        failures.check(f"{topic}: none was passed over", [place for place in there if place[1] <= last[place[0]] and place not in seen])
+
+
+def make_topics():
+    admin = AdminClient(settings())
+    for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in (IDEMPOTENT, PLAIN, TRANSACTIONS, SOURCE, COPY)]).values():
+        future.result(WAIT_S)
+    time.sleep(0.5)
+
+
+def server_of(program, scratch):
+    if program == "kafka":
+        return kafka_broker.Kafka(os.environ["JARS"], scratch, 9092)
+    return suite.Server(program, scratch)
+
+
+def run(world, server, seconds):
+    """Gives how often the server was killed."""
+    fill(TO_COPY)
+    threads = [guarded(world, produce, PLAIN, "plain", {"acks": 1}), guarded(world, watch)]
+    for i in range(2):
+        threads.append(guarded(world, produce, IDEMPOTENT, f"idempotent-{i}", {"enable_idempotence": True}))
+        threads.append(guarded(world, transact, f"transact-{i}"))
+        threads.append(guarded(world, copy, f"copier {i}"))
+    kills, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end and not world.stop.is_set():
+        time.sleep(world.random.uniform(0.1, 2.5))
+        server.kill()
+        kills += 1
+        server.start()
+    world.stop.set()
+    for thread in threads:
+        thread.join()
+    return kills
+
+
+def main():
+    program, seconds = sys.argv[1], float(sys.argv[2])
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 30)
+    print(f"seed {seed}", flush=True)
+    world, failures = World(seed), Failures()
+    with tempfile.TemporaryDirectory(prefix="kafka-kill-") as scratch:
+        server = server_of(program, scratch)
+        server.start()
+        try:
+            make_topics()
+            kills = run(world, server, seconds)
+            print(f"killed {kills} times", flush=True)
+            finish_copying(world)
+            check_producers(world, failures)
+            check_transactions(world, failures)
+            check_copies(failures)
+            check_seen(world, failures)
+            failures.check("no client failed", world.errors)
+        finally:
+            server.stop()
+    print(f"{failures.passed} passed, {failures.failed} failed, 0 skipped", flush=True)
+    os._exit(1 if failures.failed or getattr(server, "fault", False) else 0)
+
+
+if __name__ == "__main__":
+    main()
