@@ -267,18 +267,20 @@ static bool append(struct groups *g)
     log->status = BECK_OK;
     if (count == 0)
         return true;
+    beck_status status = BECK_OK;
     beck_event *events = make_events(taken, count);
     atomic_store(&log->half, false);
     if (!events)
-        log->status = error_set(&err, BECK_ENOMEM, "no memory to write down groups");
+        status = error_set(&err, BECK_ENOMEM, "no memory to write down groups");
     else if (taken->transactional)
-        log->status = append_transactional(g, events, count, taken, &err);
+        status = append_transactional(g, events, count, taken, &err);
     else
-        log->status = append_events(g, events, count, &err);
-    beck_status status = log->status;
+        status = append_events(g, events, count, &err);
     free(events);
     if (status && status != BECK_EFENCED && status != BECK_ETXN_STATE)
         report(g, &err);
+    if (status)
+        log->status = status; /* `appended` is not called */
     return status || g->settings.level != BECK_LEVEL_SYNCED || is_second(log);
 }
 
@@ -335,13 +337,13 @@ static void go_on(struct groups *g)
             mutex_unlock(&g->lock);
             return;
         }
-        log->taken = take(log);
-        log->writing = log->taken != NULL;
-        if (!log->writing)
+        bool more = (log->taken = take(log)) != NULL;
+        log->writing = more;
+        if (!more)
             cond_broadcast(&log->idle);
         mutex_unlock(&g->lock);
-        if (!log->taken)
-            return;
+        if (!more)
+            return; /* it may be closed from here on */
         if (!append(g))
             return;
         conclude(g, log->taken, log->status != BECK_OK);

@@ -203,7 +203,8 @@ static const struct subject *subject_of(const struct picture *p, const uint8_t i
     return found ? *found : NULL;
 }
 
-static void note_last(const struct picture *p, size_t member_count, int32_t *owner)
+/* changed: whose target has partitions that are not there any more. */
+static void note_last(const struct picture *p, size_t member_count, int32_t *owner, bool *changed)
 {
     for (uint32_t i = 0; i < p->partition_count; i++)
         owner[i] = -1;
@@ -212,30 +213,49 @@ static void note_last(const struct picture *p, size_t member_count, int32_t *own
         for (size_t i = 0, run; i < set->count; i += run) {
             const struct subject *s = subject_of(p, set->at[i].topic);
             run = partition_set_run(set, i);
-            for (size_t k = i; s && k < i + run; k++)
-                if ((uint32_t)set->at[k].partition < s->topic.partitions)
+            for (size_t k = i; k < i + run; k++) {
+                if (s && (uint32_t)set->at[k].partition < s->topic.partitions)
                     owner[p->topics[s->index].first + (uint32_t)set->at[k].partition] = (int32_t)m;
+                else
+                    changed[m] = true;
+            }
         }
     }
 }
 
-static bool make_sets(const struct picture *p, const int32_t *owner, struct partition_set *sets)
+static void note_changed(const struct picture *p, const int32_t *before, const int32_t *owner,
+                         bool *changed)
+{
+    for (uint32_t i = 0; i < p->partition_count; i++) {
+        if (before[i] == owner[i])
+            continue;
+        if (before[i] >= 0)
+            changed[before[i]] = true;
+        if (owner[i] >= 0)
+            changed[owner[i]] = true;
+    }
+}
+
+static bool make_sets(const struct picture *p, const int32_t *owner, const bool *changed,
+                      struct partition_set *sets)
 {
     for (size_t t = 0; t < p->subject_count; t++) {
         for (uint32_t i = 0; i < p->topics[t].partitions; i++) {
             int32_t who = owner[p->topics[t].first + i];
-            if (who >= 0 && partition_set_add(&sets[who], p->subjects[t]->topic.id, (int32_t)i))
+            if (who >= 0 && changed[who] &&
+                partition_set_add(&sets[who], p->subjects[t]->topic.id, (int32_t)i))
                 return false;
         }
     }
     return true;
 }
 
-static void put_targets(struct picture *p, struct group *group, struct partition_set *sets)
+static void put_targets(struct picture *p, struct group *group, const bool *changed,
+                        struct partition_set *sets)
 {
     for (size_t i = 0; i < group->count; i++) {
         struct member *m = p->list[i];
-        if (partition_set_equal(&m->target, &sets[i]))
+        if (!changed[i])
             continue;
         struct partition_set old = m->target;
         m->target = sets[i];
@@ -263,17 +283,22 @@ bool consumer_make_target(struct group *group)
     picture_init(&p, group);
     bool made = collect_members(&p, group);
     int32_t *owner = kafka_alloc_many(&p.arena, p.partition_count, sizeof *owner);
+    int32_t *before = kafka_alloc_many(&p.arena, p.partition_count, sizeof *before);
+    bool *changed = kafka_alloc_many(&p.arena, count, sizeof *changed);
     struct partition_set *sets = kafka_alloc_many(&p.arena, count, sizeof *sets);
-    made = made && owner && sets;
+    made = made && owner && before && changed && sets;
     if (made) {
-        note_last(&p, count, owner);
+        note_last(&p, count, owner, changed);
+        memcpy(before, owner, p.partition_count * sizeof *owner);
         struct assignment a = {p.topics, p.subject_count,   p.members,
                                count,    p.partition_count, owner};
-        made = !assignor_find(consumer_assignor(group))(&a) && make_sets(&p, owner, sets);
+        made = !assignor_find(consumer_assignor(group))(&a);
+        note_changed(&p, before, owner, changed);
+        made = made && make_sets(&p, owner, changed, sets);
     }
     if (made) {
         group->metadata_hash = hash_subjects(&p);
-        put_targets(&p, group, sets);
+        put_targets(&p, group, changed, sets);
     }
     for (size_t i = 0; sets && i < count; i++)
         partition_set_release(&sets[i]);

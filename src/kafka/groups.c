@@ -218,7 +218,7 @@ struct member *member_new(struct group *group, beck_bytes id, beck_bytes instanc
     m->id = group_copy(id);
     m->instance_id = group_copy(instance_id);
     m->client_id = group_copy(client->id.data ? client->id : beck_str(""));
-    m->client_host = group_copy(client->host);
+    m->client_host = group_copy(client->host.data ? client->host : beck_str(""));
     if (m->id.data && m->client_id.data && m->client_host.data &&
         (m->instance_id.data || !instance_id.data))
         return m;

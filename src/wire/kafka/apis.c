@@ -2,6 +2,7 @@
 #include "wire/kafka/wire_impl.h"
 
 #include "kafka/message/api_versions.h"
+#include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
 #include "kafka/message/consumer_groups.h"
 #include "kafka/message/fetch.h"
@@ -52,8 +53,12 @@ const struct api kafka_apis[] = {
     API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),
     API(37, 0, 3, "CreatePartitions", create_partitions),
     API(42, 0, 2, "DeleteGroups", delete_groups),
+    API(43, 0, 2, "ElectLeaders", elect_leaders),
     API(44, 0, 1, "IncrementalAlterConfigs", incremental_alter_configs),
+    API(45, 0, 1, "AlterPartitionReassignments", alter_partition_reassignments),
+    API(46, 0, 0, "ListPartitionReassignments", list_partition_reassignments),
     API(47, 0, 0, "OffsetDelete", offset_delete),
+    API(55, 0, 2, "DescribeQuorum", describe_quorum),
     API(60, 0, 2, "DescribeCluster", describe_cluster),
     API(61, 0, 0, "DescribeProducers", describe_producers),
     API(65, 0, 0, "DescribeTransactions", describe_transactions),

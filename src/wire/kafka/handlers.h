@@ -9,6 +9,12 @@ void handle_metadata(struct kafka_request *r);
 void handle_describe_cluster(struct kafka_request *r);
 void handle_describe_topic_partitions(struct kafka_request *r);
 
+/* cluster.c */
+void handle_elect_leaders(struct kafka_request *r);
+void handle_alter_partition_reassignments(struct kafka_request *r);
+void handle_list_partition_reassignments(struct kafka_request *r);
+void handle_describe_quorum(struct kafka_request *r);
+
 /* produce.c, fetch.c, list_offsets.c */
 void handle_produce(struct kafka_request *r);
 void handle_fetch(struct kafka_request *r);
