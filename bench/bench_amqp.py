@@ -89,7 +89,7 @@ def beck(program):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind(os.path.join(scratch, 'notify'))
         server = subprocess.Popen([program, 'serve', '--data', os.path.join(scratch, 'data'), '--http.listen', '127.0.0.1:0', '--amqp.listen',
-                                   f'127.0.0.1:{port}', '--management.listen', ''], env=dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, 'notify')),
+                                   f'127.0.0.1:{port}', '--management.listen', '', '--kafka.listen', ''], env=dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, 'notify')),
                                   stderr=subprocess.DEVNULL, preexec_fn=raise_limit)
         try:
             told.settimeout(60)

@@ -28,7 +28,7 @@ def measure(program, scratch):
         told.bind(os.path.join(scratch, 'notify'))
         environment = dict(os.environ, NOTIFY_SOCKET=os.path.join(scratch, 'notify'))
         begin = time.perf_counter()
-        server = subprocess.Popen([program, 'serve', '--data', os.path.join(scratch, 'data'), '--http.listen', '127.0.0.1:0', '--amqp.listen', '', '--management.listen', ''],
+        server = subprocess.Popen([program, 'serve', '--data', os.path.join(scratch, 'data'), '--http.listen', '127.0.0.1:0', '--amqp.listen', '', '--kafka.listen', '', '--management.listen', ''],
                                   env=environment, stderr=subprocess.DEVNULL)
         try:
             told.settimeout(60)

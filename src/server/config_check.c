@@ -8,6 +8,7 @@
 #include "event/pattern.h"
 #include "queue/queue.h"
 #include "server/config.h"
+#include "server/kafka_service.h"
 #include "server/listen.h"
 #include <unistd.h>
 
@@ -88,6 +89,42 @@ static void check_amqp(struct config *c)
     if (s->amqp.bodies_max < s->broker.message_max) {
         config_fault(c, source_of(c, "amqp.bodies_max"),
                      "amqp.bodies_max is less than amqp.message_max: the largest message would "
+                     "never fit");
+    }
+}
+
+static void check_kafka(struct config *c)
+{
+    struct settings *s = c->settings;
+    bool own = s->kafka_tls_certificate[0] || s->kafka_tls_key[0];
+    if (own) {
+        check_readable(c, "kafka.tls_certificate", s->kafka_tls_certificate);
+        check_readable(c, "kafka.tls_key", s->kafka_tls_key);
+    } else {
+        s->kafka_tls_certificate = s->http.tls_certificate;
+        s->kafka_tls_key = s->http.tls_key;
+    }
+    check_addresses(c, "kafka.listen", &s->kafka_listen);
+    check_addresses(c, "kafka.tls_listen", &s->kafka_tls_listen);
+    if (s->kafka_tls_listen.count > 0 && (!s->kafka_tls_certificate || !s->kafka_tls_key)) {
+        config_fault(c, source_of(c, "kafka.tls_listen"),
+                     "kafka.tls_listen needs kafka.tls_certificate and kafka.tls_key");
+    }
+    if (s->kafka_advertised.count > s->kafka_listen.count + s->kafka_tls_listen.count) {
+        config_fault(c, source_of(c, "kafka.advertised"),
+                     "kafka.advertised has more addresses than kafka.listen and kafka.tls_listen");
+    }
+    for (size_t i = 0; i < s->kafka_advertised.count; i++) {
+        char host[KAFKA_HOST_MAX];
+        uint16_t port;
+        beck_error err;
+        if (kafka_service_endpoint(s->kafka_advertised.at[i], host, &port, &err)) {
+            config_fault(c, source_of(c, "kafka.advertised"), "kafka.advertised: %s", err.text);
+        }
+    }
+    if (s->kafka_wire.requests_max < s->kafka_wire.request_max) {
+        config_fault(c, source_of(c, "kafka.requests_max"),
+                     "kafka.requests_max is less than kafka.request_max: the largest request would "
                      "never fit");
     }
 }
@@ -222,6 +259,7 @@ void config_check(struct config *c)
     }
     check_http(c);
     check_amqp(c);
+    check_kafka(c);
     check_management(c);
     struct bus_setting *buses = s->buses.at;
     for (size_t i = 0; i < s->buses.count; i++) {

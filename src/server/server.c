@@ -9,6 +9,7 @@
 #include "server/amqp_service.h"
 #include "server/declared.h"
 #include "server/indexer.h"
+#include "server/kafka_service.h"
 #include "server/listen.h"
 #include "server/log.h"
 #include "server/management_service.h"
@@ -43,6 +44,7 @@ struct server {
     bool has_socket; /* in the data directory */
     struct http *http;
     struct amqp_service amqp;
+    struct kafka_service kafka;
     struct management_service management;
     struct runners *runners;
     struct indexer *indexer; /* NULL: trace.interval is 0 */
@@ -146,11 +148,11 @@ static void raise_file_limit(const struct server *s)
     setrlimit(RLIMIT_NOFILE, &limit);
     rlim_t connections = s->started->http.connections_max;
     connections += amqp_service_is_wanted(s->started) ? s->started->amqp_connections_max : 0;
+    connections += kafka_service_is_wanted(s->started) ? s->started->kafka_connections_max : 0;
     if (limit.rlim_max < connections + FILES_OF_ENGINE) {
         LOG(s->log, LEVEL_WARN,
-            "fewer files may be open than http.connections_max and amqp.connections_max need: "
-            "raise "
-            "the limit (LimitNOFILE=, ulimit -n)",
+            "fewer files may be open than http.connections_max, amqp.connections_max and "
+            "kafka.connections_max need: raise the limit (LimitNOFILE=, ulimit -n)",
             LOG_NUMBER("limit", (int64_t)limit.rlim_max),
             LOG_NUMBER("connections_max", (int64_t)connections));
     }
@@ -249,6 +251,7 @@ static beck_status check_exposure(const struct server *s, beck_error *err)
     const struct listen_socket *which;
     if (s->started->access.anonymous_remote || access_user_count(s->access) > 0 ||
         (!listen_is_remote(&s->sockets, &which) && !listen_is_remote(&s->amqp.sockets, &which) &&
+         !listen_is_remote(&s->kafka.sockets, &which) &&
          !listen_is_remote(&s->management.sockets, &which))) {
         return BECK_OK;
     }
@@ -295,6 +298,11 @@ static void announce(struct server *s, int64_t began_ns)
         const struct listen_socket *at = &s->amqp.sockets.at[i];
         LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", at->text),
             LOG_TEXT("protocol", at->tls ? "amqps" : "amqp"));
+    }
+    for (size_t i = 0; i < s->kafka.sockets.count; i++) {
+        const struct listen_socket *at = &s->kafka.sockets.at[i];
+        LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", at->text),
+            LOG_TEXT("protocol", at->tls ? "kafka over tls" : "kafka"));
     }
     for (size_t i = 0; i < s->management.sockets.count; i++) {
         LOG(s->log, LEVEL_INFO, "listening", LOG_TEXT("address", s->management.sockets.at[i].text),
@@ -349,11 +357,18 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     if (!status && amqp) {
         status = amqp_service_open(&s->amqp, settings, s->b, s->access, s->log, err);
     }
+    bool kafka = kafka_service_is_wanted(settings);
+    if (!status && kafka) {
+        status = kafka_service_open(&s->kafka, settings, s->b, s->access, s->log, err);
+    }
     if (!status) {
         status = open_sockets(s, err);
     }
     if (!status && amqp) {
         status = amqp_service_listen(&s->amqp, settings, err);
+    }
+    if (!status && kafka) {
+        status = kafka_service_listen(&s->kafka, settings, err);
     }
     if (!status && management_service_is_wanted(settings)) {
         status = management_service_open(&s->management, settings, s->b, s->access, &s->amqp,
@@ -367,6 +382,9 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     }
     if (!status && amqp) {
         status = amqp_service_start(&s->amqp, settings, err);
+    }
+    if (!status && kafka) {
+        status = kafka_service_start(&s->kafka, settings, err);
     }
     if (!status) {
         status = runners_new(s->b, s->log, &s->runners, err);
@@ -437,6 +455,8 @@ static beck_status put_in_force(struct server *s, const struct settings *fresh, 
     note(s, failed, &why, "the certificate goes on as before", &status, err);
     failed = amqp_service_reload(&s->amqp, &why);
     note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
+    failed = kafka_service_reload(&s->kafka, &why);
+    note(s, failed, &why, "the certificate of Kafka goes on as before", &status, err);
     failed = declared_apply(fresh, s->b, s->access, s->log, &why);
     note(s, failed, &why, "not everything that is declared is there", &status, err);
     failed = set_hooks(s, fresh, &why);
@@ -504,6 +524,7 @@ static void drain(struct server *s)
         int64_t step = now + DRAIN_STEP_MS * 1000000;
         step = step < until ? step : until;
         bool gone = amqp_service_drain(&s->amqp, step);
+        gone = kafka_service_drain(&s->kafka, step) && gone;
         bool answered = http_drain(s->http, step) && gone;
         if (answered && runners_working(s->runners) == 0) {
             return;
@@ -525,6 +546,7 @@ static void drain(struct server *s)
 static void close_all(struct server *s)
 {
     char path[4096];
+    kafka_service_stop(&s->kafka);
     amqp_service_stop(&s->amqp);
     if (s->http) {
         http_stop(s->http);
@@ -538,6 +560,7 @@ static void close_all(struct server *s)
     listen_close(&s->sockets);
     hooks_free(s->hooks);
     management_service_close(&s->management);
+    kafka_service_close(&s->kafka);
     amqp_service_close(&s->amqp);
     access_close(s->access);
     beck_close(s->b);

@@ -5,6 +5,7 @@
 const char *const setting_log_levels[] = {"debug", "info", "warn", "error", NULL};
 const char *const setting_log_formats[] = {"text", "json", NULL};
 const char *const setting_booleans[] = {"true", "false", NULL};
+const char *const setting_acks[] = {"written", "synced", NULL};
 
 #define FIELD(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)NULL)->member)
 

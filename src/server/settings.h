@@ -12,6 +12,7 @@
 #include "process/runner.h"
 #include "server/setting.h"
 #include "wire/amqp/amqp.h"
+#include "wire/kafka/kafka_wire.h"
 #include "wire/http/http.h"
 
 /* ---- named sections ---- */
@@ -92,6 +93,12 @@ struct settings {
     struct amqp_settings amqp;
     struct broker_settings broker;
     struct texts management_listen, management_tls_listen;
+    struct texts kafka_listen, kafka_tls_listen, kafka_advertised;
+    const char *kafka_tls_certificate, *kafka_tls_key;
+    uint32_t kafka_threads, kafka_connections_max, kafka_connections_per_address_max, kafka_node_id;
+    int kafka_acks_one, kafka_acks_all; /* BECK_LEVEL_WRITTEN + this */
+    struct kafka_settings kafka;
+    struct kafka_wire_settings kafka_wire;
     int log_level, log_format; /* enum log_level, enum log_format */
     const char *log_file;      /* "": standard error */
     struct access_settings access;
@@ -113,7 +120,7 @@ extern const size_t settings_row_count;
 struct setting_source *settings_source(const struct settings *s, const char *name);
 
 extern const char *const setting_log_levels[], *const setting_log_formats[],
-                                                   *const setting_booleans[];
+                                                   *const setting_booleans[], *const setting_acks[];
 
 /* ROW(name, KIND, member, min, max, default, value's name, choices, reloadable, help). `data` stands
  * in settings.c: the command line has it for every command. */
@@ -203,6 +210,40 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "where RabbitMQ's management API is served; empty: nowhere") \
     ROW("management.tls_listen", LIST, management_tls_listen, 0, 0, "", "ADDRESS:PORT", NULL, false, \
         "where it is served over TLS, with http.tls_certificate, usually port 15671") \
+    ROW("kafka.listen", LIST, kafka_listen, 0, 0, "127.0.0.1:9092,[::1]:9092", "ADDRESS:PORT", NULL, false, \
+        "where Kafka's protocol is served; empty: nowhere") \
+    ROW("kafka.tls_listen", LIST, kafka_tls_listen, 0, 0, "", "ADDRESS:PORT", NULL, false, \
+        "where it is served over TLS, usually port 9093") \
+    ROW("kafka.tls_certificate", TEXT, kafka_tls_certificate, 0, 0, "", "FILE", NULL, false, \
+        "certificate chain in PEM, else http.tls_certificate; its content is read again on SIGHUP") \
+    ROW("kafka.tls_key", TEXT, kafka_tls_key, 0, 0, "", "FILE", NULL, false, \
+        "private key in PEM, else http.tls_key; its content is read again on SIGHUP") \
+    ROW("kafka.advertised", LIST, kafka_advertised, 0, 0, "", "HOST:PORT", NULL, false, \
+        "what clients are told to connect to, one for each address of listen, then of tls_listen; empty: as they came") \
+    ROW("kafka.threads", NUMBER, kafka_threads, 1, 64, "2", NULL, NULL, false, \
+        "threads that serve Kafka connections") \
+    ROW("kafka.pool_threads", NUMBER, kafka_wire.pool_threads, 1, 64, "4", NULL, NULL, false, \
+        "threads for requests that read the disk or wait") \
+    ROW("kafka.connections_max", NUMBER, kafka_connections_max, 1, 1000000, "20000", NULL, NULL, false, \
+        "Kafka connections at a time") \
+    ROW("kafka.connections_per_address_max", NUMBER, kafka_connections_per_address_max, 0, 1000000, "0", NULL, NULL, false, \
+        "Kafka connections of one address at a time; 0: no limit") \
+    ROW("kafka.idle_timeout", DURATION, kafka_wire.idle_timeout_ms, 1000, 86400000, "10m", NULL, NULL, false, \
+        "a connection without a request is closed after this (connections.max.idle.ms)") \
+    ROW("kafka.request_max", SIZE, kafka_wire.request_max, 65536, 1073741824, "100m", NULL, NULL, false, \
+        "largest request (socket.request.max.bytes)") \
+    ROW("kafka.requests_max", SIZE, kafka_wire.requests_max, 1048576, 0, "256m", NULL, NULL, false, \
+        "memory of all requests that are being received, and of all that wait (queued.max.request.bytes)") \
+    ROW("kafka.node_id", NUMBER, kafka_node_id, 0, 2147483647, "1", NULL, NULL, false, \
+        "the number of this server, the only one of its cluster (node.id)") \
+    ROW("kafka.auto_create_topics", BOOL, kafka.auto_create_topics, 0, 0, "true", NULL, setting_booleans, false, \
+        "topics that clients name are made (auto.create.topics.enable)") \
+    ROW("kafka.partitions", NUMBER, kafka.partitions, 1, 10000, "1", NULL, NULL, false, \
+        "of topics that are made without a number (num.partitions)") \
+    ROW("kafka.acks_one", CHOICE, kafka_acks_one, 0, 0, "written", NULL, setting_acks, false, \
+        "what acks=1 promises: it survives the end of the process, or loss of power") \
+    ROW("kafka.acks_all", CHOICE, kafka_acks_all, 0, 0, "synced", NULL, setting_acks, false, \
+        "what acks=all promises") \
     ROW("access.anonymous_loopback", BOOL, access.anonymous_loopback, 0, 0, "true", NULL, setting_booleans, false, \
         "while there is no user, everybody on this machine may do everything") \
     ROW("access.anonymous_remote", BOOL, access.anonymous_remote, 0, 0, "false", NULL, setting_booleans, false, \

@@ -55,7 +55,7 @@ class BeckTest(unittest.TestCase):
     def serve(self, *args):
         """Starts a server on the data directory, and waits until it is ready."""
         log = open(self.dir + ".log", "a+", encoding="utf-8")
-        server = subprocess.Popen([PROGRAM, "serve", "--http.listen", "", "--amqp.listen", "", "--management.listen", "", *args], cwd=self.dir, stdin=subprocess.DEVNULL,
+        server = subprocess.Popen([PROGRAM, "serve", "--http.listen", "", "--amqp.listen", "", "--kafka.listen", "", "--management.listen", "", *args], cwd=self.dir, stdin=subprocess.DEVNULL,
                                   stdout=log, stderr=log, env=self.environment())
         ready = False
         while not ready:

@@ -85,7 +85,7 @@ class ServerTest(unittest.TestCase):
     def environment(self, **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("BECK_", "LISTEN_", "NOTIFY_"))}
         return {**env, "TZ": "UTC", "BECK_DATA": self.data, "BECK_LOG_FORMAT": "json",
-                "BECK_HTTP_LISTEN": "127.0.0.1:0", "BECK_AMQP_LISTEN": "127.0.0.1:0",
+                "BECK_HTTP_LISTEN": "127.0.0.1:0", "BECK_AMQP_LISTEN": "127.0.0.1:0", "BECK_KAFKA_LISTEN": "127.0.0.1:0",
                 "BECK_MANAGEMENT_LISTEN": "127.0.0.1:0", **more}
 
     def launch(self, command, environment, **options):

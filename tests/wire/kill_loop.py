@@ -66,7 +66,7 @@ class Load:
 def start(beck, data):
     """The server, once it says that it is ready."""
     path = data / "beck.sock"
-    server = subprocess.Popen([beck, "serve", "--data", str(data), "--http.listen", "127.0.0.1:0", "--amqp.listen", "", "--management.listen", ""],
+    server = subprocess.Popen([beck, "serve", "--data", str(data), "--http.listen", "127.0.0.1:0", "--amqp.listen", "", "--kafka.listen", "", "--management.listen", ""],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while True:
         if server.poll() is not None:

@@ -52,7 +52,7 @@ class Server:
     def __init__(self):
         self.dir = tempfile.mkdtemp(prefix="beck-documents-")
         self.data = os.path.join(self.dir, "data")
-        self.process = subprocess.Popen([PROGRAM, "serve", "--data", self.data, "--http.listen", "", "--amqp.listen", "", "--management.listen", ""], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([PROGRAM, "serve", "--data", self.data, "--http.listen", "", "--amqp.listen", "", "--kafka.listen", "", "--management.listen", ""], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for line in self.process.stderr:
             if "listening" in line:

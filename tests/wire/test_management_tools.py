@@ -30,7 +30,7 @@ class Server:
     def __init__(self, directory):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("BECK_")}
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--data", os.path.join(directory, "data"), "--log.format", "json", "--http.listen", "", "--amqp.listen", "127.0.0.1:0",
+            [PROGRAM, "serve", "--data", os.path.join(directory, "data"), "--log.format", "json", "--http.listen", "", "--amqp.listen", "127.0.0.1:0", "--kafka.listen", "",
              "--management.listen", "127.0.0.1:0"], env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.ports, self.lines = {}, []
         for text in self.process.stderr:
