@@ -469,6 +469,24 @@ static void model_text(char *text, size_t size, int number)
     text[len + number % 400] = 0;
 }
 
+/* As a batch of a producer, compressed in some way. */
+static beck_status produce_events(struct world *w, struct partition *p, const beck_event *events,
+                                  size_t count, struct rng *rng)
+{
+    struct buf batch;
+    buf_init(&batch, 1 << 20);
+    beck_status status = make_batch(&batch, events, count, clock_wall_ms(w->env.clock),
+                                    (beck_codec)rng_below(rng, 5), NULL);
+    struct produce a = {.batch = batch.data,
+                        .size = batch.len,
+                        .level = BECK_LEVEL_SYNCED,
+                        .append_time = rng_below(rng, 2)};
+    if (!status)
+        status = partition_produce(p, &a, NULL);
+    buf_release(&batch);
+    return status;
+}
+
 static bool publish(struct world *w, struct partition *p, struct model *m, struct rng *rng)
 {
     beck_event events[6];
@@ -492,7 +510,9 @@ static bool publish(struct world *w, struct partition *p, struct model *m, struc
         list[i] = &events[i];
     }
     struct append a = {.events = list, .count = (size_t)count, .level = BECK_LEVEL_SYNCED};
-    if (partition_append(p, &a, NULL))
+    beck_status status = rng_below(rng, 2) ? partition_append(p, &a, NULL)
+                                           : produce_events(w, p, events, (size_t)count, rng);
+    if (status)
         return false;
     for (int i = 0; i < count; i++, m->count++)
         if (m->key[m->count] >= 0)
