@@ -3,6 +3,7 @@
  */
 #include "kafka/message/acls.h"
 #include "kafka/message/api_versions.h"
+#include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
 #include "kafka/message/consumer_groups.h"
 #include "kafka/message/consumer_protocol.h"
@@ -29,6 +30,7 @@
 
 #include "kafka/message/acls.h"
 #include "kafka/message/api_versions.h"
+#include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
 #include "kafka/message/consumer_groups.h"
 #include "kafka/message/consumer_protocol.h"
