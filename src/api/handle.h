@@ -109,7 +109,7 @@ beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err
 /* queue_move of a durable queue: it holds from now on, also after a crash. Takes upkeep_lock and
  * admin_lock, and waits for the disk. */
 beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
-                              beck_error *err);
+                              uint32_t count, beck_error *err);
 /* Changes what may change while a bus lives: partitions (more only), level, codec, retention_ms, retention_bytes,
  * compact, segment_bytes, segment_ms, dedup_window_ms, event_bytes_max; the others must be as they are (storage may be default).
  * Zero means the default, as when a bus is made. Recorded before it is in force. New partitions are sources of the queues bound to it from

@@ -472,7 +472,7 @@ beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, 
 
 /* The bindings to a bus do not begin behind where the queue is moved to. */
 static beck_status move_bindings(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
-                                 beck_error *err)
+                                 uint32_t count, beck_error *err)
 {
     struct names names = {0};
     beck_status status = BECK_OK;
@@ -484,7 +484,7 @@ static beck_status move_bindings(beck *b, struct queue *q, beck_bus *bus, const 
         if (strcmp(names.list[i], bus->name) != 0)
             continue;
         queue_get_first(q, bus, names.list[i + 1], first);
-        for (uint32_t n = 0; n < bus->partition_count; n++)
+        for (uint32_t n = 0; n < count; n++)
             if (to[n] >= 0 && to[n] < first[n])
                 first[n] = to[n];
         status = topology_put_binding(b, queue_name(q), bus->name, names.list[i + 1], first,
@@ -496,15 +496,15 @@ static beck_status move_bindings(beck *b, struct queue *q, beck_bus *bus, const 
 }
 
 beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
-                              beck_error *err)
+                              uint32_t count, beck_error *err)
 {
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
     beck_status status = check_joining(b, q, bus, err);
     if (!status && is_on_disk(q))
-        status = move_bindings(b, q, bus, to, err);
+        status = move_bindings(b, q, bus, to, count, err);
     if (!status)
-        status = queue_move(q, bus, to, err);
+        status = queue_move(q, bus, to, count, err);
     if (!status && is_on_disk(q))
         status = upkeep_snapshot(b, q, err);
     end_change(b);

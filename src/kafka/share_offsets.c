@@ -7,17 +7,18 @@ int share_positions(struct kafka *k, beck_bytes group, struct topic *t,
                     struct share_position *positions, size_t count)
 {
     struct share_queue *sq = share_queue_find(k->shares, group, t);
-    struct queue_progress *progress = calloc(topic_partitions(t) + (size_t)1, sizeof *progress);
+    uint32_t partitions = topic_partitions(t);
+    struct queue_progress *progress = calloc(partitions + (size_t)1, sizeof *progress);
     beck_error why = {0};
     beck_status status = progress ? BECK_OK : BECK_ENOMEM;
     if (sq && !status)
-        status = queue_get_progress(sq->queue, t->bus, progress, &why);
+        status = queue_get_progress(sq->queue, t->bus, progress, partitions, &why);
     for (size_t i = 0; i < count; i++) {
         struct share_position *p = &positions[i];
         p->offset = p->lag = -1;
-        p->error = (uint32_t)p->partition >= topic_partitions(t) ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
-                   : status                                      ? kafka_error_of(status)
-                                                                 : KAFKA_NONE;
+        p->error = (uint32_t)p->partition >= partitions ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
+                   : status                             ? kafka_error_of(status)
+                                                        : KAFKA_NONE;
         if (p->error || !sq)
             continue;
         const struct queue_progress *at = &progress[p->partition];
@@ -72,7 +73,8 @@ int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_
         to[i] = -1;
     for (size_t i = 0; i < count && !status; i++) {
         struct share_position *p = &positions[i];
-        struct partition *of = topic_partition(t, p->partition);
+        struct partition *of =
+            (uint32_t)p->partition < partitions ? topic_partition(t, p->partition) : NULL;
         p->error = of ? KAFKA_NONE : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
         if (!of || p->offset < 0)
             continue;
@@ -81,7 +83,7 @@ int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_
         to[p->partition] = p->offset < first ? first : p->offset > end ? end : p->offset;
     }
     if (!status)
-        status = handle_move_queue(k->engine, sq->queue, t->bus, to, &why);
+        status = handle_move_queue(k->engine, sq->queue, t->bus, to, partitions, &why);
     share_queue_release(sq);
     free(to);
     return status ? kafka_error_of(status) : KAFKA_NONE;

@@ -7,12 +7,13 @@ struct progress {
     const struct queue *q;
     const beck_bus *bus;
     struct queue_progress *out;
+    uint32_t count;
 };
 
 static void note(const struct progress *p, const struct entry *e)
 {
     const struct source *s = &p->q->sources[entry_source(e)];
-    if (s->bus != p->bus)
+    if (s->bus != p->bus || s->number >= p->count)
         return;
     struct queue_progress *out = &p->out[s->number];
     out->owed++;
@@ -27,15 +28,15 @@ static int note_scheduled(void *ctx, const struct scheduled *item)
 }
 
 beck_status queue_get_progress(struct queue *q, const beck_bus *bus, struct queue_progress *out,
-                               beck_error *err)
+                               uint32_t count, beck_error *err)
 {
-    struct progress p = {q, bus, out};
+    struct progress p = {q, bus, out, count};
     beck_status status = BECK_OK;
-    for (uint32_t i = 0; i < bus->partition_count; i++)
+    for (uint32_t i = 0; i < count; i++)
         out[i] = (struct queue_progress){0};
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < q->source_count; i++)
-        if (q->sources[i].bus == bus)
+        if (q->sources[i].bus == bus && q->sources[i].number < count)
             out[q->sources[i].number].first = q->sources[i].routed;
     for (uint32_t level = 0; level <= q->options.priority_max && !status; level++) {
         struct fifo_walk walk;
@@ -64,18 +65,18 @@ beck_status queue_get_progress(struct queue *q, const beck_bus *bus, struct queu
 
 /* Whether the entry is of a partition that moves. */
 static bool moves(const struct queue *q, const struct entry *e, const beck_bus *bus,
-                  const int64_t *to)
+                  const int64_t *to, uint32_t count)
 {
     const struct source *s = &q->sources[entry_source(e)];
-    return s->bus == bus && to[s->number] >= 0;
+    return s->bus == bus && s->number < count && to[s->number] >= 0;
 }
 
 /* With the lock, quiet. */
-static void take_away(struct queue *q, const beck_bus *bus, const int64_t *to)
+static void take_away(struct queue *q, const beck_bus *bus, const int64_t *to, uint32_t count)
 {
     for (struct slot *s = q->first_deadline, *next; s; s = next) {
         next = s->next;
-        if (!moves(q, &s->entry, bus, to))
+        if (!moves(q, &s->entry, bus, to, count))
             continue;
         slot_unlink(q, s);
         s->state = SLOT_STALE;
@@ -86,7 +87,7 @@ static void take_away(struct queue *q, const beck_bus *bus, const int64_t *to)
     size_t kept = 0;
     for (size_t i = 0; i < q->limbo_count; i++) {
         struct limbo *l = queue_limbo(q, i);
-        if (moves(q, &l->entry, bus, to)) {
+        if (moves(q, &l->entry, bus, to, count)) {
             q->limbo_counted -= l->size < 0;
             histories_remove(&q->histories, l->entry.where);
         } else {
@@ -105,20 +106,22 @@ void queue_get_first(struct queue *q, const beck_bus *bus, const char *pattern, 
     mutex_unlock(&q->lock);
 }
 
-beck_status queue_move(struct queue *q, const beck_bus *bus, const int64_t *to, beck_error *err)
+beck_status queue_move(struct queue *q, const beck_bus *bus, const int64_t *to, uint32_t count,
+                       beck_error *err)
 {
-    int64_t *ends = malloc((bus->partition_count + (size_t)1) * sizeof *ends);
+    uint32_t partitions = bus->partition_count;
+    int64_t *ends = malloc((partitions + (size_t)1) * sizeof *ends);
     if (!ends)
         return error_set(err, BECK_ENOMEM, "no memory to move queue \"%s\"", q->name);
-    for (uint32_t i = 0; i < bus->partition_count; i++)
-        ends[i] = to[i] >= 0 ? INT64_MAX : 0;
+    for (uint32_t i = 0; i < partitions; i++)
+        ends[i] = i < count && to[i] >= 0 ? INT64_MAX : 0;
     mutex_lock(&q->lock);
     queue_be_quiet(q);
-    take_away(q, bus, to);
+    take_away(q, bus, to, count);
     beck_status status = queue_drop_below(q, bus, ends, err);
     for (uint32_t i = 0; i < q->source_count && !status; i++) {
         struct source *s = &q->sources[i];
-        if (s->bus != bus || to[s->number] < 0)
+        if (s->bus != bus || s->number >= count || to[s->number] < 0)
             continue;
         s->mixed = false;
         s->routed = s->popped = to[s->number];

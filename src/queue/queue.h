@@ -102,19 +102,21 @@ uint32_t queue_binding_count(struct queue *q);
 beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err);
 beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err);
 /* The same for single partitions of a bus that it is bound to: to[i] is the offset from which on
- * the queue gets partition i again, -1: it stays as it is. What consumers hold of it is theirs no
- * more. The caller has written down where the bindings begin. */
-beck_status queue_move(struct queue *q, const beck_bus *bus, const int64_t *to, beck_error *err);
-/* Where a binding begins, one offset per partition; unchanged if there is none. */
+ * the queue gets partition i again, -1: it stays as it is, and so do those from `count` on. What
+ * consumers hold of it is theirs no more. With admin_lock; the caller has written down where the
+ * bindings begin. */
+beck_status queue_move(struct queue *q, const beck_bus *bus, const int64_t *to, uint32_t count,
+                       beck_error *err);
+/* Where a binding begins, one offset per partition; unchanged if there is none. With admin_lock. */
 void queue_get_first(struct queue *q, const beck_bus *bus, const char *pattern, int64_t *first);
 /* How far a queue has come with a partition of a bus. */
 struct queue_progress {
     int64_t first; /* everything below has been settled or given up, or was never the queue's */
     int64_t owed;  /* events that are still to be settled, as far as they have been routed */
 };
-/* One for each partition of the bus. Looks through the whole list, which may lie in files. */
+/* Of the first `count` partitions of the bus. Looks through the whole list, which may lie in files. */
 beck_status queue_get_progress(struct queue *q, const beck_bus *bus, struct queue_progress *out,
-                               beck_error *err);
+                               uint32_t count, beck_error *err);
 void queue_pause(struct queue *q, bool paused);
 /* Sources that could not take an event (disk full) are routed again from the log. */
 void queue_catch_up(struct queue *q);

@@ -680,6 +680,35 @@ static void names_of_queues_are_sensible_and_their_own(void **state)
     share_end(&s);
 }
 
+static void partitions_that_are_added_are_shared_too(void **state)
+{
+    struct share_world s;
+    char text[KAFKA_TEXT] = "";
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m", "t");
+    put_records(bus, 0, 1);
+    check_got(fetch_from(&s, "m", 0, "t", 100), "0:0-0*1");
+    assert_int_equal(topics_grow(s.k, share_topic(&s, "t"), 3, NULL, 0, false, text), 0);
+    put_records(bus, 2, 2);
+    put_records(bus, 0, 1);
+    struct fetching f; /* that does not know of them yet */
+    struct got g;
+    fetching_init(&s, &f, "m", 1, "t", 100);
+    f.topic.partitions.count = 1;
+    assert_true(share_fetch_run(&f.f));
+    fetching_result(&f, &g);
+    check_got(g, "0:1-1*1");
+    fetching_release(&f);
+    struct beat b = beat_at(&s, "g", "m", 1, NULL, NULL);
+    assert_int_equal(b.epoch, 2);
+    assert_int_equal(b.partitions, 3);
+    check_got(fetch_from(&s, "m", 2, "t", 100), "2:0-1*1");
+    check_position(&s, 2, 0, 2);
+    share_end(&s);
+}
+
 /* ---- restarts ---- */
 
 static void after_a_restart_answers_count_and_the_rest_comes_again(void **state)
@@ -912,6 +941,7 @@ int main(void)
         cmocka_unit_test(a_group_begins_where_its_configuration_says),
         cmocka_unit_test(a_group_and_its_topics_can_be_forgotten),
         cmocka_unit_test(a_topic_that_is_deleted_leaves_its_groups),
+        cmocka_unit_test(partitions_that_are_added_are_shared_too),
         cmocka_unit_test(names_of_queues_are_sensible_and_their_own),
         cmocka_unit_test(after_a_restart_answers_count_and_the_rest_comes_again),
         cmocka_unit_test(random_members_agree_with_a_model),
