@@ -46,6 +46,22 @@ static void buses_are_made_shown_and_deleted(void **state)
     check(w, "POST", "/v1/buses/shop/purge", NULL, 404, "BECK_ENOENT");
 }
 
+static void options_of_a_bus_are_changed(void **state)
+{
+    const struct world *w = *state;
+    check(w, "PUT", "/v1/buses/shop", NULL, 201, "\"partitions\":1,");
+    check(w, "PUT", "/v1/buses/shop/options", "{\"partitions\":3,\"codec\":\"zstd\"}", 200,
+          "\"codec\":\"zstd\"");
+    check(w, "GET", "/v1/buses/shop", NULL, 200, "\"partitions\":3");
+    check(w, "GET", "/v1/buses/shop/partitions", NULL, 200, "{\"partition\":2,");
+    check(w, "PUT", "/v1/buses/shop/options", "{\"partitions\":2}", 400, "has 3 partitions");
+    check(w, "PUT", "/v1/buses/shop/options", "{\"partitions\":3,\"read_synced\":true}", 400,
+          "stays as it was made");
+    check(w, "PUT", "/v1/buses/__topology/options", NULL, 400, "belongs to beck itself");
+    check(w, "PUT", "/v1/buses/none/options", NULL, 404, "BECK_ENOENT");
+    check(w, "DELETE", "/v1/buses/shop", NULL, 204, NULL);
+}
+
 static void a_bus_is_purged_and_synced(void **state)
 {
     const struct world *w = *state;
@@ -358,6 +374,7 @@ int main(void)
 #define with_world(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
     const struct CMUnitTest tests[] = {
         with_world(buses_are_made_shown_and_deleted),
+        with_world(options_of_a_bus_are_changed),
         with_world(a_bus_is_purged_and_synced),
         with_world(bad_buses_are_refused),
         with_world(queues_are_made_bound_and_deleted),
