@@ -239,9 +239,19 @@ static struct identity *find_user(struct access *a, beck_bytes name)
     return user;
 }
 
-struct identity *access_again(struct access *a, const struct identity *stale)
+struct identity *access_named(struct access *a, beck_bytes name)
 {
-    return find_user(a, beck_str(identity_name(stale)));
+    return find_user(a, name);
+}
+
+beck_status access_may_try(struct access *a, const struct access_peer *peer, beck_error *err)
+{
+    return check_limit(a, peer, NULL, err);
+}
+
+void access_failed(struct access *a, const struct access_peer *peer)
+{
+    refuse(a, peer, NULL);
 }
 
 struct identity *access_vouched(struct access *a, beck_bytes user)

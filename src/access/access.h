@@ -73,8 +73,13 @@ beck_status access_token(struct access *a, const struct access_peer *peer, beck_
 bool access_password_known(struct access *a, beck_bytes user, beck_bytes password,
                            struct identity **out);
 
-/* The user of a stale identity as they are now; NULL: there is none of that name any more. Quick. */
-struct identity *access_again(struct access *a, const struct identity *stale);
+/* The user of that name as they are now, for callers of whom it is known otherwise that they are that
+ * user; NULL: there is none. Quick. */
+struct identity *access_named(struct access *a, beck_bytes name);
+/* For logins that are checked elsewhere: whether one from there is looked at (else BECK_ELIMIT), and
+ * that one was wrong. Quick. */
+beck_status access_may_try(struct access *a, const struct access_peer *peer, beck_error *err);
+void access_failed(struct access *a, const struct access_peer *peer);
 
 /* For whom something else vouches, such as a certificate: the user of that name; NULL: there is none. Quick. */
 struct identity *access_vouched(struct access *a, beck_bytes user);

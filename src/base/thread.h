@@ -8,6 +8,7 @@
  *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
  *   shares.change_lock     making and deleting queues of share groups
  *   access.change_lock     one change of users at a time
+ *   scrams.lock            SCRAM credentials of Kafka's clients
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
  *   transactions.ids_lock  blocks of producer ids

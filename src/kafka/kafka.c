@@ -1,6 +1,7 @@
 /* Opening and closing what Kafka's protocol stands on: see kafka.h. */
 #include "kafka/group_topics.h"
 #include "kafka/kafka_impl.h"
+#include "kafka/scram.h"
 #include "kafka/share.h"
 #include "kafka/transactions.h"
 
@@ -22,6 +23,8 @@ beck_status kafka_open(beck *b, const struct kafka_settings *settings, struct ka
         return status;
     }
     status = store_open(b, &k->store, err);
+    if (!status)
+        status = scrams_open(k, err);
     if (!status)
         status = configs_open(k, err);
     if (!status)
@@ -49,6 +52,7 @@ void kafka_close(struct kafka *k)
     groups_close(k->groups);
     topics_close(k);
     configs_close(k);
+    scrams_close(k);
     store_close(k->store);
     timers_stop(&k->timers);
     free(k);

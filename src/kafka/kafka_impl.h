@@ -18,6 +18,7 @@ struct kafka {
     struct groups *groups;
     struct topics_watch groups_watch;
     struct shares *shares;
+    struct scrams *scrams;
 };
 
 #endif

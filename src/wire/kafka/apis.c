@@ -13,6 +13,9 @@
 #include "kafka/message/offsets.h"
 #include "kafka/message/produce.h"
 #include "kafka/message/producers.h"
+#include "kafka/message/quotas.h"
+#include "kafka/message/sasl.h"
+#include "kafka/message/scram.h"
 #include "kafka/message/share.h"
 #include "kafka/message/share_offsets.h"
 #include "kafka/message/topics.h"
@@ -38,6 +41,7 @@ const struct api kafka_apis[] = {
     API(14, 0, 5, "SyncGroup", sync_group),
     API(15, 0, 6, "DescribeGroups", describe_groups),
     API(16, 0, 5, "ListGroups", list_groups),
+    API(17, 0, 1, "SaslHandshake", sasl_handshake, .open = true),
     API(18, 0, 4, "ApiVersions", api_versions, .open = true, .short_header = true, .refuse = true),
     API(19, 0, 7, "CreateTopics", create_topics),
     API(20, 0, 6, "DeleteTopics", delete_topics),
@@ -51,6 +55,7 @@ const struct api kafka_apis[] = {
     API(32, 0, 4, "DescribeConfigs", describe_configs),
     API(33, 0, 2, "AlterConfigs", alter_configs),
     API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),
+    API(36, 0, 2, "SaslAuthenticate", sasl_authenticate, .open = true, .login = true),
     API(37, 0, 3, "CreatePartitions", create_partitions),
     API(42, 0, 2, "DeleteGroups", delete_groups),
     API(43, 0, 2, "ElectLeaders", elect_leaders),
@@ -58,6 +63,10 @@ const struct api kafka_apis[] = {
     API(45, 0, 1, "AlterPartitionReassignments", alter_partition_reassignments),
     API(46, 0, 0, "ListPartitionReassignments", list_partition_reassignments),
     API(47, 0, 0, "OffsetDelete", offset_delete),
+    API(48, 0, 1, "DescribeClientQuotas", describe_client_quotas),
+    API(49, 0, 1, "AlterClientQuotas", alter_client_quotas),
+    API(50, 0, 0, "DescribeUserScramCredentials", describe_user_scram_credentials),
+    API(51, 0, 0, "AlterUserScramCredentials", alter_user_scram_credentials),
     API(55, 0, 2, "DescribeQuorum", describe_quorum),
     API(60, 0, 2, "DescribeCluster", describe_cluster),
     API(61, 0, 0, "DescribeProducers", describe_producers),

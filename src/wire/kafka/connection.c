@@ -6,6 +6,7 @@
  * read while nothing may be started: one that is to be answered first, too many, too large, or too much
  * in the output.
  */
+#include "wire/kafka/sasl.h"
 #include "wire/kafka/wire_impl.h"
 
 #include <stdio.h>
@@ -46,6 +47,7 @@ static void free_connection(struct kafka_connection *c)
 {
     struct connection *net = c->net;
     identity_release(c->identity);
+    sasl_free(c->sasl);
     free(c);
     connection_release(net);
 }
@@ -120,7 +122,7 @@ static void identify(struct kafka_connection *c)
     if (!c->identity || !*identity_name(c->identity))
         access_anonymous(a, &peer, &now, NULL);
     else
-        now = access_again(a, c->identity);
+        now = access_named(a, beck_str(identity_name(c->identity)));
     identity_release(c->identity);
     c->identity = now;
 }
@@ -139,7 +141,8 @@ static void start(struct kafka_connection *c, beck_bytes frame)
 {
     const char *why;
     identify(c);
-    struct kafka_request *r = request_new(c, frame, &why);
+    struct kafka_request *r =
+        c->tokens ? request_of_token(c, frame, &why) : request_new(c, frame, &why);
     if (r && !c->identity && !r->api->open) {
         request_free(r);
         r = NULL;

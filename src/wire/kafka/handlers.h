@@ -75,4 +75,16 @@ void handle_consumer_group_describe(struct kafka_request *r);
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
 
+/* authenticate.c */
+void handle_sasl_handshake(struct kafka_request *r);
+void handle_sasl_authenticate(struct kafka_request *r);
+
+/* scram.c */
+void handle_describe_user_scram_credentials(struct kafka_request *r);
+void handle_alter_user_scram_credentials(struct kafka_request *r);
+
+/* quotas.c */
+void handle_describe_client_quotas(struct kafka_request *r);
+void handle_alter_client_quotas(struct kafka_request *r);
+
 #endif

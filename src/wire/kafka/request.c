@@ -6,10 +6,12 @@
  * of files between their parts.
  */
 #include "access/user.h"
+#include "kafka/message/sasl.h"
 #include "wire/kafka/wire_impl.h"
 
 #include <stdlib.h>
 
+#define SASL_AUTHENTICATE 36
 #define HEADER_MIN 8
 #define ANSWER_HEAD 9 /* size, correlation id, and the tags of newer headers */
 
@@ -142,6 +144,27 @@ struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, 
     }
     r->counted = kept.len;
     atomic_fetch_add(&c->wire->bytes, kept.len);
+    return r;
+}
+
+struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes token,
+                                       const char **why)
+{
+    struct head h = {.version = 0};
+    struct kafka_request *r = make(c, api_find(SASL_AUTHENTICATE), &h, token);
+    *why = "there is no memory for a request";
+    if (!r)
+        return NULL;
+    struct kafka_sasl_authenticate_request *body = kafka_alloc(&r->arena, sizeof *body);
+    if (!body) {
+        request_free(r);
+        return NULL;
+    }
+    body->auth_bytes = bytes_of(r->bytes, token.len);
+    r->body = body;
+    r->token = true;
+    r->counted = token.len;
+    atomic_fetch_add(&c->wire->bytes, token.len);
     return r;
 }
 
@@ -282,9 +305,23 @@ static bool has_long_header(const struct kafka_request *r)
     return r->api->response()->flexible <= r->version && !r->api->short_header;
 }
 
+static void answer_token(struct kafka_request *r, beck_bytes bytes)
+{
+    uint8_t size[4];
+    put_u32(size, (uint32_t)bytes.len);
+    if (buf_append(&r->answer.out, size, sizeof size) ||
+        buf_append(&r->answer.out, bytes.data, bytes.len))
+        r->failed = "there is no memory for an answer";
+    go_back(r);
+}
+
 void request_answer(struct kafka_request *r, const void *body)
 {
     struct kafka_writer *w = &r->answer;
+    if (r->token) {
+        answer_token(r, ((const struct kafka_sasl_authenticate_response *)body)->auth_bytes);
+        return;
+    }
     r->silent = body == NULL;
     if (body) {
         size_t head = has_long_header(r) ? ANSWER_HEAD : ANSWER_HEAD - 1;

@@ -79,6 +79,8 @@ struct kafka_connection {
     bool draining;
     bool over; /* nothing more is started */
     bool closed;
+    bool tokens;                /* what comes is the login\'s, without headers */
+    struct sasl *sasl;          /* a login that is under way; NULL: none */
     struct identity *identity;  /* NULL: not known yet */
     char host[NET_ADDRESS_MAX]; /* by which it came */
 };
@@ -112,6 +114,7 @@ struct kafka_request {
     void (*on_close)(struct kafka_request *r); /* loop */
     const char *failed;
     bool answered;  /* back on the loop */
+    bool token;     /* came without a header, and is answered so */
     bool silent;    /* no answer */
     bool refused;   /* of a version that is not known */
     size_t counted; /* bytes in waiting_bytes and wire.bytes */
@@ -122,6 +125,9 @@ struct kafka_request {
 
 /* The start: header and body. NULL: *why, a constant text. `frame`: without its size. */
 struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why);
+/* The same of a login's message, as if it were a SaslAuthenticate. */
+struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes token,
+                                       const char **why);
 /* Puts the answer into the output, or drops it, and lets go of the request. Loop. */
 void request_send(struct kafka_request *r, struct connection *net);
 void request_free(struct kafka_request *r);
