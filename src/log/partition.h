@@ -57,6 +57,8 @@ struct partition_options {
     partition_routed_fn routed;
     void *routed_ctx;
     const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
+    /* Set when the directory was made: the caller then syncs the one above, once for many. NULL: it is synced here. */
+    bool *made;
     const uint8_t *id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
                           opened */
 };

@@ -163,6 +163,8 @@ beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_e
 struct gather *gather_get(struct partition *p);
 void gather_put(struct partition *p, struct gather *g);
 void gather_free(struct gather *g);
+/* Gives back the memory of gathers, when nothing is gathered. */
+void gathers_drop(struct partition *p);
 beck_status gather_reserve(struct partition *p, beck_error *err);
 void gather_unref(struct partition *p, struct gather *g);
 static inline bool gather_is_empty(const struct gather *g)

@@ -302,6 +302,7 @@ static void drop_idle(struct partition *p, int64_t now_ms)
         partition_forget_blocks(p, -1);
         buf_release(&p->scratch);
         codec_release(&p->codec);
+        gathers_drop(p);
     }
     p->maintained = p->written;
 }

@@ -397,6 +397,10 @@ static beck_status make_directory(struct partition *p, beck_error *err)
         segment_free(s);
     if (!status)
         status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    if (p->options.made) {
+        *p->options.made = true;
+        return status;
+    }
     char parent[4200];
     snprintf(parent, sizeof parent, "%s", p->dir);
     char *slash = strrchr(parent, '/');

@@ -48,6 +48,20 @@ void gather_free(struct gather *g)
     free(g);
 }
 
+void gathers_drop(struct partition *p)
+{
+    /* What is gathered keeps those that its writing takes. */
+    if (!gather_is_empty(p->gather))
+        return;
+    for (struct gather *g; (g = p->free_gathers);) {
+        p->free_gathers = g->next_free;
+        gather_free(g);
+    }
+    p->free_count = 0;
+    buf_release(&p->gather->copied);
+    buf_release(&p->gather->builder.bytes);
+}
+
 /* Keeps a few for the next rounds; large ones and more than that are not worth the memory. */
 void gather_put(struct partition *p, struct gather *g)
 {

@@ -329,6 +329,25 @@ static void what_is_in_memory_is_given_with_checksums(void **state)
     world_close(&w);
 }
 
+static void an_idle_partition_keeps_no_memory_for_batches(void **state)
+{
+    (void)state;
+    struct world w;
+    int64_t offset;
+    world_open(&w, 6);
+    struct partition *p = world_partition(&w, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(produce_one(p, 1, i, "produced", BECK_LEVEL_SYNCED, &offset), 0);
+        assert_int_equal(put_event(p, "s", "published", BECK_LEVEL_SYNCED, &offset), 0);
+        for (int n = 0; n < 2; n++)
+            assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+        assert_int_equal(p->free_count, 0);
+        assert_int_equal(p->gather->copied.cap + p->gather->builder.bytes.cap, 0);
+    }
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 /* ---- threads ---- */
 
 #define EACH 300
@@ -469,6 +488,7 @@ int main(void)
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),
+        cmocka_unit_test(an_idle_partition_keeps_no_memory_for_batches),
         cmocka_unit_test(producers_publishers_and_readers_meet_in_one_partition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
