@@ -49,6 +49,17 @@ class Bus(BeckTest):
         self.refused(NOT_FOUND, "bus", "purge", "events", says="no bus 'events'")
         self.refused(NOT_FOUND, "bus", "show", "events", says="no bus 'events'")
 
+    def test_options_of_a_bus_are_changed(self):
+        self.beck("bus", "create", "orders", "--codec", "lz4")
+        self.beck("bus", "alter", "orders", "--partitions", "3", "--retention", "1d", "--compact", "yes")
+        shown = self.beck("bus", "show", "orders", "--json").json[0]
+        self.assertEqual([shown["options"][name] for name in ("partitions", "retentionMs", "compact", "codec")], [3, 86400000, True, "lz4"])
+        self.assertEqual(len(shown["partitions"]), 3)
+        changed = self.beck("bus", "alter", "orders", "--compact", "no", "--json").json[0]
+        self.assertEqual([changed["options"][name] for name in ("partitions", "compact")], [3, False])
+        self.refused(USAGE, "bus", "alter", "orders", "--partitions", "2", says="has 3 partitions")
+        self.refused(NOT_FOUND, "bus", "alter", "none", "--partitions", "2", says="no bus 'none'")
+
     def test_a_bus_that_feeds_a_queue_is_not_deleted(self):
         self.beck("queue", "create", "q", "#")
         self.refused(BUSY, "bus", "delete", "events", says="q")
