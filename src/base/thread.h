@@ -7,6 +7,7 @@
  *   server.reload_lock     one reload of the configuration at a time
  *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
  *   shares.change_lock     making and deleting queues of share groups
+ *   kafka_wire.acls_lock   one change of rules by a Kafka client at a time
  *   access.change_lock     one change of users at a time
  *   scrams.lock            SCRAM credentials of Kafka's clients
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time

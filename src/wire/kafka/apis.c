@@ -1,6 +1,7 @@
 /* The table of what is answered. */
 #include "wire/kafka/wire_impl.h"
 
+#include "kafka/message/acls.h"
 #include "kafka/message/api_versions.h"
 #include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
@@ -52,6 +53,9 @@ const struct api kafka_apis[] = {
     API(25, 0, 4, "AddOffsetsToTxn", add_offsets_to_txn),
     API(26, 0, 5, "EndTxn", end_txn),
     API(28, 0, 5, "TxnOffsetCommit", txn_offset_commit),
+    API(29, 1, 3, "DescribeAcls", describe_acls),
+    API(30, 1, 3, "CreateAcls", create_acls),
+    API(31, 1, 3, "DeleteAcls", delete_acls),
     API(32, 0, 4, "DescribeConfigs", describe_configs),
     API(33, 0, 2, "AlterConfigs", alter_configs),
     API(35, 1, 5, "DescribeLogDirs", describe_log_dirs),

@@ -83,6 +83,11 @@ void handle_sasl_authenticate(struct kafka_request *r);
 void handle_describe_user_scram_credentials(struct kafka_request *r);
 void handle_alter_user_scram_credentials(struct kafka_request *r);
 
+/* acls.c */
+void handle_describe_acls(struct kafka_request *r);
+void handle_create_acls(struct kafka_request *r);
+void handle_delete_acls(struct kafka_request *r);
+
 /* quotas.c */
 void handle_describe_client_quotas(struct kafka_request *r);
 void handle_alter_client_quotas(struct kafka_request *r);

@@ -81,6 +81,7 @@ beck_status kafka_wire_new(const struct kafka_wire_settings *settings,
         free(w);
         return status;
     }
+    mutex_init(&w->acls_lock);
     make_metrics(w);
     *out = w;
     return BECK_OK;
@@ -100,6 +101,7 @@ void kafka_wire_free(struct kafka_wire *w)
         free(p);
     }
     fetch_sessions_free(w->fetch_sessions);
+    mutex_release(&w->acls_lock);
     free(w);
 }
 

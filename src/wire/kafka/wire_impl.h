@@ -57,6 +57,7 @@ struct kafka_wire {
     struct pool pool, logins;
     _Atomic(uint64_t) bytes; /* see requests_max */
     struct kafka_place *places;
+    struct mutex acls_lock; /* kafka_wire.acls_lock: one change of rules at a time */
     struct fetch_sessions *fetch_sessions;
     struct counter *requests[API_KEYS_MAX]; /* by place in the table */
     struct counter *refused;
