@@ -265,9 +265,11 @@ static int check_transaction(const struct producing *s, const struct look *l,
         return KAFKA_NONE;
     if (!q->transactional_id.data)
         return KAFKA_INVALID_PRODUCER_ID_MAPPING;
-    return transactions_check(request_kafka(s->r), q->transactional_id, h->producer_id,
-                              h->producer_epoch, l->topic->name, l->partition,
-                              request_version(s->r) >= IMPLICIT_VERSION);
+    int code = transactions_check(request_kafka(s->r), q->transactional_id, h->producer_id,
+                                  h->producer_epoch, l->topic->name, l->partition,
+                                  request_version(s->r) >= IMPLICIT_VERSION);
+    /* As Kafka's: producers try that again. */
+    return code == KAFKA_CONCURRENT_TRANSACTIONS ? KAFKA_NOT_ENOUGH_REPLICAS : code;
 }
 
 /* ---- storing ---- */
