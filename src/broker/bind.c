@@ -10,6 +10,7 @@
 
 #include "broker/delivery.h"
 #include "broker/match.h"
+#include "broker/recent.h"
 
 #include <stdlib.h>
 
@@ -438,6 +439,8 @@ int session_bind(struct session *s, const struct binding_declaration *declaratio
     if (fresh)
         code = make_binding(s->broker, &e, &d, text);
     broker_end_change(s->broker);
+    if (fresh && !code)
+        code = recent_give(s, &d, text);
     return fresh && !code ? past_give(s, &d, text) : code;
 }
 

@@ -28,6 +28,7 @@ struct dispatcher; /* dispatch.h */
 struct stream;     /* stream.c */
 struct delivery;   /* of a session: publish.c, dispatch.c */
 struct delivery_home;
+struct recent;
 struct permits; /* what a session may do: permission.h */
 
 enum queue_kind { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };
@@ -66,10 +67,11 @@ struct exchange {
     beck_bytes type;      /* as declared */
     beck_bytes arguments; /* table */
     bool durable, auto_delete, internal;
-    bool predeclared; /* the nameless and amq.*: no record */
-    bool foreign;     /* a bus that was made by other means: no record */
-    bool nameless;    /* the default exchange: the routing key is a queue's name */
-    bool delayed;     /* x-delayed-message: `matcher` is of its x-delayed-type */
+    bool predeclared;      /* the nameless and amq.*: no record */
+    bool foreign;          /* a bus that was made by other means: no record */
+    bool nameless;         /* the default exchange: the routing key is a queue's name */
+    struct recent *recent; /* x-recent-history: what a new binding gets; else NULL */
+    bool delayed;          /* x-delayed-message: `matcher` is of its x-delayed-type */
     /* Guarded by topology_lock from here on. */
     struct matcher *matcher;            /* values: struct binding */
     struct binding *bindings;           /* it is the source of; by source_next */

@@ -215,6 +215,8 @@ beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err)
 {
     beck_bus_options options = disk_options(h);
     *out = atomic_load(&h->past);
+    if (!h->broker->handle->data_dir)
+        *out = h->memory;
     if (*out)
         return BECK_OK;
     beck_status status = handle_own_bus(h->broker->handle, "__amqp_past", &options, out, err);

@@ -45,7 +45,7 @@ void helper_look_later(struct delivery_home *h);
 /* The helper has it go on in a while. */
 void helper_poke_later(struct delivery_home *h, struct broker_queue *q);
 
-/* (slow) Where copies of past messages for single queues are stored; with a disk. */
+/* (slow) Where copies of past messages for single queues are stored. */
 beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err);
 
 /* ---- route.c: where a message goes ---- */
@@ -87,6 +87,8 @@ static inline struct route *route_retain(struct route *r)
     return r;
 }
 void route_release(struct route *r); /* NULL allowed */
+/* A `choose` of route_new: only that queue, if it is among them. */
+void targets_only(void *queue, struct targets *t);
 /* What its messages are stored in. */
 enum storage route_storage(const struct delivery_home *h, const struct route *r, bool persistent);
 /* NULL: it is not made yet. */

@@ -18,6 +18,7 @@ bool match_type_of(beck_bytes name, enum match_type *out)
     } types[] = {
         {"direct", MATCH_DIRECT},
         {"fanout", MATCH_FANOUT},
+        {"x-recent-history", MATCH_FANOUT},
         {"topic", MATCH_TOPIC},
         {"headers", MATCH_HEADERS},
         {"x-consistent-hash", MATCH_CONSISTENT_HASH},

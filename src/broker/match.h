@@ -3,7 +3,7 @@
  * type are RabbitMQ's.
  *
  *   direct              the key is equal
- *   fanout              all
+ *   fanout              all; x-recent-history is the same
  *   topic               words between dots; `*` is one word, `#` zero or more. An empty word is a word ("a..b"
  *                       has three), the empty key has none
  *   headers             the arguments of the binding against the headers: x-match all (default), any,

@@ -87,22 +87,6 @@ struct past {
     struct buf content, raw;
 };
 
-static void only_it(void *ctx, struct targets *t)
-{
-    const struct past *p = ctx;
-    size_t found = t->count;
-    for (size_t i = 0; i < t->durable_count + t->transient_count; i++)
-        if (t->queues[i] == p->queue)
-            found = i;
-    bool any = found < t->count, durable = any && found < t->durable_count;
-    if (any)
-        t->queues[0] = p->queue;
-    t->count = any;
-    t->durable_count = durable;
-    t->transient_count = any && !durable;
-    t->stream_count = 0;
-}
-
 /* One that the queue would have got. */
 static beck_status give(struct past *p, const struct record_view *v, struct targets *scratch,
                         beck_error *err)
@@ -121,7 +105,8 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
     if (status || properties_read(buf_bytes(&p->raw), &properties, NULL))
         return BECK_OK;
     topology_read(p->home->broker);
-    struct route *r = route_new(p->home, p->exchange, key, &properties, scratch, only_it, p);
+    struct route *r =
+        route_new(p->home, p->exchange, key, &properties, scratch, targets_only, p->queue);
     topology_end_read(p->home->broker);
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory to route an event");

@@ -5,6 +5,7 @@
  * themselves (headers, CC) are found for each.
  */
 #include "broker/publish_impl.h"
+#include "broker/recent.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,6 +336,8 @@ static int add_item(struct publisher *p, const struct publication *m,
     if (expires_ms >= 0)
         e->expires_at_ms = clock_wall_ms(p->session->broker->handle->env.clock) +
                            (expires_ms > 0 ? expires_ms : 1);
+    if (i->route->exchange->recent)
+        recent_add(i->route->exchange->recent, m->routing_key, raw, props, m->body);
     p->items[p->count++] = *i;
     p->bytes += m->body.len;
     atomic_fetch_add_explicit(&i->route->exchange->published_in, 1, memory_order_relaxed);

@@ -47,6 +47,20 @@ static bool all_joined(const struct route *r, const beck_bus *bus)
     return bus != NULL;
 }
 
+void targets_only(void *queue, struct targets *t)
+{
+    size_t found = 0, durable = t->durable_count, engines = durable + t->transient_count;
+    while (found < t->count && t->queues[found] != queue)
+        found++;
+    bool any = found < t->count;
+    if (any)
+        t->queues[0] = t->queues[found];
+    t->count = any;
+    t->durable_count = any && found < durable;
+    t->transient_count = any && found >= durable && found < engines;
+    t->stream_count = any && found >= engines;
+}
+
 struct route *route_new(struct delivery_home *h, struct exchange *x, beck_bytes key,
                         const struct properties *p, struct targets *scratch,
                         void (*choose)(void *ctx, struct targets *t), void *ctx)

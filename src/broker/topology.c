@@ -6,6 +6,7 @@
 
 #include "broker/match.h"
 #include "broker/policy.h"
+#include "broker/recent.h"
 #include "event/json.h"
 
 #include <assert.h>
@@ -214,6 +215,7 @@ void exchange_release(struct exchange *x)
     if (!x || atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) != 1)
         return;
     matcher_free(x->matcher);
+    recent_free(x->recent);
     bytes_drop(&x->name);
     bytes_drop(&x->type);
     bytes_drop(&x->arguments);
@@ -256,6 +258,8 @@ int exchange_new(struct vhost *v, const struct exchange_declaration *d, struct e
     int code = arguments_check_exchange(v->name, d->name, d->arguments, text);
     if (!code)
         code = match_check_exchange(type, d->arguments, text);
+    if (!code && recent_is_type(d->type))
+        code = recent_check(d->arguments, text);
     if (code)
         return code;
     struct exchange *x = calloc(1, sizeof *x);
@@ -268,8 +272,10 @@ int exchange_new(struct vhost *v, const struct exchange_declaration *d, struct e
     x->internal = d->internal;
     x->delayed = bytes_equal_text(d->type, "x-delayed-message");
     x->matcher = matcher_new(type, d->arguments);
-    if (!x->matcher || !bytes_keep(d->name, &x->name) || !bytes_keep(d->type, &x->type) ||
-        !bytes_keep(d->arguments, &x->arguments) || policy_apply_exchange(x)) {
+    x->recent = recent_is_type(d->type) ? recent_new(d->arguments) : NULL;
+    if (!x->matcher || (recent_is_type(d->type) && !x->recent) || !bytes_keep(d->name, &x->name) ||
+        !bytes_keep(d->type, &x->type) || !bytes_keep(d->arguments, &x->arguments) ||
+        policy_apply_exchange(x)) {
         exchange_release(x);
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory");
     }

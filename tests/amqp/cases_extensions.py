@@ -785,3 +785,24 @@ def text_of_a_refusal_is_cut_to_255_bytes(w):
     text = w.closes(ch, 404, "no queue '", lambda: ch.queue_declare(missing, passive=True))
     holds(len(text) <= 255, str(len(text)))
     contains(text, "NOT_FOUND - ")
+
+
+@case
+def recent_history_exchange_gives_the_last_to_who_comes(w):
+    ch = w.channel()
+    exchange = w.exchange(ch, "x-recent-history", arguments={"x-recent-history-length": 2})
+    for body in ("a", "b", "c"):
+        w.publish(ch, exchange, "k", body)
+    w.publish(ch, exchange, "k", "not kept", headers={"x-recent-history-no-store": True})
+    queue = w.queue(ch)
+    ch.queue_bind(queue, exchange)
+    equal([w.get(ch, queue).body, w.get(ch, queue).body], ["b", "c"])
+    w.publish(ch, exchange, "k", "d")
+    equal(w.get(ch, queue).body, "d")
+    other, last = w.exchange(ch, "fanout", "other"), w.queue(ch, "last")
+    ch.queue_bind(last, other)
+    ch.exchange_bind(other, exchange)
+    equal([w.get(ch, last).body, w.get(ch, last).body], ["c", "d"])
+    bad = w.channel()
+    w.closes(bad, 406, "Invalid argument, 'x-recent-history-length' must be a positive integer",
+             lambda: bad.exchange_declare(w.name("bad"), "x-recent-history", arguments={"x-recent-history-length": 0}))

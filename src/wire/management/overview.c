@@ -17,9 +17,16 @@
 
 static json_t *exchange_types(void)
 {
-    static const char *const types[] = {
-        "direct",         "fanout",  "headers", "topic", "x-consistent-hash", "x-delayed-message",
-        "x-local-random", "x-random"};
+    static const char *const types[] = {"direct",
+                                        "fanout",
+                                        "headers",
+                                        "topic",
+                                        "x-consistent-hash",
+                                        "x-delayed-message",
+                                        "x-local-random",
+                                        "x-modulus-hash",
+                                        "x-random",
+                                        "x-recent-history"};
     json_t *list = json_array();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         json_array_append_new(
