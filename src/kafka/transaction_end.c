@@ -201,7 +201,7 @@ static int judge_end(const struct transaction *t, bool commit, bool version_2, b
 static int end(struct transactions *ts, struct transaction_producer *producer, bool commit,
                bool version_2)
 {
-    struct transaction *t = transaction_find(ts, producer->id);
+    struct transaction *t = transaction_await(ts, producer->id);
     bool retry = t && version_2 && is_retry(t, producer), decide;
     if (producer->id.len == 0)
         return KAFKA_INVALID_REQUEST;
@@ -273,7 +273,7 @@ static int bump_epoch(struct transactions *ts, struct transaction *t, int32_t ti
 
 static int init(struct transactions *ts, struct transaction_producer *producer, int32_t timeout_ms)
 {
-    struct transaction *t = transaction_find(ts, producer->id);
+    struct transaction *t = transaction_await(ts, producer->id);
     bool expects = producer->producer_id >= 0;
     int error = KAFKA_NONE;
     if (!t && !(t = transaction_make(ts, producer->id)))

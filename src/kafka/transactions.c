@@ -31,6 +31,14 @@ struct transaction *transaction_find(struct transactions *ts, beck_bytes id)
     return t;
 }
 
+struct transaction *transaction_await(struct transactions *ts, beck_bytes id)
+{
+    struct transaction *t;
+    while ((t = transaction_find(ts, id)) && t->adding)
+        cond_wait(&ts->added, &ts->lock);
+    return t;
+}
+
 static bool grow(struct transactions *ts)
 {
     size_t count = ts->bucket_count ? ts->bucket_count * 2 : BUCKETS_MIN;
@@ -145,7 +153,7 @@ static struct transaction *of_producer(struct transactions *ts,
         *error = KAFKA_INVALID_PRODUCER_ID_MAPPING;
     else if (t->epoch != producer->epoch)
         *error = KAFKA_PRODUCER_FENCED;
-    else if (t->busy || transaction_is_prepared(t))
+    else if ((t->busy && !t->adding) || transaction_is_prepared(t))
         *error = KAFKA_CONCURRENT_TRANSACTIONS;
     return *error ? NULL : t;
 }
@@ -161,6 +169,8 @@ int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int1
     if (t && (t->state != TRANSACTION_ONGOING || !transaction_has(t, topic, partition))) {
         if (!add)
             error = KAFKA_INVALID_TXN_STATE;
+        else if (t->adding) /* what is added is being read */
+            error = KAFKA_CONCURRENT_TRANSACTIONS;
         else if (!transaction_put(t, topic, partition))
             error = KAFKA_COORDINATOR_NOT_AVAILABLE;
         else {
@@ -193,6 +203,7 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
     int error;
     bool fresh = false, memory = true;
     mutex_lock(&ts->lock);
+    transaction_await(ts, producer->id);
     struct transaction *t = of_producer(ts, producer, &error);
     for (size_t i = 0; i < count && t && memory; i++) {
         fresh |= t->unrecorded || t->state != TRANSACTION_ONGOING ||
@@ -204,7 +215,7 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
     if (!error && fresh) {
         transaction_begin(ts, t);
         t->updated_ms = clock_wall_ms(ts->env->clock);
-        t->busy = true;
+        t->busy = t->adding = true;
         mutex_unlock(&ts->lock);
         /* Whatever ended before is recorded then as well: without epochs of their own two transactions look
          * the same to a partition. */
@@ -215,7 +226,8 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
             error = KAFKA_COORDINATOR_NOT_AVAILABLE;
         }
         mutex_lock(&ts->lock);
-        t->busy = false;
+        t->busy = t->adding = false;
+        cond_broadcast(&ts->added);
     }
     mutex_unlock(&ts->lock);
     return error;
@@ -306,6 +318,7 @@ beck_status transactions_open(struct kafka *k, beck_error *err)
     ts->timer.due = note_time;
     mutex_init(&ts->lock);
     mutex_init(&ts->ids_lock);
+    cond_init(&ts->added);
     ts->closing = true; /* no ticks yet */
     k->transactions = ts;
     status = producer_ids_open(ts, err);
@@ -337,6 +350,7 @@ void transactions_close(struct kafka *k)
     free(ts->buckets);
     mutex_release(&ts->lock);
     mutex_release(&ts->ids_lock);
+    cond_release(&ts->added);
     free(ts);
     k->transactions = NULL;
 }

@@ -60,7 +60,7 @@ struct transaction_partition {
 };
 
 /* Whether a batch of a transaction may be written to a partition; `add` (version 2: Produce 12,
- * TxnOffsetCommit 5): that adds it. Never blocks. 0, INVALID_PRODUCER_ID_MAPPING,
+ * TxnOffsetCommit 5): that adds it. While others are being added those that are in it are fine. Never blocks. 0, INVALID_PRODUCER_ID_MAPPING,
  * INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, CONCURRENT_TRANSACTIONS. */
 int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
                        beck_bytes topic, int32_t partition, bool add);

@@ -25,12 +25,14 @@ struct transaction {
     int16_t last_epoch; /* whose end, or beginning, its producer may ask for again; -1: none */
     bool unrecorded;    /* a record of what was added failed */
     bool busy;          /* somebody changes it with the lock free: nobody else does */
+    bool adding; /* what changes is only that partitions were added, which is being recorded */
 };
 
 struct transactions {
     struct kafka *k;
     const struct env *env;
     struct mutex lock;
+    struct cond added; /* one is not `adding` any more */
     struct transaction **buckets;
     size_t bucket_count, count;
     _Atomic(beck_bus *) bus; /* NULL: not made yet */
@@ -45,6 +47,8 @@ struct transactions {
 /* ---- the table (transactions.c); with the lock ---- */
 
 struct transaction *transaction_find(struct transactions *ts, beck_bytes id);
+/* The same, once nobody adds to it. The lock is free meanwhile. */
+struct transaction *transaction_await(struct transactions *ts, beck_bytes id);
 /* NULL: no memory, or TRANSACTIONS_MAX. */
 struct transaction *transaction_make(struct transactions *ts, beck_bytes id);
 void transaction_drop(struct transactions *ts, struct transaction *t); /* frees it */

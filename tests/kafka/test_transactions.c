@@ -302,6 +302,25 @@ static void a_transaction_that_nobody_knows_is_aborted(void **state)
     assert_true(init("y").producer_id > 4711);
 }
 
+static void what_is_in_a_transaction_stays_so_while_more_is_added(void **state)
+{
+    (void)state;
+    struct transaction_producer x = init("x");
+    struct transactions *ts = p.k->transactions;
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    mutex_lock(&ts->lock);
+    struct transaction *t = transaction_find(ts, x.id);
+    t->busy = t->adding = true; /* as while a record is synced */
+    mutex_unlock(&ts->lock);
+    assert_int_equal(check(&x, "t", 0, false), KAFKA_NONE);
+    assert_int_equal(check(&x, "t", 0, true), KAFKA_NONE);
+    assert_int_equal(check(&x, "t", 1, false), KAFKA_INVALID_TXN_STATE);
+    assert_int_equal(check(&x, "t", 1, true), KAFKA_CONCURRENT_TRANSACTIONS);
+    mutex_lock(&ts->lock);
+    t->busy = t->adding = false;
+    mutex_unlock(&ts->lock);
+}
+
 static void epochs_that_are_used_up_bring_another_producer_id(void **state)
 {
     (void)state;
@@ -630,6 +649,7 @@ int main(void)
         TEST(a_new_producer_aborts_what_the_old_one_left_open),
         TEST(what_is_open_goes_on_after_a_restart),
         TEST(a_transaction_that_nobody_knows_is_aborted),
+        TEST(what_is_in_a_transaction_stays_so_while_more_is_added),
         TEST(epochs_that_are_used_up_bring_another_producer_id),
         TEST(ids_are_forgotten_after_a_week),
         TEST(what_cannot_be_recorded_is_not_decided),
