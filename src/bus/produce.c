@@ -242,6 +242,12 @@ static void call_listeners(struct opened *o)
 
 /* ---- */
 
+static bool is_transactional(const struct produce *what)
+{
+    struct batch_header h;
+    return !batch_header_read(what->batch, &h, NULL) && (h.attributes & BATCH_TRANSACTIONAL);
+}
+
 static beck_status produce_opened(struct opened *o, beck_bus *b, struct partition *p,
                                   struct caller *self, struct produce *what, beck_error *err)
 {
@@ -251,7 +257,9 @@ static beck_status produce_opened(struct opened *o, beck_bus *b, struct partitio
     o->u.options = &none;
     o->what = what;
     o->p = p;
-    o->deduplicates = atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0;
+    /* What a transaction wrote may be aborted: then it is no reason to refuse the same again. */
+    o->deduplicates = atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0 &&
+                      !is_transactional(what);
     codec_init(&o->codec);
     buf_init(&o->unpacked, DECOMPRESSED_MAX);
     buf_init(&o->changed, DECOMPRESSED_MAX);
@@ -261,7 +269,7 @@ static beck_status produce_opened(struct opened *o, beck_bus *b, struct partitio
         status = store(o, err);
     /* Those of a transaction are nobody's before it is committed. */
     if (!status && !what->duplicate && subscribers_have_listeners(b->subscribers) &&
-        !(o->records.header.attributes & BATCH_TRANSACTIONAL))
+        !is_transactional(what))
         call_listeners(o);
     opened_release(o);
     return status;
