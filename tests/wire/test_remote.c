@@ -225,6 +225,12 @@ static beck_status fail_at(int i, beck *b, beck_error *err)
                             err);
     case 36:
         return beck_workers_start(b, "none", NULL, NULL, NULL, NULL, err);
+    case 37:
+        return beck_bus_alter(bus_of(b, "orders"), &(beck_bus_options){.read_synced = true}, err);
+    case 38:
+        return beck_bus_alter(bus_of(b, "__topology"), &(beck_bus_options){0}, err);
+    case 39:
+        return beck_bus_alter(bus_of(b, "orders"), NULL, err);
     default:
         return BECK_OK;
     }
@@ -252,7 +258,7 @@ static void errors_keep_code_and_text(void **state)
             fail_msg("failure %d:\n%s: %s\n%s: %s", i, beck_status_name(ours), here.text,
                      beck_status_name(theirs), there.text);
     }
-    assert_int_equal(i, 37);
+    assert_int_equal(i, 40);
 }
 
 /* ---- buses and queues ---- */
@@ -308,6 +314,15 @@ static void buses_are_made_shown_and_deleted(void **state)
         assert_int_equal(a.oldest_ms, b.oldest_ms);
         assert_int_equal(a.newest_ms, b.newest_ms);
     }
+    o = there.options;
+    o.partitions = 5;
+    o.retention_ms = 7;
+    must(beck_bus_alter(bus, &o, &err));
+    must(beck_bus_info_get(bus, &there, &err));
+    must(beck_bus_info_get(bus_of(w.b, "wide"), &here, &err));
+    assert_memory_equal(&here.options, &there.options, sizeof here.options);
+    assert_int_equal(there.options.partitions, 5);
+    assert_int_equal(there.options.retention_ms, 7);
     char ours[400] = "", theirs[400] = "";
     must(beck_bus_list(w.b, count_bus, &ours, &err));
     must(beck_bus_list(r, count_bus, &theirs, &err));
