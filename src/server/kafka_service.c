@@ -52,6 +52,7 @@ beck_status kafka_service_open(struct kafka_service *k, const struct settings *s
 {
     struct kafka_settings settings = s->kafka;
     settings.node_id = (int32_t)s->kafka_node_id;
+    settings.group_initial_rebalance_delay_ms = (int32_t)s->kafka_rebalance_delay_ms;
     settings.acks_one = level_of(s->kafka_acks_one);
     settings.acks_all = level_of(s->kafka_acks_all);
     k->log = log;

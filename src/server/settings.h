@@ -96,6 +96,7 @@ struct settings {
     struct texts kafka_listen, kafka_tls_listen, kafka_advertised;
     const char *kafka_tls_certificate, *kafka_tls_key;
     uint32_t kafka_threads, kafka_connections_max, kafka_connections_per_address_max, kafka_node_id;
+    uint32_t kafka_rebalance_delay_ms;
     int kafka_acks_one, kafka_acks_all; /* BECK_LEVEL_WRITTEN + this */
     struct kafka_settings kafka;
     struct kafka_wire_settings kafka_wire;
@@ -240,6 +241,8 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "topics that clients name are made (auto.create.topics.enable)") \
     ROW("kafka.partitions", NUMBER, kafka.partitions, 1, 10000, "1", NULL, NULL, false, \
         "of topics that are made without a number (num.partitions)") \
+    ROW("kafka.group_initial_rebalance_delay", DURATION, kafka_rebalance_delay_ms, 0, 3600000, "0", NULL, NULL, false, \
+        "how long a new group waits for more members (group.initial.rebalance.delay.ms)") \
     ROW("kafka.acks_one", CHOICE, kafka_acks_one, 0, 0, "written", NULL, setting_acks, false, \
         "what acks=1 promises: it survives the end of the process, or loss of power") \
     ROW("kafka.acks_all", CHOICE, kafka_acks_all, 0, 0, "synced", NULL, setting_acks, false, \
