@@ -188,6 +188,9 @@ beck_status amqp_service_open(struct amqp_service *a, const struct settings *s, 
     struct amqp_settings settings = s->amqp;
     settings.heartbeat_s = s->amqp_heartbeat_ms / 1000;
     settings.heartbeat_s = settings.heartbeat_s ? settings.heartbeat_s : UINT32_MAX;
+    settings.consumer_timeout_ms = s->amqp_consumer_timeout_ms;
+    settings.consumer_timeout_ms =
+        settings.consumer_timeout_ms ? settings.consumer_timeout_ms : UINT32_MAX;
     settings.message_max = s->broker.message_max;
     a->log = log;
     a->metrics = b->env.metrics;

@@ -89,7 +89,7 @@ struct settings {
     struct texts amqp_listen, amqp_tls_listen;
     const char *amqp_tls_certificate, *amqp_tls_key;
     uint32_t amqp_threads, amqp_connections_max, amqp_connections_per_address_max;
-    uint32_t amqp_heartbeat_ms; /* 0: none */
+    uint32_t amqp_heartbeat_ms, amqp_consumer_timeout_ms; /* 0: none */
     struct amqp_settings amqp;
     struct broker_settings broker;
     struct texts management_listen, management_tls_listen;
@@ -177,6 +177,10 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "certificate chain in PEM, else http.tls_certificate; its content is read again on SIGHUP") \
     ROW("amqp.tls_key", TEXT, amqp_tls_key, 0, 0, "", "FILE", NULL, false, \
         "private key in PEM, else http.tls_key; its content is read again on SIGHUP") \
+    ROW("amqp.tls_ca", TEXT, amqp.tls_authorities, 0, 0, "", "FILE", NULL, false, \
+        "certificates in PEM of those who sign clients' certificates, whose common names log in by EXTERNAL; read again on SIGHUP") \
+    ROW("amqp.tls_certificate_required", BOOL, amqp.tls_required, 0, 0, "false", NULL, setting_booleans, false, \
+        "with amqp.tls_ca: clients without such a certificate are refused") \
     ROW("amqp.threads", NUMBER, amqp_threads, 1, 64, "2", NULL, NULL, false, \
         "threads that serve AMQP connections") \
     ROW("amqp.pool_threads", NUMBER, amqp.pool_threads, 1, 64, "4", NULL, NULL, false, \
@@ -194,7 +198,13 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
     ROW("amqp.message_max", SIZE, broker.message_max, 1024, 536870912, "16m", NULL, NULL, false, \
         "largest body of a message") \
     ROW("amqp.bodies_max", SIZE, amqp.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
-        "memory of all messages that are being received and of transactions") \
+        "memory of all messages that are being received, of transactions and of the arguments of consumers") \
+    ROW("amqp.consumer_timeout", DURATION, amqp_consumer_timeout_ms, 0, 2000000000, "30m", NULL, NULL, false, \
+        "a channel that does not answer a delivery for so long is closed; 0: never") \
+    ROW("amqp.memory_high_watermark", SIZE, amqp.memory_high_watermark, 0, 0, "0", NULL, NULL, false, \
+        "memory of the process beyond which AMQP clients that publish have to wait; 0: 60 % of what the machine has") \
+    ROW("amqp.disk_free_limit", SIZE, amqp.disk_free_limit, 0, 0, "50m", NULL, NULL, false, \
+        "space on the disk below which they have to wait") \
     ROW("amqp.product", TEXT, amqp.product, 0, 0, "RabbitMQ", NULL, NULL, false, \
         "what clients are told that this is: some decide by it how they behave") \
     ROW("amqp.version", TEXT, amqp.version, 0, 0, "4.1.0", NULL, NULL, false, \

@@ -11,18 +11,23 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
 import types
+import urllib.request
 
 import pika
+import pika.credentials
+import pika.exceptions
 
 from behaviour import run
 from world import Consumer, Failed, contains, equal, holds
 
 PORT, MANAGEMENT_PORT, HTTP_PORT = 5672, 15672, 2325
+TLS_PORT, TLS_MANAGEMENT_PORT = 5671, 15671
 CASES = []
 
 
@@ -38,14 +43,14 @@ class Server:
         self.program, self.directory = os.path.abspath(program), tempfile.mkdtemp(prefix="beck-lasting-")
         self.process = None
 
-    def start(self):
+    def start(self, *flags):
         path = os.path.join(self.directory, "notify")
         if os.path.exists(path):
             os.remove(path)
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("BECK_", "LISTEN_"))}
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, open(os.path.join(self.directory, "log"), "a", encoding="utf-8") as log:
             told.bind(path)
-            self.process = subprocess.Popen([self.program, "serve", "--data", os.path.join(self.directory, "data")], stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen([self.program, "serve", "--data", os.path.join(self.directory, "data"), *flags], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env={**environment, "NOTIFY_SOCKET": path})
             told.settimeout(60)
             while not told.recv(4096).startswith(b"READY=1"):
@@ -429,6 +434,91 @@ def queue_of_amqp_can_be_rewound_by_hand(w):
     w.delivered(consumer, 8)
     equal(sorted(consumer.bodies[4:]), ["a", "b", "c", "direct"])
     equal([b for b in consumer.bodies[4:] if b != "direct"], ["a", "b", "c"])
+
+
+def has_alarm(w):
+    return w.api("GET", "nodes")[0]["disk_free_alarm"]
+
+
+@case
+def publishers_wait_while_the_disk_is_low(w):
+    SERVER.end()
+    SERVER.start("--amqp.disk_free_limit", "1000000g")
+    w.connections.clear()
+    told = []
+    w.until(lambda: has_alarm(w), "no alarm")
+    connection = w.connect()
+    connection.add_on_connection_blocked_callback(lambda _, frame: told.append(frame.method.reason))
+    ch = w.channel(connection)
+    ch.queue_declare("low", durable=True)
+    w.publish(ch, "", "low", "x", delivery_mode=2)
+    w.until(lambda: told, "not told")
+    equal(told, ["low on disk"])
+    failed = w.api("GET", "health/checks/alarms", expected=503)
+    equal([alarm["resource"] for alarm in failed["alarms"]], ["disk"])
+    equal([c["state"] for c in w.api("GET", "connections")], ["blocked"])
+    ch = again(w, signal.SIGTERM)
+    equal(w.api("GET", "health/checks/alarms")["status"], "ok")
+    equal(w.get(ch, "low").body, "x")
+    ch.queue_delete("low")
+
+
+def certify(folder, name, authority=None):
+    """A key and a certificate of that name, signed by the authority or by itself."""
+    def path(kind, of=name):
+        return os.path.join(folder, f"{of}.{kind}")
+    by = ["-CA", path("pem", authority), "-CAkey", path("key", authority)] if authority else []
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    f"/O=beck/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-keyout", path("key"), "-out", path("pem"), *by],
+                   check=True, capture_output=True)
+    return path("pem"), path("key")
+
+
+def tls_parameters(folder, name, credentials):
+    context = ssl.create_default_context(cafile=os.path.join(folder, "authority.pem"))
+    if name:
+        context.load_cert_chain(os.path.join(folder, f"{name}.pem"), os.path.join(folder, f"{name}.key"))
+    return pika.ConnectionParameters("127.0.0.1", TLS_PORT, credentials=credentials, ssl_options=pika.SSLOptions(context, "localhost"))
+
+
+@case
+def clients_log_in_over_tls_and_by_their_certificates(w):
+    folder = SERVER.directory
+    certify(folder, "authority")
+    certificate, key = certify(folder, "server", "authority")
+    for name in ("ann", "nobody"):
+        certify(folder, name, "authority")
+    w.api("PUT", "users/ann", {"password": "secret", "tags": ""})
+    w.gone_later(lambda: w.api("DELETE", "users/ann"))
+    w.api("PUT", "permissions/%2f/ann", {"configure": ".*", "write": ".*", "read": ".*"})
+    SERVER.end()
+    SERVER.start("--amqp.tls_listen", f"127.0.0.1:{TLS_PORT}", "--amqp.tls_certificate", certificate, "--amqp.tls_key", key, "--amqp.tls_ca",
+                 os.path.join(folder, "authority.pem"), "--management.tls_listen", f"127.0.0.1:{TLS_MANAGEMENT_PORT}", "--http.tls_certificate",
+                 certificate, "--http.tls_key", key)
+    w.connections.clear()
+    external = pika.credentials.ExternalCredentials()
+    for name, credentials in ((None, pika.PlainCredentials("ann", "secret")), ("nobody", pika.PlainCredentials("ann", "secret")), ("ann", external)):
+        connection = pika.BlockingConnection(tls_parameters(folder, name, credentials))
+        ch = connection.channel()
+        queue = ch.queue_declare("", exclusive=True).method.queue
+        ch.basic_publish("", queue, b"x" * 300000)
+        w.until(lambda: ch.basic_get(queue)[2] == b"x" * 300000, "not got")
+        shown = [c for c in w.api("GET", "connections") if c["user"] == "ann"]
+        equal([(c["ssl"], c["auth_mechanism"]) for c in shown], [(True, "EXTERNAL" if credentials is external else "PLAIN")])
+        connection.close()
+    for name in (None, "nobody"):
+        try:
+            pika.BlockingConnection(tls_parameters(folder, name, external))
+        except pika.exceptions.AMQPConnectionError:
+            continue
+        raise Failed(f"{name} logged in by a certificate")
+    context = ssl.create_default_context(cafile=os.path.join(folder, "authority.pem"))
+    request = urllib.request.Request(f"https://localhost:{TLS_MANAGEMENT_PORT}/api/whoami", headers={
+        "authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
+    with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        equal(json.loads(answer.read())["name"], "guest")
+    SERVER.again(signal.SIGTERM)
+    w.connections.clear()
 
 
 def main():
