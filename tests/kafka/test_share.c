@@ -1,5 +1,6 @@
 /* Share groups: members, records, answers, positions, and what is left after a restart. */
 #include "kafka/share_world.h"
+#include "log/produced.h"
 
 enum { GAP, ACCEPT, RELEASE, REJECT, RENEW };
 
@@ -321,6 +322,72 @@ static void no_more_is_locked_than_the_group_allows(void **state)
     check_got(fetch_from(&s, "m2", 1, "t", 90), "");
     assert_int_equal(answer(&s, "m1", 1, 0, 0, 49, ACCEPT), 0);
     check_got(fetch_from(&s, "m2", 2, "t", 90), "0:100-149*1");
+    share_end(&s);
+}
+
+static void produce_in_transaction(beck_bus *bus, int64_t producer, int32_t sequence)
+{
+    struct buf batch;
+    beck_event e = {.type = beck_str("t"), .data = beck_str("x")};
+    struct batch_header header = {
+        .producer_id = producer, .base_sequence = sequence, .attributes = BATCH_TRANSACTIONAL};
+    buf_init(&batch, 1 << 20);
+    assert_int_equal(make_batch(&batch, &e, 1, START_MS, BECK_CODEC_GZIP, &header), BECK_OK);
+    struct produce what = {.batch = batch.data, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
+    check_ok(bus_produce(bus, 0, &what, err));
+    buf_release(&batch);
+}
+
+static void end_transaction(beck_bus *bus, int64_t producer, bool commit)
+{
+    struct transaction_end end = {
+        .producer_id = producer, .commit = commit, .level = BECK_LEVEL_WRITTEN};
+    check_ok(partition_end_transaction(bus->partitions[0], &end, err));
+}
+
+static void records_of_transactions_come_once_they_are_committed(void **state)
+{
+    struct share_world s;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m", "t");
+    produce_in_transaction(bus, 5, 0);
+    produce_in_transaction(bus, 6, 0);
+    produce_in_transaction(bus, 5, 1);
+    check_got(fetch_from(&s, "m", 0, "t", 100), "");
+    end_transaction(bus, 6, false);
+    check_got(fetch_from(&s, "m", 1, "t", 100), "");
+    end_transaction(bus, 5, true);
+    struct got g = fetch_from(&s, "m", 2, "t", 100);
+    check_got(g, "0:0-0*1 0:2-2*1");
+    assert_int_equal(g.batches, 2); /* neither the aborted one nor what ended them */
+    assert_int_equal(answer(&s, "m", 3, 0, 0, 0, ACCEPT), 0);
+    int8_t types[] = {ACCEPT, GAP, ACCEPT}; /* what was not there is a gap */
+    assert_int_equal(answer_types(&s, "m", 4, "t", 0, 0, 2, types, 3), KAFKA_INVALID_RECORD_STATE);
+    int8_t rest[] = {GAP, ACCEPT};
+    assert_int_equal(answer_types(&s, "m", 5, "t", 0, 1, 2, rest, 2), 0);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 0);
+    share_end(&s);
+}
+
+static void what_retention_has_taken_is_done_with(void **state)
+{
+    struct share_world s;
+    char text[KAFKA_TEXT] = "";
+    int64_t low = -1;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m", "t");
+    put_records(bus, 0, 3);
+    put_records(bus, 0, 3);
+    check_got(fetch_from(&s, "m", 0, "t", 2), "0:0-1*1");
+    assert_int_equal(topics_delete_records(s.k, share_topic(&s, "t"), 0, 4, &low, text), 0);
+    assert_int_equal(low, 4);
+    check_got(fetch_from(&s, "m", 1, "t", 100), "0:4-5*1");
+    world_advance(&s.w, 31 * SECOND);
+    check_got(fetch_from(&s, "m", 2, "t", 100), "0:4-5*2"); /* 0 and 1 were late, and are gone */
     share_end(&s);
 }
 
@@ -929,6 +996,8 @@ int main(void)
         cmocka_unit_test(what_is_delivered_too_often_is_a_dead_letter),
         cmocka_unit_test(members_share_the_records_of_all_partitions),
         cmocka_unit_test(no_more_is_locked_than_the_group_allows),
+        cmocka_unit_test(records_of_transactions_come_once_they_are_committed),
+        cmocka_unit_test(what_retention_has_taken_is_done_with),
         cmocka_unit_test(an_answer_is_bounded_in_bytes),
         cmocka_unit_test(requests_of_a_session_are_counted),
         cmocka_unit_test(a_session_remembers_its_partitions),
