@@ -128,8 +128,8 @@ void queue_catch_up(struct queue *q);
 struct queue_rules {
     int64_t
         ttl_ms; /* of what comes from now on; -1: none. 0: it expires unless somebody who waits takes it at once */
-    int64_t length_max; /* ready events; 0: no limit */
-    int64_t bytes_max;  /* data of ready events; 0: no limit */
+    int64_t length_max; /* ready events; 0: no limit; negative: with REFUSE nothing is taken */
+    int64_t bytes_max;  /* data of ready events; the same */
     beck_overflow overflow;
     uint32_t attempts_max; /* 0: no limit */
     int64_t deadline_ms;   /* -1: never */
