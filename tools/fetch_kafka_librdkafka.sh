@@ -50,7 +50,7 @@ tar xzf "$work/librdkafka_$version.orig.tar.gz" -C "$work"
 mv "$work/librdkafka-$version" "$target/source"
 cd "$target/source"
 {
-    ./configure --disable-gssapi --disable-optimization "--CPPFLAGS=-I$(cd ../rapidjson && pwd)/usr/include"
+    ./configure --disable-gssapi --disable-optimization "--CPPFLAGS=-isystem$(cd ../rapidjson && pwd)/usr/include"
     make -j"$(nproc)" -C src lib
     make -j"$(nproc)" -C src-cpp lib
     make -j"$(nproc)" -C tests build

@@ -8,8 +8,10 @@ consumes, transforms and produces in transactions copies every record once; and 
 The last line is `N passed, N failed, 0 skipped`.
 """
 import collections
+import faulthandler
 import os
 import random
+import signal
 import sys
 import tempfile
 import threading
@@ -25,7 +27,7 @@ BROKER = "localhost:9092"
 PARTITIONS = 2
 WAIT_S = 60
 PER_TRANSACTION = 5
-TO_COPY = 2000
+TO_COPY = 600
 IDEMPOTENT, PLAIN, TRANSACTIONS, SOURCE, COPY = "idempotent", "plain", "transactions", "source", "copy"
 
 
@@ -45,7 +47,7 @@ class Failures:
 
 class World:
     def __init__(self, seed):
-        self.random, self.stop = random.Random(seed), threading.Event()
+        self.random, self.stop, self.copied = random.Random(seed), threading.Event(), threading.Event()
         self.lock = threading.Lock()
         self.acknowledged = []  # (topic, partition, offset, value)
         self.told = {}  # transaction -> committed, aborted or unknown
@@ -154,14 +156,14 @@ def copy_once(p, c, count):
 
 def copy(world, name):
     """Consume, transform, produce; after an error with all new clients, from what is committed."""
-    while not world.stop.is_set():
+    while not world.copied.is_set():
         p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
         c = Consumer(settings(group_id="copiers", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed",
                               session_timeout_ms=6000, heartbeat_interval_ms=500))
         c.subscribe([SOURCE])
         try:
             again(lambda p=p: p.init_transactions(WAIT_S))
-            while not world.stop.is_set():
+            while not world.copied.is_set():
                 copy_once(p, c, 20)
                 time.sleep(0.05)
         except KafkaException as error:
@@ -206,19 +208,15 @@ def read_all(topic, isolation):
     return got
 
 
-def finish_copying(world):
+def finish_copying(world, copiers):
     """Without kills: until all is copied."""
-    p = Producer(settings(linger_ms=0, transactional_id="copier 0"))
-    c = Consumer(settings(group_id="copiers", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed"))
-    c.subscribe([SOURCE])
-    again(lambda: p.init_transactions(WAIT_S))
     end = time.monotonic() + 2 * WAIT_S
-    while len(read_all(COPY, "read_committed")) < TO_COPY and time.monotonic() < end:
-        for _ in range(20):
-            copy_once(p, c, 200)
-    c.close()
-    if time.monotonic() > end:
-        world.errors.append("the copiers did not finish")
+    while (done := len(read_all(COPY, "read_committed"))) < TO_COPY and time.monotonic() < end:
+        print(f"copied {done} of {TO_COPY}", flush=True)
+        time.sleep(2)
+    world.copied.set()
+    for copier in copiers:
+        copier.join()
 
 
 def twice(values):
@@ -290,11 +288,12 @@ def server_of(program, scratch):
 def run(world, server, seconds):
     """Gives how often the server was killed."""
     fill(TO_COPY)
+    copiers = []
     threads = [guarded(world, produce, PLAIN, "plain", {"acks": 1}), guarded(world, watch)]
     for i in range(2):
         threads.append(guarded(world, produce, IDEMPOTENT, f"idempotent-{i}", {"enable_idempotence": True}))
         threads.append(guarded(world, transact, f"transact-{i}"))
-        threads.append(guarded(world, copy, f"copier {i}"))
+        copiers.append(guarded(world, copy, f"copier {i}"))
     kills, end = 0, time.monotonic() + seconds
     while time.monotonic() < end and not world.stop.is_set():
         time.sleep(world.random.uniform(0.1, 2.5))
@@ -304,10 +303,12 @@ def run(world, server, seconds):
     world.stop.set()
     for thread in threads:
         thread.join()
+    finish_copying(world, copiers)
     return kills
 
 
 def main():
+    faulthandler.register(signal.SIGUSR1)  # where it is when it does not go on
     program, seconds = sys.argv[1], float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 30)
     print(f"seed {seed}", flush=True)
@@ -319,7 +320,6 @@ def main():
             make_topics()
             kills = run(world, server, seconds)
             print(f"killed {kills} times", flush=True)
-            finish_copying(world)
             check_producers(world, failures)
             check_transactions(world, failures)
             check_copies(failures)

@@ -1,7 +1,7 @@
 """librdkafka's own test suite, unchanged: every test that wants a broker. Those against its mock broker are about librdkafka alone.
 
 SOURCE: the folder in which tools/fetch_kafka_librdkafka.sh has built it. SUITE: `quick` runs it in its quick mode without the tests that
-stand in LONG, `full` runs the whole. LEFT_OUT: numbers of tests that are not run. JARS: for the few tests that call Kafka's scripts.
+stand in LONG, `full` runs the whole, `noautocreate` those that want topics not to be made by themselves. LEFT_OUT: numbers of tests that are not run. JARS: for the few tests that call Kafka's scripts.
 """
 import os
 import re
@@ -17,7 +17,7 @@ AT_ONCE = 5
 # They take more than 15 s each, because of the times that they wait for.
 LONG = ["0026", "0033", "0038", "0052", "0055", "0061", "0068", "0069", "0076", "0077", "0081", "0084", "0086", "0088", "0091", "0093", "0094", "0102", "0103",
         "0113", "0114"]
-NOT_ASKED_FOR = re.compile("Filtered due to negative test flags|included in TESTS_SKIP|quick mode")
+NOT_ASKED_FOR = re.compile("Filtered due to negative test fla|included in TESTS_SKIP|quick mode|scenario")
 SCRIPTS = {"kafka-topics.sh": "org.apache.kafka.tools.TopicCommand", "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
            "kafka-configs.sh": "kafka.admin.ConfigCommand"}
 
@@ -41,7 +41,7 @@ def results(text):
 
 def main():
     left_out = os.environ.get("LEFT_OUT", "").splitlines()
-    quick = os.environ["SUITE"] == "quick"
+    quick, scenario = os.environ["SUITE"] == "quick", os.environ["SUITE"] == "noautocreate"
     word = sys.argv[1:]
     with tempfile.TemporaryDirectory(prefix="librdkafka-") as folder:
         with open(os.path.join(folder, "test.conf"), "w", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ def main():
                        "LD_LIBRARY_PATH": "../src:../src-cpp", **({"TESTS": word[0]} if word else {})}
         log = os.path.join(folder, "log")
         with open(log, "w", encoding="utf-8") as file:
-            code = subprocess.run(["./test-runner", "-L", f"-p{AT_ONCE}", *(["-Q"] if quick else [])], cwd=TESTS, env=environment, check=False,
+            code = subprocess.run(["./test-runner", "-L", f"-p{AT_ONCE}", *(["-Q"] if quick else []), *(["-s", "noautocreate"] if scenario else [])], cwd=TESTS, env=environment, check=False,
                                   stdin=subprocess.DEVNULL, stdout=file, stderr=file).returncode
         with open(log, encoding="utf-8", errors="replace") as file:
             text = file.read()

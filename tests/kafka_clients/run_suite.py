@@ -27,9 +27,9 @@ PORT = 9092
 
 
 @contextlib.contextmanager
-def broker(program, scratch, jars):
+def broker(suite, program, scratch, jars):
     if program != "kafka":
-        with suites.beck(program, scratch=scratch) as server:
+        with suites.beck(program, *ARGUMENTS.get(suite, []), scratch=scratch) as server:
             yield server
         return
     try:
@@ -122,10 +122,19 @@ def librdkafka_full(fetched, oracle, word):
     return librdkafka(fetched, oracle, word, "full")
 
 
+def librdkafka_noautocreate(fetched, oracle, word):
+    """The tests that want topics not to be made by themselves."""
+    return librdkafka(fetched, oracle, word, "noautocreate")
+
+
 SUITES = {"kcat": kcat, "confluent": confluent, "confluent-debian": confluent_debian, "aiokafka": aiokafka, "kafka-python": kafka_python,
           "kafkajs": kafkajs, "platformatic": platformatic, "java": java,
           "librdkafka": librdkafka, "librdkafka-full": librdkafka_full,
+          "librdkafka-noautocreate": librdkafka_noautocreate,
           "kill": kill, "kill-long": kill_long}
+# How librdkafka's own scripts set up the brokers for its tests.
+ARGUMENTS = {"librdkafka": ["--kafka.partitions", "4"], "librdkafka-full": ["--kafka.partitions", "4"],
+             "librdkafka-noautocreate": ["--kafka.partitions", "4", "--kafka.auto_create_topics", "false"]}
 OWN_SERVERS = {"kill", "kill-long"}  # suites that start and end their servers themselves
 
 
@@ -141,7 +150,7 @@ def main():
     sys.stdout.flush()
     scratch = tempfile.mkdtemp(prefix="beck-kafka-")
     try:
-        with contextlib.nullcontext() if suite in OWN_SERVERS else broker(program, scratch, jars) as server:
+        with contextlib.nullcontext() if suite in OWN_SERVERS else broker(suite, program, scratch, jars) as server:
             code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
         faults = [] if program == "kafka" or suite in OWN_SERVERS else dump.faults(jars, os.path.join(scratch, "data"))
         print("".join(f"DumpLogSegments: {fault}\n" for fault in faults), end="")
