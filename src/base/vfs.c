@@ -150,29 +150,23 @@ static beck_status write_synced(struct vfs *v, const char *path, beck_bytes cont
     return status;
 }
 
-beck_status vfs_put_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err)
+beck_status vfs_write_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err)
 {
+    char *parent = parent_of(path);
     char *temporary = NULL;
-    if (asprintf(&temporary, "%s.tmp", path) < 0)
+    if (parent == NULL || asprintf(&temporary, "%s.tmp", path) < 0) {
+        free(parent);
         return error_set(err, BECK_ENOMEM, "no memory to write \"%s\"", path);
+    }
     beck_status status = write_synced(v, temporary, content, err);
     if (status == BECK_OK)
         status = vfs_rename(v, temporary, path, err);
     if (status != BECK_OK)
         (void)vfs_unlink(v, temporary, NULL);
-    free(temporary);
-    return status;
-}
-
-beck_status vfs_write_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err)
-{
-    char *parent = parent_of(path);
-    if (parent == NULL)
-        return error_set(err, BECK_ENOMEM, "no memory to write \"%s\"", path);
-    beck_status status = vfs_put_file(v, path, content, err);
-    if (status == BECK_OK)
+    else
         status = vfs_sync_dir(v, parent, err);
     free(parent);
+    free(temporary);
     return status;
 }
 

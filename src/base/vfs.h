@@ -67,10 +67,8 @@ bool vfs_exists(struct vfs *v, const char *path);
  * the process that holds it. */
 beck_status vfs_lock(struct vfs *v, const char *path, struct file **out, beck_error *err);
 
-/* Whole small files. Write: to "<path>.tmp", synced, renamed, directory synced; put: all but the last,
- * which is the caller's. Read: replaces what is in out; at most max bytes, else BECK_ELIMIT; on failure
- * out is as it was. */
-beck_status vfs_put_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err);
+/* Whole small files. Write: to "<path>.tmp", synced, renamed, directory synced. Read: replaces what
+ * is in out; at most max bytes, else BECK_ELIMIT; on failure out is as it was. */
 beck_status vfs_write_file(struct vfs *v, const char *path, beck_bytes content, beck_error *err);
 struct buf;
 beck_status vfs_read_file(struct vfs *v, const char *path, size_t max, struct buf *out,

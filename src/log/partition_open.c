@@ -346,40 +346,79 @@ beck_status partition_read_id(struct vfs *v, const char *dir, uint8_t id[16], be
     return error_set(err, BECK_ENOENT, "\"%s\" holds no id", path);
 }
 
-static beck_status put_id(struct partition *p, const uint8_t id[16], beck_error *err)
+static void id_text(const uint8_t id[16], char text[64])
 {
-    char path[4200], text[64], base64[23];
+    char base64[23];
     uuid_base64(id, base64);
-    int len = snprintf(text, sizeof text, "version: 0\ntopic_id: %s\n", base64);
-    snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
-    return vfs_put_file(p->env->vfs, path, bytes_of(text, (size_t)len), err);
+    snprintf(text, 64, "version: 0\ntopic_id: %s\n", base64);
 }
 
-beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_error *err)
+static const char first_epoch[] = "0\n1\n0 0\n";
+
+/* Only Kafka's tools read it: not synced, and made again when it is lost with the power. */
+static beck_status write_derived(struct partition *p, const char *name, const char *text,
+                                 beck_error *err)
 {
-    uint8_t there[16];
-    if (!partition_read_id(p->env->vfs, p->dir, there, NULL) && memcmp(there, id, 16) == 0)
-        return BECK_OK;
-    beck_status status = put_id(p, id, err);
-    return status ? status : vfs_sync_dir(p->env->vfs, p->dir, err);
+    char path[4200];
+    struct file *f;
+    snprintf(path, sizeof path, "%s/%s", p->dir, name);
+    beck_status status =
+        vfs_open(p->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &f, err);
+    if (status)
+        return status;
+    status = file_write(f, text, strlen(text), 0, err);
+    file_close(f);
+    return status;
+}
+
+static void choose_id(struct partition *p, uint8_t id[16])
+{
+    if (p->options.id) {
+        memcpy(id, p->options.id, 16);
+    } else if (partition_read_id(p->env->vfs, p->dir, id, NULL)) {
+        struct rng rng;
+        rng_seed_system(&rng);
+        uuid_v7(p->env->clock, &rng, id);
+    }
 }
 
 static beck_status write_metadata(struct partition *p, beck_error *err)
 {
+    char text[64];
+    uint8_t id[16];
+    choose_id(p, id);
+    id_text(id, text);
+    beck_status status = write_derived(p, "partition.metadata", text, err);
+    return status ? status : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
+}
+
+/* Whether there is what was written, or a broker's. */
+static bool has_epochs(struct partition *p)
+{
     char path[4200];
-    uint8_t uuid[16];
-    if (p->options.id) {
-        memcpy(uuid, p->options.id, sizeof uuid);
-    } else {
-        struct rng rng;
-        rng_seed_system(&rng);
-        uuid_v7(p->env->clock, &rng, uuid);
-    }
-    beck_status status = put_id(p, uuid, err);
-    if (status)
-        return status;
+    struct file *f;
+    char text[sizeof first_epoch - 1];
+    size_t got = 0;
     snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);
-    return vfs_put_file(p->env->vfs, path, beck_str("0\n1\n0 0\n"), err);
+    if (vfs_open(p->env->vfs, path, VFS_READ, &f, NULL))
+        return false;
+    beck_status status = file_read(f, text, sizeof text, 0, &got, NULL);
+    file_close(f);
+    return !status && got == sizeof text && memcmp(text, first_epoch, 2) == 0;
+}
+
+beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_error *err)
+{
+    char text[64], path[4200];
+    uint8_t there[16];
+    beck_status status = BECK_OK;
+    if (partition_read_id(p->env->vfs, p->dir, there, NULL) || memcmp(there, id, 16) != 0) {
+        id_text(id, text);
+        snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
+        status = vfs_write_file(p->env->vfs, path, beck_str(text), err);
+    }
+    return status || has_epochs(p) ? status
+                                   : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
 }
 
 static beck_status make_directory(struct partition *p, beck_error *err)
@@ -464,6 +503,11 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         p->first = log_start < p->next ? log_start : p->next;
     if (p->env->read_only)
         return BECK_OK;
+    uint8_t id[16];
+    choose_id(p, id);
+    status = partition_write_id(p, id, err);
+    if (status)
+        return status;
     /* What recovery kept may not have been on the device yet, and the names of segments neither: it
           * counts as synced from now on. Nothing behind the recovery point: nothing to do, except that the
      * name of an empty segment may be new. */

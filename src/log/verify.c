@@ -192,11 +192,10 @@ static void verify_metadata(struct verify *v)
                     memcmp(line.data, topic_id, n) == 0 &&
                     is_id(bytes_of((const uint8_t *)line.data + n, line.len - n)) && text.len == 0;
         if (!good)
-            verify_fault(v,
-                         "\"%s/partition.metadata\" is not \"version: 0\" and a topic id of 22 "
-                         "characters; only Kafka reads it: restore it from a backup before "
-                         "giving the directory to Kafka",
-                         v->dir);
+            verify_remark(v,
+                          "\"%s/partition.metadata\" is not \"version: 0\" and a topic id of 22 "
+                          "characters; the next opening makes it again",
+                          v->dir);
     }
     buf_release(&file);
 }
@@ -237,11 +236,11 @@ static void verify_epochs(struct verify *v)
     struct buf file;
     buf_init(&file, 1u << 20);
     if (read_small(v, "leader-epoch-checkpoint", &file) && !read_epochs(v, buf_bytes(&file)))
-        verify_fault(v,
-                     "\"%s/leader-epoch-checkpoint\" is not version 0, a count and as many lines "
-                     "of growing epochs and offsets; only Kafka reads it: delete it, Kafka makes "
-                     "it again from the log",
-                     v->dir);
+        verify_remark(v,
+                      "\"%s/leader-epoch-checkpoint\" is not version 0, a count and as many lines "
+                      "of growing epochs and offsets; only Kafka reads it: delete it, it is made "
+                      "again",
+                      v->dir);
     buf_release(&file);
 }
 
@@ -324,7 +323,8 @@ static beck_status verify_entries(struct verify *v, struct entries *e, beck_erro
     if (e->metadata)
         verify_metadata(v);
     else
-        verify_remark(v, "\"%s/partition.metadata\" is missing; only Kafka reads it", v->dir);
+        verify_remark(v, "\"%s/partition.metadata\" is missing; the next opening makes it again",
+                      v->dir);
     uint64_t before = v->counts->segments;
     beck_status status = verify_segments(v, e, &end, err);
     if (!status && end < v->recovery_point)
