@@ -131,6 +131,7 @@ def again(call):
         except KafkaException as error:
             if not error.args[0].retriable() or time.monotonic() > end:
                 raise
+            time.sleep(0.1)
 
 
 def fill(count):
@@ -167,6 +168,7 @@ def copy(world, name):
                 copy_once(p, c, 20)
                 time.sleep(0.05)
         except KafkaException as error:
+            print(f"{name}: {error}", flush=True)
             if error.args[0].txn_requires_abort():
                 try:
                     again(lambda p=p: p.abort_transaction(WAIT_S))
