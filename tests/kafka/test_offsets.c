@@ -246,6 +246,51 @@ static void offsets_are_deleted_unless_subscribed(void **state)
     assert_int_equal(fetch(&x, 0).offset, -1);
 }
 
+static void long_names_are_kept(void **state)
+{
+    char group[3001], member[2001];
+    (void)state;
+    memset(group, 'g', sizeof group);
+    group[3000] = 0;
+    memset(member, 'm', sizeof member);
+    member[2000] = 0;
+    assert_int_equal(commit(&x, (struct commit){.group = group, .offset = 7, .metadata = member}),
+                     0);
+    gworld_kill(&x);
+    assert_int_equal(fetch_as(&x, group, "t", 0, false).offset, 7);
+}
+
+static void *commit_many(void *arg)
+{
+    int32_t partition = *(int32_t *)arg;
+    for (int i = 1; i <= 50; i++)
+        if (commit(&x, (struct commit){.partition = partition, .offset = i}) != 0)
+            return arg;
+    return NULL;
+}
+
+static void many_threads_commit_at_once(void **state)
+{
+    pthread_t threads[4];
+    int32_t numbers[4] = {0, 1, 2, 3};
+    (void)state;
+    groups_close(x.g);
+    x.settings.level = BECK_LEVEL_SYNCED;
+    gworld_begin(&x);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, commit_many, &numbers[i]), 0);
+    for (int i = 0; i < 4; i++) {
+        void *failed;
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    for (int round = 0; round < 2; round++) {
+        for (int32_t p = 0; p < 4; p++)
+            assert_int_equal(fetch(&x, p).offset, 50);
+        gworld_kill(&x);
+    }
+}
+
 /* ---- transactions ---- */
 
 static void note_pending(void *ctx, const void *answer)
@@ -337,6 +382,8 @@ int main(void)
         TEST(a_topic_that_goes_takes_its_offsets),
         TEST(a_topic_made_again_while_nobody_looked_has_no_offsets),
         TEST(offsets_are_deleted_unless_subscribed),
+        TEST(long_names_are_kept),
+        TEST(many_threads_commit_at_once),
         TEST(offsets_of_a_transaction_count_when_it_is_committed),
         TEST(of_two_commits_the_later_record_stands),
     };
