@@ -445,6 +445,38 @@ static void queues_get_what_is_committed_after_a_restart(void **state)
     beck_consumer_close(c);
 }
 
+/* Routes for it are given up then, and the log has them all. */
+static void a_queue_that_too_much_is_held_for_reads_the_log(void **state)
+{
+    enum { AT_ONCE = 20000, TURNS = 14 };
+    (void)state;
+    world_queue(&p.w, "q", NULL);
+    world_bind(&p.w, "q", "u", "#", BECK_FROM_EARLIEST);
+    struct transaction_producer x = init("x");
+    assert_int_equal(check(&x, "u", 0, true), KAFKA_NONE);
+    sent(&x, "u", 0, 0, "first");
+    beck_event *events = calloc(AT_ONCE, sizeof *events);
+    assert_non_null(events);
+    for (int i = 0; i < AT_ONCE; i++)
+        events[i] = (beck_event){.type = beck_str("t")};
+    for (int i = 0; i < TURNS; i++)
+        check_ok(beck_publish_many(topic(&p, "u")->bus, events, AT_ONCE, NULL, NULL, err));
+    free(events);
+    check_counts(&p.w, "q", 0, 0, 0, 0);
+    assert_int_equal(transactions_end(p.k, &x, true, true), KAFKA_NONE);
+    mutex_lock(&p.w.b->admin_lock);
+    struct queue *q = handle_find_queue(p.w.b, "q");
+    mutex_unlock(&p.w.b->admin_lock);
+    queue_tick(q);
+    check_counts(&p.w, "q", 1 + AT_ONCE * TURNS, 0, 0, 0);
+    beck_consumer *c = world_consumer(&p.w, "q", 1);
+    take(c, "first");
+    beck_consumer_close(c);
+    /* And what comes now is brought again. */
+    put(topic(&p, "u")->bus, "t", "x");
+    check_counts(&p.w, "q", 2 + AT_ONCE * TURNS, 0, 0, 0);
+}
+
 /* ---- at random ---- */
 
 #define SEEDS effort(150, 25)
@@ -656,6 +688,7 @@ int main(void)
         TEST(what_is_decided_is_carried_out_later_when_it_cannot_be_now),
         TEST(queues_get_what_is_committed_in_order),
         TEST(queues_get_what_is_committed_after_a_restart),
+        TEST(a_queue_that_too_much_is_held_for_reads_the_log),
         cmocka_unit_test(all_of_a_transaction_is_seen_or_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
