@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 BROKER = "localhost:9092"
 PARTITIONS = 2
 WAIT_S = 60
+TRY_S = 3  # of a call of librdkafka: a request that was under way when the server was killed is waited for that long
 PER_TRANSACTION = 5
 TO_COPY = 600
 IDEMPOTENT, PLAIN, TRANSACTIONS, SOURCE, COPY = "idempotent", "plain", "transactions", "source", "copy"
@@ -107,16 +108,16 @@ def transact(world, name):
         try:
             if not p:
                 p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
-                again(lambda: p.init_transactions(WAIT_S))
+                again(lambda: p.init_transactions(TRY_S))
             p.begin_transaction()
             world.told[transaction] = "unknown"
             for i in range(PER_TRANSACTION):
                 p.produce(TRANSACTIONS, f"{transaction} {i}".encode(), partition=i % PARTITIONS)
-            again(lambda: p.commit_transaction(WAIT_S) if end == "committed" else p.abort_transaction(WAIT_S))
+            again(lambda: p.commit_transaction(TRY_S) if end == "committed" else p.abort_transaction(TRY_S))
             world.told[transaction] = end
         except KafkaException as error:
             if error.args[0].txn_requires_abort():
-                again(lambda: p.abort_transaction(WAIT_S))
+                again(lambda: p.abort_transaction(TRY_S))
                 world.told[transaction] = "aborted"
             else:
                 p = None  # fenced or fatal: what became of it is not known
@@ -150,8 +151,8 @@ def copy_once(p, c, count):
     p.begin_transaction()
     for message in got:
         p.produce(COPY, message.value(), partition=message.partition())
-    again(lambda: p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), WAIT_S))
-    again(lambda: p.commit_transaction(WAIT_S))
+    again(lambda: p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), TRY_S))
+    again(lambda: p.commit_transaction(TRY_S))
     return len(got)
 
 
@@ -163,7 +164,7 @@ def copy(world, name):
                               session_timeout_ms=6000, heartbeat_interval_ms=500))
         c.subscribe([SOURCE])
         try:
-            again(lambda p=p: p.init_transactions(WAIT_S))
+            again(lambda p=p: p.init_transactions(TRY_S))
             while not world.copied.is_set():
                 copy_once(p, c, 20)
                 time.sleep(0.05)
@@ -171,7 +172,7 @@ def copy(world, name):
             print(f"{name}: {error}", flush=True)
             if error.args[0].txn_requires_abort():
                 try:
-                    again(lambda p=p: p.abort_transaction(WAIT_S))
+                    again(lambda p=p: p.abort_transaction(TRY_S))
                 except KafkaException:
                     pass
         c.close()
