@@ -103,6 +103,15 @@ def java(fetched, oracle, word):
         "JARS": suites.need(fetched, "kafka"), "JAVA": suites.command_of("java"), "CLASSES": os.path.join(tempfile.gettempdir(), f"beck-kafka-{os.getpid()}.jsa"), "LEFT_OUT": left_out("java", oracle)}
 
 
+def orders(fetched, _oracle, _word):
+    """The example."""
+    suites.command_of("cc")
+    _, world = debian(fetched)
+    return [os.path.join(ROOT, "examples", "orders-kafka", "run")], HERE, {
+        **world, "PYTHONPATH": suites.need(fetched, "kafka-python", "python"), "PYTHON": sys.executable, "KAFKAJS_NO_PARTITIONER_WARNING": "1",
+        "NODE_PATH": suites.need(fetched, "kafka-node", "node_modules")}
+
+
 def kill(fetched, _oracle, word, seconds=15):
     return [sys.executable, "-B", os.path.join(HERE, "kill_suite.py"), sys.argv[2], str(seconds), *words(word)], None, {
         "PYTHONPATH": suites.need(fetched, "kafka-python", "python"), "JARS": os.path.join(fetched, "kafka")}
@@ -128,7 +137,7 @@ def librdkafka_noautocreate(fetched, oracle, word):
 
 
 SUITES = {"kcat": kcat, "confluent": confluent, "confluent-debian": confluent_debian, "aiokafka": aiokafka, "kafka-python": kafka_python,
-          "kafkajs": kafkajs, "platformatic": platformatic, "java": java,
+          "kafkajs": kafkajs, "platformatic": platformatic, "java": java, "orders": orders,
           "librdkafka": librdkafka, "librdkafka-full": librdkafka_full,
           "librdkafka-noautocreate": librdkafka_noautocreate,
           "kill": kill, "kill-long": kill_long}
