@@ -327,7 +327,7 @@ beck_status partition_read_id(struct vfs *v, const char *dir, uint8_t id[16], be
     snprintf(path, sizeof path, "%s/partition.metadata", dir);
     buf_init(&file, sizeof text - 1);
     beck_status status = vfs_read_file(v, path, file.max, &file, err);
-    if (!status)
+    if (!status && file.len > 0)
         memcpy(text, file.data, file.len);
     buf_release(&file);
     if (status)
