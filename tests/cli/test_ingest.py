@@ -283,7 +283,7 @@ class Xml(IngestTest):
         self.assertEqual(done.returncode, DONE, done.stderr)
         with open(PROGRAM, "rb") as program:  # sanitizers take memory of their own
             sanitized = b"__asan_init" in program.read()
-        self.assertLess(int(done.stdout), (256 if sanitized else 64) * 1024)
+        self.assertLess(int(done.stdout), (320 if sanitized else 64) * 1024)
         self.assertEqual(self.beck("bus", "show", "events", "--json").json[0]["events"], 80001)
 
 
