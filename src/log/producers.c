@@ -31,6 +31,8 @@
 #define SNAPSHOT_HEADER 10
 #define SNAPSHOT_CRC_FROM 6
 #define SNAPSHOT_ENTRY 46
+#define OLDER_HEADER 4
+#define OLDER_ENTRY 24
 #define SLOTS_MIN 16
 #define NONE (-1)
 
@@ -89,9 +91,9 @@ static struct producer *slot_of(struct producer *slots, size_t cap, int64_t id)
     return &slots[i];
 }
 
-static const struct producer *find(const struct producers *p, int64_t id)
+static struct producer *find(const struct producers *p, int64_t id)
 {
-    const struct producer *e;
+    struct producer *e;
 
     if (p->cap == 0)
         return NULL;
@@ -377,12 +379,49 @@ static int entry_compare(const void *a, const void *b)
     return memcmp(a, b, 8);
 }
 
+/* Batches that Kafka's entries have no room for. */
+static size_t count_older(const struct producers *p)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < p->cap; i++)
+        if (p->slots[i].id != NONE && p->slots[i].count > 1)
+            count += p->slots[i].count - 1u;
+    return count;
+}
+
+/* In the order of the entries. */
+static void older_write(const struct producers *p, const uint8_t *entries, uint8_t *out,
+                        size_t count)
+{
+    uint8_t *at = out + OLDER_HEADER;
+
+    put_u32(out, (uint32_t)count);
+    for (size_t i = 0; i < p->count; i++) {
+        int64_t id = (int64_t)get_u64(entries + i * SNAPSHOT_ENTRY);
+        const struct producer *e = find(p, id);
+        for (int k = 0; k + 1 < e->count; k++, at += OLDER_ENTRY) {
+            put_u64(at, (uint64_t)id);
+            put_u64(at + 8, (uint64_t)e->sent[k].last_offset);
+            put_u32(at + 16, (uint32_t)e->sent[k].last_sequence);
+            put_u32(at + 20, (uint32_t)e->sent[k].offset_delta);
+        }
+    }
+    assert(at == out + OLDER_HEADER + count * OLDER_ENTRY);
+}
+
 beck_status producers_snapshot_write(const struct producers *p, struct buf *out)
 {
-    size_t size = SNAPSHOT_HEADER + p->count * SNAPSHOT_ENTRY;
+    size_t kafkas = SNAPSHOT_HEADER + p->count * SNAPSHOT_ENTRY, older = count_older(p);
+    size_t size = kafkas + (older > 0 ? OLDER_HEADER + older * OLDER_ENTRY : 0);
     beck_status st = buf_reserve(out, size);
     uint8_t *start, *at;
 
+    if (st == BECK_ELIMIT) {
+        older = 0;
+        size = kafkas;
+        st = buf_reserve(out, size);
+    }
     if (st != BECK_OK)
         return st;
     start = out->data + out->len;
@@ -392,13 +431,25 @@ beck_status producers_snapshot_write(const struct producers *p, struct buf *out)
             entry_write(at, &p->slots[i]);
             at += SNAPSHOT_ENTRY;
         }
-    assert(at == start + size);
+    assert(at == start + kafkas);
     qsort(start + SNAPSHOT_HEADER, p->count, SNAPSHOT_ENTRY, entry_compare);
+    if (older > 0)
+        older_write(p, start + SNAPSHOT_HEADER, at, older);
     put_u16(start, SNAPSHOT_VERSION);
     put_u32(start + 6, (uint32_t)p->count);
     put_u32(start + 2, crc32c(0, start + SNAPSHOT_CRC_FROM, size - SNAPSHOT_CRC_FROM));
     out->len += size;
     return BECK_OK;
+}
+
+static bool can_be(const struct sent *s)
+{
+    return s->last_sequence >= 0 && s->offset_delta >= 0 && s->offset_delta <= s->last_offset;
+}
+
+static int64_t first_offset_of(const struct sent *s)
+{
+    return s->last_offset - s->offset_delta;
 }
 
 static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_error *err)
@@ -415,8 +466,7 @@ static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_er
         return error_set(err, BECK_ECORRUPT,
                          "damaged producer snapshot: producer %lld cannot be, or is there twice",
                          (long long)id);
-    if (last.last_offset >= 0 &&
-        (last.last_sequence < 0 || last.offset_delta < 0 || last.offset_delta > last.last_offset))
+    if (last.last_offset >= 0 && !can_be(&last))
         return error_set(err, BECK_ECORRUPT,
                          "damaged producer snapshot: the last batch of producer %lld cannot be",
                          (long long)id);
@@ -436,10 +486,51 @@ static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_er
     return BECK_OK;
 }
 
+/* A batch before the last one of its producer, and behind those that were read before. */
+static beck_status older_read(struct producers *p, const uint8_t *bytes, beck_error *err)
+{
+    int64_t id = (int64_t)get_u64(bytes);
+    struct sent s = {
+        .last_offset = (int64_t)get_u64(bytes + 8),
+        .last_sequence = (int32_t)get_u32(bytes + 16),
+        .offset_delta = (int32_t)get_u32(bytes + 20),
+    };
+    struct producer *e = id >= 0 ? find(p, id) : NULL;
+    int n = e != NULL ? e->count : 0;
+
+    if (n == 0 || n == PRODUCER_BATCHES || !can_be(&s) ||
+        s.last_offset >= first_offset_of(&e->sent[n - 1]) ||
+        (n > 1 && first_offset_of(&s) <= e->sent[n - 2].last_offset))
+        return error_set(err, BECK_ECORRUPT,
+                         "damaged producer snapshot: an older batch of producer %lld cannot be",
+                         (long long)id);
+    s.first_sequence = sequence_sub(s.last_sequence, s.offset_delta);
+    e->sent[n] = e->sent[n - 1];
+    e->sent[n - 1] = s;
+    e->count++;
+    return BECK_OK;
+}
+
 static void forget_all(struct producers *p)
 {
     free(p->slots);
     *p = (struct producers){0};
+}
+
+static size_t kafkas_size(beck_bytes file)
+{
+    return SNAPSHOT_HEADER + (size_t)get_u32((const uint8_t *)file.data + 6) * SNAPSHOT_ENTRY;
+}
+
+static bool sizes_fit(beck_bytes file)
+{
+    size_t kafkas = kafkas_size(file), older;
+
+    if (file.len <= kafkas)
+        return file.len == kafkas;
+    older = file.len - kafkas;
+    return older > OLDER_HEADER && (older - OLDER_HEADER) % OLDER_ENTRY == 0 &&
+           (older - OLDER_HEADER) / OLDER_ENTRY == get_u32((const uint8_t *)file.data + kafkas);
 }
 
 static beck_status header_check(beck_bytes file, beck_error *err)
@@ -455,8 +546,7 @@ static beck_status header_check(beck_bytes file, beck_error *err)
     if (get_u32(p + 2) != crc32c(0, p + SNAPSHOT_CRC_FROM, file.len - SNAPSHOT_CRC_FROM))
         return error_set(err, BECK_ECORRUPT,
                          "damaged producer snapshot: the checksum does not fit");
-    if ((file.len - SNAPSHOT_HEADER) % SNAPSHOT_ENTRY != 0 ||
-        (file.len - SNAPSHOT_HEADER) / SNAPSHOT_ENTRY != get_u32(p + 6))
+    if (!sizes_fit(file))
         return error_set(err, BECK_ECORRUPT,
                          "damaged producer snapshot: %u producers do not fit into %zu bytes",
                          get_u32(p + 6), file.len);
@@ -466,10 +556,14 @@ static beck_status header_check(beck_bytes file, beck_error *err)
 beck_status producers_snapshot_read(struct producers *p, beck_bytes file, beck_error *err)
 {
     beck_status st = header_check(file, err);
+    const uint8_t *bytes = file.data;
+    size_t kafkas = st == BECK_OK ? kafkas_size(file) : 0;
 
     forget_all(p);
-    for (size_t at = SNAPSHOT_HEADER; st == BECK_OK && at < file.len; at += SNAPSHOT_ENTRY)
-        st = entry_read(p, (const uint8_t *)file.data + at, err);
+    for (size_t at = SNAPSHOT_HEADER; st == BECK_OK && at < kafkas; at += SNAPSHOT_ENTRY)
+        st = entry_read(p, bytes + at, err);
+    for (size_t at = kafkas + OLDER_HEADER; st == BECK_OK && at < file.len; at += OLDER_ENTRY)
+        st = older_read(p, bytes + at, err);
     if (st != BECK_OK)
         forget_all(p);
     return st;

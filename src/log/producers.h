@@ -11,8 +11,10 @@
  * <offset>.snapshot holds the state of everything below that offset: version i16 = 1 | crc u32
  * (CRC-32C from byte 6 to the end) | count i32 | entries of 46 bytes: producerId i64, epoch i16,
  * lastSequence i32, lastOffset i64, offsetDelta i32, timestamp i64, coordinatorEpoch i32,
- * currentTxnFirstOffset i64 (-1 none) (so only the last of the five batches survives a restart
- * without the log's tail: as in Kafka).
+ * currentTxnFirstOffset i64 (-1 none), by producer id. Kafka has no room for more than the last batch,
+ * and reads no further. Behind it, unless there are none, are the batches before the last: count i32 |
+ * entries of 24 bytes: producerId i64, lastOffset i64, lastSequence i32, offsetDelta i32, in the order of
+ * the producers, the oldest first. A client sends up to five batches again when their answers were lost.
  */
 #ifndef BECK_LOG_PRODUCERS_H
 #define BECK_LOG_PRODUCERS_H
@@ -56,6 +58,7 @@ void producers_list(const struct producers *p, struct producer_state *out);
 /* Forgets producers whose last batch is older, and who have no transaction open. */
 void producers_expire(struct producers *p, int64_t older_than_ms);
 
+/* When `out` has no room for them, without the batches before the last ones. BECK_ENOMEM, BECK_ELIMIT. */
 beck_status producers_snapshot_write(const struct producers *p, struct buf *out);
 /* Replaces the content. BECK_ECORRUPT: checksum or version; the content is then empty. */
 beck_status producers_snapshot_read(struct producers *p, beck_bytes file, beck_error *err);

@@ -336,7 +336,7 @@ static void model_expire(int64_t older_than_ms)
             known[i].there = false;
 }
 
-/* Writes the state and reads it into a new one: only the last batch of each survives that. */
+/* Writes the state and reads it into a new one: all of it survives that. */
 static void through_a_snapshot(void)
 {
     struct buf file;
@@ -349,11 +349,6 @@ static void through_a_snapshot(void)
     assert_int_equal(producers_count(again), producers_count(p));
     producers_free(p);
     p = again;
-    for (size_t i = 0; i < IDS; i++)
-        if (known[i].there && known[i].count > 1) {
-            known[i].sent[0] = known[i].sent[known[i].count - 1];
-            known[i].count = 1;
-        }
     buf_release(&file);
 }
 
@@ -428,6 +423,46 @@ static void the_snapshot_has_kafkas_bytes(void **state)
     buf_release(&file);
 }
 
+static void batches_before_the_last_stand_behind_kafkas_bytes(void **state)
+{
+    static const char older[] = "\0\0\0\5"
+                                /* id 5, last offset 102, last sequence 12, delta 2 */
+                                "\0\0\0\0\0\0\0\5\0\0\0\0\0\0\0\x66\0\0\0\x0c\0\0\0\2"
+                                "\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0\x71\0\0\0\1\0\0\0\0"
+                                "\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0\x72\0\0\0\2\0\0\0\0"
+                                "\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0\x73\0\0\0\3\0\0\0\0"
+                                "\0\0\0\0\0\0\0\6\0\0\0\0\0\0\0\x74\0\0\0\4\0\0\0\0";
+    struct buf file, small;
+    int64_t first;
+
+    (void)state;
+    for (int32_t i = 0; i < 6; i++)
+        store(batch(6, 0, i, 1, 112 + i));
+    store(batch(5, 1, 10, 3, 100));
+    store(batch(5, 1, 13, 2, 120));
+    buf_init(&file, 1000);
+    assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
+    assert_int_equal(file.len, 10 + 2 * 46 + 4 + 5 * 24);
+    assert_memory_equal(file.data + 10 + 2 * 46, older, sizeof older - 1);
+    OK(producers_snapshot_read(p, buf_bytes(&file), &err));
+    for (int32_t i = 1; i < 6; i++) {
+        FAILS(check(batch(6, 0, i, 1, 200), &first), BECK_EDUPLICATE, "again");
+        assert_int_equal(first, 112 + i);
+    }
+    FAILS(check(batch(6, 0, 0, 1, 200), &first), BECK_ESEQUENCE, "6 was expected");
+    FAILS(check(batch(5, 1, 10, 3, 200), &first), BECK_EDUPLICATE, "offset 100");
+    OK(check(batch(5, 1, 15, 1, 200), &first));
+
+    buf_init(&small, file.len - 1); /* no room for them */
+    assert_int_equal(producers_snapshot_write(p, &small), BECK_OK);
+    assert_int_equal(small.len, 10 + 2 * 46);
+    OK(producers_snapshot_read(p, buf_bytes(&small), &err));
+    FAILS(check(batch(6, 0, 4, 1, 200), &first), BECK_ESEQUENCE, "6 was expected");
+    FAILS(check(batch(6, 0, 5, 1, 200), &first), BECK_EDUPLICATE, "offset 117");
+    buf_release(&small);
+    buf_release(&file);
+}
+
 static void an_empty_snapshot_is_ten_bytes(void **state)
 {
     struct buf file;
@@ -471,7 +506,8 @@ static void damaged_snapshots_are_refused_and_leave_nothing(void **state)
     (void)state;
     buf_init(&file, 1000);
     for (int64_t id = 0; id < 3; id++)
-        store(batch(id, 1, 10, 3, 100 + id * 10));
+        for (int k = 0; k < 2; k++)
+            store(batch(id, 1, 10 + 3 * k, 3, 100 + id * 10 + k * 3));
     assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
     size_t len = file.len;
     for (size_t cut = 0; cut < len; cut++) {
@@ -506,6 +542,60 @@ static void damaged_snapshots_are_refused_and_leave_nothing(void **state)
     seal(&file);
     FAILS(producers_snapshot_read(p, buf_bytes(&file), &err), BECK_ECORRUPT, "4 producers");
     assert_int_equal(producers_count(p), 0);
+    buf_release(&file);
+}
+
+static void damaged_older_batches_are_refused_and_leave_nothing(void **state)
+{
+    struct buf file;
+
+    (void)state;
+    buf_init(&file, 1000);
+    for (int32_t i = 0; i < 5; i++)
+        store(batch(7, 0, i * 2, 2, 100 + i * 2));
+    assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
+    uint8_t *older = file.data + 10 + 46, *second = older + 4 + 24;
+    const struct {
+        uint8_t *at;
+        uint64_t value;
+        size_t size;
+    } wrong[] = {
+        {older, 3, 4},                   /* fewer than there are */
+        {older, 5, 4},                   /* more */
+        {second, 8, 8},                  /* of a producer that is not there */
+        {second, (uint64_t)-1, 8},       /* of none */
+        {second + 8, 101, 8},            /* not behind the first */
+        {second + 8, 108, 8},            /* not before the last */
+        {second + 8, (uint64_t)-1, 8},   /* nowhere */
+        {second + 16, (uint32_t)-1, 4},  /* no sequence */
+        {second + 20, (uint32_t)-1, 4},  /* no records */
+        {second + 20, 104, 4},           /* more than there were */
+        {file.data + 10 + 14, ~0ull, 8}, /* of a producer without a last one */
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        uint8_t kept[8];
+        memcpy(kept, wrong[i].at, 8);
+        if (wrong[i].size == 8)
+            put_u64(wrong[i].at, wrong[i].value);
+        else
+            put_u32(wrong[i].at, (uint32_t)wrong[i].value);
+        seal(&file);
+        FAILS(producers_snapshot_read(p, buf_bytes(&file), &err), BECK_ECORRUPT, "snapshot");
+        assert_int_equal(producers_count(p), 0);
+        memcpy(wrong[i].at, kept, 8);
+    }
+    seal(&file);
+    OK(producers_snapshot_read(p, buf_bytes(&file), &err));
+    assert_int_equal(buf_append(&file, second, 24), BECK_OK); /* a sixth batch */
+    put_u32(file.data + 10 + 46, 5);
+    put_u64(file.data + file.len - 16, 108);
+    put_u64(file.data + 10 + 14, 115);
+    seal(&file);
+    FAILS(producers_snapshot_read(p, buf_bytes(&file), &err), BECK_ECORRUPT, "older batch");
+    file.len = 10 + 46 + 4; /* a count of none is not written */
+    put_u32(file.data + 10 + 46, 0);
+    seal(&file);
+    FAILS(producers_snapshot_read(p, buf_bytes(&file), &err), BECK_ECORRUPT, "do not fit");
     buf_release(&file);
 }
 
@@ -546,9 +636,11 @@ int main(void)
         TEST(old_producers_are_forgotten_but_not_in_a_transaction),
         TEST(decisions_agree_with_the_model),
         TEST(the_snapshot_has_kafkas_bytes),
+        TEST(batches_before_the_last_stand_behind_kafkas_bytes),
         TEST(an_empty_snapshot_is_ten_bytes),
         TEST(a_snapshot_may_hold_producers_without_batches),
         TEST(damaged_snapshots_are_refused_and_leave_nothing),
+        TEST(damaged_older_batches_are_refused_and_leave_nothing),
         TEST(thousands_of_producers_are_kept),
     };
 

@@ -6,6 +6,7 @@
 #include "produced.h"
 
 #include "log/partition_impl.h"
+#include "log/producers.h"
 #include "support/effort.h"
 
 #define SEEDS effort(1500, 100)
@@ -492,6 +493,27 @@ static void check_producers(struct run *r)
     free(list);
 }
 
+/* The last five of each, as a client sends them again whose answers were lost. */
+static void check_sent_again(struct run *r)
+{
+    for (int64_t id = 0; id < PRODUCERS; id++) {
+        int32_t sequence = r->known[id].next_sequence;
+        int sent = 0;
+        for (size_t i = r->count; i-- > 0 && sent < PRODUCER_BATCHES && sequence > 0;) {
+            const struct entry *e = &r->log[i];
+            int64_t offset;
+            if (e->kind != BATCH || e->id != id)
+                continue;
+            sequence -= e->count;
+            if (produce(r->p, id, e->epoch, sequence, e->count, true, NULL, BECK_LEVEL_WRITTEN,
+                        &offset) != BECK_EDUPLICATE ||
+                offset != e->base)
+                fail_run(r, "a batch that was sent again is not known");
+            sent++;
+        }
+    }
+}
+
 static void check_all(struct run *r)
 {
     if (r->w.options.bus.read_synced)
@@ -501,6 +523,7 @@ static void check_all(struct run *r)
     check_reading(r);
     check_aborted(r);
     check_producers(r);
+    check_sent_again(r);
 }
 
 /* The power goes, or the process ends; then what is there must be a beginning of what was written. */
