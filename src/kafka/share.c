@@ -425,7 +425,9 @@ int share_delete(struct kafka *k, beck_bytes group, const char **text)
     mutex_lock(&s->change_lock);
     for (bool more = true; more && !code;) {
         mutex_lock(&s->lock);
-        const struct share_group *g = share_group_find(s, group);
+        struct share_group *g = share_group_find(s, group);
+        if (g)
+            share_group_expire(s, g);
         if (!g)
             *text = "There is no such share group.";
         else if (g->members)
@@ -433,6 +435,8 @@ int share_delete(struct kafka *k, beck_bytes group, const char **text)
         code = !g ? KAFKA_GROUP_ID_NOT_FOUND : g->members ? KAFKA_NON_EMPTY_GROUP : KAFKA_NONE;
         struct share_queue *sq = code || !g->queues ? NULL : share_queue_of(g, g->queues->topic);
         more = sq && g->queues->next;
+        if (!code && !sq)
+            share_group_tidy(s, g);
         mutex_unlock(&s->lock);
         if (!sq)
             break;

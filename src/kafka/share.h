@@ -45,8 +45,9 @@
 #define SHARE_MEMBER_ID_MAX 255
 #define SHARE_GROUPS_MAX 100000
 #define SHARE_GROUP_MEMBERS_MAX 200
-#define SHARE_SESSIONS_MAX 2000
-#define SHARE_SUBSCRIPTIONS_MAX 1000      /* topics of a member */
+#define SHARE_SESSIONS_MAX 2000      /* where all are taken, an idle one makes room */
+#define SHARE_SESSION_IDLE_MS 120000 /* without a request; its client may be gone without a word */
+#define SHARE_SUBSCRIPTIONS_MAX 1000 /* topics of a member */
 #define SHARE_FETCH_BYTES_MAX (55u << 20) /* of an answer, and one batch beyond */
 #define SHARE_FETCH_RECORDS_MAX 65536     /* of an answer */
 

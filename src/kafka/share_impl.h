@@ -61,6 +61,7 @@ struct share_session {
     struct lookup_node node;
     _Atomic(uint32_t) refs;   /* the table's is one */
     beck_bytes group, member; /* owned */
+    int64_t used_ns;          /* when it was last asked for; with shares.lock */
     struct mutex lock;        /* over all below */
     bool closed;
     int32_t epoch; /* the next one that is right */
@@ -86,6 +87,8 @@ struct share_group *share_group_find(struct shares *s, beck_bytes id);
 struct share_group *share_group_make(struct shares *s, beck_bytes id);
 /* Frees it if it is nothing any more. With shares.lock. */
 void share_group_tidy(struct shares *s, struct share_group *g);
+/* Members that were silent for too long go. With shares.lock. */
+void share_group_expire(struct shares *s, struct share_group *g);
 /* With shares.lock; with a reference if there is one. */
 struct share_queue *share_queue_of(const struct share_group *g, const struct topic *t);
 /* With a reference, or NULL; takes shares.lock. */

@@ -71,7 +71,7 @@ static int64_t now_ns(const struct shares *s)
     return clock_mono_ns(s->k->engine->env.clock);
 }
 
-static void expire_members(struct shares *s, struct share_group *g)
+void share_group_expire(struct shares *s, struct share_group *g)
 {
     int64_t now = now_ns(s);
     for (struct share_member **at = &g->members; *at;) {
@@ -201,7 +201,7 @@ static struct share_member *take_in(struct shares *s, const heartbeat_request *r
                NULL);
         return NULL;
     }
-    expire_members(s, g);
+    share_group_expire(s, g);
     struct share_member *m = *member_place(g, r->member_id);
     if (!m && r->member_epoch != 0)
         refuse(out, KAFKA_UNKNOWN_MEMBER_ID, "Member is not a member of the group.");
@@ -426,7 +426,7 @@ bool share_describe(struct kafka *k, beck_bytes group, struct kafka_arena *arena
     struct share_group *g = share_group_find(s, group);
     out->group_id = group;
     if (g) {
-        expire_members(s, g);
+        share_group_expire(s, g);
         bring_up_to_date(s, g);
         out->group_state = beck_str(g->member_count > 0 ? "Stable" : "Empty");
         out->group_epoch = out->assignment_epoch = g->epoch;
@@ -467,7 +467,8 @@ bool share_list(struct kafka *k, const struct kafka_list_groups_request *request
     if (good && n > 0)
         memcpy(all, out->groups.at, n * sizeof *all);
     for (struct lookup_node *node = NULL; good && (node = lookup_walk(&s->groups, node));) {
-        const struct share_group *g = lookup_of(node, struct share_group, node);
+        struct share_group *g = lookup_of(node, struct share_group, node);
+        share_group_expire(s, g);
         const char *state = g->members ? "Stable" : "Empty";
         if ((!g->members && !g->queues) || !is_wanted(&request->states_filter, state))
             continue;

@@ -51,7 +51,9 @@ bool share_topics(struct kafka *k, beck_bytes group, struct kafka_arena *arena, 
 static int check_empty(struct shares *s, beck_bytes group)
 {
     mutex_lock(&s->lock);
-    const struct share_group *g = share_group_find(s, group);
+    struct share_group *g = share_group_find(s, group);
+    if (g)
+        share_group_expire(s, g);
     int code = !g ? KAFKA_GROUP_ID_NOT_FOUND : g->members ? KAFKA_NON_EMPTY_GROUP : KAFKA_NONE;
     mutex_unlock(&s->lock);
     return code;

@@ -69,11 +69,48 @@ static struct share_session *add(struct shares *s, beck_bytes group, beck_bytes 
     return session;
 }
 
+static int64_t now_ns(const struct shares *s)
+{
+    return clock_mono_ns(s->k->engine->env.clock);
+}
+
+/* The one that was not used for longest, if nobody uses it and that is long ago. With shares.lock,
+ * and a reference. */
+static struct share_session *find_idle(struct shares *s)
+{
+    struct share_session *idle = NULL;
+    int64_t before = now_ns(s) - SHARE_SESSION_IDLE_MS * INT64_C(1000000);
+    for (struct lookup_node *n = NULL; (n = lookup_walk(&s->sessions, n));) {
+        struct share_session *session = lookup_of(n, struct share_session, node);
+        if (atomic_load(&session->refs) == 1 && session->used_ns <= before) {
+            before = session->used_ns;
+            idle = session;
+        }
+    }
+    if (idle)
+        atomic_fetch_add(&idle->refs, 1);
+    return idle;
+}
+
+/* Where all sessions are taken, one whose client seems to be gone ends. */
+static void make_room(struct shares *s, const struct share_request *r)
+{
+    mutex_lock(&s->lock);
+    bool needed = s->sessions.count >= SHARE_SESSIONS_MAX && !find(s, r->group, r->member);
+    struct share_session *idle = needed ? find_idle(s) : NULL;
+    mutex_unlock(&s->lock);
+    if (idle)
+        share_session_end(s, idle);
+    share_session_release(idle);
+}
+
 /* With a reference. */
 static int find_or_add(struct shares *s, const struct share_request *r, struct share_session **out,
                        const char **text)
 {
     int code = KAFKA_NONE;
+    if (r->epoch == 0)
+        make_room(s, r);
     mutex_lock(&s->lock);
     *out = find(s, r->group, r->member);
     if (!*out && r->epoch != 0) {
@@ -84,8 +121,10 @@ static int find_or_add(struct shares *s, const struct share_request *r, struct s
     } else if (!*out && !(*out = add(s, r->group, r->member))) {
         code = KAFKA_KAFKA_STORAGE_ERROR;
     }
-    if (*out)
+    if (*out) {
         atomic_fetch_add(&(*out)->refs, 1);
+        (*out)->used_ns = now_ns(s);
+    }
     mutex_unlock(&s->lock);
     return code;
 }

@@ -440,6 +440,31 @@ static void requests_of_a_session_are_counted(void **state)
     share_end(&s);
 }
 
+/* A client that is killed between two fetches says nothing. */
+static void sessions_of_clients_that_are_gone_make_room(void **state)
+{
+    struct share_world s;
+    char member[16];
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m", "t");
+    put_records(bus, 0, 1);
+    check_got(fetch_from(&s, "gone", 0, "t", 1), "0:0-0*1");
+    world_advance(&s.w, 60 * SECOND);
+    for (int i = 1; i < SHARE_SESSIONS_MAX; i++) {
+        snprintf(member, sizeof member, "m%d", i);
+        assert_int_equal(fetch_from(&s, member, 0, "none", 1).error, 0);
+    }
+    assert_int_equal(fetch_from(&s, "m", 0, "t", 1).error, KAFKA_SHARE_SESSION_LIMIT_REACHED);
+    world_advance(&s.w, 60 * SECOND);
+    check_got(fetch_from(&s, "m", 0, "t", 1), "0:0-0*2");
+    assert_int_equal(fetch_from(&s, "gone", 1, "t", 1).error, KAFKA_SHARE_SESSION_NOT_FOUND);
+    assert_int_equal(fetch_from(&s, "m1", 1, "t", 0).error, 0);
+    assert_int_equal(fetch_from(&s, "next", 0, "t", 1).error, KAFKA_SHARE_SESSION_LIMIT_REACHED);
+    share_end(&s);
+}
+
 static void a_session_remembers_its_partitions(void **state)
 {
     struct share_world s;
@@ -681,6 +706,26 @@ static void a_group_and_its_topics_can_be_forgotten(void **state)
     assert_int_equal(beck_queue_info_get(s.w.b, "share.g.other", &info, NULL), BECK_ENOENT);
     assert_false(share_exists(s.k, beck_str("g")));
     share_reopen(&s);
+    assert_false(share_exists(s.k, beck_str("g")));
+    share_end(&s);
+}
+
+static void silent_members_do_not_keep_a_group_from_being_forgotten(void **state)
+{
+    struct share_world s;
+    const char *text = NULL;
+    (void)state;
+    share_start(&s, 1);
+    make_topic(&s, "t", 1);
+    beat_at(&s, "g", "m", 0, "t", NULL);
+    world_advance(&s.w, 40 * SECOND);
+    assert_int_equal(share_forget(s.k, beck_str("g"), share_topic(&s, "t")), KAFKA_NON_EMPTY_GROUP);
+    world_advance(&s.w, 10 * SECOND);
+    assert_int_equal(share_forget(s.k, beck_str("g"), share_topic(&s, "t")), 0);
+    beat_at(&s, "g", "m", 0, "t", NULL);
+    assert_int_equal(share_delete(s.k, beck_str("g"), &text), KAFKA_NON_EMPTY_GROUP);
+    world_advance(&s.w, 50 * SECOND);
+    assert_int_equal(share_delete(s.k, beck_str("g"), &text), 0);
     assert_false(share_exists(s.k, beck_str("g")));
     share_end(&s);
 }
@@ -1000,6 +1045,7 @@ int main(void)
         cmocka_unit_test(what_retention_has_taken_is_done_with),
         cmocka_unit_test(an_answer_is_bounded_in_bytes),
         cmocka_unit_test(requests_of_a_session_are_counted),
+        cmocka_unit_test(sessions_of_clients_that_are_gone_make_room),
         cmocka_unit_test(a_session_remembers_its_partitions),
         cmocka_unit_test(unknown_topics_and_partitions_are_said),
         cmocka_unit_test(a_fetch_waits_for_records),
@@ -1009,6 +1055,7 @@ int main(void)
         cmocka_unit_test(positions_are_told_and_moved),
         cmocka_unit_test(a_group_begins_where_its_configuration_says),
         cmocka_unit_test(a_group_and_its_topics_can_be_forgotten),
+        cmocka_unit_test(silent_members_do_not_keep_a_group_from_being_forgotten),
         cmocka_unit_test(a_topic_that_is_deleted_leaves_its_groups),
         cmocka_unit_test(partitions_that_are_added_are_shared_too),
         cmocka_unit_test(names_of_queues_are_sensible_and_their_own),
