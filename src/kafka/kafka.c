@@ -47,6 +47,7 @@ void kafka_close(struct kafka *k)
 {
     if (!k)
         return;
+    topics_unwatch(k); /* a log that is made while the others close would be told to those */
     shares_close(k);
     transactions_close(k);
     groups_close(k->groups);

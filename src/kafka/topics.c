@@ -260,6 +260,15 @@ void topics_watch(struct kafka *k, struct topics_watch *w)
     mutex_unlock(&k->engine->admin_lock);
 }
 
+void topics_unwatch(struct kafka *k)
+{
+    if (!k->topics)
+        return;
+    mutex_lock(&k->engine->admin_lock);
+    k->topics->watches = NULL;
+    mutex_unlock(&k->engine->admin_lock);
+}
+
 /* ---- changes ---- */
 
 void topics_lock_changes(struct kafka *k)

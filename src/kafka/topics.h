@@ -111,6 +111,8 @@ int topics_delete_records(struct kafka *k, struct topic *t, int32_t partition, i
 int kafka_error_of(beck_status status);
 
 beck_status topics_open(struct kafka *k, beck_error *err);
+/* Nobody watches any more; when closing, before those who do are closed. */
+void topics_unwatch(struct kafka *k);
 void topics_close(struct kafka *k);
 void topics_lock_changes(struct kafka *k);
 void topics_unlock_changes(struct kafka *k);
