@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define ROUND_BYTES_MAX (64u << 20)
+#define APPEND_BYTES (16u << 20) /* of rounds that are written at once; one alone may have more */
 #define NO_VALUE UINT32_MAX
 #define SEGMENT_BYTES (16 << 20)
 
@@ -313,11 +314,13 @@ static void conclude(struct groups *g, struct round *taken, bool failed)
     answer(taken);
 }
 
-/* All that wait up to a transaction's, which goes alone. */
+/* Those that wait, as far as they fit into an append and up to a transaction's, which goes alone. */
 static struct round *take(struct group_log *log)
 {
     struct round *first = log->first, *last = first;
-    while (last && !first->transactional && last->next && !last->next->transactional)
+    size_t bytes = first ? first->bytes.len : 0;
+    while (last && !first->transactional && last->next && !last->next->transactional &&
+           (bytes += last->next->bytes.len) <= APPEND_BYTES)
         last = last->next;
     if (!last)
         return NULL;
