@@ -323,6 +323,36 @@ static void records_of_another_time_are_refused(void **state)
     assert_int_equal(produce(d, t, 8, 1).error_code, KAFKA_NONE);
 }
 
+/* Far more than there is memory for in one answer. */
+static void what_is_told_of_bad_records_has_an_end(void **state)
+{
+    enum { PARTITIONS = 40000 };
+    struct data_test *d = *state;
+    struct produce_question x;
+    struct kafka_produce_response a;
+    struct topic *t = make_topic(d, "t", 1, "cleanup.policy", "compact");
+    struct kafka_produce_request_partition *many = calloc(PARTITIONS, sizeof *many);
+    assert_non_null(many);
+    kafka_make_batch(&d->batch, "v", 100,
+                     &(struct kafka_made){.codec = BECK_CODEC_ZSTD, .no_keys = true});
+    question(&x, t, "t", 0, 1, buf_bytes(&d->batch));
+    for (size_t i = 0; i < PARTITIONS; i++)
+        many[i] = x.partition;
+    x.topic.partition_data.at = many;
+    x.topic.partition_data.count = PARTITIONS;
+    kafka_say(&d->c, kafka_produce_request_table(), 8, &x.q);
+    kafka_hear(&d->c, kafka_produce_response_table(), 8, &a);
+    assert_int_equal(a.responses.at[0].partition_responses.count, PARTITIONS);
+    size_t told = 0;
+    for (size_t i = 0; i < PARTITIONS; i++) {
+        assert_int_equal(a.responses.at[0].partition_responses.at[i].error_code,
+                         KAFKA_INVALID_RECORD);
+        told += a.responses.at[0].partition_responses.at[i].record_errors.count;
+    }
+    assert_int_equal(told, 10000);
+    free(many);
+}
+
 static void without_acks_there_is_no_answer(void **state)
 {
     struct data_test *d = *state;
@@ -682,6 +712,7 @@ int main(void)
         TEST(what_goes_nowhere_is_refused),
         TEST(compacted_topics_need_keys),
         TEST(records_of_another_time_are_refused),
+        TEST(what_is_told_of_bad_records_has_an_end),
         TEST(without_acks_there_is_no_answer),
         TEST(pipelined_batches_are_appended_and_answered_in_order),
         TEST(a_batch_sent_again_is_stored_once),

@@ -23,7 +23,8 @@
 #define MAGIC_AT 16
 #define MAGIC 2
 #define DECOMPRESSED_MAX (256u << 20)
-#define RECORD_ERRORS_MAX 100 /* that are told of one batch */
+#define RECORD_ERRORS_MAX 100   /* that are told of one batch */
+#define RECORD_ERRORS_ALL 10000 /* of one request */
 #define RECORD_ERRORS_SHOWN 3
 
 struct producing {
@@ -31,6 +32,7 @@ struct producing {
     struct kafka_produce_response answer;
     beck_level level;
     int16_t acks;
+    size_t told;            /* errors of records */
     _Atomic(uint32_t) left; /* batches without a result, and the handler */
     _Atomic(bool) failed;
 };
@@ -98,7 +100,8 @@ struct look {
     struct topic *topic;
     int32_t partition;
     int64_t now_ms, earliest_ms, latest_ms;
-    size_t bad; /* records */
+    size_t room;       /* for errors that are told */
+    size_t count, bad; /* records */
     char texts[RECORD_ERRORS_SHOWN][160];
 };
 
@@ -109,12 +112,12 @@ static bool in_time(const struct look *l, int64_t timestamp_ms)
 
 static void note_bad(struct look *l, int32_t index, const char *text)
 {
-    size_t n = l->bad++;
+    size_t n = l->bad++, room = l->count < l->room ? l->count : l->room;
     if (n < RECORD_ERRORS_SHOWN)
         snprintf(l->texts[n], sizeof l->texts[n], "%s", text);
-    if (n == 0 && !kafka_array(l->arena, &l->out->record_errors, RECORD_ERRORS_MAX))
-        return;
-    if (n >= RECORD_ERRORS_MAX || !l->out->record_errors.at)
+    if (n == 0 && !kafka_array(l->arena, &l->out->record_errors, room))
+        l->out->record_errors.count = 0; /* then they are told in words only */
+    if (n >= room || !l->out->record_errors.at)
         return;
     l->out->record_errors.at[n] = (struct kafka_produce_response_record_error){
         .batch_index = index, .batch_index_error_message = kafka_text(l->arena, text)};
@@ -144,6 +147,7 @@ static int look_at(struct look *l, int32_t index, beck_bytes key, int64_t timest
 static int look_at_all(struct look *l, struct batch_records *records, beck_error *err)
 {
     int code = KAFKA_NONE;
+    l->count = (size_t)records->header.count;
     for (int32_t i = 0; i < records->header.count; i++) {
         int64_t offset, timestamp_ms;
         beck_bytes key;
@@ -319,11 +323,14 @@ static void produce(struct producing *s, struct topic *t,
                      .topic = t,
                      .partition = q->index,
                      .now_ms = clock_wall_ms(request_engine(s->r)->env.clock)};
+    l.room = RECORD_ERRORS_ALL - s->told < RECORD_ERRORS_MAX ? RECORD_ERRORS_ALL - s->told
+                                                             : RECORD_ERRORS_MAX;
     l.earliest_ms = before == INT64_MAX ? INT64_MIN : l.now_ms - before;
     l.latest_ms = after > INT64_MAX - l.now_ms ? INT64_MAX : l.now_ms + after;
     int code = topic_partition(t, q->index) && !topic_is_gone(t)
                    ? check_batch(&l, q->records.bytes, request_version(s->r), &h, &err)
                    : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    s->told += out->record_errors.count;
     if (!code)
         code = check_transaction(s, &l, &h);
     if (code)
