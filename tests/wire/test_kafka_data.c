@@ -626,6 +626,28 @@ static void sessions_tell_only_what_is_new(void **state)
     }
 }
 
+/* A session keeps a copy of the name for each partition. */
+static void names_that_no_topic_can_have_are_in_no_session(void **state)
+{
+    struct data_test *d = *state;
+    char name[4096];
+    const size_t lengths[] = {TOPIC_NAME_MAX + 1, sizeof name};
+    memset(name, 'n', sizeof name);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct fetch_question x;
+        struct kafka_fetch_response a;
+        struct topic none = {.name = bytes_of(name, lengths[i])};
+        fetch_of(&x, &none, 0);
+        x.q.session_epoch = 0;
+        kafka_say(&d->c, kafka_fetch_request_table(), 12, &x.q);
+        kafka_hear(&d->c, kafka_fetch_response_table(), 12, &a);
+        assert_int_equal(a.error_code, KAFKA_NONE);
+        assert_int_equal(a.session_id, 0);
+        assert_int_equal(a.responses.at[0].partitions.at[0].error_code,
+                         KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    }
+}
+
 /* ---- offsets ---- */
 
 static struct kafka_list_offsets_response_partition list(struct data_test *d, const struct topic *t,
@@ -723,6 +745,7 @@ int main(void)
         TEST(a_fetch_waits_for_as_much_as_it_wants),
         TEST(a_fetch_that_waits_ends_with_its_topic_its_connection_and_the_server),
         TEST(sessions_tell_only_what_is_new),
+        TEST(names_that_no_topic_can_have_are_in_no_session),
         TEST(offsets_are_found_by_time),
         TEST(there_has_been_one_leader_epoch),
     };

@@ -229,6 +229,10 @@ struct fetch_part *fetch_session_find(const struct fetch_session *s, beck_bytes 
 struct fetch_part *fetch_session_add(struct fetch_sessions *all, struct fetch_session *s,
                                      beck_bytes name, const uint8_t *id, int32_t partition)
 {
+    /* Each partition has a copy of the name: one that no topic can have takes no memory. */
+    if (!s->by_id &&
+        (name.len > TOPIC_NAME_MAX || (name.len > 0 && memchr(name.data, 0, name.len))))
+        return NULL;
     if (atomic_load(&all->parts) >= SESSION_PARTITIONS_MAX || (s->count == s->cap && !grow(s)))
         return NULL;
     char *copy = s->by_id ? NULL : strndup(name.len > 0 ? name.data : "", name.len);

@@ -61,7 +61,8 @@ void fetch_session_drop(struct fetch_sessions *all, int32_t id);
 /* The part of that topic (by name or by id, as the session is) and number; NULL: none. */
 struct fetch_part *fetch_session_find(const struct fetch_session *s, beck_bytes name,
                                       const uint8_t *id, int32_t partition);
-/* Adds it; NULL: no memory, or too many. With a session that is taken. */
+/* Adds it; NULL: no memory, too many, or a name that no topic can have. With a session that is
+ * taken. */
 struct fetch_part *fetch_session_add(struct fetch_sessions *all, struct fetch_session *s,
                                      beck_bytes name, const uint8_t *id, int32_t partition);
 /* Takes away the parts that are forgotten: all others may move. */
