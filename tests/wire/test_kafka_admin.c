@@ -235,6 +235,29 @@ static void topics_are_made_and_deleted_in_every_version(void **state)
     }
 }
 
+/* It is found out late, when the configurations of the answer are there already. */
+static void a_bus_that_is_no_topic_has_its_name_too(void **state)
+{
+    struct admin_test *d = *state;
+    beck_bus_options o = {.storage = BECK_STORAGE_MEMORY};
+    assert_int_equal(beck_bus_create(d->w.b, "m", &o, NULL, NULL), BECK_OK);
+    for (int16_t v = 0; v <= 7; v++) {
+        struct kafka_create_topics_request q;
+        struct kafka_create_topics_request_topic topic;
+        struct kafka_create_topics_response a;
+        kafka_create_topics_request_init(&q);
+        kafka_create_topics_request_topic_init(&topic);
+        topic.name = beck_str("m");
+        topic.num_partitions = topic.replication_factor = 1;
+        q.topics.at = &topic;
+        q.topics.count = 1;
+        kafka_ask(&d->c, create_topics, v, &q, &a);
+        assert_int_equal(a.topics.count, 1);
+        assert_int_equal(a.topics.at[0].error_code, KAFKA_TOPIC_ALREADY_EXISTS);
+        assert_int_equal(a.topics.at[0].configs.count, 0);
+    }
+}
+
 static void partitions_are_added(void **state)
 {
     struct admin_test *d = *state;
@@ -479,6 +502,7 @@ int main(void)
         TEST(partitions_are_described_page_by_page),
         TEST(the_cluster_is_this_server),
         TEST(topics_are_made_and_deleted_in_every_version),
+        TEST(a_bus_that_is_no_topic_has_its_name_too),
         TEST(partitions_are_added),
         TEST(records_are_deleted),
         TEST(configurations_are_described_and_altered),

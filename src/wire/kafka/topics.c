@@ -135,6 +135,7 @@ static void create_topics(struct kafka_request *r)
         c.out->error_message = text_of(r, code, text);
         if (code) {
             c.out->configs.at = NULL;
+            c.out->configs.count = 0;
             c.out->configs.is_null = true;
         }
     }
