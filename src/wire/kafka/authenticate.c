@@ -74,12 +74,13 @@ static void finish(struct kafka_request *r)
         sasl_free(c->sasl);
         c->sasl = NULL;
     }
-    a.auth_bytes = l->out.len ? buf_bytes(&l->out) : beck_str("");
+    struct buf out = l->out; /* outlives the request */
+    a.auth_bytes = out.len ? buf_bytes(&out) : beck_str("");
     if (r->token && l->step == SASL_REFUSED)
         request_fail(r, "a login was refused");
     else
         request_answer(r, &a);
-    buf_release(&l->out);
+    buf_release(&out);
 }
 
 static void run(struct kafka_request *r)
