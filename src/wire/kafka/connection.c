@@ -143,11 +143,6 @@ static void start(struct kafka_connection *c, beck_bytes frame)
     identify(c);
     struct kafka_request *r =
         c->tokens ? request_of_token(c, frame, &why) : request_new(c, frame, &why);
-    if (r && !c->identity && !r->api->open) {
-        request_free(r);
-        r = NULL;
-        why = "a request came before the login";
-    }
     if (!r) {
         kafka_drop(c, why);
         return;

@@ -121,6 +121,9 @@ struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, 
     *why = "a request is of a kind that is not known";
     if (!api)
         return NULL;
+    *why = "a request came before the login";
+    if (!c->identity && !api->open)
+        return NULL;
     bool refused = h.version < api->first || h.version > api->last;
     *why = "a request is of a version that is not known";
     if (refused && !api->refuse)
