@@ -149,6 +149,23 @@ class Client:
         answer.short()
         return code, answer.number("i")
 
+    def make_topic(self, name):
+        answer = self.call(19, 0, struct.pack(">i", 1) + text(name) + struct.pack(">ihiii", 1, 1, 0, 0, 10000))
+        answer.take(4)
+        assert answer.short() == name
+        return answer.number("h")
+
+    def topics_in_log_dirs(self):
+        answer = self.call(35, 1, struct.pack(">i", -1))
+        answer.take(4)
+        assert answer.number("i") == 1 and answer.number("h") == 0
+        answer.short()
+        names = []
+        for _ in range(answer.number("i")):
+            names.append(answer.short())
+            answer.take(21 * answer.number("i"))
+        return sorted(names)
+
     def is_served(self):
         try:
             return self.call(60, 0, b"\0\0", flexible=True).number("i") == 0
@@ -264,6 +281,17 @@ class KafkaAccess(unittest.TestCase):
                 self.assertEqual(other.rules(), (31, []))
             self.assertEqual(c.delete_rules("User:bob"), (0, 3))
             self.assertEqual(c.rules(), (0, [(4, "kafka-cluster", 3, "User:ann", 2)]))
+
+    def test_of_directories_only_topics_that_may_be_seen_are_told(self):
+        self.user("ann", "--allow", "server=admin")
+        self.user("bob", "--allow", "bus:orders=read")
+        with self.client() as c:
+            c.plain("ann", "secret")
+            self.assertEqual([c.make_topic(name) for name in ("bills", "orders")], [0, 0])
+            self.assertLessEqual({"bills", "orders"}, set(c.topics_in_log_dirs()))
+        with self.client() as c:
+            c.plain("bob", "secret")
+            self.assertEqual(c.topics_in_log_dirs(), ["orders"])
 
     def test_too_many_wrong_logins_have_to_wait(self):
         self.user("ann", "--allow", "server=admin")

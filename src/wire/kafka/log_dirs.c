@@ -32,15 +32,23 @@ static bool put_partitions(struct kafka_request *r, const struct topic *t,
     return true;
 }
 
+/* What is there may be asked by anybody; of topics only those that the caller may see are told. */
+static bool may_see(const struct kafka_request *r, const struct topic *t)
+{
+    return request_may(r, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DESCRIBE, t->name);
+}
+
 static bool put_all(struct kafka_request *r, struct kafka_describe_log_dirs_response_result *out)
 {
     struct topic **list;
-    size_t count;
+    size_t count, n = 0;
     if (topics_list(request_kafka(r), &list, &count, NULL))
         return false;
     bool good = kafka_array(request_arena(r), &out->topics, count);
     for (size_t i = 0; i < count && good; i++)
-        good = put_partitions(r, list[i], NULL, &out->topics.at[i]);
+        if (may_see(r, list[i]))
+            good = put_partitions(r, list[i], NULL, &out->topics.at[n++]);
+    out->topics.count = n;
     free(list);
     return good;
 }
@@ -54,7 +62,7 @@ static bool put_topics(struct kafka_request *r, struct kafka_describe_log_dirs_r
     bool good = kafka_array(request_arena(r), &out->topics, q->topics.count);
     for (size_t i = 0; i < q->topics.count && good; i++) {
         struct topic *t = topics_find(request_kafka(r), q->topics.at[i].topic);
-        if (t)
+        if (t && may_see(r, t))
             good = put_partitions(r, t, &q->topics.at[i].partitions, &out->topics.at[n++]);
     }
     out->topics.count = n;
