@@ -9,6 +9,7 @@
 #include "kafka/topics.h"
 #include "kafka/transactions.h"
 #include "wire/kafka/handlers.h"
+#include "wire/kafka/topic_names.h"
 
 #define OFFSETS_TOPIC "__consumer_offsets"
 
@@ -399,5 +400,10 @@ static void list(struct kafka_request *r)
 
 void handle_list_transactions(struct kafka_request *r)
 {
-    request_defer(r, list);
+    const struct kafka_list_transactions_request *q = request_body(r);
+    /* Each transaction is compared with all of them, while nobody produces in one. */
+    if (q->state_filters.count > NAMES_MAX || q->producer_id_filters.count > NAMES_MAX)
+        request_fail(r, too_many_names);
+    else
+        request_defer(r, list);
 }
