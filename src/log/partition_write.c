@@ -189,7 +189,8 @@ bool partition_must_roll(struct partition *p, const struct batch_header *h)
         return false;
     if (size + (int64_t)batch_size(h) > p->options.bus.segment_bytes)
         return true;
-    return s->created_ms >= 0 && h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
+    return s->created_ms >= 0 && h->max_timestamp_ms > s->created_ms &&
+           h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
 }
 
 /* The old segment is synced, and its name, before the new one exists, so that only the last segment
