@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kafka/offsets_impl.h"
+#include "log/committer.h"
 #include "log/cursor.h"
 #include "log/segment.h"
 
@@ -211,6 +212,14 @@ static beck_status append_events(struct groups *g, beck_event *events, size_t co
     return status;
 }
 
+/* What a transaction commits is synced before it can be decided: the decision is in another log. */
+static beck_level level_of(const struct groups *g, const struct round *taken)
+{
+    struct committer *committer = g->engine->env.committer;
+    bool told = committer && !committer_by_interval(committer);
+    return taken->transactional && told ? BECK_LEVEL_SYNCED : g->settings.level;
+}
+
 static beck_status append_transactional(struct groups *g, beck_event *events, size_t count,
                                         const struct round *r, beck_error *err)
 {
@@ -237,7 +246,7 @@ static beck_status append_transactional(struct groups *g, beck_event *events, si
         struct produce p = {.batch = (uint8_t *)(uintptr_t)batch.data,
                             .size = batch.len,
                             .generation = atomic_load(&bus->topology),
-                            .level = g->settings.level};
+                            .level = level_of(g, r)};
         if (p.level == BECK_LEVEL_SYNCED) {
             p.done = appended;
             p.done_ctx = g;
@@ -282,7 +291,7 @@ static bool append(struct groups *g)
         report(g, &err);
     if (status)
         log->status = status; /* `appended` is not called */
-    return status || g->settings.level != BECK_LEVEL_SYNCED || is_second(log);
+    return status || level_of(g, taken) != BECK_LEVEL_SYNCED || is_second(log);
 }
 
 /* ---- what follows ---- */

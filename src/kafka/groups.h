@@ -49,7 +49,7 @@ struct group_topics {
 
 /* 0 stands for the default. */
 struct groups_settings {
-    beck_level level;                       /* of commits and changes; default written */
+    beck_level level; /* of commits and changes; default written. In transactions: synced */
     int32_t initial_rebalance_delay_ms;     /* 0: the first member of a group waits for nobody */
     int32_t session_min_ms, session_max_ms; /* classic: 6 s, 30 min */
     uint32_t members_max;                   /* of a group; 10,000 */

@@ -366,6 +366,21 @@ static void of_two_commits_the_later_record_stands(void **state)
     assert_int_equal(fetch(&x, 0).offset, 20);
 }
 
+/* Its decision is in another log, and would count without them. */
+static void offsets_of_a_transaction_survive_a_loss_of_power(void **state)
+{
+    (void)state;
+    assert_int_equal(commit_pending(1000, 0, 10), 0);
+    vfs_sim_crash(x.w.vfs);
+    groups_close(x.g);
+    beck_abandon(x.w.b);
+    world_open(&x.w);
+    gworld_begin(&x);
+    assert_int_equal(fetch_as(&x, "g", "t", 0, true).error, KAFKA_UNSTABLE_OFFSET_COMMIT);
+    end(1000, true);
+    assert_int_equal(fetch(&x, 0).offset, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -373,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_committed_is_fetched),
         TEST(synced_commits_survive_a_loss_of_power),
+        TEST(offsets_of_a_transaction_survive_a_loss_of_power),
         TEST(what_cannot_be_is_refused),
         TEST(members_commit_in_their_generation),
         TEST(commits_keep_a_session_alive),
