@@ -321,6 +321,8 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
         status = addressing_part(&u->addressing, index, n, &u->to, &u->carried, err);
         if (status)
             break;
+        for (size_t i = 0; i < n; i++)
+            part[i] = (struct stored){-1, false};
         struct append a = {.stored = part, .first_offset = -1};
         if (join) {
             a.done = join_part_synced;
