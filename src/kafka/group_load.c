@@ -340,12 +340,27 @@ bool group_load_record(struct groups *g, beck_bytes key, beck_bytes value, int64
     return loaded;
 }
 
+static bool is_nobodys(const struct group *group, const struct partition_set *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (consumer_owner(group, &s->at[i]))
+            return false;
+    return true;
+}
+
 /* Members that were read in part, and regular expressions that are none any more. */
 static void settle_members(struct group *group)
 {
     for (struct member *m = group->first, *next; m; m = next) {
         next = m->next;
         bool whole = m->topic_count > 0 || m->regex_text.data;
+        /* What a member gave up is missing where that failed to be written, and what followed did not:
+         * it joins again. */
+        if (!is_nobodys(group, &m->assigned) || !is_nobodys(group, &m->revoking)) {
+            partition_set_release(&m->assigned);
+            partition_set_release(&m->revoking);
+            whole = false;
+        }
         if (m->regex_text.data && consumer_use_regex(group, m->regex_text, &(beck_error){0}))
             group_text_free(&m->regex_text);
         if (!whole || !consumer_own(m)) {

@@ -369,6 +369,35 @@ static void groups_are_there_again_after_a_restart(void **state)
     assert_string_equal(consumer_state("g"), "Empty");
 }
 
+/* As where a record failed to be written, and the next one did not. */
+static void a_partition_that_two_have_is_given_to_one(void **state)
+{
+    struct client a = client("a", "t"), b = client("b", "t"), *both[] = {&a, &b};
+    (void)state;
+    beat(&a);
+    beat(&b);
+    converge(both, 2);
+    size_t all = a.held_count + b.held_count;
+    groups_lock(x.g);
+    struct group *group = group_find(x.g, beck_str("g"));
+    struct member *m = member_find(group, beck_str("b"));
+    struct partition_set had = m->assigned;
+    m->assigned = member_find(group, beck_str("a"))->assigned;
+    group_put_current(m);
+    m->assigned = had;
+    groups_unlock(x.g);
+    settled(&x);
+    gworld_kill(&x);
+    int errors = (beat(&a) != 0) + (beat(&b) != 0);
+    assert_int_equal(errors, 1);
+    struct client *out = a.error ? &a : &b;
+    assert_int_equal(out->error, KAFKA_UNKNOWN_MEMBER_ID);
+    *out = client(out->id, "t");
+    beat(out);
+    converge(both, 2);
+    assert_int_equal(a.held_count + b.held_count, all);
+}
+
 static void commits_need_the_epoch(void **state)
 {
     struct client a = client("a", "t");
@@ -522,6 +551,7 @@ int main(void)
         TEST(topics_that_grow_and_come_are_noticed),
         TEST(regular_expressions_are_those_of_re2),
         TEST(groups_are_there_again_after_a_restart),
+        TEST(a_partition_that_two_have_is_given_to_one),
         TEST(commits_need_the_epoch),
         TEST(a_group_without_members_takes_the_other_protocol),
         cmocka_unit_test(assignments_are_even_and_stay),
