@@ -246,7 +246,8 @@ static int check_classic(const struct group *group, beck_bytes id, beck_bytes in
     } else if (!transactional) {
         error = KAFKA_UNKNOWN_MEMBER_ID;
     }
-    if (!error && group->state == GROUP_COMPLETING)
+    /* Of a transaction the generation says enough. */
+    if (!error && group->state == GROUP_COMPLETING && !transactional)
         error = KAFKA_REBALANCE_IN_PROGRESS;
     if (!error && id.len > 0)
         classic_touch(member_find(group, id));

@@ -409,6 +409,9 @@ static beck_status attach(struct transactions *ts, const struct topic *topic, in
                           const struct producer_state *state, beck_error *err)
 {
     struct transaction *t = find_producer(ts, state->id);
+    /* It is decided, and could not be carried out yet: the tick tries again. */
+    if (t && transaction_is_prepared(t))
+        return BECK_OK;
     bool newer = t && t->epoch > state->epoch;
     if (t && t->epoch == state->epoch) {
         if (!transaction_put(t, topic->name, number))

@@ -181,7 +181,7 @@ class MetricsTest(TrafficTest):
             cells |= own
         self.assertLessEqual({"datasource", "instance", "bus", "queue"}, {v["name"] for v in dashboard["templating"]["list"]})
         rows = [panel["title"] for panel in panels if panel["type"] == "row"]
-        self.assertEqual(rows, ["Now", "Buses", "Queues", "Deliveries and failures", "Disk and sync", "HTTP", "AMQP", "Webhooks", "Process"])
+        self.assertEqual(rows, ["Now", "Buses", "Queues", "Deliveries and failures", "Disk and sync", "HTTP", "AMQP", "Kafka", "Webhooks", "Process"])
 
 
 class PromtoolTest(TrafficTest):

@@ -2,6 +2,7 @@
 import hashlib
 import hmac
 import json
+import socket
 
 from server import ServerTest
 
@@ -32,10 +33,18 @@ class TrafficTest(ServerTest):
         while text not in self.metrics(address):
             pass
 
+    def ask_versions(self, address):
+        """ApiVersions over Kafka's protocol."""
+        with socket.create_connection(address) as client:
+            client.sendall(bytes.fromhex("0000000a" "0012" "0000" "00000001" "ffff"))
+            self.assertEqual(len(client.recv(4)), 4)
+
     def serve_traffic(self):
         """The address of a server with events, deliveries, failures, dead letters, webhooks and logins behind it."""
         self.write("beck.yaml", CONFIG)
-        address = self.start("-c", "beck.yaml").address()
+        server = self.start("-c", "beck.yaml", "--kafka.listen", "127.0.0.1:0")
+        address = server.address(protocol="http")
+        self.ask_versions(server.address(protocol="kafka"))
         plain = {"Content-Type": "application/json"}
         for kind in ("order.created", "order.paid", "order.odd\u00e9"):
             event = {"specversion": "1.0", "id": kind, "source": "/test", "type": kind, "data": {}}

@@ -148,7 +148,7 @@ static void start(struct kafka_connection *c, beck_bytes frame)
         return;
     }
     establish(c);
-    counter_add(c->wire->requests[r->api - kafka_apis], 1);
+    kafka_wire_count(c->wire, r->api);
     c->waiting++;
     c->waiting_bytes += r->counted;
     *c->last = r;

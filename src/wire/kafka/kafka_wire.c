@@ -39,15 +39,24 @@ static void apply_settings(struct kafka_wire *w, const struct kafka_wire_setting
         w->settings.pool_threads = 4;
 }
 
+void kafka_wire_count(struct kafka_wire *w, const struct api *api)
+{
+    _Atomic(struct counter *) *at = &w->requests[api - kafka_apis];
+    struct counter *c = atomic_load_explicit(at, memory_order_acquire);
+    if (!c) {
+        c = metric_counter(w->by_api, (beck_bytes[]){beck_str(api->name)});
+        atomic_store_explicit(at, c, memory_order_release);
+    }
+    counter_add(c, 1);
+}
+
 static void make_metrics(struct kafka_wire *w)
 {
     struct metrics *m = w->context.metrics;
     static const char *const by_api[] = {"api", NULL};
-    struct metric_family *f =
+    w->by_api =
         metrics_counter(m, "beck_kafka_requests_total",
                         "Requests on Kafka connections, by their kind.", by_api, API_KEYS_MAX);
-    for (size_t i = 0; i < kafka_api_count; i++)
-        w->requests[i] = metric_counter(f, (beck_bytes[]){beck_str(kafka_apis[i].name)});
     w->refused = metric_counter(
         metrics_counter(m, "beck_kafka_connections_refused_total",
                         "Kafka connections that were closed for what came on them.", NULL, 1),

@@ -59,7 +59,9 @@ struct kafka_wire {
     struct kafka_place *places;
     struct mutex acls_lock; /* kafka_wire.acls_lock: one change of rules at a time */
     struct fetch_sessions *fetch_sessions;
-    struct counter *requests[API_KEYS_MAX]; /* by place in the table */
+    struct metric_family *by_api;
+    _Atomic(struct counter *)
+        requests[API_KEYS_MAX]; /* by place in the table; NULL: none came yet */
     struct counter *refused;
 };
 
@@ -90,6 +92,8 @@ extern const struct net_protocol kafka_protocol;
 
 /* The connection ends; `why`: a constant text. Loop. */
 void kafka_drop(struct kafka_connection *c, const char *why);
+/* A request of that kind came. Any thread. */
+void kafka_wire_count(struct kafka_wire *w, const struct api *api);
 void kafka_log(const struct kafka_connection *c, enum kafka_log level, const char *what,
                const char *detail);
 /* A request that came back was answered. Loop. */
