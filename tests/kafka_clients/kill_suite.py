@@ -159,7 +159,8 @@ def copy_once(p, c, count):
 def copy(world, name):
     """Consume, transform, produce; after an error with all new clients, from what is committed."""
     while not world.copied.is_set():
-        p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
+        # Else librdkafka may wait for ever for a broker that it has given up (its issue 5511); with Kafka as well.
+        p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000, metadata_recovery_strategy="none"))
         c = Consumer(settings(group_id="copiers", auto_offset_reset="earliest", enable_auto_commit=False, isolation_level="read_committed",
                               session_timeout_ms=6000, heartbeat_interval_ms=500))
         c.subscribe([SOURCE])
