@@ -265,8 +265,7 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
         return remote_bus_info(bus, out, err);
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
-    *out =
-        (beck_bus_info){.name = bus->name, .listeners = subscribers_count(bus->subscribers)};
+    *out = (beck_bus_info){.name = bus->name, .listeners = subscribers_count(bus->subscribers)};
     bus_options_get(bus, &out->options);
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         beck_partition_info p;

@@ -101,8 +101,8 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
     b->buses = grown;
     beck_status status = BECK_OK;
     if (b->env.committer)
-        status =
-            committer_reserve(b->env.committer, handle_count_partitions(b) + options->partitions, err);
+        status = committer_reserve(b->env.committer,
+                                   handle_count_partitions(b) + options->partitions, err);
     beck_bus *bus;
     if (!status)
         status = bus_open(&b->env, b->callers, &routing, b->data_dir, name, options, id,

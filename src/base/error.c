@@ -8,10 +8,10 @@
 #include <string.h>
 
 static const char *const names[] = {
-    "BECK_OK",         "BECK_EINVAL",    "BECK_ENOMEM",    "BECK_EIO",          "BECK_EFULL",
-    "BECK_ELIMIT",     "BECK_ENOENT",    "BECK_EEXIST",    "BECK_EBUSY",        "BECK_ECORRUPT",
-    "BECK_EPOISONED",  "BECK_ERANGE",    "BECK_ETIMEDOUT", "BECK_ECLOSED",      "BECK_ESTALE",
-    "BECK_EDUPLICATE", "BECK_ESEQUENCE", "BECK_EFENCED",   "BECK_EUNSUPPORTED", "BECK_END",
+    "BECK_OK",         "BECK_EINVAL",     "BECK_ENOMEM",    "BECK_EIO",          "BECK_EFULL",
+    "BECK_ELIMIT",     "BECK_ENOENT",     "BECK_EEXIST",    "BECK_EBUSY",        "BECK_ECORRUPT",
+    "BECK_EPOISONED",  "BECK_ERANGE",     "BECK_ETIMEDOUT", "BECK_ECLOSED",      "BECK_ESTALE",
+    "BECK_EDUPLICATE", "BECK_ESEQUENCE",  "BECK_EFENCED",   "BECK_EUNSUPPORTED", "BECK_END",
     "BECK_EDENIED",    "BECK_ETXN_STATE",
 };
 #define NAME_COUNT ((int)(sizeof names / sizeof names[0]))

@@ -506,7 +506,9 @@ static const struct command purge = {.name = "purge",
                                      .examples = "beck bus purge events",
                                      .run = purge_run};
 
-static const struct command *const children[] = {&list, &show, &create, &alter, &delete, &purge, NULL};
+static const struct command *const children[] = {&list,   &show,  &create, &alter,
+                                                 &delete, &purge, NULL};
 
-const struct command command_bus = {
-    .name = "bus", .help = "list, show, create, alter, delete and purge buses", .children = children};
+const struct command command_bus = {.name = "bus",
+                                    .help = "list, show, create, alter, delete and purge buses",
+                                    .children = children};

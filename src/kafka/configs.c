@@ -513,8 +513,8 @@ static int alter_topic(struct kafka *k, beck_bytes name, const struct config_cha
     beck_bus_options o, old;
     bus_options_get(t->bus, &old);
     o = old;
-    int code =
-        make_set(set_of_topic(k->configs, t), replace, CONFIG_TOPIC, changes, count, &old, &s, text);
+    int code = make_set(set_of_topic(k->configs, t), replace, CONFIG_TOPIC, changes, count, &old,
+                        &s, text);
     if (code || validate_only) {
         if (!code)
             config_set_free(s);

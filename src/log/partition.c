@@ -95,8 +95,8 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
     for (size_t i = 0; i < a->count && !status; i++) {
         const beck_event *e = a->events[i];
         int64_t offset = p->next, timestamp_ms = e->time_ns ? e->time_ns / 1000000 : now_ms;
-        bool known =
-            p->dedup && e->id.len && dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
+        bool known = p->dedup && e->id.len &&
+                     dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
         if (p->dedup && a->stored && a->stored[i].known && !known)
             status = PARTITION_STALE; /* it has no routes */
         if (a->first_offset < 0)
@@ -135,8 +135,8 @@ void partition_find_known(struct partition *p, const beck_event *const *events, 
     mutex_lock(&p->lock);
     for (size_t i = 0; i < count; i++) {
         const beck_event *e = events[i];
-        stored[i].known =
-            p->dedup && e->id.len && dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
+        stored[i].known = p->dedup && e->id.len &&
+                          dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
     }
     mutex_unlock(&p->lock);
 }
@@ -371,8 +371,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     mutex_lock(&p->lock);
     while (p->writing)
         cond_wait(&p->changed, &p->lock);
-    beck_status status =
-        gather_is_empty(p->gather) ? BECK_OK : partition_write_until(p, NULL, err);
+    beck_status status = gather_is_empty(p->gather) ? BECK_OK : partition_write_until(p, NULL, err);
     if (p->poisoned)
         status = partition_say_poisoned(p, err);
     if (status || p->options.memory || p->synced == p->written) {

@@ -59,7 +59,8 @@ struct partition_options {
     const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
     /* Set when the directory was made: the caller then syncs the one above, once for many. NULL: it is synced here. */
     bool *made;
-    const uint8_t *id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
+    const uint8_t *
+        id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
                           opened */
 };
 
@@ -189,12 +190,12 @@ int64_t partition_stable(struct partition *p);
 
 /* Batches back to back, as they are stored: in memory, or a range of a file. */
 struct partition_range {
-    struct block *block;     /* holds `bytes`, a reference; NULL: in a file */
+    struct block *block; /* holds `bytes`, a reference; NULL: in a file */
     beck_bytes bytes;
     struct segment *segment; /* a use is held, so fd stays open; NULL: in memory */
     int fd;
     int64_t position;
-    size_t len; /* 0: nothing is there yet, and nothing is held */
+    size_t len;                  /* 0: nothing is there yet, and nothing is held */
     struct partition *partition; /* a reference */
 };
 /* From the batch that holds `offset` (or the first behind it) on, at most bytes_max, of one segment. Whole
@@ -225,9 +226,10 @@ struct transaction_end {
     int16_t epoch;
     int32_t coordinator_epoch;
     bool commit;
-    bool bumped;       /* version 2: `epoch` is greater than that of the transaction's batches */
-    beck_level level;  /* written or synced */
-    void (*done)(void *ctx, beck_status status, int64_t offset); /* as in struct append; NULL: the call waits */
+    bool bumped;      /* version 2: `epoch` is greater than that of the transaction's batches */
+    beck_level level; /* written or synced */
+    void (*done)(void *ctx, beck_status status,
+                 int64_t offset); /* as in struct append; NULL: the call waits */
     void *done_ctx;
     int64_t offset; /* out: of the control record; -1: there was nothing to do */
 };
@@ -251,12 +253,12 @@ struct producer_state {
     int64_t id;
     int16_t epoch;
     int32_t last_sequence, coordinator_epoch; /* -1: none */
-    int64_t timestamp_ms;     /* of the last batch */
-    int64_t txn_first_offset; /* of the open transaction; -1: none */
+    int64_t timestamp_ms;                     /* of the last batch */
+    int64_t txn_first_offset;                 /* of the open transaction; -1: none */
 };
 /* Copies what is known of producers. The caller frees *out (NULL when there are none). BECK_ENOMEM. */
-beck_status partition_each_producer(struct partition *p, struct producer_state **out,
-                                    size_t *count, beck_error *err);
+beck_status partition_each_producer(struct partition *p, struct producer_state **out, size_t *count,
+                                    beck_error *err);
 
 /* Waits until something at or after `offset` is visible; false: deadline (clock_mono_ns; INT64_MAX:
  * none) passed or *stop became true (partition_condemn). */
@@ -270,7 +272,7 @@ struct partition_watch {
     void (*fn)(void *ctx);
     void *ctx;
     int64_t offset;
-    bool uncommitted; /* seen below partition_high is enough */
+    bool uncommitted;                        /* seen below partition_high is enough */
     struct partition_watch *previous, *next; /* the rest is the partition's */
     bool on;
 };

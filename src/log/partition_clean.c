@@ -418,8 +418,8 @@ static beck_status map_batch(void *ctx, const struct batch_header *h, beck_bytes
                              beck_error *err)
 {
     struct mapping *m = ctx;
-    if (m->end != INT64_MAX || batch_last_offset(h) < m->from ||
-        (h->attributes & BATCH_CONTROL) || is_aborted(m->c->p, h))
+    if (m->end != INT64_MAX || batch_last_offset(h) < m->from || (h->attributes & BATCH_CONTROL) ||
+        is_aborted(m->c->p, h))
         return BECK_OK;
     struct batch_records r;
     beck_status status = batch_records_open(&r, batch, &m->c->codec, &m->c->unpacked, err);

@@ -77,7 +77,7 @@ struct partition {
     int64_t first, next, written, synced; /* see partition.h */
     int64_t synced_oldest; /* of the transactions that were open there when `synced` was written */
     _Atomic(int64_t) high, visible; /* visible <= high <= written */
-    _Atomic(int64_t) first_seen; /* first, for cursors */
+    _Atomic(int64_t) first_seen;    /* first, for cursors */
 
     struct gather *gather;
     struct gather *taken; /* by the writer, and not written yet */
@@ -212,8 +212,8 @@ bool partition_is_aborted(struct partition *p, const struct batch_header *h);
 beck_status partition_save_aborted(struct partition *p, beck_error *err);
 /* Opening. Reads the files with these base offsets, as far as they are about what was ended below `known`.
  * *whole false: one is damaged; the whole log has to be read then. */
-beck_status partition_load_aborted(struct partition *p, int64_t *files, size_t count,
-                                   int64_t known, bool *whole, beck_error *err);
+beck_status partition_load_aborted(struct partition *p, int64_t *files, size_t count, int64_t known,
+                                   bool *whole, beck_error *err);
 /* After that: all files are written again. */
 beck_status partition_restore_aborted(struct partition *p, beck_error *err);
 

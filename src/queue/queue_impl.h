@@ -21,15 +21,15 @@ struct source {
     uint32_t number;
     beck_bus *bus; /* NULL: deleted since */
     struct partition *partition;
-    int64_t routed;    /* events below have been looked at */
-    int64_t popped;    /* events below are in no fifo; exact while a fifo holds them in order */
-    int64_t saved;     /* `routed` in the snapshot written last */
-    int64_t suspect;   /* events below may have been delivered before this process began */
-    bool live;         /* events come through the hook; else catch_up reads them from the log */
-    bool waits;        /* not live, all is read that is visible: a transaction is open behind that */
-    bool joined;       /* the queue gets what is addressed to it */
-    bool gone;         /* its bus was deleted: another of that name is another source */
-    bool mixed;        /* the fifos may hold its events out of order: history was added behind */
+    int64_t routed;  /* events below have been looked at */
+    int64_t popped;  /* events below are in no fifo; exact while a fifo holds them in order */
+    int64_t saved;   /* `routed` in the snapshot written last */
+    int64_t suspect; /* events below may have been delivered before this process began */
+    bool live;       /* events come through the hook; else catch_up reads them from the log */
+    bool waits;      /* not live, all is read that is visible: a transaction is open behind that */
+    bool joined;     /* the queue gets what is addressed to it */
+    bool gone;       /* its bus was deleted: another of that name is another source */
+    bool mixed;      /* the fifos may hold its events out of order: history was added behind */
     struct held *held; /* while a damaged list is made again; NULL: no */
 };
 

@@ -42,8 +42,8 @@ beck_status remote_bus_alter(beck_bus *bus, const beck_bus_options *options, bec
 {
     struct target t;
     target_of_bus(&t, bus->name, "/options");
-    return remote_bus_gone(
-        bus, remote_do(bus->remote, "PUT", &t, &shape_bus_options, options, err), err);
+    return remote_bus_gone(bus, remote_do(bus->remote, "PUT", &t, &shape_bus_options, options, err),
+                           err);
 }
 
 beck_status remote_bus_purge(beck_bus *bus, beck_error *err)

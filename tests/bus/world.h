@@ -90,10 +90,9 @@ static inline void world_open(struct world *w, const beck_bus_options *options)
     struct checkpoint none;
     checkpoint_init(&none);
     assert_int_equal(bus_options_check(&o, true, NULL), 0);
-    assert_int_equal(
-        bus_open(&w->env, w->callers, &w->routing, "data", "shop", &o, NULL, &none, &none, &w->bus,
-                 NULL),
-        0);
+    assert_int_equal(bus_open(&w->env, w->callers, &w->routing, "data", "shop", &o, NULL, &none,
+                              &none, &w->bus, NULL),
+                     0);
 }
 
 static inline void world_close(struct world *w)

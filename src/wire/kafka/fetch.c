@@ -436,8 +436,7 @@ static void let_go_of_all(struct fetching *f)
 static void end_session(struct fetching *f)
 {
     if (f->session)
-        fetch_session_give(sessions_of(f), f->session,
-                           clock_mono_ns(clock_system()));
+        fetch_session_give(sessions_of(f), f->session, clock_mono_ns(clock_system()));
     f->session = NULL;
 }
 
