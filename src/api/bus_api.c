@@ -219,7 +219,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
     handle_tell_changed(b, bus, BUS_DELETED);
     bus_remove_metrics(bus);
     for (uint32_t i = 0; i < bus->opened_count; i++)
-        partition_condemn(bus->partitions[i]);
+        partition_condemn(bus_partition(bus, i));
     if (!disk)
         return BECK_OK;
     /* The bus is gone; what cannot be removed now goes before another of its name is made. */
@@ -269,7 +269,7 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
     bus_options_get(bus, &out->options);
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         beck_partition_info p;
-        partition_info(bus->partitions[i], &p);
+        partition_info(bus_partition(bus, i), &p);
         out->events += p.next_offset - p.first_offset;
         out->bytes += p.bytes;
     }
@@ -286,7 +286,7 @@ beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition, beck_part
     if (partition >= bus->partition_count)
         return error_set(err, BECK_ENOENT, "bus \"%s\" has no partition %u; it has 0 to %u",
                          bus->name, partition, bus->partition_count - 1);
-    partition_info(bus->partitions[partition], out);
+    partition_info(bus_partition(bus, partition), out);
     return BECK_OK;
 }
 
@@ -332,8 +332,8 @@ static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
         return error_set(err, BECK_ENOMEM, "no memory to purge bus \"%s\"", bus->name);
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
-        ends[i] = partition_visible(bus->partitions[i]);
-        status = partition_truncate_before(bus->partitions[i], ends[i], err);
+        ends[i] = partition_visible(bus_partition(bus, i));
+        status = partition_truncate_before(bus_partition(bus, i), ends[i], err);
     }
     for (size_t i = 0; i < b->queue_count && !status; i++) {
         status = queue_bus_purged(b->queues[i], bus, ends, err);
@@ -397,7 +397,7 @@ static beck_status sync_bus(beck_bus *bus, beck_error *err)
 {
     beck_error own;
     for (uint32_t n = 0; n < bus->partition_count && !atomic_load(&bus->closed); n++) {
-        beck_status status = partition_sync(bus->partitions[n], &own);
+        beck_status status = partition_sync(bus_partition(bus, n), &own);
         if (status && status != BECK_ECLOSED)
             return error_set(err, status, "%s", own.text);
     }

@@ -112,7 +112,7 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         int64_t cleaned;
         if (checkpoint_get(&b->cleaned, name, i, &cleaned))
-            partition_resume_cleaning(bus->partitions[i], cleaned);
+            partition_resume_cleaning(bus_partition(bus, i), cleaned);
     }
     size_t at = b->bus_count++;
     for (; at > 0 && compare_names(name, b->buses[at - 1]->name) < 0; at--)
@@ -256,8 +256,8 @@ static beck_status open_disk(beck *b, beck_error *err)
     if (!status && !b->read_only)
         status = open_system_bus(b, "__queue_state", false, BECK_STORAGE_DISK, &b->home.state, err);
     if (!status && !b->read_only) {
-        partition_keep_hidden(b->home.state->partitions[0], b->trace_bytes);
-        partition_keep_hidden(b->home.dead->partitions[0], b->trace_bytes);
+        partition_keep_hidden(bus_partition(b->home.state, 0), b->trace_bytes);
+        partition_keep_hidden(bus_partition(b->home.dead, 0), b->trace_bytes);
     }
     if (!status)
         status = topology_load(b, err);

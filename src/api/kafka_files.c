@@ -120,7 +120,7 @@ static beck_status export_partition(beck_bus *b, uint32_t number, const char *di
                                     beck_kafka_files *done, beck_error *err)
 {
     struct exporting x = {.vfs = b->env->vfs,
-                          .partition = b->partitions[number],
+                          .partition = bus_partition(b, number),
                           .segment_bytes = b->options.segment_bytes,
                           .done = done};
     buf_init(&x.copy, 1u << 30);
@@ -349,7 +349,7 @@ beck_status beck_kafka_import(beck *b, const char *directory, const char *topic,
     if (status)
         return status;
     for (uint32_t i = 0; i < to->partition_count && !status; i++) {
-        struct importing m = {.b = b, .partition = to->partitions[i], .done = &done};
+        struct importing m = {.b = b, .partition = bus_partition(to, i), .done = &done};
         snprintf(m.dir, sizeof m.dir, "%s/%s-%u", directory, topic, i);
         status = import_partition(&m, err);
     }

@@ -31,7 +31,7 @@ static beck_status add_queue(beck *b, const char *name, const beck_queue_options
     beck_status status = handle_add_queue(b, name, o, &q, err);
     if (status || o->storage != BECK_STORAGE_DISK)
         return status;
-    struct partition *dead = b->home.dead->partitions[0];
+    struct partition *dead = bus_partition(b->home.dead, 0);
     queue_note_routed(q, dead, partition_next(dead));
     status = upkeep_snapshot(b, q, err);
     if (!status)
@@ -212,11 +212,11 @@ static beck_status bind_to(beck *b, struct queue *q, beck_bus *bus, const char *
         return error_set(err, BECK_ENOMEM, "no memory for a binding");
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_resolve(bus->partitions[i], from, &first[i], err);
+        status = partition_resolve(bus_partition(bus, i), from, &first[i], err);
     /* The binding outlasts a loss of power: so must what it begins behind, or its offsets are given
      * to events that it would miss. */
     for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
-        status = partition_sync(bus->partitions[i], err);
+        status = partition_sync(bus_partition(bus, i), err);
     if (!status && disk && !queue_number_is_kept(q)) {
         status = topology_put_queue(b, info.name, &info.options, info.paused, queue_number(q), err);
         if (!status)
@@ -434,7 +434,7 @@ static beck_status rewind_binding(beck *b, struct queue *q, const char *bus_name
     beck_status status =
         first ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to rewind a queue");
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_resolve(bus->partitions[i], from, &first[i], err);
+        status = partition_resolve(bus_partition(bus, i), from, &first[i], err);
     if (!status)
         status = topology_put_binding(b, queue_name(q), bus_name, pattern, first,
                                       bus->partition_count, err);

@@ -52,7 +52,7 @@ static beck_status open_feeds(beck_reader *r, const beck_read_options *o, beck_e
     beck_status status = BECK_OK;
     for (uint32_t i = first; i < last && !status; i++) {
         struct feed *f = &r->feeds[r->count];
-        f->partition = r->bus->partitions[i];
+        f->partition = bus_partition(r->bus, i);
         f->end = o->follow ? INT64_MAX : partition_visible(f->partition);
         status = partition_resolve(f->partition, &o->from, &f->next, err);
         if (!status)

@@ -103,8 +103,8 @@ static void count_log(struct now *now, const beck_bus *bus)
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         struct partition_counts c;
         beck_partition_info info;
-        partition_counts(bus->partitions[i], &c);
-        partition_info(bus->partitions[i], &info);
+        partition_counts(bus_partition(bus, i), &c);
+        partition_info(bus_partition(bus, i), &info);
         sum.batches += c.batches;
         sum.bytes += c.bytes;
         poisoned += c.poisoned;

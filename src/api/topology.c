@@ -327,7 +327,7 @@ static beck_status note_item(struct items *items, const struct record_view *v)
 static beck_status read_items(beck *b, struct items *items, beck_error *err)
 {
     struct cursor *c;
-    beck_status status = cursor_open(b->topology->partitions[0], &c, err);
+    beck_status status = cursor_open(bus_partition(b->topology, 0), &c, err);
     if (status)
         return status;
     for (int64_t offset = 0; !status;) {
@@ -348,7 +348,7 @@ static beck_status give_id(beck *b, beck_bus *bus, const beck_bus_options *optio
 {
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_write_id(bus->partitions[i], bus_id(bus), err);
+        status = partition_write_id(bus_partition(bus, i), bus_id(bus), err);
     return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), err);
 }
 

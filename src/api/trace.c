@@ -75,7 +75,7 @@ static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
             continue;
         for (uint32_t n = 0; n < bus->partition_count && s->count < partitions; n++) {
             s->list[s->count] =
-                (struct trace_source){bus->partitions[n], bus->name, s->incarnations[s->count]};
+                (struct trace_source){bus_partition(bus, n), bus->name, s->incarnations[s->count]};
             s->count++;
         }
     }
@@ -125,7 +125,7 @@ static int64_t sum_of_offsets(const struct handle_view *v)
     for (size_t i = 0; i < v->bus_count; i++)
         for (uint32_t n = 0; n < v->buses[i]->partition_count && !v->buses[i]->internal; n++)
             if (!atomic_load(&v->buses[i]->closed))
-                sum += partition_visible(v->buses[i]->partitions[n]);
+                sum += partition_visible(bus_partition(v->buses[i], n));
     return sum;
 }
 

@@ -27,7 +27,7 @@ static void note_routed(const struct handle_view *v)
              atomic_load(&bus->joined_count) == 0))
             continue;
         for (uint32_t n = 0; n < bus->partition_count; n++) {
-            struct partition *p = bus->partitions[n];
+            struct partition *p = bus_partition(bus, n);
             partition_pause(p);
             /* What is not visible yet has not come through the hook. */
             int64_t end = partition_visible(p);
@@ -50,7 +50,7 @@ static beck_status snapshot_queues(beck *b, const struct handle_view *v, beck_er
         if (taken[i])
             status = queue_snapshot(v->queues[i], err);
     }
-    struct partition *state = b->home.state->partitions[0];
+    struct partition *state = bus_partition(b->home.state, 0);
     if (!status && any)
         status = partition_sync(state, err);
     for (size_t i = 0; i < v->queue_count && !status; i++)
@@ -63,7 +63,7 @@ static beck_status snapshot_queues(beck *b, const struct handle_view *v, beck_er
             keep = queue_keep_from(v->queues[i]);
     if (!status && keep > partition_first(state))
         status = partition_truncate_before(state, keep, err);
-    struct partition *dead = b->home.dead->partitions[0];
+    struct partition *dead = bus_partition(b->home.dead, 0);
     int64_t dead_keep = partition_synced(dead);
     for (size_t i = 0; i < v->queue_count && !status; i++)
         if (queue_dead_keep_from(v->queues[i]) < dead_keep)
@@ -113,8 +113,8 @@ struct points {
 static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct points *fresh,
                               beck_error *err)
 {
-    int64_t point = -1, start = 0, cleaned = partition_cleaned(bus->partitions[number]);
-    beck_status status = partition_checkpoint(bus->partitions[number], &point, &start, err);
+    int64_t point = -1, start = 0, cleaned = partition_cleaned(bus_partition(bus, number));
+    beck_status status = partition_checkpoint(bus_partition(bus, number), &point, &start, err);
     if (status) {
         point = -1;
         start = 0;
@@ -192,7 +192,7 @@ beck_status upkeep_snapshot(beck *b, struct queue *q, beck_error *err)
     assert(mutex_held(&b->upkeep_lock));
     beck_status status = queue_snapshot(q, err);
     if (!status)
-        status = partition_sync(b->home.state->partitions[0], err);
+        status = partition_sync(bus_partition(b->home.state, 0), err);
     if (!status)
         queue_snapshot_synced(q);
     return status;
@@ -239,7 +239,7 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
                 bool skip = v.buses[i]->options.storage != BECK_STORAGE_DISK ||
                             atomic_load(&v.buses[i]->closed);
                 beck_error why = {0};
-                if (skip || !partition_maintain(v.buses[i]->partitions[n], &owed, &why))
+                if (skip || !partition_maintain(bus_partition(v.buses[i], n), &owed, &why))
                     continue;
                 if (!status)
                     status = error_set(err, why.code, "%s", why.text);
@@ -263,7 +263,7 @@ static void tick(beck *b)
     for (size_t i = 0; i < v.bus_count; i++)
         for (uint32_t n = 0; n < v.buses[i]->partition_count; n++)
             if (!atomic_load(&v.buses[i]->closed))
-                partition_tick(v.buses[i]->partitions[n]);
+                partition_tick(bus_partition(v.buses[i], n));
     handle_view_release(&v);
 }
 

@@ -230,7 +230,7 @@ static beck_status forget_transient_of(const struct delivery_home *h, struct bro
                                        beck_error *err)
 {
     struct queue_progress progress;
-    int64_t end = partition_visible(h->transient->partitions[0]);
+    int64_t end = partition_visible(bus_partition(h->transient, 0));
     beck_status status = queue_get_progress(q->engine, h->transient, &progress, 1, err);
     return status || progress.owed == 0 ? status
                                         : queue_bus_purged(q->engine, h->transient, &end, err);

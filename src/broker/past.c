@@ -157,7 +157,7 @@ static int give_all(struct past *p, const beck_from *from, char *text)
     if (!status)
         status = queue_join(p->queue, p->copies, &err);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = give_partition(p, bus->partitions[i], from, &err);
+        status = give_partition(p, bus_partition(bus, i), from, &err);
     return status ? broker_refuse(text, REPLY_INTERNAL_ERROR,
                                   "what was published before cannot be had: %s", err.text)
                   : 0;

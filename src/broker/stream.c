@@ -357,7 +357,7 @@ int stream_subscribe(struct broker_queue *q, const struct subscriber_options *o,
     c->base.kind = &of_streams;
     c->stream = s;
     c->options = *o;
-    c->partition = q->bus->partitions[0];
+    c->partition = bus_partition(q->bus, 0);
     c->watch = (struct partition_watch){.fn = arrived, .ctx = c};
     c->ready = true;
     buf_init(&c->scratch, SCRATCH_MAX);

@@ -267,7 +267,7 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     }
     if (status) {
         for (uint32_t i = 0; i < b->opened_count; i++)
-            partition_abandon(b->partitions[i]);
+            partition_abandon(bus_partition(b, i));
         free_bus(b);
         return status;
     }
@@ -287,7 +287,7 @@ beck_status bus_close(beck_bus *b, beck_error *err)
     beck_status status = BECK_OK;
     bus_mark_closed(b);
     for (uint32_t i = 0; i < b->opened_count; i++) {
-        beck_status one = partition_close(b->partitions[i], status ? NULL : err);
+        beck_status one = partition_close(bus_partition(b, i), status ? NULL : err);
         status = status ? status : one;
     }
     free_bus(b);
@@ -300,7 +300,7 @@ void bus_abandon(beck_bus *b)
     uint32_t count = b->opened_count;
     b->partition_count = b->opened_count = 0;
     for (uint32_t i = 0; i < count; i++)
-        partition_abandon(b->partitions[i]);
+        partition_abandon(bus_partition(b, i));
 }
 
 /* ---- changing ---- */
@@ -317,7 +317,7 @@ void bus_options_get(const beck_bus *b, beck_bus_options *out)
         *out = b->options;
         return;
     }
-    partition_bus_options(b->partitions[0], out);
+    partition_bus_options(bus_partition(b, 0), out);
     out->partitions = count;
 }
 
@@ -358,7 +358,7 @@ beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *
     beck_status status = BECK_OK;
     assert(options->partitions >= b->partition_count && options->partitions <= b->opened_count);
     for (uint32_t i = 0; i < b->opened_count; i++) {
-        beck_status one = partition_alter(b->partitions[i], options, status ? NULL : err);
+        beck_status one = partition_alter(bus_partition(b, i), options, status ? NULL : err);
         status = status ? status : one;
     }
     atomic_store(&b->level, options->level);
@@ -391,13 +391,13 @@ beck_status bus_set_router(beck_bus *b, bus_router_fn fn, void *ctx, beck_error 
 void bus_pause(beck_bus *b)
 {
     for (uint32_t i = 0; i < b->partition_count; i++)
-        partition_pause(b->partitions[i]);
+        partition_pause(bus_partition(b, i));
 }
 
 void bus_resume(beck_bus *b)
 {
     for (uint32_t i = b->partition_count; i-- > 0;)
-        partition_resume(b->partitions[i]);
+        partition_resume(bus_partition(b, i));
 }
 
 beck_status bus_add_route(beck_bus *b, beck_bytes pattern, void *route, void (*paused)(void *ctx),

@@ -72,7 +72,7 @@ struct beck_bus {
     _Atomic(int64_t) dedup_window_ms;
     uint8_t id[16];
     struct subscribers *subscribers;
-    /* Both only grow: read the count first, once. */
+    /* Both only grow: read the count first, once; bus_partition. */
     struct partition **_Atomic partitions;
     _Atomic(uint32_t) partition_count;
     /* Those that are open, and will be seen or not; arrays in whose place a larger one came. With the locks of
@@ -92,6 +92,13 @@ struct beck_bus {
     struct counter *listener_failures;
     uint32_t types_counted; /* with a counter of their own; with the lock of the subscribers */
 };
+
+/* One below a partition_count that was read. */
+static inline struct partition *bus_partition(const beck_bus *b, uint32_t number)
+{
+    struct partition **list = atomic_load_explicit(&b->partitions, memory_order_acquire);
+    return list[number];
+}
 
 /* Fills in the defaults and checks the ranges. */
 beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *err);

@@ -304,7 +304,7 @@ beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, b
     struct caller *self = callers_self(b->callers);
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
-    struct partition *p = b->partitions[partition];
+    struct partition *p = bus_partition(b, partition);
     if (what->level == BECK_LEVEL_DEFAULT)
         what->level = (beck_level)atomic_load_explicit(&b->level, memory_order_relaxed);
     for (;;) {

@@ -216,7 +216,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
                                struct append *a, beck_error *err)
 {
     beck_bus *b = u->bus;
-    struct partition *p = b->partitions[partition];
+    struct partition *p = bus_partition(b, partition);
     for (;;) {
         beck_status status = BECK_OK;
         a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);

@@ -207,7 +207,7 @@ static beck_status append_events(struct groups *g, beck_event *events, size_t co
             a.done = appended;
             a.done_ctx = g;
         }
-        status = partition_append(bus->partitions[0], &a, err);
+        status = partition_append(bus_partition(bus, 0), &a, err);
     } while (status == PARTITION_STALE);
     return status;
 }
@@ -251,7 +251,7 @@ static beck_status append_transactional(struct groups *g, beck_event *events, si
             p.done = appended;
             p.done_ctx = g;
         }
-        status = partition_produce(bus->partitions[0], &p, err);
+        status = partition_produce(bus_partition(bus, 0), &p, err);
         if (status != PARTITION_STALE)
             break;
         status = BECK_OK;
@@ -420,7 +420,7 @@ void group_log_unlock(struct groups *g)
 struct partition *group_log_partition(struct groups *g)
 {
     beck_bus *bus = atomic_load(&g->log->bus);
-    return bus ? bus->partitions[0] : NULL;
+    return bus ? bus_partition(bus, 0) : NULL;
 }
 
 /* ---- opening ---- */

@@ -199,7 +199,7 @@ struct partition *topic_partition(const struct topic *t, int32_t number)
 {
     if (number < 0 || (uint32_t)number >= topic_partitions(t))
         return NULL;
-    return t->bus->partitions[number];
+    return bus_partition(t->bus, number);
 }
 
 struct topic *topics_find(struct kafka *k, beck_bytes name)

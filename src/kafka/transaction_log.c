@@ -99,7 +99,7 @@ static beck_status append(beck_bus *bus, beck_bytes key, beck_bytes value, beck_
     do {
         struct append a = {
             .events = list, .count = 1, .generation = atomic_load(&bus->topology), .level = level};
-        status = partition_append(bus->partitions[0], &a, err);
+        status = partition_append(bus_partition(bus, 0), &a, err);
     } while (status == PARTITION_STALE);
     return status;
 }
@@ -209,7 +209,7 @@ beck_status transaction_log_load(struct transactions *ts, beck_error *err)
     if (!bus)
         return BECK_OK;
     atomic_store(&ts->bus, bus);
-    struct partition *p = bus->partitions[0];
+    struct partition *p = bus_partition(bus, 0);
     beck_status status = cursor_open(p, &cursor, err);
     if (status)
         return status;

@@ -199,7 +199,7 @@ void queue_routed(void *ctx, struct partition *p, const struct routed *items, si
     struct arrival a = {.home = home,
                         .partition = p,
                         .now_ms = clock_wall_ms(home->env->clock),
-                        .dead = home->dead && p == home->dead->partitions[0]};
+                        .dead = home->dead && p == bus_partition(home->dead, 0)};
     for (size_t i = 0; i < count;) {
         size_t n = 1;
         while (i + n < count && items[i + n].route == items[i].route)

@@ -215,7 +215,7 @@ static beck_status append_letter(struct queue *q, const beck_event *letter,
                        .generation = atomic_load(&q->home->dead->topology)};
     /* The hook puts it on the queue's list and gives the reference back; also when it fails later
      * than here. */
-    status = partition_append(q->home->dead->partitions[0], &a, err);
+    status = partition_append(bus_partition(q->home->dead, 0), &a, err);
     if (status && a.first_offset < 0)
         queue_release(q);
     return status;
@@ -443,7 +443,7 @@ beck_status dead_list(struct queue *q, size_t max, int (*each)(void *ctx, const 
     if (!parts)
         status = error_set(err, BECK_ENOMEM, "no memory to read dead letters");
     if (!status)
-        status = cursor_open(q->home->dead->partitions[0], &c, err);
+        status = cursor_open(bus_partition(q->home->dead, 0), &c, err);
     for (size_t i = 0; i < count && !status; i++) {
         const struct record_view *view;
         status = cursor_read(c, offsets[i], true, &view, NULL, err);
@@ -503,7 +503,7 @@ beck_status dead_levels(struct queue *q, const int64_t *offsets, size_t count, u
 {
     struct cursor *c = NULL;
     uint8_t *levels = calloc(count + 1, 1);
-    beck_status status = levels ? cursor_open(q->home->dead->partitions[0], &c, err)
+    beck_status status = levels ? cursor_open(bus_partition(q->home->dead, 0), &c, err)
                                 : error_set(err, BECK_ENOMEM, "no memory to put back letters");
     for (size_t i = 0; i < count && !status; i++) {
         const struct record_view *view;
@@ -545,7 +545,7 @@ static beck_status change_claimed(struct queue *q, enum operation op, const int6
     end_claim(q, count);
     mutex_unlock(&q->lock);
     if (!status && !back)
-        partition_disown(q->home->dead->partitions[0], offsets, count);
+        partition_disown(bus_partition(q->home->dead, 0), offsets, count);
     free(levels);
     return status;
 }

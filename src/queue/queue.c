@@ -341,7 +341,7 @@ beck_status queue_open_cursor(struct queue *q, uint32_t source, struct cursor **
 bool queue_source_is_dead(struct queue *q, uint32_t source)
 {
     mutex_lock(&q->lock);
-    bool dead = q->home->dead && q->sources[source].partition == q->home->dead->partitions[0];
+    bool dead = q->home->dead && q->sources[source].partition == bus_partition(q->home->dead, 0);
     mutex_unlock(&q->lock);
     return dead;
 }

@@ -31,7 +31,7 @@ beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t 
         (struct source){.bus_name = name,
                         .number = number,
                         .bus = bus,
-                        .partition = bus ? bus->partitions[number] : NULL};
+                        .partition = bus ? bus_partition(bus, number) : NULL};
     *index = q->source_count++;
     return BECK_OK;
 }
@@ -45,7 +45,7 @@ beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t num
             continue;
         if (bus && !s->partition) {
             s->bus = bus;
-            s->partition = bus->partitions[number];
+            s->partition = bus_partition(bus, number);
         }
         *index = i;
         return BECK_OK;
@@ -294,7 +294,7 @@ beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *er
     struct binding *b = &q->bindings[binding];
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < b->bus->partition_count && !status; i++) {
-        uint32_t index = queue_find_source(q, b->bus->partitions[i]);
+        uint32_t index = queue_find_source(q, bus_partition(b->bus, i));
         if (b->first[i] < q->sources[index].routed)
             status = read_range(q, index, b->first[i], q->sources[index].routed, b, err);
     }
@@ -320,7 +320,7 @@ static void bind_paused(void *ctx)
     struct queue *q = p->q;
     mutex_lock(&q->lock);
     for (uint32_t i = 0; i < p->bus->partition_count; i++) {
-        uint32_t index = queue_find_source(q, p->bus->partitions[i]);
+        uint32_t index = queue_find_source(q, bus_partition(p->bus, i));
         struct source *s = &q->sources[index];
         p->history_to[i] = -1;
         s->joined |= !p->binding->pattern[0];
@@ -392,7 +392,7 @@ beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, cons
     }
     queue_retain(q); /* the route's */
     for (uint32_t i = 0; i < bus->partition_count && !known && !status; i++) {
-        uint32_t index = queue_find_source(q, bus->partitions[i]);
+        uint32_t index = queue_find_source(q, bus_partition(bus, i));
         if (history_to[i] >= 0)
             status = read_range(q, index, first[i], history_to[i],
                                 &q->bindings[q->binding_count - 1], err);

@@ -606,8 +606,8 @@ static beck_status finish_queue(struct recovery *r, beck_error *err)
 
 static beck_status recover_queues(struct recover_all *a, beck_error *err)
 {
-    struct partition *state = a->home->state->partitions[0];
-    struct partition *dead = a->home->dead->partitions[0];
+    struct partition *state = bus_partition(a->home->state, 0);
+    struct partition *dead = bus_partition(a->home->dead, 0);
     int64_t dead_from = INT64_MAX;
     beck_status status = scan(a, state, 0, find_snapshot, err);
     if (!status)

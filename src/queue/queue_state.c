@@ -91,7 +91,7 @@ static beck_status append_state(struct queue *q, const char *type, beck_bytes da
                        .count = 1,
                        .level = BECK_LEVEL_WRITTEN,
                        .generation = atomic_load(&bus->topology)};
-    return partition_append(bus->partitions[0], &a, err);
+    return partition_append(bus_partition(bus, 0), &a, err);
 }
 
 static beck_status append_operation(struct queue *q, struct buf *b, beck_error *err)
@@ -250,7 +250,7 @@ static void tidy_sources(struct queue *q)
 static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_sync *syncs,
                                     beck_error *err)
 {
-    uint64_t replay_from = (uint64_t)partition_visible(q->home->state->partitions[0]);
+    uint64_t replay_from = (uint64_t)partition_visible(bus_partition(q->home->state, 0));
     tidy_sources(q);
     add_u8(b, SNAPSHOT_VERSION);
     add_u64(b, replay_from);
@@ -329,8 +329,8 @@ static beck_status sync_sources(struct queue *q, uint32_t sources, beck_error *e
         if (p)
             status = partition_sync(p, err);
     }
-    if (!status && !partition_is_memory(q->home->dead->partitions[0]))
-        status = partition_sync(q->home->dead->partitions[0], err);
+    if (!status && !partition_is_memory(bus_partition(q->home->dead, 0)))
+        status = partition_sync(bus_partition(q->home->dead, 0), err);
     return status;
 }
 
@@ -417,7 +417,7 @@ void queue_note_routed(struct queue *q, struct partition *p, int64_t offset)
     uint32_t index = queue_find_source(q, p);
     if (index != UINT32_MAX && q->sources[index].live && q->sources[index].routed < offset)
         q->sources[index].routed = offset;
-    if (q->home->dead && p == q->home->dead->partitions[0] && q->dead_next < offset)
+    if (q->home->dead && p == bus_partition(q->home->dead, 0) && q->dead_next < offset)
         q->dead_next = offset;
     mutex_unlock(&q->lock);
 }
@@ -448,7 +448,7 @@ void queue_mark_owed(struct queue *q, struct partition *p, int64_t first, int64_
 {
     mutex_lock(&q->lock);
     struct owed o = {queue_find_source(q, p), first, next, bits};
-    if (q->home->dead && p == q->home->dead->partitions[0])
+    if (q->home->dead && p == bus_partition(q->home->dead, 0))
         for (size_t i = 0; i < q->dead_count; i++)
             if (q->dead[i] >= first && q->dead[i] < next)
                 bits[(q->dead[i] - first) / 8] |= (uint8_t)(1 << (q->dead[i] - first) % 8);

@@ -144,7 +144,7 @@ beck_status queues_each_happening(struct queue_home *home,
                                   void *ctx, beck_error *err)
 {
     struct reading r = {home, find, each, ctx};
-    return home->state ? walk(home->state->partitions[0], each_operation, &r, err) : BECK_OK;
+    return home->state ? walk(bus_partition(home->state, 0), each_operation, &r, err) : BECK_OK;
 }
 
 struct letters {
@@ -176,7 +176,7 @@ beck_status dead_each_kept(struct queue_home *home,
         return error_set(err, BECK_ENOMEM, "no memory to read dead letters");
     l->each = each;
     l->ctx = ctx;
-    beck_status status = walk(home->dead->partitions[0], each_letter, l, err);
+    beck_status status = walk(bus_partition(home->dead, 0), each_letter, l, err);
     free(l);
     return status;
 }

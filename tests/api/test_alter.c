@@ -119,12 +119,12 @@ static void retention_that_is_changed_takes_what_it_then_reaches(void **state)
         must(beck_publish(bus, &e, &err));
     }
     must(upkeep_maintain(w.b, &err));
-    assert_int_equal(partition_first(bus->partitions[0]), 0);
+    assert_int_equal(partition_first(bus_partition(bus, 0)), 0);
     beck_bus_options o = options_of(bus);
     o.retention_bytes = 10000;
     must(beck_bus_alter(bus, &o, &err));
     must(upkeep_maintain(w.b, &err));
-    assert_true(partition_first(bus->partitions[0]) > 30);
+    assert_true(partition_first(bus_partition(bus, 0)) > 30);
     world_close(&w);
 }
 
@@ -218,7 +218,7 @@ static void queues_get_what_is_published_to_new_partitions(void **state)
         for (int i = 9; i < 20; i++)
             publish_to(bus, (uint32_t)i % 4, i);
         must(beck_sync(w.b, &err));
-        must(partition_sync(w.b->home.state->partitions[0], &err));
+        must(partition_sync(bus_partition(w.b->home.state, 0), &err));
         world_again(&w, power);
         bus = get_bus(w.b, "shop");
         assert_int_equal(options_of(bus).partitions, 4);
@@ -359,7 +359,7 @@ static void a_bus_older_than_ids_gets_that_of_its_first_partition(void **state)
     world_open(&w);
     beck_bus *bus = make_bus(w.b, "shop", &(beck_bus_options){.partitions = 2});
     memcpy(id, bus_id(bus), 16);
-    must(partition_write_id(bus->partitions[1], other, &err));
+    must(partition_write_id(bus_partition(bus, 1), other, &err));
     beck_event e = {.type = beck_str("__topology"),
                     .subject = beck_str("bus/shop"),
                     .data = beck_str("{\"partitions\":2}")};

@@ -433,7 +433,7 @@ static void *publish_when_asked(void *arg)
 /* Returns once the event is gathered, or its publisher has to wait for a pause. */
 static void ask_for_one(void)
 {
-    struct partition *p = rush.bus->partitions[0];
+    struct partition *p = bus_partition(rush.bus, 0);
     if (!pthread_equal(pthread_self(), rush.first) || ++rush.writes > WRITES_MAX)
         return;
     int64_t before = partition_next(p);

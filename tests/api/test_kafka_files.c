@@ -55,7 +55,7 @@ static void what_was_exported_is_imported_with_its_offsets(void **state)
     beck_bus_options o = {.partitions = 3, .codec = BECK_CODEC_ZSTD, .segment_bytes = 4096};
     beck_bus *shop = make_bus(b, "shop", &o), *again;
     fill(shop, 0, 300);
-    must(partition_truncate_before(shop->partitions[1], 20, &err));
+    must(partition_truncate_before(bus_partition(shop, 1), 20, &err));
     must(beck_kafka_export(b, "shop", to, &out, &err));
     assert_int_equal(out.partitions, 3);
     refused(beck_kafka_export(b, "shop", to, NULL, &err), BECK_EEXIST, "shop-0");
@@ -64,7 +64,7 @@ static void what_was_exported_is_imported_with_its_offsets(void **state)
     assert_int_equal(in.bytes, out.bytes);
     must(beck_bus_get(c, "store", &again, &err));
     /* The first batch that is kept is exported whole. */
-    must(partition_truncate_before(again->partitions[1], 20, &err));
+    must(partition_truncate_before(bus_partition(again, 1), 20, &err));
     check_same(shop, again, 300 - 20);
     beck_close(c);
     c = open_place(&q);
@@ -94,8 +94,8 @@ static void an_empty_partition_keeps_where_it_ends(void **state)
     must(beck_kafka_export(b, "shop", to, NULL, &err));
     must(beck_kafka_import(c, to, "shop", "shop", NULL, NULL, &err));
     must(beck_bus_get(c, "shop", &again, &err));
-    partition_info(shop->partitions[0], &before);
-    partition_info(again->partitions[0], &after);
+    partition_info(bus_partition(shop, 0), &before);
+    partition_info(bus_partition(again, 0), &after);
     assert_int_equal(after.next_offset, before.next_offset);
     beck_close(b);
     beck_close(c);
@@ -178,7 +178,7 @@ static void a_transaction_that_is_open_is_not_exported_and_aborted_when_imported
     must(beck_kafka_import(c, p.data, "shop", "shop", NULL, &out, &err));
     assert_int_equal(out.batches, 3);
     must(beck_bus_get(c, "shop", &again, &err));
-    assert_int_equal(partition_stable(again->partitions[0]),
+    assert_int_equal(partition_stable(bus_partition(again, 0)),
                      4); /* and the end of the transaction */
     check_same(again, again, 2);
     beck_close(c);
@@ -209,8 +209,8 @@ static void offsets_may_begin_anywhere(void **state)
     must(beck_kafka_import(c, to, "shop", "shop", NULL, NULL, &err));
     for (int round = 0; round < 2; round++) {
         must(beck_bus_get(c, "shop", &again, &err));
-        assert_int_equal(partition_first(again->partitions[0]), 5000000000);
-        assert_int_equal(partition_next(again->partitions[0]), 5000000001 + round);
+        assert_int_equal(partition_first(bus_partition(again, 0)), 5000000000);
+        assert_int_equal(partition_next(bus_partition(again, 0)), 5000000001 + round);
         fill(again, 0, 1);
         check_same(again, again, 2 + round);
         beck_close(c);

@@ -604,22 +604,22 @@ static void compaction_goes_on_after_an_opening_where_it_was(void **state)
     beck *b = open_compacted(v, clock, &bus);
     for (int i = 0; i < 300; i++)
         publish(bus, "t.x", "one", "some text that takes a little room");
-    assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+    assert_int_equal(partition_cleaned(bus_partition(bus, 0)), 0);
     must(upkeep_maintain(b, &err));
-    int64_t cleaned = partition_cleaned(bus->partitions[0]);
+    int64_t cleaned = partition_cleaned(bus_partition(bus, 0));
     assert_true(cleaned > 200);
     beck_close(b);
     b = open_compacted(v, clock, &bus);
-    assert_int_equal(partition_cleaned(bus->partitions[0]), cleaned);
+    assert_int_equal(partition_cleaned(bus_partition(bus, 0)), cleaned);
     beck_close(b);
     /* Without it, or with a damaged one, it is done again, also of files that nobody has opened. */
     for (int damaged = 0; damaged < 2; damaged++) {
         must(damaged ? vfs_write_file(v, path, beck_str("rubbish"), &err)
                      : vfs_unlink(v, path, &err));
         b = open_compacted(v, clock, &bus);
-        assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+        assert_int_equal(partition_cleaned(bus_partition(bus, 0)), 0);
         must(upkeep_maintain(b, &err));
-        assert_int_equal(partition_cleaned(bus->partitions[0]), cleaned);
+        assert_int_equal(partition_cleaned(bus_partition(bus, 0)), cleaned);
         beck_close(b);
     }
     /* Another bus of that name begins at its beginning. */
@@ -627,7 +627,7 @@ static void compaction_goes_on_after_an_opening_where_it_was(void **state)
     must(beck_bus_delete(b, "shop", &err));
     beck_close(b);
     b = open_compacted(v, clock, &bus);
-    assert_int_equal(partition_cleaned(bus->partitions[0]), 0);
+    assert_int_equal(partition_cleaned(bus_partition(bus, 0)), 0);
     beck_close(b);
     clock_virtual_free(clock);
     vfs_sim_free(v);

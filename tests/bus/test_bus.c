@@ -85,7 +85,7 @@ static void what_was_admitted_and_not_stored_comes_back(void **state)
         BECK_ELIMIT);
     assert_int_equal(wide->admitted, wide->returned);
     assert_int_equal(narrow->admitted, narrow->returned);
-    assert_int_equal(partition_next(w.bus->partitions[0]), 0);
+    assert_int_equal(partition_next(bus_partition(w.bus, 0)), 0);
     /* Known by deduplication: comes back, alone or among others. */
     int64_t returned = wide->returned;
     beck_event named[3] = {{.type = beck_str("w.x"), .id = beck_str("1")},
@@ -135,7 +135,7 @@ static void an_addressed_event_is_stored_once_with_its_queues(void **state)
                           {.type = beck_str("t"), .data = beck_str("4444")}};
         assert_int_equal(bus_add_route(w.bus, beck_str("u"), b, NULL, NULL, NULL), 0);
         assert_int_equal(bus_publish_addressed(w.bus, e, to, 4, NULL, NULL, NULL), 0);
-        assert_int_equal(partition_next(w.bus->partitions[0]), 4);
+        assert_int_equal(partition_next(bus_partition(w.bus, 0)), 4);
         for (int i = 0; i < 4; i++) {
             assert_int_equal(a->got[i], i < 2);
             assert_int_equal(b->got[i], i == 0 || i == 2);
@@ -216,7 +216,7 @@ struct mark {
 static void note_end(void *ctx)
 {
     struct mark *m = ctx;
-    m->end = partition_paused_end(m->w->bus->partitions[0]);
+    m->end = partition_paused_end(bus_partition(m->w->bus, 0));
 }
 
 static void a_route_gets_exactly_what_is_published_while_it_stands(void **state)
@@ -245,7 +245,7 @@ static void a_route_gets_exactly_what_is_published_while_it_stands(void **state)
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    assert_int_equal(partition_next(w.bus->partitions[0]), THREADS * EACH);
+    assert_int_equal(partition_next(bus_partition(w.bus, 0)), THREADS * EACH);
     for (int i = 0; i < CHANGES; i++) {
         int64_t count = routes[i]->admitted - routes[i]->returned;
         assert_true(count <= to[i] - from[i]);

@@ -89,10 +89,10 @@ static void a_batch_is_not_opened_where_nobody_reads_events(void **state)
     batch_seal(s.batch.data, s.batch.len);
     assert_int_equal(produce(&w, &s), 0);
     assert_int_equal(s.what.first_offset, 0);
-    assert_int_equal(partition_next(w.bus->partitions[0]), 2);
+    assert_int_equal(partition_next(bus_partition(w.bus, 0)), 2);
     beck_listener *l = listen(&w, "#", &seen);
     assert_int_equal(produce(&w, &s), BECK_ECORRUPT);
-    assert_int_equal(partition_next(w.bus->partitions[0]), 2);
+    assert_int_equal(partition_next(bus_partition(w.bus, 0)), 2);
     subscribers_remove(l);
     assert_int_equal(produce(&w, &s), 0);
     assert_int_equal(seen.count, 0);
@@ -139,7 +139,7 @@ static void listeners_are_called_with_the_records_of_a_batch_once_it_is_stored(v
         assert_int_equal(s.what.first_offset, 1);
         assert_true(s.what.duplicate);
         assert_int_equal(all.count, 4);
-        assert_int_equal(partition_next(w.bus->partitions[0]), 5);
+        assert_int_equal(partition_next(bus_partition(w.bus, 0)), 5);
         buf_release(&s.batch);
         world_close(&w);
     }
@@ -166,7 +166,7 @@ static void what_is_stored_has_the_time_of_the_server_where_that_is_asked_for(vo
     assert_true(batch_crc_fits(s.batch.data, s.batch.len));
     struct cursor *c;
     const struct record_view *v;
-    assert_int_equal(cursor_open(w.bus->partitions[0], &c, NULL), 0);
+    assert_int_equal(cursor_open(bus_partition(w.bus, 0), &c, NULL), 0);
     assert_int_equal(cursor_read(c, 1, false, &v, NULL, NULL), 0);
     assert_true(v->timestamp_ms == s.what.append_time_ms);
     cursor_close(c);
@@ -205,7 +205,7 @@ static void routes_get_the_records_that_match(void **state)
         assert_int_equal(produce(&w, &s), BECK_ELIMIT);
         assert_int_equal(all->admitted, all->returned + 3);
         assert_int_equal(some->admitted, some->returned + 2);
-        assert_int_equal(partition_next(w.bus->partitions[0]), 3);
+        assert_int_equal(partition_next(bus_partition(w.bus, 0)), 3);
         buf_release(&s.batch);
         world_close(&w);
         free(all);
@@ -256,7 +256,7 @@ static void a_router_addresses_records_and_nobody_else_can(void **state)
     assert_int_equal(produce(&w, &s), 0);
     struct cursor *c;
     const struct record_view *v;
-    assert_int_equal(cursor_open(w.bus->partitions[0], &c, NULL), 0);
+    assert_int_equal(cursor_open(bus_partition(w.bus, 0), &c, NULL), 0);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(cursor_read(c, i, false, &v, NULL, NULL), 0);
         assert_int_equal(v->carried.queues.len, i % 2 ? 8 : 0);
@@ -302,7 +302,7 @@ static void records_that_are_known_are_left_out_and_the_others_keep_their_offset
     assert_int_equal(r->got[1] + r->got[3] + r->got[4], 3);
     struct cursor *c;
     const struct record_view *v;
-    assert_int_equal(cursor_open(w.bus->partitions[0], &c, NULL), 0);
+    assert_int_equal(cursor_open(bus_partition(w.bus, 0), &c, NULL), 0);
     assert_int_equal(cursor_read(c, 2, false, &v, NULL, NULL), 0);
     assert_int_equal(v->offset, 3);
     assert_true(bytes_equal_text(v->event.data, "c"));
@@ -351,7 +351,7 @@ static void *produce_many(void *arg)
 static void note_end(void *ctx)
 {
     struct world *w = *(struct world **)ctx;
-    ((int64_t *)ctx)[1] = partition_paused_end(w->bus->partitions[0]);
+    ((int64_t *)ctx)[1] = partition_paused_end(bus_partition(w->bus, 0));
 }
 
 static void a_route_gets_exactly_what_is_produced_while_it_stands(void **state)
@@ -386,7 +386,7 @@ static void a_route_gets_exactly_what_is_produced_while_it_stands(void **state)
     }
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    assert_int_equal(partition_next(w.bus->partitions[0]), THREADS * EACH * 2);
+    assert_int_equal(partition_next(bus_partition(w.bus, 0)), THREADS * EACH * 2);
     for (int i = 0; i < CHANGES; i++) {
         int64_t count = routes[i]->admitted - routes[i]->returned;
         assert_true(count <= to[i] - from[i]);

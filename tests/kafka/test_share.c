@@ -342,7 +342,7 @@ static void end_transaction(beck_bus *bus, int64_t producer, bool commit)
 {
     struct transaction_end end = {
         .producer_id = producer, .commit = commit, .level = BECK_LEVEL_WRITTEN};
-    check_ok(partition_end_transaction(bus->partitions[0], &end, err));
+    check_ok(partition_end_transaction(bus_partition(bus, 0), &end, err));
 }
 
 static void records_of_transactions_come_once_they_are_committed(void **state)

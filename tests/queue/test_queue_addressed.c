@@ -152,7 +152,7 @@ static void many_queues_get_each_event_in_order(void **state)
             beck_consumer_close(c);
         }
         if (memory)
-            assert_int_equal(bus->partitions[0]->blocks[0]->owed, 0);
+            assert_int_equal(bus_partition(bus, 0)->blocks[0]->owed, 0);
         world_end(&w);
     }
 }
@@ -249,7 +249,7 @@ static void a_queue_that_was_deleted_meanwhile_keeps_nothing(void **state)
         check_counts(&w, "q", 0, 0, 0, 0);
         drain_queue(&w, "r", "1");
         if (memory)
-            assert_int_equal(bus->partitions[0]->blocks[0]->owed, 0);
+            assert_int_equal(bus_partition(bus, 0)->blocks[0]->owed, 0);
         world_end(&w);
     }
 }
@@ -493,7 +493,7 @@ static void what_is_addressed_outlives_retention(void **state)
         check_ok(upkeep_checkpoint(w.b, err));
         check_ok(upkeep_maintain(w.b, err));
     }
-    assert_true(partition_first(bus->partitions[0]) > 400);
+    assert_true(partition_first(bus_partition(bus, 0)) > 400);
     world_kill(&w);
     drain_queue(&w, "q", "7 107 207 307 407");
     world_end(&w);
@@ -795,8 +795,8 @@ static void publishers_consumers_and_changes_at_once(void **state)
         for (int i = 0; i <= LASTING; i++)
             queue_release(one.queues[i]);
         if (memory)
-            assert_int_equal(bus->partitions[0]->blocks[bus->partitions[0]->block_count - 1]->owed,
-                             0);
+            assert_int_equal(
+                bus_partition(bus, 0)->blocks[bus_partition(bus, 0)->block_count - 1]->owed, 0);
         world_end(&w);
     }
 }

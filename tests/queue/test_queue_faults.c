@@ -423,7 +423,7 @@ static void files_that_the_last_snapshot_names_stay(void **state)
     for (int i = 0; i < 10; i++)
         settle(c, take(c, NULL));
     beck_consumer_close(c);
-    check_ok(partition_sync(w.b->home.state->partitions[0], err));
+    check_ok(partition_sync(bus_partition(w.b->home.state, 0), err));
     queue_snapshot_synced(q);
     queue_release(q);
     world_kill(&w);

@@ -155,7 +155,7 @@ static void a_watch_of_a_partition_is_called_once_when_its_offset_is_there(void 
     (void)state;
     world_start(&w, 1);
     beck_bus *bus = world_pair(&w, NULL);
-    struct partition *p = bus->partitions[0];
+    struct partition *p = bus_partition(bus, 0);
     struct note n;
     note_init(&n);
     struct partition_watch a = {.fn = take_note, .ctx = &n, .offset = 1};

@@ -101,10 +101,10 @@ static beck_status open_lanes(struct reading *r, const struct reading_options *o
         return error_set(err, BECK_ENOMEM, "no memory for a reader");
     for (uint32_t i = first; i < last; i++) {
         struct lane *lane = &r->lanes[r->count];
-        beck_status status = cursor_open(r->bus->partitions[i], &lane->cursor, err);
+        beck_status status = cursor_open(bus_partition(r->bus, i), &lane->cursor, err);
         if (status)
             return status;
-        lane->partition = r->bus->partitions[i];
+        lane->partition = bus_partition(r->bus, i);
         lane->number = i;
         lane->next = -1;
         r->count++;

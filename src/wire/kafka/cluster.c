@@ -134,7 +134,7 @@ static bool put_quorum(struct kafka_request *r, const struct kafka_describe_quor
 {
     struct kafka_arena *arena = request_arena(r);
     bool known = bytes_equal_text(q->topic_name, QUORUM_TOPIC);
-    int64_t end = partition_high(request_engine(r)->topology->partitions[0]);
+    int64_t end = partition_high(bus_partition(request_engine(r)->topology, 0));
     out->topic_name = q->topic_name;
     bool good = kafka_array(arena, &out->partitions, q->partitions.count);
     for (size_t i = 0; i < q->partitions.count && good; i++) {
