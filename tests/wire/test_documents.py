@@ -179,6 +179,8 @@ class DocumentsTest(unittest.TestCase):
         ask("PUT", "/v1/buses/orders", {"partitions": 3}, 409)
         ask("PUT", "/v1/buses/orders", {"partitons": 3}, 400, good=False)
         ask("PUT", "/v1/buses/trial", {}, 201)
+        ask("PUT", "/v1/buses/trial/options", {"partitions": 2, "retention_ms": 86400000})
+        ask("PUT", "/v1/buses/trial/options", {"partitions": 1}, 400)
         ask("GET", "/v1/buses")
         ask("GET", "/v1/buses/orders")
         ask("GET", "/v1/buses/none", status=404)
