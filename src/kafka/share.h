@@ -84,6 +84,7 @@ struct share_fetch {
     /* By the caller, all of it in memory that stays until the end. */
     struct kafka *k;
     const struct kafka_share_fetch_request *request;
+    const void *connection; /* any name of where it came from; the session is of that from now on */
     int16_t version;
     struct kafka_arena *arena;
     struct kafka_share_fetch_response *response; /* with its defaults */
@@ -109,6 +110,9 @@ bool share_fetch_run(struct share_fetch *f);
 /* The client is gone: it is run again soon, gives nothing more, and its session ends. Any thread,
  * while it has not ended. */
 void share_fetch_cancel(struct share_fetch *f);
+/* (slow) After all fetches of a connection have ended: so do its sessions, and what they hold is given
+ * back. */
+void share_disconnected(struct kafka *k, const void *connection);
 
 /* (slow) */
 void share_acknowledge(struct kafka *k, const struct kafka_share_acknowledge_request *request,

@@ -231,8 +231,12 @@ static bool begin(struct share_fetch *f, int *code, const char **text)
     const request *r = f->request;
     bool final;
     f->acknowledges = has_answers(r);
-    struct share_request sr = {r->group_id, r->member_id, r->share_session_epoch, true,
-                               f->acknowledges};
+    struct share_request sr = {.group = r->group_id,
+                               .member = r->member_id,
+                               .connection = f->connection,
+                               .epoch = r->share_session_epoch,
+                               .fetches = true,
+                               .acknowledges = f->acknowledges};
     *text = what_is_wrong(r);
     *code = *text ? KAFKA_INVALID_REQUEST
                   : share_session_begin(f->k->shares, &sr, &f->session, &final, text);

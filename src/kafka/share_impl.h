@@ -62,6 +62,7 @@ struct share_session {
     _Atomic(uint32_t) refs;   /* the table's is one */
     beck_bytes group, member; /* owned */
     int64_t used_ns;          /* when it was last asked for; with shares.lock */
+    const void *connection;   /* that fetched last; with shares.lock */
     struct mutex lock;        /* over all below */
     bool closed;
     int32_t epoch; /* the next one that is right */
@@ -112,6 +113,7 @@ void share_member_free(struct share_member *m);
 /* One that stands for the partitions asked for and answers that came with a request. */
 struct share_request {
     beck_bytes group, member;
+    const void *connection; /* of a fetch */
     int32_t epoch;
     bool fetches; /* may begin a session */
     bool acknowledges;

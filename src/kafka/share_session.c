@@ -165,6 +165,11 @@ int share_session_begin(struct shares *s, const struct share_request *r, struct 
         session->epoch = 1;
     else if (r->epoch > 0)
         session->epoch = r->epoch == INT32_MAX ? 1 : r->epoch + 1;
+    if (r->fetches) {
+        mutex_lock(&s->lock);
+        session->connection = r->connection;
+        mutex_unlock(&s->lock);
+    }
     return KAFKA_NONE;
 }
 
@@ -211,6 +216,29 @@ void share_session_end_of(struct shares *s, beck_bytes group, beck_bytes member)
     if (session)
         share_session_end(s, session);
     share_session_release(session);
+}
+
+void share_disconnected(struct kafka *k, const void *connection)
+{
+    struct shares *s = k->shares;
+    struct share_session *found;
+    do {
+        found = NULL;
+        mutex_lock(&s->lock);
+        for (struct lookup_node *n = NULL; !found && (n = lookup_walk(&s->sessions, n));) {
+            struct share_session *session = lookup_of(n, struct share_session, node);
+            if (session->connection == connection)
+                found = session;
+        }
+        if (found) {
+            found->connection = NULL;
+            atomic_fetch_add(&found->refs, 1);
+        }
+        mutex_unlock(&s->lock);
+        if (found)
+            share_session_end(s, found);
+        share_session_release(found);
+    } while (found);
 }
 
 /* ---- topics of a session ---- */
@@ -554,7 +582,9 @@ void share_acknowledge(struct kafka *k, const struct kafka_share_acknowledge_req
                        bool (*may)(void *ctx, const struct topic *t), void *ctx,
                        struct kafka_arena *arena, struct kafka_share_acknowledge_response *out)
 {
-    struct share_request r = {request->group_id, request->member_id, request->share_session_epoch,
+    struct share_request r = {.group = request->group_id,
+                              .member = request->member_id,
+                              .epoch = request->share_session_epoch,
                               .acknowledges = true};
     struct acknowledging a = {k, request, NULL, arena, may, ctx};
     const char *text = NULL;

@@ -597,6 +597,43 @@ static void a_fetch_whose_client_is_gone_ends_its_session(void **state)
     share_end(&s);
 }
 
+static void fetch_by(struct share_world *s, const void *connection, const char *member,
+                     int32_t epoch, const char *expected)
+{
+    struct fetching f;
+    struct got g;
+    fetching_init(s, &f, member, epoch, "t", 100);
+    f.f.connection = connection;
+    assert_true(share_fetch_run(&f.f));
+    fetching_result(&f, &g);
+    check_got(g, expected);
+    fetching_release(&f);
+}
+
+static void what_a_client_held_is_free_when_its_connection_ends(void **state)
+{
+    struct share_world s;
+    int first, second;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m1", "t");
+    join(&s, "m2", "t");
+    join(&s, "m3", "t");
+    put_records(bus, 0, 2);
+    fetch_by(&s, &first, "m1", 0, "0:0-1*1");
+    put_records(bus, 0, 2);
+    fetch_by(&s, &first, "m2", 0, "0:2-3*1");
+    fetch_by(&s, &second, "m2", 1, ""); /* which goes on by another connection */
+    share_disconnected(s.k, &first);
+    fetch_by(&s, &second, "m3", 0, "0:0-1*2");
+    assert_int_equal(answer(&s, "m2", 2, 0, 2, 3, ACCEPT), 0);
+    share_disconnected(s.k, &second);
+    assert_int_equal(answer(&s, "m3", 1, 0, 0, 1, ACCEPT), KAFKA_SHARE_SESSION_NOT_FOUND);
+    check_counts(&s.w, "share.g.t", 2, 0, 0, 0);
+    share_end(&s);
+}
+
 static void who_waits_gets_what_another_gives_back(void **state)
 {
     struct share_world s;
@@ -1051,6 +1088,7 @@ int main(void)
         cmocka_unit_test(a_fetch_waits_for_records),
         cmocka_unit_test(a_fetch_waits_no_longer_than_it_says),
         cmocka_unit_test(a_fetch_whose_client_is_gone_ends_its_session),
+        cmocka_unit_test(what_a_client_held_is_free_when_its_connection_ends),
         cmocka_unit_test(who_waits_gets_what_another_gives_back),
         cmocka_unit_test(positions_are_told_and_moved),
         cmocka_unit_test(a_group_begins_where_its_configuration_says),

@@ -3,8 +3,10 @@
 
 #include "base/clock.h"
 #include "kafka/message/fetch.h"
+#include "kafka/message/groups.h"
 #include "kafka/message/list_offsets.h"
 #include "kafka/message/produce.h"
+#include "kafka/message/share.h"
 #include "kafka/topics.h"
 
 #include <stdio.h>
@@ -723,6 +725,58 @@ static void there_has_been_one_leader_epoch(void **state)
     }
 }
 
+/* How often the two records of `t` were delivered that a member gets; waits for them. */
+static int share_fetch(struct kafka_peer *c, const struct topic *t, const char *member)
+{
+    struct kafka_share_group_heartbeat_request h;
+    struct kafka_share_group_heartbeat_response joined;
+    struct kafka_share_fetch_request q;
+    struct kafka_share_fetch_response a;
+    struct kafka_share_fetch_request_partition partition = {0};
+    struct kafka_share_fetch_request_topic topic = {.partitions = {.at = &partition, .count = 1}};
+    beck_bytes name = t->name;
+    kafka_share_group_heartbeat_request_init(&h);
+    h.group_id = beck_str("g");
+    h.member_id = beck_str(member);
+    h.subscribed_topic_names.at = &name;
+    h.subscribed_topic_names.count = 1;
+    h.subscribed_topic_names.is_null = false;
+    kafka_ask(c, share_group_heartbeat, 1, &h, &joined);
+    assert_int_equal(joined.error_code, KAFKA_NONE);
+    kafka_share_fetch_request_init(&q);
+    q.group_id = beck_str("g");
+    q.member_id = beck_str(member);
+    q.max_wait_ms = MINUTE_MS;
+    q.max_bytes = 1 << 20;
+    q.max_records = 100;
+    memcpy(topic.topic_id, t->id, TOPIC_ID);
+    q.topics.at = &topic;
+    q.topics.count = 1;
+    kafka_ask(c, share_fetch, 1, &q, &a);
+    assert_int_equal(a.error_code, KAFKA_NONE);
+    assert_int_equal(a.responses.count, 1);
+    assert_int_equal(a.responses.at[0].partitions.at[0].acquired_records.count, 1);
+    return a.responses.at[0].partitions.at[0].acquired_records.at[0].delivery_count;
+}
+
+static void records_of_a_share_member_that_hangs_up_go_to_another(void **state)
+{
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    struct config_change changes[] = {
+        {beck_str("share.auto.offset.reset"), CONFIG_SET, beck_str("earliest")},
+        {beck_str("share.record.lock.duration.ms"), CONFIG_SET, beck_str("3600000")}};
+    char text[KAFKA_TEXT] = "";
+    struct kafka_peer other;
+    assert_int_equal(
+        configs_alter(d->w.kafka, CONFIG_GROUP, beck_str("g"), changes, 2, false, false, text), 0);
+    produce_records(d, t, "v", 2);
+    kafka_dial(&d->w, &other);
+    assert_int_equal(share_fetch(&other, t, "m1"), 1);
+    kafka_hang_up(&other);
+    assert_int_equal(share_fetch(&d->c, t, "m2"), 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -748,6 +802,7 @@ int main(void)
         TEST(names_that_no_topic_can_have_are_in_no_session),
         TEST(offsets_are_found_by_time),
         TEST(there_has_been_one_leader_epoch),
+        TEST(records_of_a_share_member_that_hangs_up_go_to_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,13 +43,35 @@ void kafka_drop(struct kafka_connection *c, const char *why)
 
 /* ---- answers ---- */
 
-static void free_connection(struct kafka_connection *c)
+static void free_connection(struct net_task *task)
 {
+    struct kafka_connection *c =
+        (struct kafka_connection *)(void *)((char *)task - offsetof(struct kafka_connection, task));
     struct connection *net = c->net;
     identity_release(c->identity);
     sasl_free(c->sasl);
     free(c);
     connection_release(net);
+}
+
+static void run_end(struct job *job)
+{
+    struct kafka_connection *c =
+        (struct kafka_connection *)(void *)((char *)job - offsetof(struct kafka_connection, job));
+    c->at_end(c->wire->context.kafka, c);
+    c->task.run = free_connection;
+    net_post(connection_loop(c->net), &c->task);
+}
+
+/* Nothing of it is under way any more. */
+static void end(struct kafka_connection *c)
+{
+    if (!c->at_end) {
+        free_connection(&c->task);
+        return;
+    }
+    c->job.run = run_end;
+    pool_push(&c->wire->pool, &c->job);
 }
 
 /* Sends what may leave. False: the connection is gone. */
@@ -69,7 +91,7 @@ static bool send_answers(struct kafka_connection *c)
     if (c->first)
         return true;
     if (c->closed) {
-        free_connection(c);
+        end(c);
         return false;
     }
     if (c->draining && !c->over) {

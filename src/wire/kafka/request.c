@@ -247,6 +247,16 @@ void request_on_close(struct kafka_request *r, void (*fn)(struct kafka_request *
     r->on_close = fn;
 }
 
+void request_at_end(struct kafka_request *r, void (*fn)(struct kafka *k, const void *connection))
+{
+    r->c->at_end = fn;
+}
+
+const void *request_connection(const struct kafka_request *r)
+{
+    return r->c;
+}
+
 /* ---- to the pool and back ---- */
 
 static void run_deferred(struct job *job)

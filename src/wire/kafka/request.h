@@ -56,6 +56,10 @@ void request_post(struct kafka_request *r, void (*fn)(struct kafka_request *r));
  * to answer: who of them does so is for the handler to decide. Every request that may wait for more
  * than disk needs one. In the handler only. */
 void request_on_close(struct kafka_request *r, void (*fn)(struct kafka_request *r));
+/* `fn` runs on the pool when the connection of the request and all requests on it have ended. Loop. */
+void request_at_end(struct kafka_request *r, void (*fn)(struct kafka *k, const void *connection));
+/* A name of the connection, as long as `fn` has not ended. */
+const void *request_connection(const struct kafka_request *r);
 
 /* ---- rights ---- */
 

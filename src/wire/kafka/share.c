@@ -151,8 +151,10 @@ void handle_share_fetch(struct kafka_request *r)
         return;
     }
     f->r = r;
+    request_at_end(r, share_disconnected);
     f->fetch = (struct share_fetch){.k = request_kafka(r),
                                     .request = q,
+                                    .connection = request_connection(r),
                                     .version = request_version(r),
                                     .arena = request_arena(r),
                                     .response = &f->answer,

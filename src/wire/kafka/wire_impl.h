@@ -82,6 +82,9 @@ struct kafka_connection {
     bool draining;
     bool over; /* nothing more is started */
     bool closed;
+    void (*at_end)(struct kafka *k, const void *connection); /* see request_at_end; NULL: nothing */
+    struct job job;                                          /* for that */
+    struct net_task task;
     bool tokens;                /* what comes is the login\'s, without headers */
     struct sasl *sasl;          /* a login that is under way; NULL: none */
     struct identity *identity;  /* NULL: not known yet */
