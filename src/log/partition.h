@@ -253,7 +253,7 @@ struct producer_state {
     int64_t id;
     int16_t epoch;
     int32_t last_sequence, coordinator_epoch; /* -1: none */
-    int64_t timestamp_ms;                     /* of the last batch */
+    int64_t seen_ms;                          /* when its last batch was written */
     int64_t txn_first_offset;                 /* of the open transaction; -1: none */
 };
 /* Copies what is known of producers. The caller frees *out (NULL when there are none). BECK_ENOMEM. */

@@ -293,7 +293,7 @@ static beck_status retire(struct partition *p, int64_t now_ms, beck_error *err)
 /* With the lock. */
 static void drop_idle(struct partition *p, int64_t now_ms)
 {
-    producers_expire(p->producers, now_ms - PRODUCER_EXPIRY_MS);
+    producers_expire(p->producers, now_ms, PRODUCER_EXPIRY_MS);
     int64_t offset;
     /* Looking for anything forgets what is too old. */
     if (p->dedup)

@@ -82,7 +82,8 @@ static beck_status note_end(struct partition *p, const struct batch_header *h, c
     int64_t first;
     if (!control_read(h, batch, &commit, &coordinator_epoch))
         return BECK_OK;
-    beck_status status = producers_end(p->producers, h, coordinator_epoch, &first);
+    beck_status status =
+        producers_end(p->producers, h, coordinator_epoch, clock_wall_ms(p->env->clock), &first);
     if (status || first < 0)
         return status;
     partition_settle_held(p, h->producer_id, !commit);
@@ -105,8 +106,9 @@ beck_status partition_note_producer(struct partition *p, const struct batch_head
 {
     if (h->producer_id < 0)
         return BECK_OK;
-    return h->attributes & BATCH_CONTROL ? note_end(p, h, batch)
-                                         : producers_update(p->producers, h);
+    if (h->attributes & BATCH_CONTROL)
+        return note_end(p, h, batch);
+    return producers_update(p->producers, h, clock_wall_ms(p->env->clock));
 }
 
 bool partition_is_aborted(struct partition *p, const struct batch_header *h)

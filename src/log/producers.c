@@ -10,6 +10,7 @@
  *   same epoch, sequence behind the last      accepted; 0 when no batch of it is known
  *   same epoch, anything else                 BECK_ESEQUENCE
  *   no transaction, while one is open         BECK_ETXN_STATE, whatever else
+ *   a transaction, while too many are open    BECK_ELIMIT, unless it is one of them
  *
  *   control batch comes with                  answer
  *   older epoch, older coordinator            BECK_EFENCED
@@ -47,7 +48,7 @@ struct producer {
     int16_t epoch;
     uint8_t count; /* of `sent`, of which the last is the newest */
     int32_t coordinator_epoch;
-    int64_t timestamp_ms; /* of the newest batch */
+    int64_t seen_ms; /* when its newest batch was written */
     int64_t txn_first_offset;
     struct sent sent[PRODUCER_BATCHES];
 };
@@ -119,31 +120,6 @@ static beck_status grow(struct producers *p)
     return BECK_OK;
 }
 
-beck_status producers_reserve(struct producers *p, size_t count)
-{
-    beck_status status = BECK_OK;
-
-    while (status == BECK_OK && (p->count + count) * 4 > p->cap * 3)
-        status = grow(p);
-    return status;
-}
-
-/* Finds or makes; NULL: no memory. */
-static struct producer *take(struct producers *p, int64_t id)
-{
-    struct producer *e;
-
-    if ((p->count + 1) * 4 > p->cap * 3 && find(p, id) == NULL && grow(p) != BECK_OK)
-        return NULL;
-    e = slot_of(p->slots, p->cap, id);
-    if (e->id == NONE) {
-        *e = (struct producer){
-            .id = id, .epoch = NONE, .coordinator_epoch = NONE, .txn_first_offset = NONE};
-        p->count++;
-    }
-    return e;
-}
-
 /* Frees a slot and moves what follows it in its run back over the hole. */
 static void drop_slot(struct producers *p, size_t hole)
 {
@@ -155,6 +131,69 @@ static void drop_slot(struct producers *p, size_t hole)
         p->slots[i].id = NONE;
         *slot_of(p->slots, p->cap, e.id) = e;
     }
+}
+
+static bool is_idle(const struct producer *e)
+{
+    return e->id != NONE && e->txn_first_offset == NONE;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const int64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Drops so many, at most all, that were silent longest, of those without a transaction. Without the memory
+ * to find them none is, and the next one tries again. */
+static void drop_oldest(struct producers *p, size_t count)
+{
+    int64_t *times = malloc(p->count * sizeof *times), limit;
+    size_t n = 0;
+
+    if (times == NULL)
+        return;
+    for (size_t i = 0; i < p->cap; i++)
+        if (is_idle(&p->slots[i]))
+            times[n++] = p->slots[i].seen_ms;
+    qsort(times, n, sizeof *times, by_time);
+    count = count < n ? count : n;
+    limit = count > 0 ? times[count - 1] : 0;
+    free(times);
+    for (size_t i = 0; i < p->cap; i++)
+        /* Dropping may move another producer into this slot. */
+        while (count > 0 && is_idle(&p->slots[i]) && p->slots[i].seen_ms <= limit) {
+            drop_slot(p, i);
+            count--;
+        }
+}
+
+beck_status producers_reserve(struct producers *p, size_t count)
+{
+    beck_status status = BECK_OK;
+
+    /* Many at once, so that finding them is not done for each. */
+    if (p->count + count > PRODUCERS_MAX && p->count - p->open > PRODUCERS_MAX / 8)
+        drop_oldest(p, p->count + count - PRODUCERS_MAX + PRODUCERS_MAX / 8);
+    while (status == BECK_OK && (p->count + count) * 4 > p->cap * 3)
+        status = grow(p);
+    return status;
+}
+
+/* Finds or makes; NULL: no memory. */
+static struct producer *take(struct producers *p, int64_t id)
+{
+    struct producer *e = find(p, id);
+
+    if (e != NULL)
+        return e;
+    if (producers_reserve(p, 1) != BECK_OK)
+        return NULL;
+    e = slot_of(p->slots, p->cap, id);
+    *e = (struct producer){
+        .id = id, .epoch = NONE, .coordinator_epoch = NONE, .txn_first_offset = NONE};
+    p->count++;
+    return e;
 }
 
 /* ---- sequences ---- */
@@ -205,10 +244,14 @@ static beck_status refuse_epoch(const struct producer *e, const struct batch_hea
 beck_status producers_check(const struct producers *p, const struct batch_header *h,
                             int64_t *first_offset, beck_error *err)
 {
-    const struct producer *e;
+    const struct producer *e = h->producer_id < 0 ? NULL : find(p, h->producer_id);
     bool transactional = h->attributes & BATCH_TRANSACTIONAL;
 
-    if (h->producer_id < 0 || (e = find(p, h->producer_id)) == NULL)
+    if (transactional && (e == NULL || e->txn_first_offset == NONE) &&
+        p->open >= PRODUCERS_OPEN_MAX)
+        return error_set(err, BECK_ELIMIT,
+                         "%zu transactions are open in this partition: no more are begun", p->open);
+    if (e == NULL)
         return BECK_OK;
     if (h->producer_epoch < e->epoch)
         return refuse_epoch(e, h, err);
@@ -237,7 +280,8 @@ static void open_transaction(struct producers *p, struct producer *e, int64_t fi
 }
 
 /* Finds or makes, and lets it begin the epoch of the batch. */
-static struct producer *take_epoch(struct producers *p, const struct batch_header *h)
+static struct producer *take_epoch(struct producers *p, const struct batch_header *h,
+                                   int64_t now_ms)
 {
     struct producer *e = take(p, h->producer_id);
 
@@ -246,18 +290,18 @@ static struct producer *take_epoch(struct producers *p, const struct batch_heade
         e->count = 0;
     }
     if (e != NULL)
-        e->timestamp_ms = h->max_timestamp_ms;
+        e->seen_ms = now_ms;
     return e;
 }
 
-beck_status producers_update(struct producers *p, const struct batch_header *h)
+beck_status producers_update(struct producers *p, const struct batch_header *h, int64_t now_ms)
 {
     struct producer *e;
 
     assert(!(h->attributes & BATCH_CONTROL));
     if (h->producer_id < 0)
         return BECK_OK;
-    e = take_epoch(p, h);
+    e = take_epoch(p, h, now_ms);
     if (e == NULL)
         return BECK_ENOMEM;
     if (h->attributes & BATCH_TRANSACTIONAL)
@@ -308,9 +352,9 @@ static void find_oldest(struct producers *p)
 }
 
 beck_status producers_end(struct producers *p, const struct batch_header *h,
-                          int32_t coordinator_epoch, int64_t *first_offset)
+                          int32_t coordinator_epoch, int64_t now_ms, int64_t *first_offset)
 {
-    struct producer *e = take_epoch(p, h);
+    struct producer *e = take_epoch(p, h, now_ms);
 
     *first_offset = NONE;
     if (e == NULL)
@@ -342,19 +386,22 @@ void producers_list(const struct producers *p, struct producer_state *out)
             .epoch = e->epoch,
             .last_sequence = e->count > 0 ? e->sent[e->count - 1].last_sequence : NONE,
             .coordinator_epoch = e->coordinator_epoch,
-            .timestamp_ms = e->timestamp_ms,
+            .seen_ms = e->seen_ms,
             .txn_first_offset = e->txn_first_offset,
         };
     }
 }
 
-void producers_expire(struct producers *p, int64_t older_than_ms)
+void producers_expire(struct producers *p, int64_t now_ms, int64_t expiry_ms)
 {
-    for (size_t i = 0; i < p->cap; i++)
+    for (size_t i = 0; i < p->cap; i++) {
+        struct producer *e = &p->slots[i];
         /* Dropping may move another producer into this slot. */
-        while (p->slots[i].id != NONE && p->slots[i].timestamp_ms < older_than_ms &&
-               p->slots[i].txn_first_offset == NONE)
+        while (is_idle(e) && e->seen_ms < now_ms - expiry_ms)
             drop_slot(p, i);
+        if (e->id != NONE && e->seen_ms > now_ms)
+            e->seen_ms = now_ms;
+    }
 }
 
 /* ---- snapshot ---- */
@@ -368,7 +415,7 @@ static void entry_write(uint8_t *p, const struct producer *e)
     put_u32(p + 10, (uint32_t)(last != NULL ? last->last_sequence : NONE));
     put_u64(p + 14, (uint64_t)(last != NULL ? last->last_offset : NONE));
     put_u32(p + 22, (uint32_t)(last != NULL ? last->offset_delta : 0));
-    put_u64(p + 26, (uint64_t)e->timestamp_ms);
+    put_u64(p + 26, (uint64_t)e->seen_ms);
     put_u32(p + 34, (uint32_t)e->coordinator_epoch);
     put_u64(p + 38, (uint64_t)e->txn_first_offset);
 }
@@ -474,7 +521,7 @@ static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_er
     if (e == NULL)
         return error_set(err, BECK_ENOMEM, "no memory left for the producers of a partition");
     e->epoch = (int16_t)get_u16(bytes + 8);
-    e->timestamp_ms = (int64_t)get_u64(bytes + 26);
+    e->seen_ms = (int64_t)get_u64(bytes + 26);
     e->coordinator_epoch = (int32_t)get_u32(bytes + 34);
     if ((int64_t)get_u64(bytes + 38) >= 0)
         open_transaction(p, e, (int64_t)get_u64(bytes + 38));

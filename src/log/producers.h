@@ -22,6 +22,9 @@
 #include "log/batch.h"
 
 #define PRODUCER_BATCHES 5
+/* Kept at most, while not too many have a transaction open; then those that were silent longest go. */
+#define PRODUCERS_MAX 98304
+#define PRODUCERS_OPEN_MAX (PRODUCERS_MAX / 2) /* of them with a transaction open */
 
 struct producers; /* the caller locks */
 struct producer_state;
@@ -32,31 +35,33 @@ size_t producers_count(const struct producers *p);
 
 /* Whether a batch may be appended. BECK_EDUPLICATE: *first_offset is where the same batch is
  * stored. BECK_ESEQUENCE and BECK_EFENCED say what was expected. BECK_ETXN_STATE: a batch outside of
- * the transaction that its producer has open. BECK_OK for batches without a producer id; those of a
+ * the transaction that its producer has open. BECK_ELIMIT: one more transaction, where
+ * PRODUCERS_OPEN_MAX are open. BECK_OK for batches without a producer id; those of a
  * transaction without a sequence (a group's offsets) are not looked at for one. Changes nothing. */
 beck_status producers_check(const struct producers *p, const struct batch_header *h,
                             int64_t *first_offset, beck_error *err);
-/* Room for so many more producers. BECK_ENOMEM. */
+/* Room for so many more producers; others may have to go for it. BECK_ENOMEM. */
 beck_status producers_reserve(struct producers *p, size_t count);
 /* Remembers an appended batch (base_offset set) that is no control batch. Also used, without check,
- * when a log is read again. */
-beck_status producers_update(struct producers *p, const struct batch_header *h);
+ * when a log is read again. now_ms: when it was written, by our clock, whatever its timestamps say. */
+beck_status producers_update(struct producers *p, const struct batch_header *h, int64_t now_ms);
 
 /* Whether a control batch may be appended; *needed: it ends a transaction, or (bumped: its epoch is
  * greater than that of the transaction's batches) fences what may yet come of it. BECK_EFENCED. */
 beck_status producers_check_end(const struct producers *p, const struct batch_header *h,
                                 int32_t coordinator_epoch, bool bumped, bool *needed,
                                 beck_error *err);
-/* Remembers a control batch. *first_offset: of the transaction that it ended; -1: there was none. */
+/* Remembers a control batch; now_ms as above. *first_offset: of the transaction that it ended; -1: there was none. */
 beck_status producers_end(struct producers *p, const struct batch_header *h,
-                          int32_t coordinator_epoch, int64_t *first_offset);
+                          int32_t coordinator_epoch, int64_t now_ms, int64_t *first_offset);
 /* The first offset of the oldest open transaction; INT64_MAX: none is open. */
 int64_t producers_oldest(const struct producers *p);
 
 /* What is known of each, in no order; an array of producers_count. */
 void producers_list(const struct producers *p, struct producer_state *out);
-/* Forgets producers whose last batch is older, and who have no transaction open. */
-void producers_expire(struct producers *p, int64_t older_than_ms);
+/* Forgets producers that wrote nothing for so long, and who have no transaction open. None has written later
+ * than now, whatever a clock said that has been set back since. */
+void producers_expire(struct producers *p, int64_t now_ms, int64_t expiry_ms);
 
 /* When `out` has no room for them, without the batches before the last ones. BECK_ENOMEM, BECK_ELIMIT. */
 beck_status producers_snapshot_write(const struct producers *p, struct buf *out);

@@ -97,7 +97,7 @@ static beck_status add_producers(void *state)
 
     while (w->next < 100) {
         struct batch_header h = {.producer_id = w->next};
-        beck_status st = producers_update(w->p, &h);
+        beck_status st = producers_update(w->p, &h, 1000);
 
         if (st != BECK_OK)
             return st;

@@ -44,7 +44,7 @@ static void store(struct batch_header h)
     int64_t first;
 
     OK(check(h, &first));
-    assert_int_equal(producers_update(p, &h), BECK_OK);
+    assert_int_equal(producers_update(p, &h, h.max_timestamp_ms), BECK_OK);
 }
 
 static void end(int64_t id, int16_t epoch, int64_t offset, int64_t expected)
@@ -53,7 +53,7 @@ static void end(int64_t id, int16_t epoch, int64_t offset, int64_t expected)
     int64_t first;
 
     h.attributes = BATCH_TRANSACTIONAL | BATCH_CONTROL;
-    assert_int_equal(producers_end(p, &h, 0, &first), BECK_OK);
+    assert_int_equal(producers_end(p, &h, 0, h.max_timestamp_ms, &first), BECK_OK);
     assert_int_equal(first, expected);
 }
 
@@ -137,14 +137,14 @@ static void old_producers_are_forgotten_but_not_in_a_transaction(void **state)
     store(open);
     for (int64_t id = 100; id < 200; id++)
         store(batch(id, 0, 0, 1, id));
-    producers_expire(p, 1150);
+    producers_expire(p, 1350, 200);
     assert_int_equal(producers_count(p), 51);
     OK(check(batch(149, 0, 5, 1, 300), &first));
     FAILS(check(batch(150, 0, 5, 1, 300), &first), BECK_ESEQUENCE, "expected");
     end(7, 0, 1, 0);
-    producers_expire(p, 1150);
+    producers_expire(p, 1350, 200);
     assert_int_equal(producers_count(p), 50);
-    producers_expire(p, INT64_MAX);
+    producers_expire(p, 10000, 200);
     assert_int_equal(producers_count(p), 0);
 }
 
@@ -328,9 +328,11 @@ static struct batch_header random_batch(struct rng *rng, int64_t offset)
     return h;
 }
 
+#define DAY 86400000ll
+
 static void model_expire(int64_t older_than_ms)
 {
-    producers_expire(p, older_than_ms);
+    producers_expire(p, older_than_ms + DAY, DAY);
     for (size_t i = 0; i < IDS; i++)
         if (known[i].there && known[i].timestamp_ms < older_than_ms)
             known[i].there = false;
@@ -372,7 +374,7 @@ static void random_steps(uint64_t seed)
         assert_int_equal(first, model_first);
         seen[st == BECK_OK ? 0 : st == BECK_EDUPLICATE ? 1 : st == BECK_ESEQUENCE ? 2 : 3]++;
         if (st == BECK_OK) {
-            assert_int_equal(producers_update(p, &h), BECK_OK);
+            assert_int_equal(producers_update(p, &h, h.max_timestamp_ms), BECK_OK);
             model_update(&h);
             offset += h.count;
         }
@@ -618,6 +620,57 @@ static void thousands_of_producers_are_kept(void **state)
     buf_release(&file);
 }
 
+static void the_oldest_go_first_when_there_are_too_many(void **state)
+{
+    struct batch_header open = batch(0, 0, 0, 1, 0);
+    struct buf file;
+    int64_t first;
+
+    (void)state;
+    open.attributes = BATCH_TRANSACTIONAL;
+    store(open);
+    for (int64_t id = 1; id <= 3 * PRODUCERS_MAX; id++) {
+        store(batch(id, 0, 0, 1, id));
+        assert_true(producers_count(p) <= PRODUCERS_MAX);
+    }
+    assert_true(producers_count(p) > PRODUCERS_MAX / 8 * 7 - 2);
+    OK(check(batch(1, 0, 7, 1, 0), &first));
+    FAILS(check(batch(3 * PRODUCERS_MAX - PRODUCERS_MAX / 2, 0, 0, 1, 0), &first), BECK_EDUPLICATE,
+          "again");
+    assert_int_equal(producers_oldest(p), 0);
+    buf_init(&file, 64u << 20); /* as partitions have it */
+    assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
+    OK(producers_snapshot_read(p, buf_bytes(&file), &err));
+    buf_release(&file);
+}
+
+static void no_transaction_more_is_begun_where_too_many_are_open(void **state)
+{
+    int64_t first;
+
+    (void)state;
+    for (int64_t id = 0; id < PRODUCERS_OPEN_MAX; id++)
+        store(in_transaction(batch(id, 0, 0, 1, id)));
+    FAILS(check(in_transaction(batch(PRODUCERS_OPEN_MAX, 0, 0, 1, 1)), &first), BECK_ELIMIT,
+          "open");
+    OK(check(in_transaction(batch(3, 0, 1, 1, 1)), &first));
+    OK(check(batch(PRODUCERS_OPEN_MAX, 0, 0, 1, 1), &first));
+    end(3, 0, PRODUCERS_OPEN_MAX, 3);
+    OK(check(in_transaction(batch(PRODUCERS_OPEN_MAX, 0, 0, 1, 1)), &first));
+}
+
+static void a_clock_that_was_set_back_keeps_nobody_for_ever(void **state)
+{
+    struct batch_header h = batch(1, 0, 0, 1, 0);
+
+    (void)state;
+    assert_int_equal(producers_update(p, &h, INT64_MAX / 2), BECK_OK);
+    producers_expire(p, 1000, 200);
+    assert_int_equal(producers_count(p), 1);
+    producers_expire(p, 1201, 200);
+    assert_int_equal(producers_count(p), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -642,6 +695,9 @@ int main(void)
         TEST(damaged_snapshots_are_refused_and_leave_nothing),
         TEST(damaged_older_batches_are_refused_and_leave_nothing),
         TEST(thousands_of_producers_are_kept),
+        TEST(the_oldest_go_first_when_there_are_too_many),
+        TEST(no_transaction_more_is_begun_where_too_many_are_open),
+        TEST(a_clock_that_was_set_back_keeps_nobody_for_ever),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,40 @@ static void they_are_known_when_the_newest_snapshot_is_damaged(void **state)
     world_close(&w);
 }
 
+/* Batches say 2023-11-14, whatever time it is here. */
+static void expect_one_day(int64_t now_s)
+{
+    struct world w;
+    struct sender s = {0};
+    int64_t offset;
+    world_open(&w, 1);
+    clock_virtual_free(w.env.clock);
+    w.env.clock = clock_virtual_new(now_s * 1000000000);
+    struct partition *p = world_partition(&w, 0, 0);
+    send_five(p, &s);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+        expect_known(p, &s);
+        s.next++;
+        memmove(s.offsets, s.offsets + 1, sizeof s.offsets - sizeof *s.offsets);
+        s.offsets[BATCHES - 1] = partition_next(p) - 1;
+        p = restarted(&w, p, i < 1, 0);
+        world_advance(&w, DAY_MS / 2);
+    }
+    world_advance(&w, DAY_MS / 2 + 1);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(produce_one(p, PRODUCER, s.next - 1, "x", BECK_LEVEL_WRITTEN, &offset), 0);
+    partition_abandon(p);
+    world_close(&w);
+}
+
+static void a_clients_clock_says_nothing_of_how_long_it_is_known(void **state)
+{
+    (void)state;
+    expect_one_day(1800000000);
+    expect_one_day(1600000000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +247,7 @@ int main(void)
         cmocka_unit_test(they_are_known_when_retention_took_them),
         cmocka_unit_test(they_are_known_when_compaction_took_them),
         cmocka_unit_test(they_are_known_when_the_newest_snapshot_is_damaged),
+        cmocka_unit_test(a_clients_clock_says_nothing_of_how_long_it_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

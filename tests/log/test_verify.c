@@ -78,7 +78,7 @@ static int64_t make_log(struct world *w, int events, bool producers)
     }
     if (producers) {
         struct batch_header h = {.producer_id = 77, .base_offset = 1, .max_timestamp_ms = 1};
-        assert_int_equal(producers_update(p->producers, &h), 0);
+        assert_int_equal(producers_update(p->producers, &h, 1), 0);
     }
     int64_t end = partition_next(p);
     assert_int_equal(partition_close(p, NULL), 0);

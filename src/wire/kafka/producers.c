@@ -52,7 +52,7 @@ static bool put_producers(struct kafka_request *r, struct partition *p,
             .producer_id = list[i].id,
             .producer_epoch = list[i].epoch,
             .last_sequence = list[i].last_sequence,
-            .last_timestamp = list[i].timestamp_ms,
+            .last_timestamp = list[i].seen_ms,
             .coordinator_epoch = list[i].coordinator_epoch,
             .current_txn_start_offset = list[i].txn_first_offset};
     free(list);
