@@ -23,7 +23,6 @@ struct opened {
     struct buf unpacked, changed, batch;
     struct record_view view;
     beck_event *events;
-    int64_t *timestamps;
     struct bus_addressed *to; /* by the router */
     struct bus_router_out out;
     bool deduplicates, readdress;
@@ -51,11 +50,10 @@ static beck_status reserve(struct opened *o, beck_error *err)
     u->routes = u->stack_routes;
     u->route_cap = PUBLISH_ON_STACK;
     o->events = malloc(n * sizeof *o->events);
-    o->timestamps = malloc(n * sizeof *o->timestamps);
     o->to = calloc(n, sizeof *o->to);
     u->list = malloc(n * sizeof *u->list);
     u->stored = calloc(n, sizeof *u->stored);
-    if (!o->events || !o->timestamps || !o->to || !u->list || !u->stored)
+    if (!o->events || !o->to || !u->list || !u->stored)
         return error_set(err, BECK_ENOMEM, "no memory to read a batch of %zu records", n);
     return BECK_OK;
 }
@@ -79,7 +77,6 @@ static beck_status look_at(struct opened *o, size_t i, const struct bus_router *
     o->events[i].extension_count = 0;
     if (v->event.id.data == v->id)
         o->events[i].id = (beck_bytes){0};
-    o->timestamps[i] = v->timestamp_ms;
     o->u.list[i] = &o->events[i];
     return BECK_OK;
 }
@@ -123,7 +120,6 @@ static void opened_release(struct opened *o)
     free((void *)u->list);
     free(u->stored);
     free(o->events);
-    free(o->timestamps);
     free(o->to);
     buf_release(&o->unpacked);
     buf_release(&o->changed);
@@ -172,10 +168,8 @@ static beck_status route(struct opened *o, bool *known, beck_error *err)
         for (size_t i = 0; i < u->count; i++)
             *known |= u->stored[i].known;
     }
-    beck_status status = publish_route(u, u->count, u->stored, err);
-    for (size_t i = 0; i < u->route_count; i++)
-        u->routes[i].timestamp_ms = o->timestamps[u->routes[i].offset];
-    return status;
+    u->one_by_one = o->deduplicates;
+    return publish_route(u, u->count, u->stored, err);
 }
 
 static beck_status store(struct opened *o, beck_error *err)

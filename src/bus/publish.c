@@ -130,37 +130,42 @@ static bool same_slice(beck_bytes a, beck_bytes b)
 }
 
 /* Routes events [first, end), which have one type and go to the same queues: each route, of
- * which the first `matched` are by patterns, admits them together. Those that are known (NULL:
- * none) are left out. */
+ * which the first `matched` are by patterns, admits them together, and gets them as one where each
+ * is like the others. Those that are known (NULL: none) are left out. */
 static beck_status route_run(struct publish *u, void *const *routes, size_t route_count,
                              size_t matched, size_t first, size_t end, const struct stored *known,
                              beck_error *err)
 {
     size_t admitted = 0, count = 0, bytes = 0;
+    uint64_t differ = u->one_by_one;
     for (size_t i = first; i < end; i++) {
+        const beck_event *e = u->list[i];
         bool skip = known && known[i].known;
         count += !skip;
-        bytes += skip ? 0 : u->list[i]->data.len;
+        bytes += skip ? 0 : e->data.len;
+        differ |= (uint64_t)e->deliver_at_ms | (uint64_t)e->expires_at_ms | e->priority | skip;
     }
     if (count == 0)
         return BECK_OK;
-    beck_status status = reserve_routes(u, route_count * count, err);
+    beck_status status = reserve_routes(u, route_count * (differ ? count : 1), err);
     while (!status && admitted < route_count) {
         status = u->bus->routing.admit(routes[admitted], count, bytes, err);
         admitted += !status;
     }
-    for (size_t i = first; i < end; i++) {
+    for (size_t i = first; i < (differ ? end : first + 1); i++) {
         const beck_event *e = u->list[i];
         if (known && known[i].known)
             continue;
         for (size_t r = 0; r < admitted; r++)
-            u->routes[u->route_count++] = (struct routed){.route = routes[r],
-                                                          .offset = (int64_t)i,
-                                                          .deliver_at_ms = e->deliver_at_ms,
-                                                          .expires_at_ms = e->expires_at_ms,
-                                                          .priority = (uint16_t)e->priority,
-                                                          .addressed = r >= matched,
-                                                          .size = (uint32_t)e->data.len};
+            u->routes[u->route_count++] =
+                (struct routed){.route = routes[r],
+                                .offset = (int64_t)i,
+                                .deliver_at_ms = e->deliver_at_ms,
+                                .expires_at_ms = e->expires_at_ms,
+                                .bytes = differ ? e->data.len : bytes,
+                                .count = differ ? 1 : (uint32_t)count,
+                                .priority = (uint16_t)e->priority,
+                                .addressed = r >= matched};
     }
     return status;
 }
@@ -220,7 +225,8 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
     for (;;) {
         beck_status status = BECK_OK;
         a->generation = atomic_load_explicit(&b->topology, memory_order_acquire);
-        if (atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0)
+        u->one_by_one = atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0;
+        if (u->one_by_one)
             status = route_unknown(u, p, count, a->stored, err);
         else if (u->to || atomic_load_explicit(&b->route_count, memory_order_acquire) > 0)
             status = publish_route(u, count, NULL, err);

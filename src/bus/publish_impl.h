@@ -21,6 +21,7 @@ struct publish {
     struct stored *stored;
     struct routed *routes; /* of one partition's events */
     size_t route_count, route_cap;
+    bool one_by_one; /* some may turn out to be known: no two of them are routed as one */
     struct addressing addressing;
     const struct bus_addressed *to; /* as in there, of one partition's events */
     const struct carried *carried;

@@ -110,9 +110,12 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         a->duplicates += known;
         if (a->stored)
             a->stored[i] = (struct stored){offset, known};
-        for (; route < a->route_count && a->routes[route].offset == (int64_t)i; route++)
+        for (; route < a->route_count && a->routes[route].offset == (int64_t)i; route++) {
+            if (p->dedup && a->routes[route].count > 1)
+                status = PARTITION_STALE; /* nobody deduplicated when they were made */
             if (!status && !known)
-                status = gather_route(g, &a->routes[route], offset, timestamp_ms);
+                status = gather_route(g, &a->routes[route], offset);
+        }
     }
     if (status) {
         if (p->dedup)

@@ -36,14 +36,15 @@ struct segment;
 struct routed {
     void *route; /* a queue; the partition does not look inside */
     int64_t offset;
-    int64_t timestamp_ms;
     int64_t deliver_at_ms, expires_at_ms;
+    uint64_t bytes; /* of the data of all */
+    /* So many events with offsets one behind the other, of one publish. */
+    uint32_t count;
     uint16_t priority;
-    bool addressed; /* to the route, by whoever published it */
-    bool aborted;   /* the partition's: its transaction was */
-    uint32_t size;  /* bytes of its data */
+    bool addressed; /* to the route, by whoever published them */
+    bool aborted;   /* the partition's: their transaction was */
 };
-/* Called in order of offsets, once the events are visible and before anybody is told; with
+/* Called in order of (first) offsets, once the events are visible and before anybody is told; with
  * partition.lock not held. Offset -1: the event was not stored, or its transaction was aborted;
  * ROUTED_LATER: too many are held for transactions to end, whoever it is for reads it, and what follows,
  * from the log once it is visible. */

@@ -171,8 +171,7 @@ static inline bool gather_is_empty(const struct gather *g)
 {
     return g->builder.count == 0 && g->batches == 0;
 }
-beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
-                         int64_t timestamp_ms);
+beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset);
 
 /* what: "a sync" */
 void partition_poison(struct partition *p, const char *what, const beck_error *cause);

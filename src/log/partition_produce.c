@@ -161,8 +161,7 @@ static beck_status gather_batch(struct partition *p, struct produce *a,
     if (!status)
         status = add_pending(g, h, err);
     for (size_t i = 0; i < a->route_count && !status; i++)
-        status = gather_route(g, &a->routes[i], p->next + a->routes[i].offset,
-                              a->append_time ? now_ms : a->routes[i].timestamp_ms);
+        status = gather_route(g, &a->routes[i], p->next + a->routes[i].offset);
     if (!status && p->dedup)
         status = remember_events(p, a, now_ms);
     if (!status && !lend)

@@ -99,8 +99,8 @@ void partition_hand_on(struct partition *p, struct routed *routes, size_t count,
     if (count == 0)
         return;
     /* Before anybody can settle one. All of a batch lies in the newest block. */
-    if (p->options.memory)
-        p->blocks[p->block_count - 1]->owed += (int64_t)count;
+    for (size_t i = 0; p->options.memory && i < count; i++)
+        p->blocks[p->block_count - 1]->owed += routes[i].count;
     bool visible = routes[count - 1].offset < partition_visible(p);
     if (visible && !is_waiting(p)) {
         mutex_unlock(&p->lock);

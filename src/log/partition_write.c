@@ -98,8 +98,7 @@ void gather_unref(struct partition *p, struct gather *g)
         gather_put(p, g);
 }
 
-beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset,
-                         int64_t timestamp_ms)
+beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset)
 {
     if (g->route_count == g->route_cap) {
         size_t cap = g->route_cap ? g->route_cap * 2 : 16;
@@ -110,8 +109,7 @@ beck_status gather_route(struct gather *g, const struct routed *route, int64_t o
         g->route_cap = cap;
     }
     g->routes[g->route_count] = *route;
-    g->routes[g->route_count].offset = offset;
-    g->routes[g->route_count++].timestamp_ms = timestamp_ms;
+    g->routes[g->route_count++].offset = offset;
     return BECK_OK;
 }
 

@@ -23,8 +23,9 @@ static beck_status refuse_full(const struct queue *q, beck_error *err)
 static bool has_room(const struct queue *q, size_t count, size_t bytes)
 {
     const struct queue_rules *r = &q->rules;
-    int64_t events = queue_ready(q) + atomic_load(&q->admitted) + (int64_t)count;
-    int64_t data = q->ready_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
+    int64_t waiting = (int64_t)q->limbo_waiting; /* dead letters that nobody has taken yet */
+    int64_t events = queue_ready(q) + waiting + atomic_load(&q->admitted) + (int64_t)count;
+    int64_t data = q->ready_bytes + q->waiting_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
     return r->overflow != BECK_OVERFLOW_REFUSE ||
            ((!r->length_max || events <= r->length_max) && (!r->bytes_max || data <= r->bytes_max));
 }
@@ -49,37 +50,46 @@ beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err
     return status;
 }
 
-/* One event that the hook brings, of this source. With the lock. False: it is not kept, was brought
- * before, or is read from the log later (*behind: soon). */
-static bool arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms,
-                   bool *behind)
+/* Events that the hook brings, of this source. With the lock. Returns how many, from the first on, are
+ * kept: the others were brought before, or are read from the log later (*behind: soon). */
+static uint32_t arrive(struct queue *q, uint32_t source, const struct routed *item, int64_t now_ms,
+                       bool *behind)
 {
     if (source == UINT32_MAX || q->deleted)
-        return false;
+        return 0;
     struct source *s = &q->sources[source];
     if (item->offset == ROUTED_LATER && s->live) {
         s->live = false;
         s->waits = true;
     }
     if (item->offset < 0)
-        return false;
+        return 0;
     *behind |= s->waits;
     if (!s->live)
-        return false;
+        return 0;
     if (item->addressed && (!s->joined || item->offset < s->routed)) /* named twice */
-        return false;
+        return 0;
     beck_error why;
     error_clear(&why);
-    if (queue_route(q, source, item->offset, now_ms, item->deliver_at_ms, item->expires_at_ms,
-                    item->priority, item->size, &why)) {
+    uint32_t kept;
+    if (queue_route_run(q, source, item, now_ms, &kept, &why)) {
         env_report(q->home->env, why.code,
                    "queue \"%s\" cannot list an event now (%s); it is read again from the log",
                    q->name, why.text);
         s->live = false;
-        return false;
     }
-    s->routed = item->offset + 1;
-    return true;
+    if (kept > 0)
+        s->routed = item->offset + kept;
+    return kept;
+}
+
+/* Dead letters that the hook brings; returns how many are kept. With the lock. */
+static uint32_t arrive_dead(struct queue *q, const struct routed *item)
+{
+    uint32_t kept = 0;
+    while (item->offset >= 0 && kept < item->count && !dead_add(q, item->offset + kept))
+        kept++;
+    return kept;
 }
 
 /* What one publish brings to one queue. */
@@ -100,20 +110,23 @@ static void bring(const struct arrival *a, size_t first, size_t count)
     struct queue *q = a->items[first].route;
     int64_t dropped[DROPPED_AT_ONCE];
     int64_t bytes = 0;
-    size_t kept = 0, drops = 0;
+    size_t events = 0, kept = 0, drops = 0;
     bool behind = false;
     mutex_lock(&q->lock);
     uint32_t source = queue_find_source(q, p);
     for (size_t n = 0, i = first; n < count; n++, i = a->next ? a->next[i] : i + 1) {
         const struct routed *item = &a->items[i];
-        bool keep = a->dead ? item->offset >= 0 && dead_add(q, item->offset) == BECK_OK
-                            : arrive(q, source, item, a->now_ms, &behind);
+        uint32_t keep =
+            a->dead ? arrive_dead(q, item) : arrive(q, source, item, a->now_ms, &behind);
         kept += keep;
-        bytes += item->size;
-        if (keep || item->offset < 0 || !partition_is_memory(p))
+        events += item->count;
+        bytes += (int64_t)item->bytes;
+        if (item->offset < 0 || !partition_is_memory(p))
             continue;
-        dropped[drops++] = item->offset;
-        if (drops == DROPPED_AT_ONCE) {
+        for (; keep < item->count; keep++) {
+            dropped[drops++] = item->offset + keep;
+            if (drops < DROPPED_AT_ONCE)
+                continue;
             mutex_unlock(&q->lock);
             partition_disown(p, dropped, drops);
             drops = 0;
@@ -122,14 +135,14 @@ static void bring(const struct arrival *a, size_t first, size_t count)
         }
     }
     if (!a->dead) {
-        atomic_fetch_sub_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&q->admitted, (int64_t)events, memory_order_relaxed);
         atomic_fetch_sub_explicit(&q->admitted_bytes, bytes, memory_order_relaxed);
     }
     uint32_t takers = a->dead || kept == 0 ? 0 : q->takers;
     atomic_fetch_add_explicit(&q->arrivals, 1, memory_order_relaxed);
     if (!a->dead)
         queue_call_watches(q, kept);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     /* Without the lock: who wakes up wants it first of all. */
     if (takers > 0 && (kept == 1 || takers == 1))
@@ -142,7 +155,7 @@ static void bring(const struct arrival *a, size_t first, size_t count)
         queue_note_limbo(q);
     if (behind && a->home->due)
         a->home->due(a->home->due_ctx, clock_mono_ns(a->home->env->clock));
-    queue_release_many(q, (uint32_t)count);
+    queue_release_many(q, (uint32_t)events);
 }
 
 #define GROUP_ITEMS 512
@@ -191,7 +204,7 @@ static size_t bring_grouped(struct arrival a, const struct routed *items, size_t
     return n;
 }
 
-#define RUN_IS_LONG 16
+#define RUN_IS_LONG 16 /* items, each of which may be of many events */
 
 void queue_routed(void *ctx, struct partition *p, const struct routed *items, size_t count)
 {

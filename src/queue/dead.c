@@ -204,7 +204,7 @@ static beck_status append_letter(struct queue *q, const beck_event *letter,
     mutex_unlock(&q->lock);
     if (status)
         return error_set(err, status, "no memory for a dead letter");
-    struct routed route = {.route = queue_retain(q), .offset = 0};
+    struct routed route = {.route = queue_retain(q), .offset = 0, .count = 1};
     struct carried content = {.content = carried->content};
     struct append a = {.events = list,
                        .count = 1,

@@ -499,30 +499,48 @@ static int64_t expiry(const struct queue *q, int64_t now_ms, int64_t deliver_at_
     return expires;
 }
 
+beck_status queue_route_run(struct queue *q, uint32_t source, const struct routed *run,
+                            int64_t now_ms, uint32_t *routed, beck_error *err)
+{
+    assert(mutex_held(&q->lock));
+    uint32_t level = queue_level(q, run->priority);
+    int64_t expires = expiry(q, now_ms, run->deliver_at_ms, run->expires_at_ms);
+    struct fifo *f;
+    *routed = 0;
+    beck_status status = level_fifo(q, level, &f, err);
+    if (status)
+        return status;
+    struct entry e = {.where = entry_where(source, run->offset), .meta = entry_meta(expires, 0)};
+    for (; *routed < run->count && !status; *routed += !status, e.where++) {
+        if (run->deliver_at_ms > now_ms) {
+            e.seq = entry_seq(level, fifo_tail(f));
+            status = queue_push_delayed(q, &e, run->deliver_at_ms);
+        } else {
+            status = fifo_push(f, &e, err);
+        }
+    }
+    if (*routed > 0) {
+        q->dirty = true;
+        q->ready_bytes += (int64_t)(run->bytes / run->count * *routed);
+        if (*routed == run->count)
+            q->ready_bytes += (int64_t)(run->bytes % run->count);
+        queue_keep_limits(q);
+    }
+    return status;
+}
+
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
                         size_t size, beck_error *err)
 {
-    assert(mutex_held(&q->lock));
-    uint32_t level = queue_level(q, priority);
-    int64_t expires = expiry(q, now_ms, deliver_at_ms, expires_at_ms);
-    struct fifo *f;
-    beck_status status = level_fifo(q, level, &f, err);
-    if (status)
-        return status;
-    struct entry e = {.where = entry_where(source, offset), .meta = entry_meta(expires, 0)};
-    if (deliver_at_ms > now_ms) {
-        e.seq = entry_seq(level, fifo_tail(f));
-        status = queue_push_delayed(q, &e, deliver_at_ms);
-    } else {
-        status = fifo_push(f, &e, err);
-    }
-    if (!status) {
-        q->dirty = true;
-        q->ready_bytes += (int64_t)size;
-        queue_keep_limits(q);
-    }
-    return status;
+    struct routed one = {.offset = offset,
+                         .deliver_at_ms = deliver_at_ms,
+                         .expires_at_ms = expires_at_ms,
+                         .bytes = size,
+                         .count = 1,
+                         .priority = (uint16_t)priority};
+    uint32_t routed;
+    return queue_route_run(q, source, &one, now_ms, &routed, err);
 }
 
 /* ---- deadlines ---- */

@@ -168,6 +168,10 @@ int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_n
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
 void slot_unlink(struct queue *q, struct slot *s);
 void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
+/* Lists the events of a run; *routed: so many of them, from the first on, also after an error. */
+beck_status queue_route_run(struct queue *q, uint32_t source, const struct routed *run,
+                            int64_t now_ms, uint32_t *routed, beck_error *err);
+/* The same of one. */
 beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_t now_ms,
                         int64_t deliver_at_ms, int64_t expires_at_ms, uint32_t priority,
                         size_t size, beck_error *err);

@@ -49,12 +49,14 @@ static inline void routed(void *ctx, struct partition *p, const struct routed *i
     for (size_t i = 0; i < count; i++) {
         struct route *r = items[i].route;
         if (items[i].offset < 0) {
-            atomic_fetch_add(&r->returned, 1);
+            atomic_fetch_add(&r->returned, items[i].count);
             continue;
         }
-        atomic_fetch_add(&r->got[items[i].offset], 1);
-        if (partition_is_memory(p))
-            partition_disown(p, &items[i].offset, 1);
+        for (int64_t at = items[i].offset; at < items[i].offset + items[i].count; at++) {
+            atomic_fetch_add(&r->got[at], 1);
+            if (partition_is_memory(p))
+                partition_disown(p, &at, 1);
+        }
     }
 }
 

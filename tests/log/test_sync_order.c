@@ -138,7 +138,7 @@ static void append_routed(struct partition *p)
 {
     beck_event e = {.type = beck_str("t.x")};
     const beck_event *list[] = {&e};
-    struct routed route = {.route = &in_hook};
+    struct routed route = {.route = &in_hook, .count = 1};
     struct append a = {.events = list,
                        .count = 1,
                        .routes = &route,

@@ -567,7 +567,7 @@ static bool step_produce(struct run *r)
     bool routed = rng_below(&r->rng, 2);
     struct routed routes[4] = {0};
     for (int i = 0; i < count; i++)
-        routes[i] = (struct routed){.route = r, .offset = i};
+        routes[i] = (struct routed){.route = r, .offset = i, .count = 1};
     beck_level level = rng_below(&r->rng, 3) ? BECK_LEVEL_WRITTEN : BECK_LEVEL_SYNCED;
     add_entry(r, (struct entry){
                      .kind = BATCH, .count = count, .id = id, .epoch = k->epoch, .routed = routed});
@@ -584,7 +584,7 @@ static bool step_event(struct run *r)
 {
     beck_event e = {.type = beck_str("t.x"), .data = beck_str("event")};
     const beck_event *list[] = {&e};
-    struct routed route = {.route = r};
+    struct routed route = {.route = r, .count = 1};
     struct append a = {.events = list,
                        .count = 1,
                        .routes = &route,
