@@ -25,7 +25,7 @@
  * of a topic (times their number); an answer waits for one record, whatever min_bytes says; dead
  * letters lie in the queue's (errors.deadletterqueue.* is not looked at).
  *
- * What lasts: the queues and, in the store, which group and topic each belongs to. Members and share
+ * What lasts: what was accepted or rejected, with the promise of acks=all; the queues and, in the store, which group and topic each belongs to. Members and share
  * sessions are in memory: after a restart members join again, and what they held comes again.
  *
  * Locks: shares.change_lock (making and deleting queues; before those of the handle), a session's lock
@@ -40,6 +40,7 @@
 #include "kafka/message/share.h"
 #include "kafka/message/share_offsets.h"
 #include "kafka/topics.h"
+#include "log/committer.h"
 
 #define SHARE_GROUP_ID_MAX 700 /* bytes, UTF-8 without control characters */
 #define SHARE_MEMBER_ID_MAX 255
@@ -103,6 +104,7 @@ struct share_fetch {
     _Atomic(int) noted;
     _Atomic(bool) cancelled;
     bool begun, acknowledges;
+    bool settled; /* out: records were accepted or rejected; share_sync before it is answered */
 };
 
 /* (slow) True: the response is there, and the fetch has ended. False: wait for `again`. */
@@ -114,10 +116,22 @@ void share_fetch_cancel(struct share_fetch *f);
  * back. */
 void share_disconnected(struct kafka *k, const void *connection);
 
-/* (slow) */
+/* (slow) *settled: as in struct share_fetch. */
 void share_acknowledge(struct kafka *k, const struct kafka_share_acknowledge_request *request,
                        bool (*may)(void *ctx, const struct topic *t), void *ctx,
-                       struct kafka_arena *arena, struct kafka_share_acknowledge_response *out);
+                       struct kafka_arena *arena, struct kafka_share_acknowledge_response *out,
+                       bool *settled);
+
+/* Has `done` called once what was settled before is as safe as acks=all promises: by another thread, or
+ * before the call returns. Bad: it could not be synced. The caller's, until then. */
+struct share_sync {
+    struct completion completion;
+    void (*done)(struct share_sync *s, bool good); /* by the caller */
+    struct committer *committer;
+    struct partition *log, *next;
+    int64_t offset;
+};
+void share_sync(struct kafka *k, struct share_sync *s);
 
 /* ---- positions ---- */
 

@@ -195,7 +195,7 @@ static void answer_partition(struct share_fetch *f, struct share_session_topic *
     }
     int code = batches ? share_answer(st, (uint32_t)p->partition_index, batches, count,
                                       f->request->is_renew_ack,
-                                      f->request->share_session_epoch == -1, &text)
+                                      f->request->share_session_epoch == -1, &f->settled, &text)
                        : KAFKA_KAFKA_STORAGE_ERROR;
     put_answer(f, id, p->partition_index, code, text);
 }

@@ -147,9 +147,9 @@ struct share_batch {
     const int8_t *types;
     size_t type_count;
 };
-/* An error, or 0. `st` may be NULL. */
+/* An error, or 0. `st` may be NULL. *settled becomes true with what is done with. */
 int share_answer(struct share_session_topic *st, uint32_t partition,
                  const struct share_batch *batches, size_t count, bool renews, bool final,
-                 const char **text);
+                 bool *settled, const char **text);
 
 #endif

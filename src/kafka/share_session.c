@@ -484,7 +484,7 @@ static beck_status give(beck_consumer *c, const struct answers *a, bool *stale, 
 
 int share_answer(struct share_session_topic *st, uint32_t partition,
                  const struct share_batch *batches, size_t count, bool renews, bool final,
-                 const char **text)
+                 bool *settled, const char **text)
 {
     struct answers a;
     *text = what_is_wrong(batches, count, renews && !final);
@@ -504,6 +504,7 @@ int share_answer(struct share_session_topic *st, uint32_t partition,
     beck_error why = {0};
     bool stale = false;
     beck_status status = give(st->consumer, &a, &stale, &why);
+    *settled |= a.counts[ANSWER_ACCEPT] || a.counts[ANSWER_REJECT];
     free(a.memory);
     share_session_forget_late(st);
     if (status) {
@@ -524,6 +525,7 @@ struct acknowledging {
     struct kafka_arena *arena;
     bool (*may)(void *ctx, const struct topic *t);
     void *ctx;
+    bool *settled;
 };
 
 static void acknowledge_partition(const struct acknowledging *a, struct topic *t,
@@ -551,7 +553,7 @@ static void acknowledge_partition(const struct acknowledging *a, struct topic *t
     if (!code && count > 0)
         code = share_answer(share_session_topic(a->session, t, false), (uint32_t)p->partition_index,
                             batches, count, a->request->is_renew_ack,
-                            a->request->share_session_epoch == -1, &text);
+                            a->request->share_session_epoch == -1, a->settled, &text);
     out->error_code = (int16_t)code;
     out->error_message = code && text ? beck_str(text) : (beck_bytes){0};
 }
@@ -580,13 +582,14 @@ static bool acknowledge_all(const struct acknowledging *a,
 
 void share_acknowledge(struct kafka *k, const struct kafka_share_acknowledge_request *request,
                        bool (*may)(void *ctx, const struct topic *t), void *ctx,
-                       struct kafka_arena *arena, struct kafka_share_acknowledge_response *out)
+                       struct kafka_arena *arena, struct kafka_share_acknowledge_response *out,
+                       bool *settled)
 {
     struct share_request r = {.group = request->group_id,
                               .member = request->member_id,
                               .epoch = request->share_session_epoch,
                               .acknowledges = true};
-    struct acknowledging a = {k, request, NULL, arena, may, ctx};
+    struct acknowledging a = {k, request, NULL, arena, may, ctx, settled};
     const char *text = NULL;
     bool final;
     int code = share_session_begin(k->shares, &r, &a.session, &final, &text);
@@ -603,4 +606,46 @@ void share_acknowledge(struct kafka *k, const struct kafka_share_acknowledge_req
     }
     out->error_code = (int16_t)code;
     out->error_message = code && text ? beck_str(text) : (beck_bytes){0};
+}
+
+/* ---- what was settled lasts ---- */
+
+static void synced(struct completion *c);
+
+/* One log behind the other: what was accepted is in the first, what was rejected in the second. */
+static void sync_next(struct share_sync *s)
+{
+    while (s->log) {
+        s->offset = partition_high(s->log);
+        if (partition_synced(s->log) < s->offset) {
+            s->completion.run = synced;
+            committer_queue(s->committer, s->log, &s->completion);
+            return;
+        }
+        s->log = s->next;
+        s->next = NULL;
+    }
+    s->done(s, true);
+}
+
+static void synced(struct completion *c)
+{
+    struct share_sync *s = (struct share_sync *)(void *)c; /* its first member */
+    if (partition_synced(s->log) < s->offset) {
+        s->done(s, false);
+        return;
+    }
+    s->log = s->next;
+    s->next = NULL;
+    sync_next(s);
+}
+
+void share_sync(struct kafka *k, struct share_sync *s)
+{
+    const struct queue_home *home = &k->engine->home;
+    s->committer = k->engine->env.committer;
+    bool wanted = kafka_level(k, -1) == BECK_LEVEL_SYNCED && !committer_by_interval(s->committer);
+    s->log = wanted ? bus_partition(home->state, 0) : NULL;
+    s->next = wanted ? bus_partition(home->dead, 0) : NULL;
+    sync_next(s);
 }

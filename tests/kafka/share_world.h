@@ -49,6 +49,48 @@ static inline void share_kill(struct share_world *s)
     share_begin(s);
 }
 
+/* The power goes. */
+static inline void share_crash(struct share_world *s)
+{
+    vfs_sim_crash(s->w.vfs);
+    kafka_close(s->k);
+    beck_abandon(s->w.b);
+    world_open(&s->w);
+    share_begin(s);
+}
+
+struct waiting {
+    struct share_sync sync;
+    struct mutex lock;
+    struct cond changed;
+    bool done, good;
+};
+
+static inline void note_synced(struct share_sync *s, bool good)
+{
+    struct waiting *w = (struct waiting *)(void *)s;
+    mutex_lock(&w->lock);
+    w->done = true;
+    w->good = good;
+    cond_broadcast(&w->changed);
+    mutex_unlock(&w->lock);
+}
+
+static inline void share_wait_synced(struct share_world *s)
+{
+    struct waiting w = {.sync.done = note_synced};
+    mutex_init(&w.lock);
+    cond_init(&w.changed);
+    share_sync(s->k, &w.sync);
+    mutex_lock(&w.lock);
+    while (!w.done)
+        cond_wait(&w.changed, &w.lock);
+    assert_true(w.good);
+    mutex_unlock(&w.lock);
+    mutex_release(&w.lock);
+    cond_release(&w.changed);
+}
+
 static inline struct topic *share_topic(struct share_world *s, const char *name)
 {
     struct topic *t = topics_find(s->k, beck_str(name));
@@ -344,7 +386,10 @@ static inline int answer_types(struct share_world *s, const char *member, int32_
     r.is_renew_ack = types && types[0] == 4;
     r.topics.at = &t;
     r.topics.count = types ? 1 : 0;
-    share_acknowledge(s->k, &r, may_any, NULL, &arena, &a);
+    bool settled = false;
+    share_acknowledge(s->k, &r, may_any, NULL, &arena, &a, &settled);
+    if (settled)
+        share_wait_synced(s);
     int code = a.error_code            ? a.error_code
                : a.responses.count > 0 ? a.responses.at[0].partitions.at[0].error_code
                                        : 0;

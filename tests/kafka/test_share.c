@@ -882,6 +882,30 @@ static void after_a_restart_answers_count_and_the_rest_comes_again(void **state)
     share_end(&s);
 }
 
+static void what_was_acknowledged_survives_a_loss_of_power(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct share_world s;
+        share_start(&s, seed);
+        beck_publish_options synced = {.level = BECK_LEVEL_SYNCED, .partition_plus_1 = 1};
+        beck_event e = {.type = beck_str("t"), .data = beck_str("x")};
+        beck_bus *bus = make_topic(&s, "t", 1);
+        group_config(&s, "g", "share.auto.offset.reset", "earliest");
+        for (int i = 0; i < 4; i++)
+            check_ok(beck_publish_many(bus, &e, 1, &synced, NULL, err));
+        join(&s, "m", "t");
+        check_got(fetch_from(&s, "m", 0, "t", 100), "0:0-3*1");
+        int8_t types[] = {ACCEPT, REJECT};
+        assert_int_equal(answer_types(&s, "m", 1, "t", 0, 1, 2, types, 2), 0);
+        share_crash(&s);
+        join(&s, "m", "t");
+        check_got(fetch_from(&s, "m", 0, "t", 100), "0:0-0*1 0:3-3*1");
+        check_counts(&s.w, "share.g.t", 0, 2, 0, 1);
+        share_end(&s);
+    }
+}
+
 /* ---- a model ---- */
 
 #define MODEL_PARTITIONS 3
@@ -1098,6 +1122,7 @@ int main(void)
         cmocka_unit_test(partitions_that_are_added_are_shared_too),
         cmocka_unit_test(names_of_queues_are_sensible_and_their_own),
         cmocka_unit_test(after_a_restart_answers_count_and_the_rest_comes_again),
+        cmocka_unit_test(what_was_acknowledged_survives_a_loss_of_power),
         cmocka_unit_test(random_members_agree_with_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

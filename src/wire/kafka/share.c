@@ -108,6 +108,7 @@ void handle_share_group_describe(struct kafka_request *r)
 
 struct fetching {
     struct share_fetch fetch;
+    struct share_sync sync;
     struct kafka_request *r;
     struct kafka_share_fetch_response answer;
 };
@@ -118,10 +119,27 @@ static bool fetch_may(struct share_fetch *f, const struct topic *t)
     return may_topic(g->r, KAFKA_OP_READ, t->name);
 }
 
+#define NOT_SYNCED "The acknowledgements were written down, but may not survive a loss of power."
+
+static void fetch_synced(struct share_sync *s, bool good)
+{
+    struct fetching *f = (struct fetching *)(void *)((char *)s - offsetof(struct fetching, sync));
+    if (!good) {
+        f->answer.error_code = KAFKA_KAFKA_STORAGE_ERROR;
+        f->answer.error_message = beck_str(NOT_SYNCED);
+    }
+    request_answer(f->r, &f->answer);
+}
+
 static void run_fetch(struct kafka_request *r)
 {
     struct fetching *f = request_state(r);
-    if (share_fetch_run(&f->fetch))
+    if (!share_fetch_run(&f->fetch))
+        return;
+    f->sync.done = fetch_synced;
+    if (f->fetch.settled)
+        share_sync(request_kafka(r), &f->sync);
+    else
         request_answer(r, &f->answer);
 }
 
@@ -170,12 +188,39 @@ static bool acknowledge_may(void *ctx, const struct topic *t)
     return may_topic(ctx, KAFKA_OP_READ, t->name);
 }
 
+struct acknowledging {
+    struct share_sync sync;
+    struct kafka_request *r;
+    struct kafka_share_acknowledge_response answer;
+};
+
+static void acknowledge_synced(struct share_sync *s, bool good)
+{
+    struct acknowledging *a = (struct acknowledging *)(void *)s; /* its first member */
+    if (!good) {
+        a->answer.error_code = KAFKA_KAFKA_STORAGE_ERROR;
+        a->answer.error_message = beck_str(NOT_SYNCED);
+    }
+    request_answer(a->r, &a->answer);
+}
+
 static void acknowledge(struct kafka_request *r)
 {
-    struct kafka_share_acknowledge_response a;
-    kafka_share_acknowledge_response_init(&a);
-    share_acknowledge(request_kafka(r), request_body(r), acknowledge_may, r, request_arena(r), &a);
-    request_answer(r, &a);
+    bool settled = false;
+    struct acknowledging *a = request_alloc(r, sizeof *a);
+    if (!a) {
+        request_fail(r, NO_MEMORY);
+        return;
+    }
+    a->r = r;
+    a->sync.done = acknowledge_synced;
+    kafka_share_acknowledge_response_init(&a->answer);
+    share_acknowledge(request_kafka(r), request_body(r), acknowledge_may, r, request_arena(r),
+                      &a->answer, &settled);
+    if (settled)
+        share_sync(request_kafka(r), &a->sync);
+    else
+        request_answer(r, &a->answer);
 }
 
 void handle_share_acknowledge(struct kafka_request *r)
