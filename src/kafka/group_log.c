@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "kafka/offsets_impl.h"
-#include "log/committer.h"
 #include "log/cursor.h"
 #include "log/segment.h"
 
@@ -22,11 +21,13 @@ struct group_log {
     struct groups *g;
     struct round *first, *last; /* that wait */
     bool writing;
-    struct cond idle; /* nobody writes any more */
+    size_t unsynced;  /* rounds that are answered once they are synced */
+    struct cond idle; /* nobody writes any more, and none is unsynced */
     _Atomic(beck_bus *) bus;
     struct job make;     /* the bus */
     struct round *taken; /* by whoever writes */
     beck_status status;  /* of what was taken */
+    int64_t offset;      /* of that, when it is transactional */
     /* Whether the call that appended has returned, and whether `appended` was called: the second of
      * the two goes on. */
     _Atomic(bool) half;
@@ -36,10 +37,11 @@ static void go_on(struct groups *g);
 
 /* ---- rounds ---- */
 
-static struct round *round_new(void)
+static struct round *round_new(struct groups *g)
 {
     struct round *r = calloc(1, sizeof *r);
     if (r) {
+        r->g = g;
         buf_init(&r->bytes, ROUND_BYTES_MAX);
         r->producer_id = -1;
         r->producer_epoch = -1;
@@ -49,7 +51,7 @@ static struct round *round_new(void)
 
 struct round *group_log_round(struct groups *g)
 {
-    if (!g->round && !(g->round = round_new()))
+    if (!g->round && !(g->round = round_new(g)))
         g->failures++;
     return g->round;
 }
@@ -212,14 +214,6 @@ static beck_status append_events(struct groups *g, beck_event *events, size_t co
     return status;
 }
 
-/* What a transaction commits is synced before it can be decided: the decision is in another log. */
-static beck_level level_of(const struct groups *g, const struct round *taken)
-{
-    struct committer *committer = g->engine->env.committer;
-    bool told = committer && !committer_by_interval(committer);
-    return taken->transactional && told ? BECK_LEVEL_SYNCED : g->settings.level;
-}
-
 static beck_status append_transactional(struct groups *g, beck_event *events, size_t count,
                                         const struct round *r, beck_error *err)
 {
@@ -246,12 +240,9 @@ static beck_status append_transactional(struct groups *g, beck_event *events, si
         struct produce p = {.batch = (uint8_t *)(uintptr_t)batch.data,
                             .size = batch.len,
                             .generation = atomic_load(&bus->topology),
-                            .level = level_of(g, r)};
-        if (p.level == BECK_LEVEL_SYNCED) {
-            p.done = appended;
-            p.done_ctx = g;
-        }
+                            .level = BECK_LEVEL_WRITTEN};
         status = partition_produce(bus_partition(bus, 0), &p, err);
+        g->log->offset = p.first_offset;
         if (status != PARTITION_STALE)
             break;
         status = BECK_OK;
@@ -291,7 +282,8 @@ static bool append(struct groups *g)
         report(g, &err);
     if (status)
         log->status = status; /* `appended` is not called */
-    return status || level_of(g, taken) != BECK_LEVEL_SYNCED || is_second(log);
+    return status || taken->transactional || g->settings.level != BECK_LEVEL_SYNCED ||
+           is_second(log);
 }
 
 /* ---- what follows ---- */
@@ -309,8 +301,33 @@ static void answer(struct round *rounds)
     }
 }
 
+static void answer_synced(struct completion *c)
+{
+    struct round *r = (struct round *)((char *)c - offsetof(struct round, synced));
+    struct groups *g = r->g;
+    struct partition_counts counts;
+    partition_counts(group_log_partition(g), &counts);
+    r->failed = counts.poisoned;
+    answer(r);
+    mutex_lock(&g->lock);
+    if (--g->log->unsynced == 0)
+        cond_broadcast(&g->log->idle);
+    mutex_unlock(&g->lock);
+}
+
+/* What was written of a transaction that somebody else has ended meanwhile: nobody else will end it here. */
+static void end_late(struct groups *g, struct round *taken)
+{
+    int64_t since = partition_open_since(group_log_partition(g), taken->producer_id);
+    if (since >= 0 && since <= g->log->offset)
+        return;
+    taken->failed = true;
+    offsets_end_transaction(g, taken->producer_id, false);
+}
+
 static void conclude(struct groups *g, struct round *taken, bool failed)
 {
+    struct committer *committer = g->engine->env.committer;
     mutex_lock(&g->lock);
     for (struct round *r = taken; r; r = r->next) {
         r->failed = r->failed || failed;
@@ -320,7 +337,18 @@ static void conclude(struct groups *g, struct round *taken, bool failed)
             r->failed = !offsets_apply(g, c, r->producer_id);
     }
     mutex_unlock(&g->lock);
-    answer(taken);
+    bool written = taken && taken->transactional && !taken->failed && taken->count > 0;
+    if (written)
+        end_late(g, taken);
+    if (!written || taken->failed || committer_by_interval(committer)) {
+        answer(taken);
+        return;
+    }
+    mutex_lock(&g->lock);
+    g->log->unsynced++;
+    mutex_unlock(&g->lock);
+    taken->synced.run = answer_synced;
+    committer_queue(committer, group_log_partition(g), &taken->synced);
 }
 
 /* Those that wait, as far as they fit into an append and up to a transaction's, which goes alone. */
@@ -569,7 +597,7 @@ beck_status group_log_open(struct groups *g, beck_error *err)
 void group_log_wait(struct groups *g)
 {
     mutex_lock(&g->lock);
-    while (g->log && g->log->writing)
+    while (g->log && (g->log->writing || g->log->unsynced > 0))
         cond_wait(&g->log->idle, &g->lock);
     mutex_unlock(&g->lock);
 }

@@ -10,7 +10,9 @@
  *                                   expressions
  *
  * Offsets of a transaction are one transactional batch, which counts once the marker of its producer
- * is in the log.
+ * is in the log. They are answered when they are synced: the decision, which is in another log, must not
+ * find them gone, and their producer may go on to it also after the server has lost its power. The next
+ * rounds are written meanwhile, so all of them share a sync.
  *
  * A round is what one operation writes (group_impl.h). All functions are called with groups.lock,
  * but group_log_open and group_log_close.
@@ -20,6 +22,7 @@
 
 #include "kafka/group_impl.h"
 #include "kafka/message/group_records.h"
+#include "log/committer.h"
 
 #define GROUP_LOG_BUS "__consumer_offsets"
 
@@ -47,11 +50,13 @@ struct round {
     int16_t producer_epoch;
     struct offset_change *changes, *last_change;
     struct reply *replies, *last_reply;
+    struct groups *g;
+    struct completion synced; /* of a transactional one */
 };
 
 /* Nobody else knows the coordinator yet. */
 beck_status group_log_open(struct groups *g, beck_error *err);
-void group_log_wait(struct groups *g); /* until nothing is being written */
+void group_log_wait(struct groups *g); /* until nothing is being written or waits for a sync */
 void group_log_close(struct groups *g);
 /* The round of this operation. NULL: no memory, which is noted. */
 struct round *group_log_round(struct groups *g);

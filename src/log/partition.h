@@ -241,6 +241,9 @@ struct transaction_end {
 beck_status partition_end_transaction(struct partition *p, struct transaction_end *e,
                                       beck_error *err);
 
+/* The first offset of the transaction that the producer has open here; -1: none. */
+int64_t partition_open_since(struct partition *p, int64_t producer_id);
+
 struct aborted {
     int64_t producer_id;
     int64_t first_offset, last_offset; /* of the first record, of the control record */

@@ -323,6 +323,14 @@ beck_status partition_end_transaction(struct partition *p, struct transaction_en
 
 /* ---- asking ---- */
 
+int64_t partition_open_since(struct partition *p, int64_t producer_id)
+{
+    mutex_lock(&p->lock);
+    int64_t since = producers_open_since(p->producers, producer_id);
+    mutex_unlock(&p->lock);
+    return since;
+}
+
 beck_status partition_aborted(struct partition *p, int64_t from, int64_t to, struct aborted **out,
                               size_t *count, beck_error *err)
 {

@@ -370,6 +370,13 @@ beck_status producers_end(struct producers *p, const struct batch_header *h,
     return BECK_OK;
 }
 
+int64_t producers_open_since(const struct producers *p, int64_t id)
+{
+    const struct producer *e = find(p, id);
+
+    return e != NULL ? e->txn_first_offset : NONE;
+}
+
 int64_t producers_oldest(const struct producers *p)
 {
     return p->open > 0 ? p->oldest : INT64_MAX;

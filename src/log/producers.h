@@ -54,6 +54,8 @@ beck_status producers_check_end(const struct producers *p, const struct batch_he
 /* Remembers a control batch; now_ms as above. *first_offset: of the transaction that it ended; -1: there was none. */
 beck_status producers_end(struct producers *p, const struct batch_header *h,
                           int32_t coordinator_epoch, int64_t now_ms, int64_t *first_offset);
+/* The first offset of the transaction that it has open; -1: none. */
+int64_t producers_open_since(const struct producers *p, int64_t id);
 /* The first offset of the oldest open transaction; INT64_MAX: none is open. */
 int64_t producers_oldest(const struct producers *p);
 

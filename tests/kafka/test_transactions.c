@@ -7,6 +7,8 @@
 
 #include "../log/produced.h"
 #include "base/rng.h"
+#include "kafka/group_log.h"
+#include "kafka/offsets.h"
 #include "kafka/transactions_impl.h"
 #include "log/cursor.h"
 #include "support/effort.h"
@@ -15,12 +17,17 @@
 
 static struct place p;
 
+static void begin_topics(void)
+{
+    accepted(&p, create(&p, "t", 2));
+    accepted(&p, create(&p, "u", 1));
+}
+
 static int begin(void **state)
 {
     (void)state;
     place_start(&p);
-    accepted(&p, create(&p, "t", 2));
-    accepted(&p, create(&p, "u", 1));
+    begin_topics();
     return 0;
 }
 
@@ -665,6 +672,163 @@ static void all_of_a_transaction_is_seen_or_nothing(void **state)
         one_run(seed);
 }
 
+/* ---- exactly once ---- */
+
+#define HANDLED 3
+#define OFFSETS "__consumer_offsets"
+
+static void note_error(void *ctx, const void *answer)
+{
+    *(int *)ctx = ((const struct kafka_txn_offset_commit_response *)answer)
+                      ->topics.at[0]
+                      .partitions.at[0]
+                      .error_code;
+}
+
+static int commit_offset(const struct transaction_producer *x, int64_t offset, bool version_2)
+{
+    struct kafka_txn_offset_commit_request_partition where = {.committed_offset = offset,
+                                                              .committed_leader_epoch = -1};
+    struct kafka_txn_offset_commit_request_topic t = {.name = beck_str("u"),
+                                                      .partitions = {.at = &where, .count = 1}};
+    struct kafka_txn_offset_commit_request r;
+    int error = version_2 ? KAFKA_NONE : add(x, OFFSETS, 0);
+    if (!error)
+        error = check(x, OFFSETS, 0, version_2);
+    if (error)
+        return error;
+    kafka_txn_offset_commit_request_init(&r);
+    r.group_id = beck_str("g");
+    r.producer_id = x->producer_id;
+    r.producer_epoch = x->epoch;
+    r.topics.at = &t;
+    r.topics.count = 1;
+    offsets_commit_pending(kafka_groups(p.k), &r, 3, note_error, &error);
+    group_log_wait(kafka_groups(p.k));
+    return error;
+}
+
+static int64_t committed_offset(void)
+{
+    struct kafka_arena arena;
+    int32_t partition = 0;
+    struct kafka_offset_fetch_request_group_topic t = {
+        .name = beck_str("u"), .partition_indexes = {.at = &partition, .count = 1}};
+    struct kafka_offset_fetch_request_group r = {
+        .group_id = beck_str("g"), .member_epoch = -1, .topics = {.at = &t, .count = 1}};
+    struct kafka_offset_fetch_response_group a;
+    kafka_arena_init(&arena, 1 << 20);
+    assert_false(offsets_fetch(kafka_groups(p.k), &r, 8, true, &arena, &a));
+    assert_int_equal(a.topics.at[0].partitions.at[0].error_code, KAFKA_NONE);
+    int64_t offset = a.topics.at[0].partitions.at[0].committed_offset;
+    kafka_arena_release(&arena);
+    return offset;
+}
+
+/* A client that takes offset n of "u" and answers with the text n, as one transaction. It outlives the server, and
+ * goes on with the step that failed. */
+struct client {
+    struct transaction_producer x;
+    bool version_2, there;
+    int32_t sequence;
+    int handled, step;
+};
+
+static int client_step(struct client *c)
+{
+    char text[16];
+    if (!c->there) {
+        c->x = (struct transaction_producer){.id = beck_str("x"), .producer_id = -1, .epoch = -1};
+        c->sequence = c->step = 0;
+        return transactions_init(p.k, &c->x, TIMEOUT_MS);
+    }
+    snprintf(text, sizeof text, "%d", c->handled);
+    int error = KAFKA_NONE;
+    switch (c->step) {
+    case 0:
+        if (!c->version_2)
+            error = add(&c->x, "t", 0);
+        if (!error)
+            error = check(&c->x, "t", 0, c->version_2);
+        if (!error && send(&c->x, "t", 0, c->sequence, text))
+            error = KAFKA_KAFKA_STORAGE_ERROR;
+        return error;
+    case 1:
+        return commit_offset(&c->x, c->handled, c->version_2);
+    default:
+        return transactions_end(p.k, &c->x, true, c->version_2);
+    }
+}
+
+/* False: it failed. */
+static bool client_goes_on(struct client *c)
+{
+    while (c->handled < HANDLED) {
+        if (client_step(c))
+            return false;
+        if (!c->there) {
+            c->there = true;
+        } else if (++c->step == 3) {
+            c->step = 0;
+            c->sequence = c->version_2 ? 0 : c->sequence + 1;
+            c->handled++;
+        }
+    }
+    return true;
+}
+
+/* Its next life begins where the group is. */
+static void client_begins_again(struct client *c)
+{
+    c->there = false;
+    while (client_step(c))
+        transactions_tick(p.k);
+    c->there = true;
+    c->handled = (int)committed_offset() + 1;
+}
+
+static void expect_each_once(uint64_t seed, uint64_t stop)
+{
+    static const char *const texts[] = {"", "0", "0 1", "0 1 2"};
+    int64_t offset = committed_offset();
+    if (strcmp(seen("t", 0), texts[offset + 1]) != 0)
+        fail_msg("seed %llu, stopped at %llu: offset %lld is committed, and seen is \"%s\"",
+                 (unsigned long long)seed, (unsigned long long)stop, (long long)offset,
+                 seen("t", 0));
+}
+
+/* True: it was never stopped. */
+static bool stopped_once(uint64_t seed, uint64_t stop, bool version_2)
+{
+    struct client c = {.version_2 = version_2};
+    p = (struct place){.settings = {.partitions = 1, .node_id = 1, .acks_all = BECK_LEVEL_SYNCED}};
+    world_start(&p.w, seed);
+    place_begin(&p);
+    begin_topics();
+    vfs_sim_stop_at(p.w.vfs, stop);
+    bool whole = client_goes_on(&c);
+    vfs_sim_stop_at(p.w.vfs, 0);
+    place_crash(&p);
+    if (!client_goes_on(&c)) {
+        client_begins_again(&c);
+        expect_each_once(seed, stop);
+        assert_true(client_goes_on(&c));
+    }
+    expect_each_once(seed, stop);
+    assert_int_equal(committed_offset(), HANDLED - 1);
+    place_end(&p);
+    return whole;
+}
+
+static void records_and_offsets_stand_together_wherever_the_power_goes(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= effort(20, 3); seed++)
+        for (int version = 1; version <= 2; version++)
+            for (uint64_t stop = 1; !stopped_once(seed, stop, version == 2); stop++)
+                ;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -690,6 +854,7 @@ int main(void)
         TEST(queues_get_what_is_committed_after_a_restart),
         TEST(a_queue_that_too_much_is_held_for_reads_the_log),
         cmocka_unit_test(all_of_a_transaction_is_seen_or_nothing),
+        cmocka_unit_test(records_and_offsets_stand_together_wherever_the_power_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
