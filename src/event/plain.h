@@ -78,14 +78,19 @@ static inline bool plain_text(beck_bytes text, size_t max)
     return odd == 0;
 }
 
-/* Whether nothing but the type is left to check: of what an event may have it has data, a time and a
- * plain subject at most. */
-static inline bool plain_event(const beck_event *e)
+/* Whether of what an event may have it has a type, data, a time and a subject at most. */
+static inline bool plain_attributes(const beck_event *e)
 {
     uint64_t rare = e->source.len | e->id.len | e->datacontenttype.len | e->dataschema.len |
                     e->correlationid.len | e->causationid.len | e->extension_count | e->priority |
                     (uint64_t)e->deliver_at_ms | (uint64_t)e->expires_at_ms;
-    return __builtin_expect(rare == 0, true) && plain_text(e->subject, EVENT_ATTRIBUTE_MAX);
+    return __builtin_expect(rare == 0, true);
+}
+
+/* Whether nothing but the type is left to check: so it is, and the subject is plain text. */
+static inline bool plain_event(const beck_event *e)
+{
+    return plain_attributes(e) && plain_text(e->subject, EVENT_ATTRIBUTE_MAX);
 }
 
 #endif

@@ -75,6 +75,7 @@ struct batch_builder {
     struct buf bytes; /* BATCH_HEADER bytes of room, then records */
     int64_t base_timestamp_ms, max_timestamp_ms;
     int32_t count;
+    struct record_headers last;
 };
 void batch_builder_init(struct batch_builder *b, size_t max);
 void batch_builder_release(struct batch_builder *b);
@@ -103,6 +104,7 @@ struct batch_records {
     beck_bytes records;
     size_t at;
     int32_t left;
+    const struct record_view *last; /* that the record before was read into */
 };
 beck_status batch_records_open(struct batch_records *r, beck_bytes batch, struct codec *codec,
                                struct buf *memory, beck_error *err);

@@ -122,6 +122,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
             dedup_forget_from(p->dedup, next_before);
         g->builder.bytes.len = before.bytes.len;
         g->builder.count = before.count;
+        g->builder.last = before.last;
         g->builder.base_timestamp_ms = before.base_timestamp_ms;
         g->builder.max_timestamp_ms = before.max_timestamp_ms;
         g->route_count = routes_before;

@@ -4,11 +4,13 @@
  * Two ideas make it quick. Writing: the room that a record can need at most is known beforehand, so
  * it is taken once and the fields are written one behind the other without further checks; only the
  * length in front has to be guessed, and a wrong guess costs one memmove. Reading: nothing is
- * copied but the id that has to be made; header names are told apart by their length first.
+ * copied but the id that has to be made; header names are told apart by their length first. And
+ * neighbours mostly have the same headers: these are copied, or found to be the same, as a whole.
  */
 #include "log/record.h"
 
 #include "base/error.h"
+#include "event/plain.h"
 #include "event/time.h"
 
 #include <assert.h>
@@ -285,10 +287,58 @@ static inline uint8_t *put_headers(uint8_t *p, const beck_event *e, const struct
     return rare > 0 ? put_rare_headers(p, e) : p;
 }
 
-beck_status record_write_carried(struct buf *out, const beck_event *e,
+/* Whether the event's only header is its type, and the last one's the same. */
+static inline bool is_alike(const struct buf *out, const struct record_headers *last,
+                            const beck_event *e)
+{
+    return last->len > 0 && last->type_len == e->type.len && plain_attributes(e) &&
+           !keeps_time(e) &&
+           memcmp(out->data + last->at + last->len - e->type.len, e->type.data, e->type.len) == 0;
+}
+
+/* With the headers of the last one. */
+static beck_status write_alike(struct buf *out, struct record_headers *last, const beck_event *e,
+                               int64_t timestamp_delta, int64_t offset_delta)
+{
+    bool subject = e->subject.len > 0, data = e->data.data != NULL;
+    if (e->subject.len + last->len > INT32_MAX / 2 || e->data.len > INT32_MAX / 2 - FIXED_MAX)
+        return BECK_ELIMIT;
+    size_t len = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) +
+                 varint_size(subject ? (int64_t)e->subject.len : -1) + e->subject.len +
+                 varint_size(data ? (int64_t)e->data.len : -1) + e->data.len + last->len;
+    beck_status st = buf_reserve(out, LENGTH_MAX + len);
+    if (st != BECK_OK)
+        return st;
+    uint8_t *p = put_varint(out->data + out->len, (int64_t)len);
+    *p++ = 0;
+    p = put_varint(p, timestamp_delta);
+    p = put_varint(p, offset_delta);
+    p = put_nullable(p, e->subject, !subject);
+    p = put_nullable(p, e->data, !data);
+    memcpy(p, out->data + last->at, last->len);
+    last->at = (size_t)(p - out->data);
+    out->len = last->at + last->len;
+    return BECK_OK;
+}
+
+/* Of the record that ends the buffer. */
+static void note_headers(struct record_headers *last, const struct buf *out, const beck_event *e,
+                         const struct carried *carried, beck_bytes bus)
+{
+    last->len = 0;
+    if (carried || !plain_attributes(e) || keeps_time(e) || bytes_equal(e->type, bus))
+        return;
+    last->type_len = e->type.len;
+    last->len = 1 + 1 + strlen("ce_type") + varint_size((int64_t)e->type.len) + e->type.len;
+    last->at = out->len - last->len;
+}
+
+beck_status record_write_carried(struct buf *out, struct record_headers *last, const beck_event *e,
                                  const struct carried *carried, beck_bytes bus,
                                  int64_t timestamp_delta, int64_t offset_delta)
 {
+    if (!carried && is_alike(out, last, e))
+        return write_alike(out, last, e, timestamp_delta, offset_delta);
     size_t max = record_size_max(e) + (carried != NULL ? record_carried_size_max(carried) : 0);
     size_t guess, prefix;
     uint8_t *start, *body, *p;
@@ -314,13 +364,15 @@ beck_status record_write_carried(struct buf *out, const beck_event *e,
     put_varint(start, p - body);
     out->len += prefix + (size_t)(p - body);
     assert(prefix + (size_t)(p - body) <= max);
+    note_headers(last, out, e, carried, bus);
     return BECK_OK;
 }
 
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta)
 {
-    return record_write_carried(out, e, NULL, bus, timestamp_delta, offset_delta);
+    struct record_headers none = {0};
+    return record_write_carried(out, &none, e, NULL, bus, timestamp_delta, offset_delta);
 }
 
 /* ---- reading ---- */
@@ -538,6 +590,7 @@ static void set_attribute(struct record_view *v, enum attribute a, beck_bytes na
         break;
     case A_ID:
         e->id = value;
+        v->repeats = false;
         break;
     case A_TYPE:
         if (value.len <= EVENT_TYPE_MAX)
@@ -546,12 +599,14 @@ static void set_attribute(struct record_view *v, enum attribute a, beck_bytes na
     case A_TIME:
         if (time_parse(value, &ns))
             e->time_ns = ns;
+        v->repeats = false;
         break;
     case A_SOURCE:
         e->source = value;
         break;
     case A_SUBJECT:
         e->subject = value;
+        v->repeats = false;
         break;
     case A_PRIORITY:
         if (bytes_to_u64(value, &number) && number <= EVENT_PRIORITY_MAX)
@@ -603,24 +658,36 @@ static inline void take_header(struct record_view *v, beck_bytes name, beck_byte
     }
 }
 
+/* What differs between neighbours. */
+static inline void view_fields(struct record_view *v, const struct record_context *c,
+                               const struct fields *f)
+{
+    beck_event *e = &v->event;
+
+    v->key = f->key;
+    v->value_is_null = f->value.data == NULL;
+    e->subject = f->key;
+    e->data = f->value;
+    e->time_ns = v->timestamp_ms < 0 ? 0 : ms_to_ns(v->timestamp_ms);
+    e->position = (beck_position){c->partition, v->offset};
+}
+
 /* Everything that a record without headers says. */
 static void view_init(struct record_view *v, const struct record_context *c, const struct fields *f)
 {
     const beck_bytes absent = {NULL, 0};
     beck_event *e = &v->event;
 
-    v->key = f->key;
-    v->value_is_null = f->value.data == NULL;
+    v->headers = bytes_of(f->count, (size_t)(f->end - f->count));
+    v->repeats = true;
     v->carried.queues = v->carried.content = absent;
     /* Field by field: compilers make a slow string instruction of clearing the whole. */
+    view_fields(v, c, f);
     e->type = c->bus;
-    e->subject = f->key;
     e->source = bytes_of(c->source, c->source_len);
     e->id = absent;
-    e->time_ns = v->timestamp_ms < 0 ? 0 : ms_to_ns(v->timestamp_ms);
     e->datacontenttype = absent;
     e->dataschema = absent;
-    e->data = f->value;
     e->correlationid = absent;
     e->causationid = absent;
     e->deliver_at_ms = 0;
@@ -629,12 +696,11 @@ static void view_init(struct record_view *v, const struct record_context *c, con
     e->extensions = v->extensions;
     e->extension_count = 0;
     e->bus = c->bus;
-    e->position = (beck_position){c->partition, v->offset};
 }
 
 beck_status record_read(beck_bytes records, size_t *at, const struct record_context *c,
-                        int64_t base_offset, int64_t base_timestamp_ms, struct record_view *out,
-                        beck_error *err)
+                        int64_t base_offset, int64_t base_timestamp_ms, bool follows,
+                        struct record_view *out, beck_error *err)
 {
     struct fields f;
     const uint8_t *p;
@@ -644,6 +710,13 @@ beck_status record_read(beck_bytes records, size_t *at, const struct record_cont
         wrong = place(&f, base_offset, base_timestamp_ms, &out->offset, &out->timestamp_ms);
     if (wrong != NULL)
         return damaged(*at, wrong, err);
+    if (follows && out->repeats &&
+        bytes_equal(out->headers, bytes_of(f.count, (size_t)(f.end - f.count)))) {
+        view_fields(out, c, &f);
+        out->event.id = make_id(c, out);
+        *at = (size_t)(f.end - (const uint8_t *)records.data);
+        return BECK_OK;
+    }
     view_init(out, c, &f);
     p = f.headers;
     for (int64_t i = 0; i < f.header_count; i++) {

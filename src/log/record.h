@@ -52,8 +52,14 @@ size_t record_size_max(const beck_event *e);
  * type equal to it. */
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta);
-/* The same with what is carried beside it, which may be NULL; within the limits above. */
-beck_status record_write_carried(struct buf *out, const beck_event *e,
+/* Where in `out` the headers lie of a record that has one, its type: the next one that has no other
+ * gets a copy. len 0: there is none. */
+struct record_headers {
+    size_t at, len, type_len;
+};
+/* The same with what is carried beside it, which may be NULL; within the limits above. *last is of the
+ * records that were written before to `out`, and afterwards of this one. */
+beck_status record_write_carried(struct buf *out, struct record_headers *last, const beck_event *e,
                                  const struct carried *carried, beck_bytes bus,
                                  int64_t timestamp_delta, int64_t offset_delta);
 size_t record_carried_size_max(const struct carried *carried); /* beyond that of the event */
@@ -68,16 +74,20 @@ struct record_view {
     beck_bytes key; /* data NULL: null key */
     bool value_is_null;
     struct carried carried; /* points into the record's bytes */
+    /* All of its headers, and whether the next record with the same ones says the same by them. */
+    beck_bytes headers;
+    bool repeats;
     beck_attribute extensions[RECORD_EXTENSIONS_MAX];
     char id[RECORD_ID_MAX];
 };
 
 /* Reads the record that begins at *at of `records` and moves *at behind it. BECK_ECORRUPT: lengths
  * do not fit; the text has the byte within `records`. Never reads outside of `records`. Headers
- * beyond RECORD_EXTENSIONS_MAX are passed over. */
+ * beyond RECORD_EXTENSIONS_MAX are passed over. follows: *out is as it came from reading a record of
+ * the same bytes, before this one. */
 beck_status record_read(beck_bytes records, size_t *at, const struct record_context *c,
-                        int64_t base_offset, int64_t base_timestamp_ms, struct record_view *out,
-                        beck_error *err);
+                        int64_t base_offset, int64_t base_timestamp_ms, bool follows,
+                        struct record_view *out, beck_error *err);
 /* Only the offset, timestamp and key of the record, for stepping over it (indexes, compaction);
  * *whole (may be NULL) is all of its bytes. */
 beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,

@@ -35,7 +35,7 @@ static void write_again(struct world *w)
     REQUIRE(record_write(&w->record, e, w->context.bus, 0, 0) == BECK_OK);
     REQUIRE(w->record.len <= record_size_max(e));
     REQUIRE(record_read(buf_bytes(&w->record), &at, &w->context, w->view.offset,
-                        w->view.timestamp_ms, &w->again, &err) == BECK_OK);
+                        w->view.timestamp_ms, false, &w->again, &err) == BECK_OK);
     REQUIRE(at == w->record.len);
     same(a->type, e->type.len > 0 ? e->type : w->context.bus);
     same(a->subject, e->subject);

@@ -7,6 +7,7 @@
 
 static struct record_context context;
 static struct buf out;
+static struct record_headers none;
 static beck_error err;
 
 static int setup(void **state)
@@ -116,10 +117,11 @@ static void what_is_carried_comes_back_and_is_no_extension(void **state)
 
     (void)state;
     buf_clear(&out);
-    assert_int_equal(record_write_carried(&out, &e, &carried, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write_carried(&out, &none, &e, &carried, BUS, 0, 0), BECK_OK);
     assert_true(out.len <= record_size_max(&e) + record_carried_size_max(&carried));
     memset(&view, 0xff, sizeof view);
-    expect_ok(record_read(buf_bytes(&out), &at, &context, 0, 0, &view, &err), &err, __LINE__);
+    expect_ok(record_read(buf_bytes(&out), &at, &context, 0, 0, false, &view, &err), &err,
+              __LINE__);
     SAME(view.carried.queues, carried.queues);
     SAME(view.carried.content, carried.content);
     assert_int_equal(view.event.extension_count, 1);
@@ -142,11 +144,12 @@ static void without_anything_carried_a_record_is_as_ever(void **state)
     buf_init(&plain, 1000);
     assert_int_equal(record_write(&plain, &e, BUS, 0, 0), BECK_OK);
     buf_clear(&out);
-    assert_int_equal(record_write_carried(&out, &e, &nothing, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write_carried(&out, &none, &e, &nothing, BUS, 0, 0), BECK_OK);
     SAME(buf_bytes(&out), buf_bytes(&plain));
     assert_int_equal(record_carried_size_max(&nothing), 0);
     memset(&view, 0xff, sizeof view);
-    assert_int_equal(record_read(buf_bytes(&out), &at, &context, 0, 0, &view, &err), BECK_OK);
+    assert_int_equal(record_read(buf_bytes(&out), &at, &context, 0, 0, false, &view, &err),
+                     BECK_OK);
     assert_int_equal(view.carried.queues.len + view.carried.content.len, 0);
     assert_false(carried_names(&view.carried, 0));
     buf_release(&plain);
@@ -168,7 +171,7 @@ static struct record_view *read_one(beck_bytes record)
     size_t at = 0;
 
     memset(&view, 0xff, sizeof view); /* nothing may be left from the event before */
-    expect_ok(record_read(record, &at, &context, 1000, 5000, &view, &err), &err, __LINE__);
+    expect_ok(record_read(record, &at, &context, 1000, 5000, false, &view, &err), &err, __LINE__);
     assert_int_equal(at, record.len);
     return &view;
 }
@@ -271,7 +274,7 @@ static void ids_are_the_place_of_the_event(void **state)
         for (size_t i = 0; i < COUNT(known); i++) {
             size_t at = 0;
 
-            OK(record_read(buf_bytes(&out), &at, &context, known[i].offset, 0, &v, &err));
+            OK(record_read(buf_bytes(&out), &at, &context, known[i].offset, 0, false, &v, &err));
             snprintf(expected, sizeof expected, "%.*s/4294967295/%s", (int)len, bus,
                      known[i].digits);
             TEXT(v.event.id, expected);
@@ -310,7 +313,7 @@ static void random_round_trips(uint64_t seed)
         buf_clear(&out);
         assert_int_equal(record_write(&out, e, BUS, timestamp_ms - base_ms, i), BECK_OK);
         assert_true(out.len <= record_size_max(e));
-        OK(record_read(buf_bytes(&out), &at, &context, 77, base_ms, &v, &err));
+        OK(record_read(buf_bytes(&out), &at, &context, 77, base_ms, false, &v, &err));
         assert_int_equal(at, out.len);
         assert_int_equal(v.offset, 77 + i);
         assert_int_equal(v.timestamp_ms, timestamp_ms);
@@ -495,9 +498,136 @@ static void records_without_a_timestamp_have_no_time(void **state)
 
     (void)state;
     write_one(&e);
-    OK(record_read(buf_bytes(&out), &at, &context, 0, -1, &v, &err));
+    OK(record_read(buf_bytes(&out), &at, &context, 0, -1, false, &v, &err));
     assert_int_equal(v.timestamp_ms, -1);
     assert_int_equal(v.event.time_ns, 0);
+}
+
+/* ---- neighbours ---- */
+
+static void same_event(const beck_event *a, const beck_event *b)
+{
+    SAME(a->type, b->type);
+    SAME(a->subject, b->subject);
+    SAME(a->source, b->source);
+    SAME(a->id, b->id);
+    SAME(a->data, b->data);
+    SAME(a->datacontenttype, b->datacontenttype);
+    assert_int_equal(a->data.data == NULL, b->data.data == NULL);
+    assert_true(a->time_ns == b->time_ns);
+    assert_int_equal(a->priority, b->priority);
+    assert_int_equal(a->extension_count, b->extension_count);
+    assert_true(a->position.offset == b->position.offset);
+}
+
+/* Mostly only a type, which mostly is the one before; all that a record can have in its headers now and
+ * then, twice in a row. */
+static beck_event neighbour(struct rng *rng)
+{
+    static const char *const types[] = {"order.created", "order.changed", "orders", "t"};
+    static beck_attribute extension = {{"tenant", 6}, {"a", 1}};
+    static beck_event e;
+    if (rng_below(rng, 3) == 0) {
+        e = (beck_event){.type = beck_str(types[rng_below(rng, COUNT(types))])};
+        switch (rng_below(rng, 8)) {
+        case 0:
+            e.id = beck_str("one");
+            break;
+        case 1:
+            e.time_ns = 1500000000000000001;
+            break;
+        case 2:
+            e.datacontenttype = beck_str("text/plain");
+            break;
+        case 3:
+            e.extensions = &extension;
+            e.extension_count = 1;
+            break;
+        case 4:
+            e.priority = 7;
+            break;
+        default:
+            break;
+        }
+    }
+    e.subject = rng_below(rng, 2) ? beck_str("somebody") : (beck_bytes){0};
+    e.data = rng_below(rng, 4)
+                 ? bytes_of("some bytes of data, more than sixty-four of them at times, "
+                            "so that lengths differ",
+                            rng_below(rng, 80))
+                 : (beck_bytes){0};
+    return e;
+}
+
+static void random_neighbours(uint64_t seed)
+{
+    struct rng rng;
+    struct record_headers last = {0};
+    struct buf alone;
+    static struct record_view view, fresh;
+    size_t at = 0;
+
+    rng_seed(&rng, seed);
+    buf_clear(&out);
+    buf_init(&alone, 1000);
+    for (int i = 0; i < 500; i++) {
+        beck_event e = neighbour(&rng);
+        int64_t delta = (int64_t)rng_below(&rng, 1000);
+        size_t before = out.len;
+        buf_clear(&alone);
+        OK(record_write(&alone, &e, BUS, delta, i));
+        OK(record_write_carried(&out, &last, &e, NULL, BUS, delta, i));
+        SAME(bytes_of(out.data + before, out.len - before), buf_bytes(&alone));
+    }
+    for (int i = 0; i < 500; i++) {
+        size_t again = at;
+        OK(record_read(buf_bytes(&out), &at, &context, 9, 100, i > 0, &view, &err));
+        OK(record_read(buf_bytes(&out), &again, &context, 9, 100, false, &fresh, &err));
+        assert_int_equal(at, again);
+        same_event(&view.event, &fresh.event);
+    }
+    assert_int_equal(at, out.len);
+    buf_release(&alone);
+}
+
+static void neighbours_are_written_and_read_as_if_each_were_alone(void **state)
+{
+    (void)state;
+    with_seeds(20, random_neighbours);
+}
+
+/* As another program writes them: a time, subject or id among the headers, the same in both. */
+static void headers_that_take_the_place_of_a_field_are_looked_at_each_time(void **state)
+{
+    static const char *const headers[] = {"\x02\x0e"
+                                          "ce_time\x28"
+                                          "1970-01-01T00:00:05Z",
+                                          "\x02\x14"
+                                          "ce_subject\x02"
+                                          "s",
+                                          "\x02\x0a"
+                                          "ce_id\x02"
+                                          "i"};
+    static struct record_view view, fresh;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(headers); i++) {
+        size_t len = strlen(headers[i]), at = 0;
+        buf_clear(&out);
+        for (uint8_t n = 0; n < 2; n++) {
+            /* Timestamps 5000 and 5001, keys k and l. */
+            uint8_t front[] = {0, 0, (uint8_t)(n * 2), (uint8_t)(n * 2), 2, (uint8_t)('k' + n), 1};
+            front[0] = (uint8_t)(2 * (sizeof front - 1 + len));
+            OK(buf_append(&out, front, sizeof front));
+            OK(buf_append(&out, headers[i], len));
+        }
+        for (int n = 0; n < 2; n++) {
+            size_t again = at;
+            OK(record_read(buf_bytes(&out), &at, &context, 9, 5000, n > 0, &view, &err));
+            OK(record_read(buf_bytes(&out), &again, &context, 9, 5000, false, &fresh, &err));
+            same_event(&view.event, &fresh.event);
+        }
+    }
 }
 
 /* ---- peek ---- */
@@ -519,7 +649,7 @@ static void peek_steps_over_records_as_read_does(void **state)
         bool is_null;
         size_t before = peek_at;
 
-        OK(record_read(buf_bytes(&out), &read_at, &context, 9, 100, &v, &err));
+        OK(record_read(buf_bytes(&out), &read_at, &context, 9, 100, false, &v, &err));
         OK(record_peek(buf_bytes(&out), &peek_at, 9, 100, &offset, &timestamp_ms, &key, &is_null,
                        &whole, &err));
         assert_int_equal(peek_at, read_at);
@@ -548,7 +678,7 @@ static bool is_record(const uint8_t *bytes, size_t len)
     assert_non_null(copy);
     if (len > 0)
         memcpy(copy, bytes, len);
-    st = record_read(bytes_of(copy, len), &at, &context, 0, 0, &v, &err);
+    st = record_read(bytes_of(copy, len), &at, &context, 0, 0, false, &v, &err);
     peek_st = record_peek(bytes_of(copy, len), &peek_at, 0, 0, &offset, &timestamp_ms, &key,
                           &is_null, NULL, &err);
     assert_int_equal(st, peek_st);
@@ -643,7 +773,8 @@ static void refusals_say_what_is_wrong(void **state)
     for (size_t i = 0; i < COUNT(wrong); i++) {
         size_t at = 0;
 
-        FAILS(record_read(bytes_of(wrong[i].bytes, wrong[i].len), &at, &context, 0, 0, &v, &err),
+        FAILS(record_read(bytes_of(wrong[i].bytes, wrong[i].len), &at, &context, 0, 0, false, &v,
+                          &err),
               BECK_ECORRUPT, wrong[i].says, "byte 0");
         assert_int_equal(at, 0);
     }
@@ -657,10 +788,11 @@ static void numbers_that_overflow_are_refused(void **state)
 
     (void)state;
     assert_int_equal(record_write(&out, &e, BUS, INT64_MAX, 1), BECK_OK);
-    FAILS(record_read(buf_bytes(&out), &at, &context, 0, 1, &v, &err), BECK_ECORRUPT, "timestamp");
-    FAILS(record_read(buf_bytes(&out), &at, &context, INT64_MAX, 0, &v, &err), BECK_ECORRUPT,
+    FAILS(record_read(buf_bytes(&out), &at, &context, 0, 1, false, &v, &err), BECK_ECORRUPT,
+          "timestamp");
+    FAILS(record_read(buf_bytes(&out), &at, &context, INT64_MAX, 0, false, &v, &err), BECK_ECORRUPT,
           "offset");
-    OK(record_read(buf_bytes(&out), &at, &context, INT64_MAX - 1, 0, &v, &err));
+    OK(record_read(buf_bytes(&out), &at, &context, INT64_MAX - 1, 0, false, &v, &err));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -687,6 +819,8 @@ int main(void)
         TEST(attributes_that_cannot_be_read_stay_in_the_record),
         TEST(extensions_beyond_the_limit_are_passed_over),
         TEST(records_without_a_timestamp_have_no_time),
+        TEST(neighbours_are_written_and_read_as_if_each_were_alone),
+        TEST(headers_that_take_the_place_of_a_field_are_looked_at_each_time),
         TEST(peek_steps_over_records_as_read_does),
         TEST(every_truncated_record_is_refused),
         TEST(every_flipped_bit_is_refused_or_read_inside_of_the_record),
