@@ -122,7 +122,7 @@ static beck_status describe_consumer(const struct member *m, struct kafka_arena 
     out->member_epoch = m->epoch;
     out->client_id = kafka_copy(a, m->client_id);
     out->client_host = kafka_copy(a, m->client_host);
-    out->member_type = 1;
+    out->member_type = m->classic ? 0 : 1;
     if (m->instance_id.data)
         out->instance_id = kafka_copy(a, m->instance_id);
     if (m->rack.data)

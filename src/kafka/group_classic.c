@@ -8,8 +8,6 @@
  */
 #include "kafka/group_log.h"
 
-#include "kafka/message/consumer_protocol.h"
-
 #include <assert.h>
 #include <stdlib.h>
 
@@ -111,21 +109,25 @@ beck_bytes classic_choose(const struct group *group)
     return best;
 }
 
+bool classic_read_subscription(beck_bytes metadata, struct kafka_arena *arena,
+                               struct kafka_consumer_protocol_subscription *out)
+{
+    const struct kafka_table *table = kafka_consumer_protocol_subscription_table();
+    int16_t version = metadata.len < 2 ? -1 : (int16_t)get_u16(metadata.data);
+    if (version < 0)
+        return false;
+    metadata = bytes_of((const uint8_t *)metadata.data + 2, metadata.len - 2);
+    return !kafka_decode(table, version > table->last ? table->last : version, metadata, arena, out,
+                         NULL, NULL);
+}
+
 void classic_topics(const struct member *m, beck_bytes protocol, struct kafka_arena *arena,
                     struct kafka_strings *out)
 {
     struct kafka_consumer_protocol_subscription subscription;
-    const struct kafka_table *table = kafka_consumer_protocol_subscription_table();
-    beck_bytes metadata = member_metadata(m, protocol);
     *out = (struct kafka_strings){0};
-    if (!bytes_equal_text(m->group->protocol_type, "consumer") || metadata.len < 2)
-        return;
-    int16_t version = (int16_t)get_u16(metadata.data);
-    if (version < 0)
-        return;
-    metadata = bytes_of((const uint8_t *)metadata.data + 2, metadata.len - 2);
-    if (!kafka_decode(table, version > table->last ? table->last : version, metadata, arena,
-                      &subscription, NULL, NULL))
+    if (bytes_equal_text(m->group->protocol_type, "consumer") &&
+        classic_read_subscription(member_metadata(m, protocol), arena, &subscription))
         *out = subscription.topics;
 }
 

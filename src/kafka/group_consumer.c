@@ -20,6 +20,7 @@ struct beating {
     struct reply *reply;
     struct partition_set owned; /* that the member says it has */
     bool moves;                 /* the group is to have another epoch */
+    bool upgraded;              /* the group was a classic one */
 };
 
 static void refuse(struct beating *b, int error, const char *why)
@@ -95,6 +96,13 @@ static bool check_request(struct beating *b)
 
 /* ---- the group ---- */
 
+/* A member whose session ended with those of all others but classic ones may join anew. */
+static int check_left_behind(const struct group *group)
+{
+    return bytes_equal_text(group->protocol_type, "consumer") ? KAFKA_UNKNOWN_MEMBER_ID
+                                                              : KAFKA_GROUP_ID_NOT_FOUND;
+}
+
 static bool find_group(struct beating *b)
 {
     bool joins = b->request->member_epoch == 0;
@@ -103,12 +111,17 @@ static bool find_group(struct beating *b)
         refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
         return false;
     }
-    if (b->group && b->group->type == GROUP_CLASSIC && group_is_empty(b->group) && joins)
-        classic_become_consumer(b->group);
-    if (!b->group || b->group->type != GROUP_CONSUMER) {
-        refuse(b, KAFKA_GROUP_ID_NOT_FOUND,
-               b->group ? "The group is not a consumer group." : "The group is not found.");
+    if (!b->group) {
+        refuse(b, KAFKA_GROUP_ID_NOT_FOUND, "The group is not found.");
         return false;
+    }
+    if (b->group->type == GROUP_CLASSIC) {
+        int error = joins ? classic_upgrade(b->group) : check_left_behind(b->group);
+        b->upgraded = !error;
+        if (error) {
+            refuse(b, error, "The group is not a consumer group, and cannot become one.");
+            return false;
+        }
     }
     group_put_whole_if_behind(b->group);
     return true;
@@ -173,23 +186,32 @@ static bool make_member(struct beating *b)
     return false;
 }
 
-/* Another process with the instance id of one that has left for now: it has what that had. */
-static bool take_over(struct beating *b, struct member *m)
+bool consumer_rename(struct member *m, beck_bytes id)
 {
-    beck_bytes id = group_copy(b->request->member_id);
-    if (!id.data) {
-        refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
+    struct lookup *members = &m->group->members;
+    beck_bytes copy = group_copy(id);
+    if (!copy.data)
         return false;
-    }
     group_put_member_gone(m);
-    lookup_remove(&b->group->members, &m->node);
+    lookup_remove(members, &m->node);
     group_text_free(&m->id);
-    m->id = id;
-    lookup_add(&b->group->members, &m->node, lookup_hash(&b->group->members, m->id));
+    m->id = copy;
+    lookup_add(members, &m->node, lookup_hash(members, m->id));
     m->epoch = m->previous_epoch = 0;
     group_put_member(m);
     group_put_target(m);
     group_put_current(m);
+    return true;
+}
+
+/* Another process with the instance id of one that has left for now, or that is a classic one: it has
+ * what that had. */
+static bool take_over(struct beating *b, struct member *m)
+{
+    if (!consumer_rename(m, b->request->member_id)) {
+        refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
+        return false;
+    }
     b->m = m;
     return true;
 }
@@ -204,13 +226,13 @@ static bool find_static(struct beating *b)
             return make_member(b);
         if (same && m->epoch != EPOCH_LEAVE_STATIC)
             return true;
-        if (m->epoch == EPOCH_LEAVE_STATIC)
+        if (m->epoch == EPOCH_LEAVE_STATIC || m->classic)
             return take_over(b, m);
         refuse(b, KAFKA_UNRELEASED_INSTANCE_ID,
                "The instance id is still used by another member of the group.");
         return false;
     }
-    if (same)
+    if (same && !m->classic)
         return check_epoch(b);
     if (m)
         refuse(b, KAFKA_FENCED_INSTANCE_ID, "The instance id is used by another member now.");
@@ -226,7 +248,7 @@ static bool find_member(struct beating *b)
     b->m = member_find(b->group, b->request->member_id);
     if (b->request->member_epoch == 0)
         return b->m || make_member(b);
-    if (b->m)
+    if (b->m && !b->m->classic)
         return check_epoch(b);
     refuse(b, KAFKA_UNKNOWN_MEMBER_ID, "The member is not a member of the group.");
     return false;
@@ -239,8 +261,7 @@ static int compare_names(const void *a, const void *b)
     return bytes_compare(*(const beck_bytes *)a, *(const beck_bytes *)b);
 }
 
-/* -1: no memory; else whether they were others. */
-static int set_topics(struct member *m, const struct kafka_strings *names)
+int consumer_set_topics(struct member *m, const struct kafka_strings *names)
 {
     beck_bytes *list = calloc(names->count + 1, sizeof *list);
     size_t count = 0, made = 0;
@@ -317,7 +338,12 @@ static bool update_member(struct beating *b)
     int regex = set_regex(b);
     if (regex < 0)
         return false;
-    int topics = r->subscribed_topic_names.is_null ? 0 : set_topics(m, &r->subscribed_topic_names);
+    if (m->classic) {
+        mixed_modernize(m);
+        b->moves = true;
+    }
+    int topics =
+        r->subscribed_topic_names.is_null ? 0 : consumer_set_topics(m, &r->subscribed_topic_names);
     int assignor = set_text(&m->assignor, r->server_assignor);
     int rack = set_text(&m->rack, r->rack_id);
     int client = b->client->id.data ? set_text(&m->client_id, b->client->id) : 0;
@@ -380,6 +406,10 @@ void consumer_fence(struct member *m)
         consumer_unuse_regex(group, m->regex_text);
     member_remove(m);
     member_free(m);
+    if (consumer_downgrade(group)) {
+        classic_begin_rebalance(group);
+        return;
+    }
     group->epoch++;
     group_put_epoch(group);
 }
@@ -413,18 +443,18 @@ static void session_due(struct deadline *d)
     consumer_fence((struct member *)(void *)((char *)d - offsetof(struct member, session)));
 }
 
-static void touch(struct member *m)
+void consumer_touch(struct member *m)
 {
     struct groups *g = m->group->all;
+    int32_t ms = m->classic ? m->session_timeout_ms : g->settings.consumer_session_ms;
     m->session.due = session_due;
-    deadline_set(&g->deadlines, &m->session,
-                 group_now_ns(g) + g->settings.consumer_session_ms * 1000000LL);
+    deadline_set(&g->deadlines, &m->session, group_now_ns(g) + ms * 1000000LL);
 }
 
 void consumer_start(struct group *group)
 {
     for (struct member *m = group->first; m; m = m->next) {
-        touch(m);
+        consumer_touch(m);
         consumer_resume_revoking(m);
     }
 }
@@ -439,13 +469,23 @@ static void drop_new(struct beating *b)
     member_free(m);
 }
 
+bool consumer_step(struct member *m, bool moves, const struct partition_set *owned, bool *changed)
+{
+    struct group *group = m->group;
+    moves = consumer_look_at_topics(group) || moves;
+    if (moves) {
+        group->epoch++;
+        group_put_epoch(group);
+    }
+    return (group->epoch <= group->target_epoch || consumer_make_target(group)) &&
+           consumer_reconcile(m, owned, changed);
+}
+
 static void beat(struct beating *b)
 {
     const struct kafka_consumer_group_heartbeat_request *r = b->request;
-    struct group *group;
     if (!check_request(b) || !find_group(b))
         return;
-    group = b->group;
     if (r->member_epoch < 0) {
         leave(b);
         return;
@@ -460,15 +500,9 @@ static void beat(struct beating *b)
         drop_new(b);
         return;
     }
-    touch(b->m);
-    b->moves = consumer_look_at_topics(group) || b->moves;
-    if (b->moves) {
-        group->epoch++;
-        group_put_epoch(group);
-    }
+    consumer_touch(b->m);
     bool changed = false;
-    if ((group->epoch > group->target_epoch && !consumer_make_target(group)) ||
-        !consumer_reconcile(b->m, r->topic_partitions.is_null ? NULL : &b->owned, &changed)) {
+    if (!consumer_step(b->m, b->moves, r->topic_partitions.is_null ? NULL : &b->owned, &changed)) {
         refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
         return;
     }
@@ -492,6 +526,9 @@ void groups_consumer_heartbeat(struct groups *g,
     reply->error = &((struct kafka_consumer_group_heartbeat_response *)reply->body)->error_code;
     groups_lock(g);
     beat(&b);
+    /* Nobody has come that speaks the new protocol. */
+    if (b.upgraded && *reply->error && consumer_downgrade(b.group))
+        classic_begin_rebalance(b.group);
     if (b.group && group_is_void(b.group) && b.group->offsets_only)
         group_free(b.group);
     reply_give(g, reply);

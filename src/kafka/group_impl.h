@@ -19,6 +19,7 @@
 #include "kafka/deadlines.h"
 #include "kafka/errors.h"
 #include "kafka/groups.h"
+#include "kafka/message/consumer_protocol.h"
 #include "kafka/partition_set.h"
 
 #define REPLY_BYTES_MAX (128u << 20)
@@ -84,7 +85,7 @@ struct member {
     beck_bytes *topics;                    /* owned, sorted, each an allocation */
     size_t topic_count;
     struct partition_set assigned, revoking, target;
-    struct deadline revocation;
+    struct deadline revocation; /* of a classic member: it has to join, or to sync */
 };
 
 /* ---- offsets ---- */
@@ -250,7 +251,8 @@ void group_put_current(struct member *m);
 void group_put_regex(struct group *group, const struct group_regex *r);
 void group_put_member_gone(struct member *m); /* all three */
 void group_put_regex_gone(struct group *group, beck_bytes text);
-void group_put_gone(struct group *group); /* the group, without its members and offsets */
+void group_put_gone(struct group *group);     /* the group, without its members and offsets */
+void group_put_consumer(struct group *group); /* all of a group of KIP-848 */
 /* All of it, where an earlier round failed. */
 void group_put_whole_if_behind(struct group *group);
 
@@ -290,6 +292,9 @@ int classic_check(const struct group *group, beck_bytes id, beck_bytes instance_
 void classic_fill_join(struct reply *r, const struct member *m, beck_bytes leader, bool members,
                        bool skip);
 void classic_start(struct group *group); /* timers of one that was read from the log */
+/* What a classic consumer says of itself; in the arena, and of `metadata`. False: it cannot be read. */
+bool classic_read_subscription(beck_bytes metadata, struct kafka_arena *arena,
+                               struct kafka_consumer_protocol_subscription *out);
 /* The topics that classic consumers subscribe to; *out lies in the arena, count 0: none, or it is no
  * consumer's protocol. */
 void classic_topics(const struct member *m, beck_bytes protocol, struct kafka_arena *arena,
@@ -298,8 +303,19 @@ void classic_topics(const struct member *m, beck_bytes protocol, struct kafka_ar
 /* ---- group_consumer.c, group_target.c, group_regex.c: KIP-848 ---- */
 
 void consumer_start(struct group *group); /* timers of one that was read from the log */
-/* The member is out, and the group has another epoch. */
+/* The member is out, and the group has another epoch; or it is a classic one from here on. */
 void consumer_fence(struct member *m);
+/* Its session begins anew. */
+void consumer_touch(struct member *m);
+/* -1: no memory; else whether they were others. */
+int consumer_set_topics(struct member *m, const struct kafka_strings *names);
+/* It has another id, and comes anew: epoch 0. False: no memory. */
+bool consumer_rename(struct member *m, beck_bytes id);
+/* Another epoch where the member or topics say so (moves), a target for it, and a step of the member
+ * towards it, as consumer_reconcile. False: no memory. */
+bool consumer_step(struct member *m, bool moves, const struct partition_set *owned, bool *changed);
+/* It has time for the next step, a rebalance's; then it is fenced. */
+void consumer_await(struct member *m);
 /* Who has the partition now; NULL: nobody. */
 struct member *consumer_owner(const struct group *group, const struct group_partition *p);
 /* `assigned` and `revoking` of the member are its own from now on, or nobody's. False: no memory. */
@@ -330,5 +346,27 @@ void group_consumer_free(struct group *group);
 /* A group without members begins anew with the other protocol, and keeps its offsets. */
 void consumer_become_classic(struct group *group);
 void classic_become_consumer(struct group *group);
+
+/* ---- group_migration.c: groups with members become groups of the other protocol ---- */
+
+/* The members of a classic group go on as classic members of a group of KIP-848, each with what it
+ * has. 0, or why it stays as it is. */
+int classic_upgrade(struct group *group);
+/* Where only classic members are left they go on as a classic group, Stable, which has still to be
+ * rebalanced. False: it stays as it is. */
+bool consumer_downgrade(struct group *group);
+
+/* ---- group_mixed.c: classic members of a group of KIP-848 ---- */
+
+/* It speaks KIP-848's protocol from now on. */
+void mixed_modernize(struct member *m);
+void mixed_join(struct group *group, const struct kafka_join_group_request *request,
+                const struct group_client *client, struct reply *reply);
+void mixed_sync(struct group *group, const struct kafka_sync_group_request *request,
+                struct reply *reply);
+/* An error code. */
+int mixed_heartbeat(struct group *group, const struct kafka_heartbeat_request *request);
+/* What it has, as classic consumers read it; malloc, data NULL: no memory. */
+beck_bytes mixed_assignment(const struct member *m, const struct partition_set *set);
 
 #endif

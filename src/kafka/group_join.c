@@ -256,9 +256,7 @@ static int find_group(struct joining *j)
         j->group = group_new(j->g, r->group_id, GROUP_CLASSIC);
         return j->group ? KAFKA_NONE : KAFKA_COORDINATOR_NOT_AVAILABLE;
     }
-    if (j->group->type == GROUP_CONSUMER) {
-        if (j->group->count > 0)
-            return KAFKA_INCONSISTENT_GROUP_PROTOCOL;
+    if (j->group->type == GROUP_CONSUMER && j->group->count == 0) {
         if (!is_new)
             return KAFKA_UNKNOWN_MEMBER_ID;
         consumer_become_classic(j->group);
@@ -277,6 +275,10 @@ static void join(struct joining *j)
         return;
     }
     group_put_whole_if_behind(j->group);
+    if (j->group->type == GROUP_CONSUMER) {
+        mixed_join(j->group, r, j->client, j->reply);
+        return;
+    }
     bool is_new = r->member_id.len == 0;
     struct member *known = is_new ? NULL : member_find(j->group, r->member_id);
     bool counted = known && !known->pending;

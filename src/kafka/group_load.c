@@ -19,22 +19,6 @@ static bool decode(const struct kafka_table *t, beck_bytes from, struct kafka_ar
 
 /* ---- groups ---- */
 
-/* The group, of that type; one of the other type that has nobody in it becomes it. NULL: no memory,
- * or it has. */
-static struct group *group_of(struct groups *g, beck_bytes id, enum group_type type)
-{
-    struct group *group = group_find(g, id);
-    if (!group)
-        group = group_new(g, id, type);
-    if (group && group->type != type && group->count > 0)
-        return NULL;
-    if (group) {
-        group->type = type;
-        group->offsets_only = false;
-    }
-    return group;
-}
-
 /* Its members are gone. */
 static void forget_members(struct group *group)
 {
@@ -43,6 +27,21 @@ static void forget_members(struct group *group)
         member_remove(m);
         member_free(m);
     }
+}
+
+/* The group, of that type; one of the other type has become it since. NULL: no memory. */
+static struct group *group_of(struct groups *g, beck_bytes id, enum group_type type)
+{
+    struct group *group = group_find(g, id);
+    if (!group)
+        group = group_new(g, id, type);
+    if (group && group->type != type)
+        forget_members(group);
+    if (group) {
+        group->type = type;
+        group->offsets_only = false;
+    }
+    return group;
 }
 
 static const struct group_client nobody = {0};
@@ -100,15 +99,16 @@ static bool load_classic(struct groups *g, beck_bytes id, beck_bytes value, stru
 {
     struct kafka_group_metadata_value v;
     struct group *group = group_find(g, id);
-    if (group && group->type == GROUP_CLASSIC)
+    if (group)
         forget_members(group);
-    if (!value.data) {
-        if (group && group->type == GROUP_CLASSIC) {
-            group->offsets_only = true;
-            group_text_free(&group->protocol_type);
-        }
-        return true;
+    if (!value.data && group) {
+        group->type = GROUP_CLASSIC;
+        group->offsets_only = true;
+        group_text_free(&group->protocol_type);
+        group_text_free(&group->protocol);
     }
+    if (!value.data)
+        return true;
     if (!decode(kafka_group_metadata_value_table(), value, a, &v) ||
         !(group = group_of(g, id, GROUP_CLASSIC)))
         return false;
@@ -190,6 +190,29 @@ static bool load_names(struct member *m, const struct kafka_strings *names)
     return copied;
 }
 
+/* from NULL: it speaks KIP-848's protocol. */
+static bool load_protocols(
+    struct member *m,
+    const struct kafka_consumer_group_member_metadata_value_classic_member_metadata *from)
+{
+    struct kafka_join_group_request_protocol list[GROUP_PROTOCOLS_MAX];
+    struct kafka_join_group_request request = {.protocols = {.at = list}};
+    mixed_modernize(m);
+    if (!from)
+        return true;
+    for (size_t i = 0; i < from->supported_protocols.count && i < GROUP_PROTOCOLS_MAX; i++)
+        list[request.protocols.count++] = (struct kafka_join_group_request_protocol){
+            from->supported_protocols.at[i].name, from->supported_protocols.at[i].metadata};
+    struct kafka_arena arena;
+    struct kafka_consumer_protocol_subscription said;
+    kafka_arena_init(&arena, REPLY_BYTES_MAX);
+    m->classic =
+        request.protocols.count > 0 && classic_read_subscription(list[0].metadata, &arena, &said);
+    kafka_arena_release(&arena);
+    m->session_timeout_ms = from->session_timeout_ms;
+    return m->classic && member_set_protocols(m, &request);
+}
+
 static bool load_member(struct groups *g, beck_bytes id, beck_bytes member_id, beck_bytes value,
                         struct kafka_arena *a)
 {
@@ -223,7 +246,7 @@ static bool load_member(struct groups *g, beck_bytes id, beck_bytes member_id, b
     if (m->instance_id.data)
         lookup_add(&m->group->statics, &m->instance_node,
                    lookup_hash(&m->group->statics, m->instance_id));
-    return load_names(m, &v.subscribed_topic_names);
+    return load_names(m, &v.subscribed_topic_names) && load_protocols(m, v.classic_member_metadata);
 }
 
 static bool load_set(struct partition_set *set, const uint8_t topic[16],
@@ -353,7 +376,7 @@ static void settle_members(struct group *group)
 {
     for (struct member *m = group->first, *next; m; m = next) {
         next = m->next;
-        bool whole = m->topic_count > 0 || m->regex_text.data;
+        bool whole = m->topic_count > 0 || m->regex_text.data || m->classic;
         /* What a member gave up is missing where that failed to be written, and what followed did not:
          * it joins again. */
         if (!is_nobodys(group, &m->assigned) || !is_nobodys(group, &m->revoking)) {
@@ -380,6 +403,8 @@ void group_load_end(struct groups *g)
         if (group->type == GROUP_CONSUMER) {
             settle_members(group);
             consumer_start(group);
+            if (consumer_downgrade(group))
+                classic_begin_rebalance(group);
         } else if (group->offsets_only && group_is_void(group)) {
             group_free(group);
         } else {

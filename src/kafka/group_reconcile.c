@@ -108,15 +108,20 @@ static void revocation_due(struct deadline *d)
     consumer_fence((struct member *)(void *)((char *)d - offsetof(struct member, revocation)));
 }
 
-void consumer_resume_revoking(struct member *m)
+void consumer_await(struct member *m)
 {
     struct groups *g = m->group->all;
     m->revocation.due = revocation_due;
+    deadline_set(&g->deadlines, &m->revocation,
+                 group_now_ns(g) + m->rebalance_timeout_ms * 1000000LL);
+}
+
+void consumer_resume_revoking(struct member *m)
+{
     if (m->state == MEMBER_UNREVOKED)
-        deadline_set(&g->deadlines, &m->revocation,
-                     group_now_ns(g) + m->rebalance_timeout_ms * 1000000LL);
+        consumer_await(m);
     else
-        deadline_clear(&g->deadlines, &m->revocation);
+        deadline_clear(&m->group->all->deadlines, &m->revocation);
 }
 
 void consumer_stop_revoking(struct member *m)

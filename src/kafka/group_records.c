@@ -69,6 +69,21 @@ void group_put_target_epoch(struct group *group)
     PUT(group->all, consumer_group_target_assignment_metadata, &key, 0, &value);
 }
 
+typedef struct kafka_consumer_group_member_metadata_value_classic_member_metadata classic_metadata;
+
+/* False: no memory. */
+static bool fill_classic(const struct member *m, struct kafka_arena *arena, classic_metadata *out)
+{
+    out->session_timeout_ms = m->session_timeout_ms;
+    if (!kafka_array(arena, &out->supported_protocols, m->protocol_count))
+        return false;
+    for (size_t i = 0; i < m->protocol_count; i++)
+        out->supported_protocols.at[i] =
+            (struct kafka_consumer_group_member_metadata_value_supported_protocol){
+                m->protocols[i].name, m->protocols[i].metadata};
+    return true;
+}
+
 void group_put_member(struct member *m)
 {
     struct kafka_consumer_group_member_metadata_key key = {m->group->id, m->id};
@@ -83,7 +98,16 @@ void group_put_member(struct member *m)
     value.subscribed_topic_regex = m->regex_text;
     value.rebalance_timeout_ms = m->rebalance_timeout_ms;
     value.server_assignor = m->assignor;
+    classic_metadata classic = {0};
+    struct kafka_arena arena;
+    kafka_arena_init(&arena, REPLY_BYTES_MAX);
+    if (m->classic) {
+        value.classic_member_metadata = &classic;
+        if (!fill_classic(m, &arena, &classic))
+            fail(m->group->all);
+    }
     PUT(m->group->all, consumer_group_member_metadata, &key, 0, &value);
+    kafka_arena_release(&arena);
 }
 
 /* By topics, into an array of structures that begin with topic_id and partitions. */
@@ -176,16 +200,8 @@ void group_put_gone(struct group *group)
     PUT(g, consumer_group_metadata, &key, 0, NULL);
 }
 
-void group_put_whole_if_behind(struct group *group)
+void group_put_consumer(struct group *group)
 {
-    if (group->failures == group->all->failures || group->offsets_only)
-        return;
-    group->failures = group->all->failures;
-    if (group->type == GROUP_CLASSIC) {
-        if (group->state == GROUP_EMPTY || group->state == GROUP_STABLE)
-            group_put_classic(group);
-        return;
-    }
     group_put_epoch(group);
     for (const struct group_regex *r = group->regexes; r; r = r->next)
         group_put_regex(group, r);
@@ -196,4 +212,28 @@ void group_put_whole_if_behind(struct group *group)
     group_put_target_epoch(group);
     for (struct member *m = group->first; m; m = m->next)
         group_put_current(m);
+}
+
+/* The records of the group, of the type that it is not. */
+static void put_other_gone(struct group *group)
+{
+    enum group_type type = group->type;
+    group->type = type == GROUP_CLASSIC ? GROUP_CONSUMER : GROUP_CLASSIC;
+    group_put_gone(group);
+    group->type = type;
+}
+
+void group_put_whole_if_behind(struct group *group)
+{
+    bool classic = group->type == GROUP_CLASSIC;
+    if (group->failures == group->all->failures || group->offsets_only)
+        return;
+    if (classic && group->state != GROUP_EMPTY && group->state != GROUP_STABLE)
+        return;
+    group->failures = group->all->failures;
+    put_other_gone(group);
+    if (classic)
+        group_put_classic(group);
+    else
+        group_put_consumer(group);
 }

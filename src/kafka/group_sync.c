@@ -7,7 +7,7 @@
 static int check_member(const struct group *group, beck_bytes id, beck_bytes instance_id,
                         int32_t generation)
 {
-    if (!group || group->type != GROUP_CLASSIC)
+    if (!group)
         return KAFKA_UNKNOWN_MEMBER_ID;
     int error = classic_check(group, id, instance_id);
     if (!error && generation != group->generation)
@@ -114,6 +114,10 @@ static void sync_group(struct syncing *s)
 {
     struct kafka_sync_group_response *body = s->reply->body;
     s->group = group_find(s->g, s->request->group_id);
+    if (s->group && s->group->type == GROUP_CONSUMER) {
+        mixed_sync(s->group, s->request, s->reply);
+        return;
+    }
     int error = s->request->group_id.len == 0 ? KAFKA_INVALID_GROUP_ID : check_sync(s);
     if (error) {
         body->error_code = (int16_t)error;
@@ -151,22 +155,27 @@ void groups_sync(struct groups *g, const struct kafka_sync_group_request *reques
 
 /* ---- Heartbeat ---- */
 
+static int heartbeat(struct group *group, const struct kafka_heartbeat_request *r)
+{
+    if (group && group->type == GROUP_CONSUMER)
+        return mixed_heartbeat(group, r);
+    int error = check_member(group, r->member_id, r->group_instance_id, r->generation_id);
+    if (!error && group->state == GROUP_EMPTY)
+        error = KAFKA_UNKNOWN_MEMBER_ID;
+    if (error)
+        return error;
+    classic_touch(member_find(group, r->member_id));
+    return group->state == GROUP_PREPARING ? KAFKA_REBALANCE_IN_PROGRESS : KAFKA_NONE;
+}
+
 void groups_heartbeat(struct groups *g, const struct kafka_heartbeat_request *r, groups_done done,
                       void *ctx)
 {
     struct kafka_heartbeat_response body;
     kafka_heartbeat_response_init(&body);
     groups_lock(g);
-    struct group *group = group_find(g, r->group_id);
-    int error = check_member(group, r->member_id, r->group_instance_id, r->generation_id);
-    if (!error && group->state == GROUP_EMPTY)
-        error = KAFKA_UNKNOWN_MEMBER_ID;
-    if (!error) {
-        classic_touch(member_find(group, r->member_id));
-        error = group->state == GROUP_PREPARING ? KAFKA_REBALANCE_IN_PROGRESS : KAFKA_NONE;
-    }
-    if (r->group_id.len == 0)
-        error = KAFKA_INVALID_GROUP_ID;
+    int error =
+        r->group_id.len == 0 ? KAFKA_INVALID_GROUP_ID : heartbeat(group_find(g, r->group_id), r);
     groups_unlock(g);
     body.error_code = (int16_t)error;
     done(ctx, &body);
@@ -187,6 +196,10 @@ static int leave(struct group *group, beck_bytes id, beck_bytes instance_id, boo
     }
     if (!m)
         return KAFKA_UNKNOWN_MEMBER_ID;
+    if (group->type == GROUP_CONSUMER) {
+        consumer_fence(m);
+        return KAFKA_NONE;
+    }
     if (m->pending) {
         classic_drop_pending(m);
         return KAFKA_NONE;
@@ -201,7 +214,7 @@ static void leave_group(struct groups *g, const struct kafka_leave_group_request
 {
     struct kafka_leave_group_response *body = reply->body;
     struct group *group = group_find(g, r->group_id);
-    bool changed = false, known = group && group->type == GROUP_CLASSIC;
+    bool changed = false, known = group != NULL;
     if (known)
         group_put_whole_if_behind(group);
     if (version < 3) {

@@ -262,6 +262,8 @@ static int check_consumer(const struct group *group, beck_bytes id, int32_t epoc
         return KAFKA_NONE;
     if (!m)
         return KAFKA_UNKNOWN_MEMBER_ID;
+    if (m->classic)
+        return epoch == m->epoch ? KAFKA_NONE : KAFKA_ILLEGAL_GENERATION;
     if (!transactional && version < 9)
         return KAFKA_UNSUPPORTED_VERSION;
     return epoch == m->epoch ? KAFKA_NONE : KAFKA_STALE_MEMBER_EPOCH;

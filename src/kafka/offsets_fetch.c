@@ -111,7 +111,9 @@ static int check_fetcher(const struct group *group,
     const struct member *m = member_find(group, r->member_id);
     if (!m)
         return KAFKA_UNKNOWN_MEMBER_ID;
-    return m->epoch == r->member_epoch ? KAFKA_NONE : KAFKA_STALE_MEMBER_EPOCH;
+    if (m->epoch == r->member_epoch)
+        return KAFKA_NONE;
+    return m->classic ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
 }
 
 beck_status offsets_fetch(struct groups *g, const struct kafka_offset_fetch_request_group *request,
