@@ -237,12 +237,13 @@ int64_t broker_consumer_timeout(struct broker_queue *q);
 /* What was got was written: until it is settled nobody looks at it, and it takes no memory. */
 void broker_forget(struct broker_queue *q, uint64_t tag);
 
-enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_REJECT };
+/* What goes back has failed (basic.reject) or was returned: their delays differ (x-delayed-retry-type). */
+enum settlement { SETTLE_ACK, SETTLE_REQUEUE, SETTLE_FAIL, SETTLE_REJECT };
 /* `subscribers`: who got each, NULL for get; their credit is given back. Also after the subscriber was closed
  * (then NULL). Each tag once. */
 void broker_settle(struct broker_queue *q, const uint64_t *tags,
                    struct subscriber *const *subscribers, size_t count, enum settlement how);
-/* reject without requeue counts as rejected; a lost connection as returned: */
+/* What was held when a channel or connection ended, without an answer: it has failed. */
 void broker_return_lost(struct broker_queue *q, const uint64_t *tags, size_t count);
 struct broker_queue *broker_queue_retain(struct broker_queue *q);
 void broker_queue_release(struct broker_queue *q);

@@ -29,6 +29,7 @@ struct stream;     /* stream.c */
 struct delivery;   /* of a session: publish.c, dispatch.c */
 struct delivery_home;
 struct recent;
+struct burial;
 struct permits; /* what a session may do: permission.h */
 
 enum queue_kind { QUEUE_CLASSIC, QUEUE_QUORUM, QUEUE_STREAM };
@@ -100,8 +101,11 @@ struct broker_queue {
     struct session *owner_session;        /* the same; with change_lock. NULL: none */
     struct broker_queue *owned_next, **owned_at; /* of that session */
     struct queue *engine;                        /* a reference; NULL for streams */
-    beck_bus *bus;                 /* a stream's log; NULL for others. Valid until beck_close */
-    uint64_t number;               /* queue_number(engine) */
+    beck_bus *bus;          /* a stream's log; NULL for others. Valid until beck_close */
+    uint64_t number;        /* queue_number(engine) */
+    struct burial *burials; /* burial.c's, with its lock; newest first */
+    size_t burial_count;
+    _Atomic(bool) burial_told;     /* that they wait */
     struct dispatcher *dispatcher; /* made and freed with the queue */
     struct stream *stream;         /* D's, of streams; else NULL */
     _Atomic(int64_t) used_ns;      /* monotonic: last get, consumer or declaration, for x-expires */

@@ -4,7 +4,11 @@
  *
  * It never waits for a change of the topology: where a queue is not joined to the bus that it should come by,
  * the helper has it joined, and the engine buries again.
+ *
+ * At most once: what no queue takes, or refuses, is dropped. At least once (quorum queues): it stays until all
+ * that get it have it for certain, and as long as there is none (burial.h).
  */
+#include "broker/burial.h"
 #include "broker/dead_letter_headers.h"
 #include "broker/delivery.h"
 #include "broker/policy.h"
@@ -15,7 +19,7 @@
 
 /* Where it goes, as the queue's arguments and policies say; copied. */
 struct grave {
-    bool has_exchange, has_key;
+    bool has_exchange, has_key, at_least_once;
     uint8_t exchange[256], key[256];
     size_t exchange_len, key_len;
     enum overflow overflow;
@@ -37,6 +41,7 @@ static void grave_of(const struct broker_queue *q, struct grave *g)
     g->has_exchange = e->has_dead_letter_exchange;
     g->has_key = e->has_dead_letter_key;
     g->overflow = e->overflow;
+    g->at_least_once = e->at_least_once && q->kind == QUEUE_QUORUM;
     g->exchange_len = copy_short(g->exchange, e->dead_letter_exchange);
     g->key_len = copy_short(g->key, e->dead_letter_key);
     topology_end_read(b);
@@ -51,6 +56,7 @@ struct corpse {
     struct properties properties;
     struct buf raw, content, made;
     bool persistent;
+    uint64_t note; /* of at-least-once; 0: no queue has it */
 };
 
 static void corpse_release(struct corpse *c)
@@ -101,7 +107,13 @@ static beck_status lay_out(struct corpse *c, const struct grave *g, beck_bytes c
                          (uint16_t)(CARRIED_DIED | (bcc ? CARRIED_BCC : 0)));
 }
 
-/* Those that it would go round for ever do not get it. With topology_lock. */
+static bool has_it(const struct corpse *c, const struct broker_queue *target)
+{
+    struct delivery_home *h = atomic_load(&c->queue->vhost->broker->delivery);
+    return c->note && burial_has(h, c->queue, c->note, target);
+}
+
+/* Those that it would go round for ever do not get it, nor those that have it. With topology_lock. */
 static void leave_out_cycles(void *ctx, struct targets *t)
 {
     const struct corpse *c = ctx;
@@ -109,7 +121,8 @@ static void leave_out_cycles(void *ctx, struct targets *t)
     size_t ends[3] = {counts[0], counts[0] + counts[1], t->count};
     for (size_t i = 0; i < t->count; i++) {
         int kind = i < ends[0] ? 0 : i < ends[1] ? 1 : 2;
-        if (death_is_cycle(&c->properties, c->reason, t->queues[i]->name))
+        if (death_is_cycle(&c->properties, c->reason, t->queues[i]->name) ||
+            has_it(c, t->queues[i]))
             counts[kind]--;
         else
             t->queues[kept++] = t->queues[i];
@@ -165,26 +178,97 @@ static beck_status send_off(struct delivery_home *h, struct corpse *c, const str
                                                                                     : status;
 }
 
+/* ---- at least once ---- */
+
+#define NOBODY_HAS_IT 1 /* a note that is no burial's */
+
+static beck_status wait_in_queue(struct delivery_home *h, struct broker_queue *q, uint64_t *note,
+                                 beck_error *err, beck_status status)
+{
+    *note = *note ? *note : NOBODY_HAS_IT;
+    if (status && !atomic_exchange(&q->burial_told, true))
+        env_report(
+            &h->broker->handle->env, status,
+            "dead letters of queue '%.*s' wait in it (at-least-once): %s; they are tried again",
+            TEXT_OF(q->name), err->text);
+    return error_set(err, BECK_EBUSY, "it waits for its target");
+}
+
+/* Sends it where it has not been yet. */
+static beck_status send_surely(struct delivery_home *h, struct corpse *c, const struct route *r,
+                               uint64_t *note, beck_error *err)
+{
+    enum storage storage = route_storage(h, r, c->persistent);
+    beck_event e;
+    if (storage != STORE_NOWHERE && !r->joined[storage]) {
+        beck_error ignored;
+        ask_helper(h, r, storage, c->queue, &ignored);
+        return wait_in_queue(h, c->queue, note, err, BECK_OK);
+    }
+    message_to_event(c->exchange, c->routing_key, &c->properties, c->event->data, &e);
+    e.type = r->type;
+    beck_status status =
+        burial_send(h, c->queue, r, storage, &e, buf_bytes(&c->content), note, err);
+    if (status)
+        return wait_in_queue(h, c->queue, note, err, status);
+    atomic_store(&c->queue->burial_told, false);
+    return burial_look(h, c->queue, *note) == BURIAL_DONE
+               ? BECK_OK
+               : wait_in_queue(h, c->queue, note, err, BECK_OK);
+}
+
+static beck_status bury_surely(struct delivery_home *h, struct corpse *c, const struct grave *g,
+                               beck_bytes content, uint64_t *note, beck_error *err)
+{
+    enum burial_state state = burial_look(h, c->queue, *note);
+    if (state == BURIAL_DONE)
+        return BECK_OK;
+    if (state == BURIAL_WAITS)
+        return wait_in_queue(h, c->queue, note, err, BECK_OK);
+    c->note = state == BURIAL_PART ? *note : 0;
+    beck_status status = lay_out(c, g, content, err);
+    struct route *r = status ? NULL : find_way(h, c, &status);
+    if (r && r->count > 0) {
+        status = send_surely(h, c, r, note, err);
+    } else if (!status && state != BURIAL_PART) {
+        /* Those that refused it may be gone since; but where nobody has it, it stays. */
+        helper_bury_again(h, c->queue, true);
+        error_set(err, BECK_ENOENT, "exchange '%.*s' leads them to no queue", TEXT_OF(c->exchange));
+        status = wait_in_queue(h, c->queue, note, err, BECK_ENOENT);
+    }
+    route_release(r);
+    return status;
+}
+
+static beck_status bury_now(struct delivery_home *h, struct corpse *c, const struct grave *g,
+                            beck_bytes content, beck_error *err)
+{
+    beck_status status = lay_out(c, g, content, err);
+    struct route *r = status ? NULL : find_way(h, c, &status);
+    if (r)
+        status = send_off(h, c, r, err);
+    route_release(r);
+    return status;
+}
+
+/* note: of one that leaves its queue; NULL: it was never there. */
 static beck_status bury_one(struct delivery_home *h, struct broker_queue *q, const struct grave *g,
                             const beck_event *e, beck_bytes content, const char *reason,
-                            beck_error *err)
+                            uint64_t *note, beck_error *err)
 {
     struct corpse c = {.queue = q, .event = e, .reason = reason};
     buf_init(&c.raw, PROPERTIES_MAX);
     buf_init(&c.content, PROPERTIES_MAX);
     buf_init(&c.made, PROPERTIES_MAX);
-    beck_status status = lay_out(&c, g, content, err);
-    struct route *r = status ? NULL : find_way(h, &c, &status);
-    if (r)
-        status = send_off(h, &c, r, err);
-    route_release(r);
+    beck_status status = note && g->at_least_once ? bury_surely(h, &c, g, content, note, err)
+                                                  : bury_now(h, &c, g, content, err);
     corpse_release(&c);
     /* What cannot be written as properties is dropped. */
     return status == BECK_EINVAL || status == BECK_ELIMIT ? BECK_OK : status;
 }
 
 beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const struct carried *c,
-                 const char *reason, uint32_t attempts, beck_error *err)
+                 const char *reason, uint32_t attempts, uint64_t *note, beck_error *err)
 {
     struct broker_queue *q = ctx;
     struct delivery_home *h = atomic_load(&q->vhost->broker->delivery);
@@ -198,7 +282,7 @@ beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const str
         return error_set(err, BECK_EBUSY, "the broker is not open yet");
     if (strcmp(reason, "attempts") == 0)
         reason = "delivery_limit";
-    return bury_one(h, q, &g, e, c ? c->content : (beck_bytes){0}, reason, err);
+    return bury_one(h, q, &g, e, c ? c->content : (beck_bytes){0}, reason, note, err);
 }
 
 /* ---- what is refused ---- */
@@ -282,5 +366,5 @@ void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_ev
     struct grave g;
     grave_of(q, &g);
     if (g.has_exchange && g.overflow == OVERFLOW_REJECT_DEAD_LETTER)
-        bury_one(h, q, &g, e, content, "maxlen", NULL);
+        bury_one(h, q, &g, e, content, "maxlen", NULL, NULL);
 }

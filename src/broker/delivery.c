@@ -1,6 +1,7 @@
 /* The broker's own buses, and the helper: see delivery.h. */
 #include "broker/delivery.h"
 
+#include "broker/burial.h"
 #include "broker/dispatch.h"
 #include "broker/policy.h"
 
@@ -11,6 +12,7 @@
 #define TRANSIENT_MS (10 * 60 * 1000)
 #define MEMORY_BYTES (64 << 20) /* then the disk takes what comes */
 #define LATER_NS 100000000
+#define BURY_LATER_NS 1000000000
 
 /* ---- the helper ---- */
 
@@ -42,6 +44,10 @@ static void add_chore(struct delivery_home *h, struct broker_queue *q, beck_bus 
     for (c = h->first; c; c = c->next)
         if (c->queue == q && c->bus == bus && c->exchange == x && c->waiting == waiting)
             break;
+    if (c && c->due_ns > due_ns) {
+        c->due_ns = due_ns;
+        cond_signal(&h->wake);
+    }
     if (!c && !h->stopping && (c = calloc(1, sizeof *c))) {
         c->queue = q ? broker_queue_retain(q) : NULL;
         c->bus = bus;
@@ -66,6 +72,12 @@ void helper_poke_later(struct delivery_home *h, struct broker_queue *q)
     add_chore(h, NULL, NULL, NULL, q, clock_mono_ns(h->broker->handle->env.clock) + LATER_NS);
 }
 
+void helper_bury_again(struct delivery_home *h, struct broker_queue *q, bool later)
+{
+    int64_t now_ns = later ? clock_mono_ns(h->broker->handle->env.clock) : 0;
+    add_chore(h, NULL, NULL, NULL, q, later ? now_ns + BURY_LATER_NS : 0);
+}
+
 void helper_look(struct delivery_home *h)
 {
     mutex_lock(&h->lock);
@@ -80,15 +92,16 @@ void helper_look_later(struct delivery_home *h)
 }
 
 /* True: delayed messages are to be looked at. */
-static bool do_chore(struct chore *c)
+static bool do_chore(struct delivery_home *h, struct chore *c)
 {
     bool look = !c->queue && !c->waiting;
     beck_bus *bus = c->exchange ? exchange_bus(c->exchange, NULL) : c->bus;
-    if (c->queue && bus)
-        queue_join(c->queue, bus, NULL);
+    bool joined = !c->queue || (bus && queue_join(c->queue, bus, NULL) == BECK_OK);
     if (c->waiting)
         queue_vanished(c->waiting->vhost, c->waiting->name);
     if (c->waiting && c->waiting->engine && !atomic_load(&c->waiting->gone)) {
+        if (!joined || !queue_bury_again(c->waiting->engine))
+            helper_bury_again(h, c->waiting, true);
         queue_tick(c->waiting->engine);
         dispatcher_poke(c->waiting->dispatcher);
     }
@@ -133,7 +146,7 @@ static void *help(void *ctx)
         }
         mutex_unlock(&h->lock);
         if (c)
-            look |= do_chore(c);
+            look |= do_chore(h, c);
         bool more = look && delay_work(h);
         mutex_lock(&h->lock);
         h->delayed_due |= more;
@@ -162,9 +175,10 @@ static void stop_helper(struct delivery_home *h)
 /* As long as nobody can publish them. */
 static beck_status bury_later(void *ctx, struct queue *engine, const beck_event *e,
                               const struct carried *c, const char *reason, uint32_t attempts,
-                              beck_error *err)
+                              uint64_t *note, beck_error *err)
 {
     (void)ctx;
+    (void)note;
     (void)engine;
     (void)e;
     (void)c;
@@ -261,6 +275,7 @@ beck_status delivery_open(struct broker *b, beck_error *err)
     h->end = &h->first;
     mutex_init(&h->lock);
     cond_init(&h->wake);
+    cond_init(&h->quiet);
     beck_status status = open_memory(h, err);
     if (!status && b->queue_count > 0)
         status = open_transient(h, err);
@@ -297,9 +312,11 @@ void delivery_close(struct broker *b)
         return;
     stop_helper(h);
     bury_no_more(b);
+    burials_wait(h);
     atomic_store(&b->delivery, NULL);
     delay_close(h);
     replies_close(h);
+    cond_release(&h->quiet);
     cond_release(&h->wake);
     mutex_release(&h->lock);
     free(h);
@@ -336,12 +353,23 @@ beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)
         queue_hold(q->engine, false);
     else if (!status)
         queue_set_bury(q->engine, bury, q);
+    if (!status)
+        delivery_queue_changed(q);
     return status;
 }
 
 void delivery_queue_changed(struct broker_queue *q)
 {
-    (void)q;
+    const struct effective *e = q->effective;
+    if (!q->dispatcher || q->kind != QUEUE_QUORUM)
+        return;
+    struct return_delay delay = {e->retry_min_ms, e->retry_max_ms};
+    struct dispatch_delays delays = {0};
+    if (e->retry == RETRY_ALL || e->retry == RETRY_FAILED)
+        delays.failed = delay;
+    if (e->retry == RETRY_ALL || e->retry == RETRY_RETURNED)
+        delays.returned = delay;
+    dispatcher_delay(q->dispatcher, &delays);
 }
 
 void delivery_queue_gone(struct broker_queue *q)
@@ -358,6 +386,7 @@ void delivery_queue_free(struct broker_queue *q)
     leave_to_wait(q);
     dispatcher_free(q->dispatcher);
     stream_free(q->stream);
+    burials_free(q);
     q->dispatcher = NULL;
     q->stream = NULL;
 }

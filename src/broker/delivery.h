@@ -29,6 +29,9 @@ struct delivery_home {
     struct mutex lock; /* below dispatcher.lock and topology_lock */
     struct cond wake;
     pthread_t helper;
+    struct cond quiet;        /* no burial waits for a sync */
+    uint32_t burials_syncing; /* with lock, as the next */
+    uint64_t burial_notes;
     bool runs, stopping, delayed_due;
     struct chore *first, **end;
 };
@@ -44,6 +47,9 @@ void helper_look(struct delivery_home *h);
 void helper_look_later(struct delivery_home *h);
 /* The helper has it go on in a while. */
 void helper_poke_later(struct delivery_home *h, struct broker_queue *q);
+
+/* It has the engine's queue bury again what waits: soon, or (later) in a while. */
+void helper_bury_again(struct delivery_home *h, struct broker_queue *q, bool later);
 
 /* (slow) Where copies of past messages for single queues are stored. */
 beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err);
@@ -111,7 +117,7 @@ struct delivery *session_delivery(struct session *s);                     /* NUL
 /* ---- dead_letter.c ---- */
 
 beck_status bury(void *ctx, struct queue *engine, const beck_event *e, const struct carried *c,
-                 const char *reason, uint32_t attempts, beck_error *err);
+                 const char *reason, uint32_t attempts, uint64_t *note, beck_error *err);
 /* A message that q refuses, as if it had been there. Lost where the way is not ready. */
 void bury_refused(struct delivery_home *h, struct broker_queue *q, const beck_event *e,
                   beck_bytes content);

@@ -125,7 +125,8 @@ void dispatch_arrange(struct dispatcher *d)
         return;
     if (d->waker)
         forget_waker(d);
-    struct queue_subscriber *s = d->gone || d->stalled ? NULL : next_in_turn(d);
+    bool stands = d->gone || d->stalled || d->owed_count >= OWED_MAX;
+    struct queue_subscriber *s = stands ? NULL : next_in_turn(d);
     queue_expect(d->queue, s != NULL);
     if (!s)
         return;
@@ -220,7 +221,7 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
     beck_delivery taken[AT_ONCE];
     struct source_consumer *k = consumer_with_room(d);
     size_t n = 0;
-    if (!k)
+    if (!k || d->owed_count >= OWED_MAX)
         return 0;
     if (max > d->at_most)
         max = d->at_most;
@@ -391,7 +392,7 @@ static bool dispatch(struct dispatcher *d, struct queue_subscriber *self)
     if (shared)
         unreserve(d);
     for (size_t i = given; i < n; i++) /* no memory for a mailbox */
-        settle_give_back(d, &items[i].tag, 1, false);
+        settle_give_back(d, &items[i].tag, 1);
     while (rouse) {
         struct queue_subscriber *s = rouse;
         rouse = s->rouse_next;
@@ -600,7 +601,7 @@ static void return_mail(struct queue_subscriber *s)
         size_t n = s->mail_count < AT_ONCE ? s->mail_count : AT_ONCE;
         for (size_t i = 0; i < n; i++)
             tags[i] = mail_at(s, (uint32_t)i)->tag;
-        settle_give_back(s->dispatcher, tags, n, false);
+        settle_give_back(s->dispatcher, tags, n);
         mail_pop(s, (uint32_t)n);
     }
 }
@@ -655,6 +656,13 @@ beck_status dispatcher_new(const struct dispatcher_options *o, struct dispatcher
     cond_init(&d->quiet);
     *out = d;
     return BECK_OK;
+}
+
+void dispatcher_delay(struct dispatcher *d, const struct dispatch_delays *delays)
+{
+    mutex_lock(&d->lock);
+    d->delays = *delays;
+    mutex_unlock(&d->lock);
 }
 
 void dispatcher_free(struct dispatcher *d)

@@ -51,6 +51,11 @@ struct dispatcher_options {
 };
 beck_status dispatcher_new(const struct dispatcher_options *o, struct dispatcher **out,
                            beck_error *err);
+/* How long what goes back is held back where that counts; at first not at all. */
+struct dispatch_delays {
+    struct return_delay failed, returned;
+};
+void dispatcher_delay(struct dispatcher *d, const struct dispatch_delays *delays);
 /* There are no subscribers. What is held goes back to the queue. */
 void dispatcher_free(struct dispatcher *d);
 /* The queue is gone: all subscribers are cancelled, nothing is handed out any more. */

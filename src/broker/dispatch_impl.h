@@ -7,6 +7,7 @@
 
 #define AT_ONCE 64               /* messages taken, delivered, settled at once */
 #define AT_ONCE_BYTES (1u << 20) /* of bodies that are taken at once; one may go beyond */
+#define OWED_MAX 65536           /* answers; with so many nothing more is taken */
 #define MAILBOX_MAX 2048         /* messages that wait for a subscriber's thread */
 #define MAILBOX_BYTES (1u << 20) /* with so many of bodies it is given no more */
 
@@ -77,6 +78,7 @@ struct dispatcher {
     struct queue_subscriber *first, **end;
     struct queue_subscriber *active; /* of single_active */
     bool exclusive, gone;
+    struct dispatch_delays delays;
     _Atomic(uint32_t) count;
     _Atomic(int64_t) unacked;
     struct queue_watch watch;
@@ -115,7 +117,8 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max);
 
 /* settle.c */
 void settle_tags(struct dispatcher *d, const uint64_t *tags, size_t count, enum settlement how);
-void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count, bool counts);
+/* As if they had never been taken. */
+void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count);
 /* They were delivered: until they are settled nobody looks at them. */
 void settle_forget(struct dispatcher *d, const uint64_t *tags, size_t count);
 void settle_owed(struct dispatcher *d);

@@ -61,10 +61,14 @@ static void reject(struct dispatcher *d, struct source_consumer **at, const uint
 }
 
 static void give_back(struct dispatcher *d, struct source_consumer **at, const uint64_t *tags,
-                      size_t count, bool counts)
+                      size_t count, bool counts, enum settlement how)
 {
-    if (consumer_return_many((*at)->consumer, tags, count, counts, NULL))
-        owe(d, tags, count, SETTLE_REQUEUE);
+    static const struct return_delay at_once;
+    const struct return_delay *delay = !counts              ? &at_once
+                                       : how == SETTLE_FAIL ? &d->delays.failed
+                                                            : &d->delays.returned;
+    if (consumer_return_later((*at)->consumer, tags, count, counts, delay, NULL))
+        owe(d, tags, count, how);
     else
         let_go(d, at, count);
 }
@@ -93,18 +97,18 @@ void settle_tags(struct dispatcher *d, const uint64_t *tags, size_t count, enum 
         else if (how == SETTLE_REJECT)
             reject(d, at, tags + done, n);
         else
-            give_back(d, at, tags + done, n, d->options.counts);
+            give_back(d, at, tags + done, n, d->options.counts, how);
     }
 }
 
-void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count, bool counts)
+void settle_give_back(struct dispatcher *d, const uint64_t *tags, size_t count)
 {
     assert(mutex_held(&d->lock));
     for (size_t done = 0, n; done < count; done += n) {
         struct source_consumer **at;
         n = run_of(d, tags + done, count - done, &at);
         if (at)
-            give_back(d, at, tags + done, n, counts);
+            give_back(d, at, tags + done, n, false, SETTLE_REQUEUE);
     }
 }
 
@@ -156,7 +160,7 @@ void dispatcher_settle(struct dispatcher *d, const uint64_t *tags,
 void dispatcher_return_lost(struct dispatcher *d, const uint64_t *tags, size_t count)
 {
     mutex_lock(&d->lock);
-    settle_give_back(d, tags, count, d->options.counts);
+    settle_tags(d, tags, count, SETTLE_FAIL);
     dispatch_arrange(d);
     mutex_unlock(&d->lock);
 }

@@ -159,7 +159,7 @@ beck_status consumer_acquire(beck_consumer *c, const struct acquire *what, struc
     mutex_lock(&q->lock);
     if (*count > 0 && queue_ready(q) > 0)
         queue_wake(q, 1);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);

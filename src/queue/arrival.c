@@ -25,7 +25,8 @@ static bool has_room(const struct queue *q, size_t count, size_t bytes)
     const struct queue_rules *r = &q->rules;
     int64_t waiting = (int64_t)q->limbo_waiting; /* dead letters that nobody has taken yet */
     int64_t events = queue_ready(q) + waiting + atomic_load(&q->admitted) + (int64_t)count;
-    int64_t data = q->ready_bytes + q->waiting_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
+    int64_t data =
+        q->ready_bytes + q->waiting_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
     return r->overflow != BECK_OVERFLOW_REFUSE ||
            ((!r->length_max || events <= r->length_max) && (!r->bytes_max || data <= r->bytes_max));
 }

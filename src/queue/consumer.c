@@ -191,7 +191,7 @@ void consumer_close(beck_consumer *c)
     }
     q->consumers--;
     queue_wake(q, 2);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
@@ -296,10 +296,11 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
 
 static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
 {
-    struct cursor *cursor = NULL;
-    const struct record_view *view;
     uint32_t source = entry_source(&s->entry);
-    beck_status status = consumer_cursor(c, source, &cursor, err);
+    bool known = source < c->cursor_count && c->deletions == atomic_load(&c->queue->deletions);
+    struct cursor *cursor = known ? c->cursors[source] : NULL;
+    const struct record_view *view;
+    beck_status status = cursor ? BECK_OK : consumer_cursor(c, source, &cursor, err);
     if (!status)
         status = cursor_read(cursor, entry_offset(&s->entry), true, &view, NULL, err);
     if (cursor && status == BECK_ENOENT) /* not the bus is gone, but a file of it */
@@ -384,7 +385,8 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
     struct queue *q = c->queue;
     struct entry passed[ACQUIRE_PASSED_MAX];
     size_t n = 0, passes = 0;
-    while (n < max && q->limbo_count < LIMBO_MAX) {
+    int64_t deadline_ns = queue_deadline_ns(q, now_ns);
+    while (n < max && queue_limbo_has_room(q)) {
         if (c->free_count == 0 && (c->slot_count == c->prefetch || more_slots(c)))
             break;
         struct slot *s = consumer_slot(c, c->free_slots[c->free_count - 1]);
@@ -413,7 +415,7 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
         s->counted = entry_source(&s->entry) != DEAD_SOURCE;
         s->taken_ns = now_ns;
         atomic_store_explicit(&s->shown, false, memory_order_relaxed);
-        slot_link(q, s, now_ns);
+        slot_link(q, s, deadline_ns);
         q->in_flight++;
         taken[n++] = s;
     }
@@ -462,7 +464,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
             if (rebuild)
                 queue_catch_up(q);
             mutex_lock(&q->lock);
-            if (!q->rebuild && !q->limbo_count)
+            if (!q->rebuild && !queue_limbo_has_work(q))
                 continue;
         }
         beck_error why;
@@ -475,7 +477,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
             status = error_set(err, BECK_ENOMEM, "%s", why.text);
             break;
         }
-        if (q->limbo_count > 0 && !work)
+        if (queue_limbo_has_work(q) && !work)
             continue; /* some had expired: they are put away, and others looked for */
         if (now_ns >= deadline_ns) {
             status =
@@ -512,7 +514,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         cond_signal(&q->ready);
     if (*count > 0 && q->first_watch && queue_ready(q) > 0)
         queue_call_watches(q, 1);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
@@ -651,9 +653,11 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         slots[n] = s;
         bytes += slot_bytes(s);
         taken_ns[n] = s->taken_ns;
+        if (n == 0 || entry_source(&s->entry) != entry_source(&entries[n - 1])) {
+            struct partition *p = q->sources[entry_source(&s->entry)].partition;
+            memory |= p && partition_is_memory(p);
+        }
         entries[n++] = s->entry;
-        struct partition *p = q->sources[entry_source(&s->entry)].partition;
-        memory |= p && partition_is_memory(p);
     }
     beck_status status = BECK_OK;
     if (n > 0 && q->durable) {
@@ -772,8 +776,21 @@ beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, bec
     return fail(c, tag, "rejected", why, -1, err);
 }
 
+/* When one that has come back so often is ready again; 0: at once. */
+static int64_t due_of(const struct queue *q, const struct return_delay *delay, uint32_t attempts)
+{
+    if (delay->min_ms <= 0)
+        return 0;
+    int64_t most = delay->max_ms > delay->min_ms ? delay->max_ms : delay->min_ms;
+    int64_t ms = attempts <= most / delay->min_ms ? delay->min_ms * (int64_t)attempts : most;
+    int64_t now_ms = clock_wall_ms(q->home->env->clock);
+    ms = ms < delay->min_ms ? delay->min_ms : ms;
+    return ms < INT64_MAX / 2 - now_ms ? now_ms + ms : INT64_MAX / 2;
+}
+
 /* To its place. After an error it is held as before. With the lock. */
-static beck_status give_back(beck_consumer *c, struct slot *s, bool counts)
+static beck_status give_back(beck_consumer *c, struct slot *s, bool counts,
+                             const struct return_delay *delay)
 {
     struct queue *q = c->queue;
     struct entry e = s->entry;
@@ -790,11 +807,15 @@ static beck_status give_back(beck_consumer *c, struct slot *s, bool counts)
     leave(q, c, s);
     q->dirty = true;
     if (!last) {
-        queue_push_return(q, &e);
+        int64_t due_ms = due_of(q, delay, attempts);
+        if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
+            queue_push_return(q, &e);
         q->ready_bytes += size;
     }
     return BECK_OK;
 }
+
+static const struct return_delay at_once;
 
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
 {
@@ -803,15 +824,15 @@ beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
     struct slot *s = begin(c, tag);
     if (s) {
         end_operation(q);
-        give_back(c, s, false);
+        give_back(c, s, false, &at_once);
         queue_wake(q, 1);
     }
     mutex_unlock(&q->lock);
     return s ? BECK_OK : say_stale(err);
 }
 
-beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
-                                 beck_error *err)
+beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                  const struct return_delay *delay, beck_error *err)
 {
     struct queue *q = c->queue;
     size_t returned = 0;
@@ -822,16 +843,22 @@ beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t 
         if (!s)
             continue;
         end_operation(q);
-        status = give_back(c, s, counts);
+        status = give_back(c, s, counts, delay);
         returned += !status;
     }
     queue_wake(q, returned);
     queue_keep_limits(q);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
     return status ? error_set(err, status, "no memory to give deliveries back") : BECK_OK;
+}
+
+beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                 beck_error *err)
+{
+    return consumer_return_later(c, tags, count, counts, &at_once, err);
 }
 
 beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t count,
@@ -857,7 +884,7 @@ beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
     bool held = s && s->state == SLOT_HELD;
     if (held) {
         slot_unlink(q, s);
-        slot_link(q, s, clock_mono_ns(q->home->env->clock));
+        slot_link(q, s, queue_deadline_ns(q, clock_mono_ns(q->home->env->clock)));
     }
     mutex_unlock(&q->lock);
     return held ? BECK_OK : say_stale(err);

@@ -278,7 +278,7 @@ void dead_rest(struct queue *q)
 {
     struct cursor *c = NULL;
     mutex_lock(&q->lock);
-    if (!q->limbo_working && q->limbo_count == 0) {
+    if (!q->limbo_working && !queue_limbo_has_work(q)) {
         c = q->grave;
         q->grave = NULL;
     }
@@ -316,16 +316,27 @@ int64_t dead_measure(struct queue *q, const struct limbo *l)
 }
 
 /* By the function that takes the place of the dead letters. */
-static beck_status hand_over(struct queue *q, const struct limbo *l, const struct record_view *view,
+static beck_status hand_over(struct queue *q, struct limbo *l, const struct record_view *view,
                              const struct dead_parts *earlier, beck_error *err)
 {
     const beck_event *e = earlier ? &earlier->event : &view->event;
-    beck_status status =
-        q->bury(q->bury_ctx, q, e, &view->carried, l->reason, entry_attempts(&l->entry), err);
+    mutex_lock(&q->lock);
+    size_t waiting = q->limbo_waiting;
+    mutex_unlock(&q->lock);
+    if (!l->waits && waiting >= WAITING_MAX)
+        return error_set(err, BECK_ELIMIT, "%zu of its dead letters wait for their target",
+                         waiting);
+    if (!l->waits && waiting >= BURIED_AT_ONCE) {
+        l->waits = true;
+        return error_set(err, BECK_EBUSY, "others wait before it");
+    }
+    beck_status status = q->bury(q->bury_ctx, q, e, &view->carried, l->reason,
+                                 entry_attempts(&l->entry), &l->note, err);
+    l->waits |= status == BECK_EBUSY && l->note != 0;
     return status ? status : vanish(q, l, err);
 }
 
-static beck_status bury(struct queue *q, const struct limbo *l, const struct record_view *view,
+static beck_status bury(struct queue *q, struct limbo *l, const struct record_view *view,
                         beck_error *err)
 {
     struct dead_parts *earlier = NULL;

@@ -5,7 +5,10 @@
  * One thread at a time does that (`limbo_working`), without the lock. What nobody waits for (late
  * deliveries, expiry, dropping) is put into limbo with the lock, and put away by whoever comes to
  * it; a disk that fails leaves it there. An answer of a consumer does not go through limbo: it
- * takes its turn, and is written or refused when the call returns. /
+ * takes its turn, and is written or refused when the call returns.
+ *
+ * The function that buries may have one wait (queue_bury_fn). Those that wait are the first in limbo, also
+ * answers; the others do not wait for them.
  */
 #include "queue/queue_impl.h"
 
@@ -19,11 +22,12 @@ void limbo_init(struct limbo *l, const struct entry *e, const char *reason, cons
     l->size = size;
     l->reason = reason;
     l->delay_ms = delay_ms;
+    l->waits = false;
+    l->note = 0;
     snprintf(l->why, sizeof l->why, "%s", why ? why : "");
 }
 
-beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
-                            const char *why, int64_t delay_ms, int64_t size)
+static beck_status push_limbo(struct queue *q, const struct limbo *l)
 {
     if (q->limbo_first > 0 && q->limbo_first >= (q->limbo_cap + 1) / 2) {
         memmove(q->limbo, queue_limbo(q, 0), q->limbo_count * sizeof *q->limbo);
@@ -37,9 +41,17 @@ beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *
         q->limbo = grown;
         q->limbo_cap = cap;
     }
-    limbo_init(queue_limbo(q, q->limbo_count++), e, reason, why, delay_ms, size);
-    q->limbo_counted += size < 0;
+    *queue_limbo(q, q->limbo_count++) = *l;
+    q->limbo_counted += l->size < 0;
     return BECK_OK;
+}
+
+beck_status queue_add_limbo(struct queue *q, const struct entry *e, const char *reason,
+                            const char *why, int64_t delay_ms, int64_t size)
+{
+    struct limbo l = {0};
+    limbo_init(&l, e, reason, why, delay_ms, size);
+    return push_limbo(q, &l);
 }
 
 /* Another try for a failed delivery: remembered in the log, then ready or delayed. */
@@ -88,7 +100,7 @@ static beck_status resolve(struct queue *q, struct limbo *l, beck_error *err)
     if (last)
         l->reason = "attempts";
     /* A delivery that failed counts; an event that was never delivered has none. */
-    if (last || strcmp(l->reason, "rejected") == 0)
+    if (last || (strcmp(l->reason, "rejected") == 0 && !l->waits))
         l->entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
     return dead_bury(q, l, err);
 }
@@ -114,40 +126,91 @@ static void have_worked(const struct queue *q)
 
 #define HANDED_OVER_AT_ONCE 1000 /* then others have their turn, and the timer goes on */
 
+/* It has been put away. With the lock. */
+static void remove_limbo(struct queue *q, size_t at)
+{
+    if (at < q->limbo_waiting) {
+        q->limbo_waiting--;
+        q->waiting_bytes -= queue_limbo(q, at)->size;
+    }
+    memmove(queue_limbo(q, 1), queue_limbo(q, 0), at * sizeof *q->limbo);
+    q->limbo_count--;
+    q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
+}
+
+/* Tries to put one away; with the lock, which it lets go of meanwhile. BECK_EBUSY: it waits. */
+static beck_status put_one_away(struct queue *q, size_t at)
+{
+    q->limbo_working = true;
+    struct limbo l = *queue_limbo(q, at);
+    beck_error why;
+    error_clear(&why);
+    mutex_unlock(&q->lock);
+    beck_status status = resolve(q, &l, &why);
+    mutex_lock(&q->lock);
+    q->limbo_working = false;
+    cond_broadcast(&q->quiet);
+    bool waits = status == BECK_EBUSY && l.waits;
+    if (status && !waits) {
+        env_report(q->home->env, status,
+                   "queue \"%s\" cannot put away a failed event now (%s); it tries again", q->name,
+                   why.text);
+        return status;
+    }
+    /* What is tried again stays counted. */
+    struct limbo *item = queue_limbo(q, at);
+    note_size(q, item, l.reason ? l.size : 0);
+    l.size = item->size;
+    if (!waits) {
+        remove_limbo(q, at);
+    } else {
+        *item = l;
+        q->waiting_bytes += at == q->limbo_waiting ? l.size : 0;
+        q->limbo_waiting += at == q->limbo_waiting;
+    }
+    queue_keep_limits(q);
+    return status;
+}
+
 void queue_work_limbo(struct queue *q)
 {
     bool left = false;
     mutex_lock(&q->lock);
-    for (int n = 0; q->limbo_count > 0 && !q->limbo_working; n++) {
+    for (int n = 0; queue_limbo_has_work(q) && !q->limbo_working; n++) {
         left = q->bury && n == HANDED_OVER_AT_ONCE;
         if (left)
             break;
-        q->limbo_working = true;
-        struct limbo l = *queue_limbo(q, 0);
-        beck_error why;
-        error_clear(&why);
-        mutex_unlock(&q->lock);
-        beck_status status = resolve(q, &l, &why);
-        mutex_lock(&q->lock);
-        q->limbo_working = false;
-        cond_broadcast(&q->quiet);
-        if (status) {
-            env_report(q->home->env, status,
-                       "queue \"%s\" cannot put away a failed event now (%s); it tries again",
-                       q->name, why.text);
+        beck_status status = put_one_away(q, q->limbo_waiting);
+        if (status && status != BECK_EBUSY)
             break;
-        }
-        /* What is tried again stays counted. */
-        note_size(q, queue_limbo(q, 0), l.reason ? l.size : 0);
-        q->limbo_count--;
-        q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
-        queue_keep_limits(q);
         if (q->limbo_heirs > 0)
             break; /* they go on with the rest */
     }
     mutex_unlock(&q->lock);
     if (left)
         have_worked(q);
+}
+
+bool queue_bury_again(struct queue *q)
+{
+    bool failed = false;
+    mutex_lock(&q->lock);
+    q->limbo_heirs++;
+    while (q->limbo_working)
+        cond_wait(&q->quiet, &q->lock);
+    q->limbo_heirs--;
+    for (size_t at = 0;
+         at < BURIED_AT_ONCE && at < q->limbo_waiting && !failed && !q->limbo_working;) {
+        beck_status status = put_one_away(q, at);
+        failed = status && status != BECK_EBUSY;
+        at += status != BECK_OK;
+    }
+    bool more = queue_limbo_has_work(q);
+    mutex_unlock(&q->lock);
+    if (more)
+        queue_work_limbo(q);
+    dead_rest(q);
+    return !failed;
 }
 
 void queue_finish_limbo(struct queue *q)
@@ -192,6 +255,21 @@ void queue_note_limbo(struct queue *q)
         queue_work_limbo(q);
 }
 
+/* An answer that has become a dead letter, which waits. With the lock. */
+static beck_status leave_waiting(struct queue *q, struct limbo *l, beck_error *err)
+{
+    if (l->size < 0)
+        l->size = 0;
+    if (push_limbo(q, l))
+        return error_set(err, BECK_ENOMEM, "no memory for a dead letter");
+    /* Behind others that have not been tried it is tried with them. */
+    if (q->limbo_waiting + 1 == q->limbo_count) {
+        q->limbo_waiting++;
+        q->waiting_bytes += l->size;
+    }
+    return BECK_OK;
+}
+
 beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *err)
 {
     mutex_lock(&q->lock);
@@ -206,7 +284,9 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
     mutex_lock(&q->lock);
     q->limbo_working = false;
     cond_broadcast(&q->quiet);
-    bool more = q->limbo_count > 0;
+    if (status == BECK_EBUSY && own.waits)
+        status = leave_waiting(q, &own, err);
+    bool more = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (more)
         queue_work_limbo(q);

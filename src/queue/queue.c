@@ -461,7 +461,7 @@ static bool is_over(const struct queue *q)
 
 void queue_keep_limits(struct queue *q)
 {
-    while (!q->recovering && !q->held && q->limbo_count < LIMBO_MAX &&
+    while (!q->recovering && !q->held && queue_limbo_has_room(q) &&
            q->rules.overflow == BECK_OVERFLOW_DROP_OLDEST && is_over(q) && drop_one(q))
         continue;
 }
@@ -545,11 +545,16 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
 
 /* ---- deadlines ---- */
 
-void slot_link(struct queue *q, struct slot *s, int64_t now_ns)
+int64_t queue_deadline_ns(const struct queue *q, int64_t now_ns)
 {
     int64_t ms = q->rules.deadline_ms;
     bool never = ms < 0 || ms > (INT64_MAX - now_ns) / 1000000;
-    s->deadline_ns = never ? INT64_MAX : now_ns + ms * 1000000;
+    return never ? INT64_MAX : now_ns + ms * 1000000;
+}
+
+void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns)
+{
+    s->deadline_ns = deadline_ns;
     /* Mostly every delivery has the same time, and stays at the end. */
     struct slot *before = q->last_deadline;
     while (before && before->deadline_ns > s->deadline_ns)
@@ -631,7 +636,7 @@ static void expire_ready(struct queue *q, int64_t now_ms)
             if (!entry_expires_ms(&e) || entry_expires_ms(&e) > now_ms)
                 return;
         }
-        if (q->limbo_count >= LIMBO_MAX || queue_expire(q, &e))
+        if (!queue_limbo_has_room(q) || queue_expire(q, &e))
             return;
         if (!from_fifo)
             pop_return(q, &e);
@@ -669,7 +674,7 @@ bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns)
         release_due(q, now_ms);
     expire_ready(q, now_ms);
     queue_keep_limits(q); /* what came back counts too */
-    return q->limbo_count > 0;
+    return queue_limbo_has_work(q);
 }
 
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns)
@@ -704,7 +709,7 @@ void queue_tick(struct queue *q)
         if (limbo)
             queue_finish_limbo(q);
         mutex_lock(&q->lock);
-        more &= q->limbo_count == 0; /* else it could not be put away now */
+        more &= !queue_limbo_has_work(q); /* else it could not be put away now */
         if (!more)
             queue_announce_due(q);
         mutex_unlock(&q->lock);
@@ -754,7 +759,8 @@ void queue_take_away(struct queue *q)
         s->counted = false;
     }
     q->in_flight = 0;
-    q->limbo_first = q->limbo_count = q->limbo_counted = 0;
+    q->limbo_first = q->limbo_count = q->limbo_counted = q->limbo_waiting = 0;
+    q->waiting_bytes = 0;
 }
 
 void queue_delete(struct queue *q)
@@ -794,7 +800,7 @@ int64_t queue_ready_count(struct queue *q)
     if (!q->recovering)
         expire_ready(q, clock_wall_ms(q->home->env->clock));
     int64_t count = queue_ready(q);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_note_limbo(q);

@@ -143,13 +143,18 @@ void queue_expect(struct queue *q, bool expected);
 
 /* Takes the place of the dead letters: called with what leaves because of "rejected", "expired",
  * "maxlen", "attempts" or "delivery_limit". BECK_OK: it is put away, and gone from the queue; an
- * error: it stays, and is given again later. No lock is held, and the thread is in no publish of
+ * error: it stays, and is given again later; BECK_EBUSY with *note set: it waits, and is given again,
+ * with that note, once queue_bury_again was called. Those behind it go on meanwhile. *note is 0 at
+ * first; what waits when the queue is recovered or another function is set begins anew. No lock is held, and the thread is in no publish of
  * its own; but it may be one of a consumer or the timer, which must not wait for a sync. One
  * call at a time per queue. It must not wait for anybody who uses this queue. `attempts`: failed
  * ones, with the last. What is passed is valid during the call. */
 typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_event *e,
                                      const struct carried *c, const char *reason, uint32_t attempts,
-                                     beck_error *err);
+                                     uint64_t *note, beck_error *err);
+/* Gives those that wait again, the oldest. False: something failed, it is to be called later. Waits
+ * for whoever is burying. */
+bool queue_bury_again(struct queue *q);
 /* fn NULL: dead letters, as before. Once it returns the earlier one is not running any more. */
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
 /* Nothing expires, is dropped or put away before somebody said what becomes of it (queue_set_bury)
@@ -220,6 +225,13 @@ beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
  * "delivery_limit". */
 beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
                                  beck_error *err);
+/* The same, ready again after min_ms for each failed attempt, at most max_ms; min_ms 0: at once. The
+ * delay is over when the queue is recovered without a snapshot since. */
+struct return_delay {
+    int64_t min_ms, max_ms;
+};
+beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                  const struct return_delay *delay, beck_error *err);
 beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err);
 /* As consumer_reject; those that are not held any more are passed over. After an error some may
  * have gone. */

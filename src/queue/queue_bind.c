@@ -209,7 +209,7 @@ static beck_status read_range(struct queue *q, uint32_t index, int64_t from, int
             free(s->held);
             s->held = NULL;
         }
-        bool limbo = q->limbo_count > 0; /* over length_max */
+        bool limbo = queue_limbo_has_work(q); /* over length_max */
         mutex_unlock(&q->lock);
         if (limbo)
             queue_work_limbo(q);

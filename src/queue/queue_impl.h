@@ -46,6 +46,8 @@ struct limbo {
     char why[256];
     int64_t delay_ms; /* -1: by the back-off */
     int64_t size;     /* of its data, 0 where that is not counted; -1: still counted as ready */
+    bool waits;       /* for whoever buries (queue_bury_fn) */
+    uint64_t note;    /* what that has noted of it; 0: nothing */
 };
 
 enum slot_state {
@@ -117,9 +119,11 @@ struct queue {
     size_t limbo_counted; /* of those */
     struct limbo *limbo;  /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
-    bool limbo_working;   /* somebody puts one away */
-    uint32_t limbo_heirs; /* answers that wait for their turn to be put away */
-    struct cursor *grave; /* of whoever works on limbo: reads what is to be buried; NULL: none */
+    size_t limbo_waiting;  /* the first of them wait (see queue_bury_again) */
+    int64_t waiting_bytes; /* data of those */
+    bool limbo_working;    /* somebody puts one away */
+    uint32_t limbo_heirs;  /* answers that wait for their turn to be put away */
+    struct cursor *grave;  /* of whoever works on limbo: reads what is to be buried; NULL: none */
     uint32_t grave_source, grave_deletions; /* its source, and `deletions` when it was opened */
     bool more;                              /* time has brought more than was done at once */
     bool closing;
@@ -167,7 +171,8 @@ bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
 void slot_unlink(struct queue *q, struct slot *s);
-void slot_link(struct queue *q, struct slot *s, int64_t now_ns);
+int64_t queue_deadline_ns(const struct queue *q, int64_t now_ns); /* of what is taken now */
+void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns);
 /* Lists the events of a run; *routed: so many of them, from the first on, also after an error. */
 beck_status queue_route_run(struct queue *q, uint32_t source, const struct routed *run,
                             int64_t now_ms, uint32_t *routed, beck_error *err);
@@ -224,9 +229,20 @@ void queue_announce_due(struct queue *q);
 
 /* ---- limbo.c ---- */
 #define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
+#define BURIED_AT_ONCE 32 /* that wait are given to whoever buries; the others wait for these */
+#define WAITING_MAX 65536 /* dead letters that wait for whoever buries */
 static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
 {
     return &q->limbo[q->limbo_first + i];
+}
+/* There are some that do not wait. With the lock, as the next. */
+static inline bool queue_limbo_has_work(const struct queue *q)
+{
+    return q->limbo_count > q->limbo_waiting;
+}
+static inline bool queue_limbo_has_room(const struct queue *q)
+{
+    return q->limbo_count - q->limbo_waiting < LIMBO_MAX;
 }
 void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
                 int64_t delay_ms, int64_t size);

@@ -189,11 +189,11 @@ void queue_count_dead(struct queue *q, const char *reason)
 void queue_record_processing(struct queue *q, const int64_t *taken_ns, size_t count)
 {
     struct histogram *h = q->m_processing;
-    double seconds[64];
     int64_t now_ns = h ? clock_mono_ns(q->home->env->clock) : 0;
+    /* Those that were taken together are one value. */
     for (size_t i = 0, n; h && i < count; i += n) {
-        for (n = 0; i + n < count && n < sizeof seconds / sizeof *seconds; n++)
-            seconds[n] = (double)(now_ns - taken_ns[i + n]) / 1e9;
-        histogram_record_each(h, seconds, n);
+        for (n = 1; i + n < count && taken_ns[i + n] == taken_ns[i]; n++)
+            continue;
+        histogram_record_many(h, (double)(now_ns - taken_ns[i]) / 1e9, n);
     }
 }

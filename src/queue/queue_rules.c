@@ -13,7 +13,7 @@ void queue_set_rules(struct queue *q, const struct queue_rules *r)
     q->ruled = true;
     atomic_store(&q->refuses, queue_rules_refuse(r));
     queue_keep_limits(q);
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
@@ -47,8 +47,14 @@ void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
     q->limbo_heirs--;
     q->bury = fn;
     q->bury_ctx = ctx;
+    for (size_t i = 0; i < q->limbo_waiting; i++) {
+        queue_limbo(q, i)->waits = false;
+        queue_limbo(q, i)->note = 0;
+    }
+    q->limbo_waiting = 0;
+    q->waiting_bytes = 0;
     q->held &= !fn;
-    bool limbo = q->limbo_count > 0;
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);

@@ -1,5 +1,6 @@
 /* What leaves a queue without being acknowledged, and messages that are held back. */
 #include "broker/channel.h"
+#include "broker/dispatch.h"
 
 #include <sched.h>
 
@@ -228,6 +229,197 @@ static void what_ends_before_the_broker_is_open_is_dead_lettered(void **state)
     place_end(&p);
 }
 
+/* ---- at least once ---- */
+
+/* A quorum queue "q" whose dead letters go to the exchange. */
+static void source_queue(struct place *p, const char *dead_letter_exchange, int64_t length_max)
+{
+    struct arguments a;
+    args(&a, dead_letter_exchange, NULL);
+    table_put_text(&a.table, "x-queue-type", beck_str("quorum"));
+    table_put_text(&a.table, "x-dead-letter-strategy", beck_str("at-least-once"));
+    table_put_text(&a.table, "x-overflow", beck_str("reject-publish"));
+    if (length_max)
+        table_put_long(&a.table, "x-max-length", length_max);
+    accepted(queue_as(p->s, "q", "d", &a.table, NULL, text));
+    buf_release(&a.table);
+}
+
+static void publish_many(struct channel *c, const char *const *texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        send_confirmed(c, "", "q", texts[i], mode(2));
+    wait_for_confirms(c, count);
+}
+
+static const char *const three[] = {"one", "two", "three"};
+
+static void what_has_no_target_stays_until_there_is_one(void **state)
+{
+    struct place p;
+    struct channel c, dead;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    channel_begin(&dead, p.s);
+    source_queue(&p, "dlx", 4);
+    consume(&c, "q");
+    publish_many(&c, three, 3);
+    await(&c, 3);
+    check_texts(&c, "one two three");
+    settle_all(&c, SETTLE_REJECT);
+    check_counts(&p.w, "q", 0, 3, 0, 0);
+    assert_int_equal(dispatcher_unacked(c.queue->dispatcher), 0);
+    /* Others are delivered meanwhile; those that wait count for its length. */
+    send_confirmed(&c, "", "q", "four", mode(2));
+    send_confirmed(&c, "", "q", "five", mode(2));
+    wait_for_confirms(&c, 5);
+    assert_int_equal(c.refused, 1);
+    await(&c, 1);
+    check_texts(&c, "four");
+    settle_all(&c, SETTLE_ACK);
+
+    accepted(exchange(p.s, "dlx", "topic", "d", NULL, text));
+    accepted(queue(p.s, "dead", "d", text));
+    accepted(bind_to(p.s, "dlx", "dead", "#", text));
+    consume(&dead, "dead");
+    while (dead.count < 3) {
+        world_advance(&p.w, 1000);
+        pump(&dead);
+        sched_yield();
+    }
+    check_texts(&dead, "one two three");
+    check_death(&dead, "q", "rejected", 1);
+    while (info_of(&p.w, "q").in_flight > 0)
+        sched_yield();
+    channel_end(&dead);
+    channel_end(&c);
+    place_end(&p);
+}
+
+static void a_target_that_refuses_is_tried_again_alone(void **state)
+{
+    struct place p;
+    struct channel c, wide, narrow;
+    struct arguments a;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    channel_begin(&wide, p.s);
+    channel_begin(&narrow, p.s);
+    source_queue(&p, "amq.fanout", 0);
+    args(&a, NULL, NULL);
+    table_put_text(&a.table, "x-overflow", beck_str("reject-publish"));
+    table_put_long(&a.table, "x-max-length", 1);
+    accepted(queue_as(p.s, "narrow", "d", &a.table, NULL, text));
+    accepted(queue(p.s, "wide", "d", text));
+    accepted(bind_to(p.s, "amq.fanout", "narrow", "", text));
+    accepted(bind_to(p.s, "amq.fanout", "wide", "", text));
+    consume(&c, "q");
+    publish_many(&c, three, 3);
+    await(&c, 3);
+    settle_all(&c, SETTLE_REJECT);
+    while (info_of(&p.w, "wide").ready < 3)
+        sched_yield();
+    while (info_of(&p.w, "q").in_flight > 2)
+        sched_yield();
+    assert_int_equal(info_of(&p.w, "narrow").ready, 1);
+    consume_with(&narrow, "narrow", (struct subscriber_options){.prefetch = 1});
+    for (size_t i = 0; i < 3; i++) {
+        while (narrow.count == 0) {
+            world_advance(&p.w, 1000);
+            pump(&narrow);
+            sched_yield();
+        }
+        check_texts(&narrow, three[i]);
+        settle_all(&narrow, SETTLE_ACK);
+    }
+    while (info_of(&p.w, "q").in_flight > 0)
+        sched_yield();
+    consume(&wide, "wide");
+    check_texts(&wide, "one two three");
+    check_counts(&p.w, "narrow", 0, 0, 0, 0);
+    buf_release(&a.table);
+    channel_end(&narrow);
+    channel_end(&wide);
+    channel_end(&c);
+    place_end(&p);
+}
+
+#define MANY 100
+
+static void a_loss_of_power_loses_no_dead_letter(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct place p;
+        struct channel c;
+        place_start(&p, seed);
+        channel_begin(&c, p.s);
+        source_queue(&p, "amq.topic", 0);
+        accepted(queue(p.s, "dead", "d", text));
+        accepted(bind_to(p.s, "amq.topic", "dead", "#", text));
+        consume(&c, "q");
+        for (int i = 0; i < MANY; i++)
+            send_confirmed(&c, "", "q", "x", mode(2));
+        wait_for_confirms(&c, MANY);
+        await(&c, MANY);
+        c.texts[0] = '\0';
+        settle_all(&c, SETTLE_REJECT);
+        int64_t left = (int64_t)(seed % 4) * MANY / 4; /* in the middle, or at the end */
+        while (info_of(&p.w, "q").in_flight > left)
+            sched_yield();
+        channel_end(&c);
+        place_crash(&p);
+        int64_t dead = info_of(&p.w, "dead").ready, source = info_of(&p.w, "q").ready;
+        assert_true(dead >= MANY - left && dead + source >= MANY);
+        place_end(&p);
+    }
+}
+
+/* ---- delayed retry ---- */
+
+static void what_comes_back_comes_later_each_time(void **state)
+{
+    struct place p;
+    struct channel c;
+    struct arguments a;
+    (void)state;
+    for (int type = 0; type < 3; type++) {
+        static const char *const types[] = {"all", "failed", "returned"};
+        place_start(&p, 1);
+        channel_begin(&c, p.s);
+        args(&a, NULL, NULL);
+        table_put_text(&a.table, "x-queue-type", beck_str("quorum"));
+        table_put_text(&a.table, "x-delayed-retry-type", beck_str(types[type]));
+        table_put_long(&a.table, "x-delayed-retry-min", 1000);
+        table_put_long(&a.table, "x-delayed-retry-max", 2500);
+        accepted(queue_as(p.s, "q", "d", &a.table, NULL, text));
+        consume(&c, "q");
+        send(&c, "", "q", "x", mode(2));
+        await(&c, 1);
+        check_texts(&c, "x");
+        enum settlement how = type == 1 ? SETTLE_FAIL : SETTLE_REQUEUE;
+        for (int64_t round = 1; round <= 4; round++) {
+            int64_t ms = round < 3 ? 1000 * round : 2500;
+            settle_all(&c, how);
+            check_counts(&p.w, "q", 0, 0, 1, 0);
+            world_advance(&p.w, ms - 1);
+            check_counts(&p.w, "q", 0, 0, 1, 0);
+            world_advance(&p.w, 1);
+            info_of(&p.w, "q"); /* as the timer would look at it */
+            await(&c, 1);
+            check_texts(&c, "!x");
+        }
+        how = type == 0 ? SETTLE_FAIL : type == 1 ? SETTLE_REQUEUE : SETTLE_FAIL;
+        settle_all(&c, how);
+        check_counts(&p.w, "q", type == 0 ? 0 : 1, 0, type == 0, 0);
+        buf_release(&a.table);
+        channel_end(&c);
+        place_end(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +428,10 @@ int main(void)
         cmocka_unit_test(what_has_nowhere_to_go_is_dropped),
         cmocka_unit_test(a_delayed_message_comes_when_it_is_due),
         cmocka_unit_test(what_ends_before_the_broker_is_open_is_dead_lettered),
+        cmocka_unit_test(what_has_no_target_stays_until_there_is_one),
+        cmocka_unit_test(a_target_that_refuses_is_tried_again_alone),
+        cmocka_unit_test(a_loss_of_power_loses_no_dead_letter),
+        cmocka_unit_test(what_comes_back_comes_later_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -353,9 +353,10 @@ struct grave {
 };
 
 static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const struct carried *c,
-                        const char *reason, uint32_t attempts, beck_error *err)
+                        const char *reason, uint32_t attempts, uint64_t *note, beck_error *err)
 {
     struct grave *g = ctx;
+    (void)note;
     assert_ptr_equal(q, g->queue);
     assert_false(mutex_held(&q->lock));
     if (g->status)

@@ -690,7 +690,7 @@ void broker_settle(struct broker_queue *q, const uint64_t *tags,
             if (c->o.shared)
                 atomic_fetch_sub(&c->o.shared->used, 1);
         }
-        if (how == SETTLE_REQUEUE)
+        if (how == SETTLE_REQUEUE || how == SETTLE_FAIL)
             put_back(q, m);
         else
             free(m);

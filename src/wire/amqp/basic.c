@@ -402,7 +402,7 @@ void basic_method(struct channel *ch, const struct method *m, beck_bytes payload
         break;
     case METHOD_basic_reject:
         answer(ch, m->basic_reject.delivery_tag, false,
-               m->basic_reject.requeue ? SETTLE_REQUEUE : SETTLE_REJECT, id);
+               m->basic_reject.requeue ? SETTLE_FAIL : SETTLE_REJECT, id);
         break;
     case METHOD_basic_recover:
         recover(ch, m->basic_recover.requeue, id);

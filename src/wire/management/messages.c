@@ -243,7 +243,7 @@ static bool read_getting(struct call *c, struct getting *g)
         bool no_ack;
     } modes[] = {{"ack_requeue_true", SETTLE_REQUEUE, false},
                  {"ack_requeue_false", SETTLE_ACK, true},
-                 {"reject_requeue_true", SETTLE_REQUEUE, false},
+                 {"reject_requeue_true", SETTLE_FAIL, false},
                  {"reject_requeue_false", SETTLE_REJECT, false}};
     beck_bytes mode, encoding;
     if (!body_text(c, c->body, "ackmode", NULL, &mode) ||
