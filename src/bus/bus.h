@@ -134,9 +134,11 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
                                   beck_error *err);
 /* Appends a batch as a producer sent it (partition_produce). It is opened only when somebody reads events
  * here: listeners, routes, joined queues, a router, deduplication; routes and generation of `what` are set here. Listeners are
- * called on this thread once it is stored (synced, when the call waits for that). BECK_EINVAL: there is no
+ * called on this thread once it is stored (synced, when the call waits for that), of a transaction not before it is committed. BECK_EINVAL: there is no
  * such partition, or a record cannot be an event; nothing was stored then. */
 beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, beck_error *err);
+/* Calls the listeners, on this thread, for what partition_end_transaction committed there. Reads files. */
+void bus_call_committed(beck_bus *b, uint32_t partition, const struct transaction_end *e);
 /* 16 bytes given to it when it was made, also in partition.metadata: Kafka's topic id. A bus made again under its
  * name gets other ones. */
 const uint8_t *bus_id(const beck_bus *b);

@@ -5,6 +5,8 @@
  * stored, to route them, and then to call listeners. What they carry for the engine (which queues they are addressed to) is
  * the engine's to say: a batch whose records must say something else than they do is stored with that changed, as one
  * from which deduplication took records is stored without those; its offsets stay as they were.
+ *
+ * Of a transaction listeners are called when it is committed, so its batches are read again then.
  */
 #include "bus/publish_impl.h"
 #include "log/committer.h"
@@ -268,6 +270,63 @@ static beck_status produce_opened(struct opened *o, beck_bus *b, struct partitio
     opened_release(o);
     return status;
 }
+
+/* ---- transactions ---- */
+
+struct committed {
+    beck_bus *b;
+    struct partition *p;
+    struct caller *self;
+    int64_t producer_id;
+    struct codec codec;
+    struct buf unpacked;
+    uint32_t failed;
+};
+
+static beck_status call_for_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
+                                  beck_error *err)
+{
+    struct committed *c = ctx;
+    struct batch_records r;
+    struct record_view view;
+    if (h->producer_id != c->producer_id || (h->attributes & BATCH_CONTROL))
+        return BECK_OK;
+    buf_clear(&c->unpacked);
+    beck_status status = batch_records_open(&r, batch, &c->codec, &c->unpacked, err);
+    while (!status && !(status = batch_records_next(&r, partition_context(c->p), &view, err)))
+        c->failed += publish_call_stored(c->b, c->self, &view.event);
+    return status == BECK_END ? BECK_OK : status;
+}
+
+void bus_call_committed(beck_bus *b, uint32_t partition, const struct transaction_end *e)
+{
+    struct committed c = {.b = b,
+                          .p = bus_partition(b, partition),
+                          .self = callers_self(b->callers),
+                          .producer_id = e->producer_id};
+    beck_error err = {0};
+    beck_status status = BECK_OK;
+    if (!e->commit || e->first_offset < 0 || e->offset < 0 ||
+        !subscribers_have_listeners(b->subscribers))
+        return;
+    codec_init(&c.codec);
+    buf_init(&c.unpacked, DECOMPRESSED_MAX);
+    if (c.self)
+        status = partition_each_batch(c.p, e->first_offset, e->offset, call_for_batch, &c, &err);
+    else
+        status = error_set(&err, BECK_ENOMEM, "no memory for this thread");
+    if (status)
+        env_report(
+            b->env, status,
+            "listeners of bus \"%s\" were not called for all that a transaction committed: %s",
+            b->name, err.text);
+    if (c.failed > 0 && b->listener_failures)
+        counter_add(b->listener_failures, c.failed);
+    codec_release(&c.codec);
+    buf_release(&c.unpacked);
+}
+
+/* ---- */
 
 /* By the bus's own name, which is the type of what says nothing else: who sent a batch that is not opened
  * said no type. */

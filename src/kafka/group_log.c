@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "kafka/offsets_impl.h"
 #include "log/cursor.h"
-#include "log/segment.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -453,8 +452,6 @@ struct partition *group_log_partition(struct groups *g)
 
 /* ---- opening ---- */
 
-#define READ_BYTES (1u << 20)
-
 struct loading {
     struct groups *g;
     struct partition *p;
@@ -488,9 +485,10 @@ static beck_status load_stable(struct loading *l, beck_error *err)
 }
 
 /* Where transactions are open, records of theirs and of others, and the ends of other transactions. */
-static beck_status load_batch(struct loading *l, beck_bytes batch, const struct batch_header *h,
+static beck_status load_batch(void *ctx, const struct batch_header *h, beck_bytes batch,
                               beck_error *err)
 {
+    struct loading *l = ctx;
     struct batch_records records;
     struct record_view view;
     struct codec codec;
@@ -511,65 +509,13 @@ static beck_status load_batch(struct loading *l, beck_bytes batch, const struct 
     return status == BECK_END ? BECK_OK : status;
 }
 
-/* The last batch may be cut off. *next: behind the last whole one. */
-static beck_status load_batches(struct loading *l, beck_bytes bytes, int64_t *next, beck_error *err)
-{
-    struct batch_header h;
-    int64_t from = *next;
-    for (const uint8_t *at = bytes.data; bytes.len >= BATCH_HEADER;) {
-        beck_status status = batch_header_read(at, &h, err);
-        if (status || batch_size(&h) > bytes.len)
-            return status;
-        if (h.base_offset >= from)
-            status = load_batch(l, bytes_of(at, batch_size(&h)), &h, err);
-        if (status)
-            return status;
-        *next = batch_last_offset(&h) + 1;
-        at += batch_size(&h);
-        bytes.len -= batch_size(&h);
-    }
-    return BECK_OK;
-}
-
-static beck_status load_range(struct loading *l, struct partition_range *range, int64_t *next,
-                              beck_error *err)
-{
-    if (range->block)
-        return load_batches(l, range->bytes, next, err);
-    struct buf bytes;
-    size_t got = 0;
-    buf_init(&bytes, 2 * ROUND_BYTES_MAX);
-    beck_status status = buf_reserve(&bytes, range->len);
-    if (!status)
-        status = segment_read(range->segment, bytes.data, range->len, range->position, &got, err);
-    if (!status)
-        status = load_batches(l, bytes_of(bytes.data, got), next, err);
-    buf_release(&bytes);
-    return status;
-}
-
-static beck_status load_unstable(struct loading *l, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    for (int64_t next = partition_stable(l->p), before = -1;
-         !status && next < partition_high(l->p) && next > before;) {
-        struct partition_range range;
-        before = next;
-        status = partition_fetch(l->p, next, READ_BYTES, true, false, &range, err);
-        if (status || range.len == 0)
-            break;
-        status = load_range(l, &range, &next, err);
-        partition_range_release(&range);
-    }
-    return status;
-}
-
 static beck_status load(struct groups *g, beck_error *err)
 {
     struct loading l = {.g = g, .p = group_log_partition(g)};
     beck_status status = load_stable(&l, err);
     if (!status)
-        status = load_unstable(&l, err);
+        status = partition_each_batch(l.p, partition_stable(l.p), partition_high(l.p), load_batch,
+                                      &l, err);
     if (l.passed_over)
         env_report(&g->engine->env, BECK_ECORRUPT,
                    "%u records of " GROUP_LOG_BUS " cannot be read, and are passed over",

@@ -63,6 +63,8 @@ static void end_partition(struct transactions *ts, const struct transaction_end 
     bool over = status == BECK_EFENCED || status == BECK_ECLOSED;
     if (!status || over)
         tell_groups(ts, where->topic, what->producer_id, what->commit);
+    if (!status)
+        bus_call_committed(topic->bus, (uint32_t)where->number, &e);
     if (status && !over)
         env_report(ts->env, status, "a transaction cannot be ended in \"%.*s\" now: %s",
                    (int)where->topic.len, (const char *)where->topic.data, err.text);

@@ -208,6 +208,13 @@ beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_ma
                             bool one_at_least, bool committed, struct partition_range *out,
                             beck_error *err);
 void partition_range_release(struct partition_range *r);
+/* Each batch with offsets in [from, to), as stored, of open transactions as well; the first may begin before `from`.
+ * fn without a lock; BECK_END from it ends the walk, which is BECK_OK, so does what it fails with. What retention takes
+ * meanwhile is passed over. Reads files. */
+typedef beck_status (*partition_batch_fn)(void *ctx, const struct batch_header *h, beck_bytes batch,
+                                          beck_error *err);
+beck_status partition_each_batch(struct partition *p, int64_t from, int64_t to,
+                                 partition_batch_fn fn, void *ctx, beck_error *err);
 /* The first record at or after that time, in order of offset; -1, -1: none. Below partition_high. Reads files. */
 beck_status partition_find_time(struct partition *p, int64_t time_ms, int64_t *offset,
                                 int64_t *timestamp_ms, beck_error *err);
@@ -232,7 +239,8 @@ struct transaction_end {
     void (*done)(void *ctx, beck_status status,
                  int64_t offset); /* as in struct append; NULL: the call waits */
     void *done_ctx;
-    int64_t offset; /* out: of the control record; -1: there was nothing to do */
+    int64_t offset;       /* out: of the control record; -1: there was nothing to do */
+    int64_t first_offset; /* out: of the transaction; -1: none was open */
 };
 /* Appends the control batch; a bumped one also where nothing is open, since batches of the old epoch may
  * come yet. Ending again what has ended under this epoch is BECK_OK and appends nothing.

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 
 #define HEADERS_READ 8192 /* two distances of index entries */
-#define SEARCH_BYTES (256u << 10)
 #define DECOMPRESSED_MAX (256u << 20)
 
 /* A place at the beginning of a batch. */
@@ -327,72 +326,25 @@ void partition_range_release(struct partition_range *r)
 
 /* ---- by time ---- */
 
-struct search {
-    struct partition *p;
-    int64_t first, end;
-    struct codec codec;
-    struct buf bytes, unpacked;
-};
-
-/* What a batch says of itself. True: enough. */
-typedef beck_status (*batch_fn)(struct search *s, void *ctx, const struct batch_header *h,
-                                beck_bytes batch, bool *enough, beck_error *err);
-
-/* Each batch with offsets in [from, s->end). Without the lock. */
-static beck_status each_batch(struct search *s, int64_t from, batch_fn fn, void *ctx,
-                              beck_error *err)
-{
-    bool enough = false;
-    beck_status status = BECK_OK;
-    while (from < s->end && !enough && !status) {
-        struct partition_range r;
-        status = partition_fetch(s->p, from, SEARCH_BYTES, true, false, &r, err);
-        /* Retention was faster. */
-        if (status == BECK_ERANGE && from < partition_first(s->p)) {
-            from = partition_first(s->p);
-            status = BECK_OK;
-            continue;
-        }
-        if (status || r.len == 0)
-            return status;
-        beck_bytes bytes = r.bytes;
-        if (!r.block) {
-            size_t got = 0;
-            buf_clear(&s->bytes);
-            status = buf_reserve(&s->bytes, r.len);
-            if (!status)
-                status = segment_read(r.segment, s->bytes.data, r.len, r.position, &got, err);
-            bytes = bytes_of(s->bytes.data, got);
-        }
-        struct batch_header h;
-        size_t left = bytes.len;
-        const uint8_t *at = bytes.data;
-        int64_t before = from;
-        while (!status && !enough && left >= BATCH_HEADER &&
-               !(status = batch_header_read(at, &h, err)) && batch_size(&h) <= left) {
-            status = fn(s, ctx, &h, bytes_of(at, batch_size(&h)), &enough, err);
-            from = batch_last_offset(&h) + 1;
-            at += batch_size(&h);
-            left -= batch_size(&h);
-        }
-        partition_range_release(&r);
-        if (!status && from == before)
-            status = error_set(err, BECK_ECORRUPT, "bus \"%s\" has no whole batch at offset %lld",
-                               s->p->bus, (long long)from);
-    }
-    return status;
-}
-
 struct record_place {
     int64_t time_ms; /* in: at or after it */
     int64_t offset, timestamp_ms;
 };
 
-/* The first record of the batch at or after a time. */
-static beck_status find_record(struct search *s, void *ctx, const struct batch_header *h,
-                               beck_bytes batch, bool *enough, beck_error *err)
+struct search {
+    struct partition *p;
+    int64_t first, end;
+    struct codec codec;
+    struct buf unpacked;
+    struct record_place found;
+};
+
+/* The first record of the batch at or after a time; BECK_END: there it is. */
+static beck_status find_record(void *ctx, const struct batch_header *h, beck_bytes batch,
+                               beck_error *err)
 {
-    struct record_place *found = ctx;
+    struct search *s = ctx;
+    struct record_place *found = &s->found;
     struct batch_records r;
     if (h->max_timestamp_ms < found->time_ms || (h->attributes & BATCH_CONTROL))
         return BECK_OK;
@@ -410,41 +362,38 @@ static beck_status find_record(struct search *s, void *ctx, const struct batch_h
             continue;
         found->offset = offset;
         found->timestamp_ms = timestamp_ms;
-        *enough = true;
-        break;
+        return BECK_END;
     }
     return status;
 }
 
 /* The greatest timestamp that a record which counts may have. */
-static beck_status find_greatest(struct search *s, void *ctx, const struct batch_header *h,
-                                 beck_bytes batch, bool *enough, beck_error *err)
+static beck_status find_greatest(void *ctx, const struct batch_header *h, beck_bytes batch,
+                                 beck_error *err)
 {
-    struct record_place *found = ctx, in = {.time_ms = found->timestamp_ms + 1, .offset = -1};
+    struct search *s = ctx;
+    beck_status status = BECK_END;
     /* Records of one batch: the next is searched for above the last. */
-    for (*enough = false; h->max_timestamp_ms > found->timestamp_ms;) {
-        bool there = false;
-        beck_status status = find_record(s, &in, h, batch, &there, err);
-        if (status || !there)
-            return status;
-        *found = in;
-        in.time_ms = in.timestamp_ms + 1;
+    while (status == BECK_END && h->max_timestamp_ms > s->found.timestamp_ms) {
+        s->found.time_ms = s->found.timestamp_ms + 1;
+        status = find_record(s, h, batch, err);
     }
-    return BECK_OK;
+    return status == BECK_END ? BECK_OK : status;
 }
 
 static void search_begin(struct search *s, struct partition *p)
 {
-    *s = (struct search){.p = p, .first = partition_first(p), .end = partition_high(p)};
+    *s = (struct search){.p = p,
+                         .first = partition_first(p),
+                         .end = partition_high(p),
+                         .found = {.offset = -1, .timestamp_ms = -1}};
     codec_init(&s->codec);
-    buf_init(&s->bytes, DECOMPRESSED_MAX);
     buf_init(&s->unpacked, DECOMPRESSED_MAX);
 }
 
 static void search_end(struct search *s)
 {
     codec_release(&s->codec);
-    buf_release(&s->bytes);
     buf_release(&s->unpacked);
 }
 
@@ -480,38 +429,37 @@ static beck_status start_of_time(struct partition *p, int64_t time_ms, int64_t *
 beck_status partition_find_time(struct partition *p, int64_t time_ms, int64_t *offset,
                                 int64_t *timestamp_ms, beck_error *err)
 {
-    struct record_place found = {.time_ms = time_ms, .offset = -1, .timestamp_ms = -1};
     struct search s;
     int64_t from, greatest;
     search_begin(&s, p);
+    s.found.time_ms = time_ms;
     beck_status status = start_of_time(p, time_ms, &from, &greatest, err);
     if (!status)
-        status = each_batch(&s, from, find_record, &found, err);
+        status = partition_each_batch(p, from, s.end, find_record, &s, err);
     search_end(&s);
-    *offset = found.offset;
-    *timestamp_ms = found.timestamp_ms;
+    *offset = s.found.offset;
+    *timestamp_ms = s.found.timestamp_ms;
     return status;
 }
 
 beck_status partition_max_time(struct partition *p, int64_t *offset, int64_t *timestamp_ms,
                                beck_error *err)
 {
-    struct record_place found = {.offset = -1, .timestamp_ms = -1};
     struct search s;
     int64_t from, greatest;
     search_begin(&s, p);
     beck_status status = start_of_time(p, INT64_MAX, &from, &greatest, err);
     if (!status && greatest != INT64_MIN) {
-        found.time_ms = greatest;
+        s.found.time_ms = greatest;
         status = start_of_time(p, greatest, &from, &greatest, err);
         if (!status)
-            status = each_batch(&s, from, find_record, &found, err);
+            status = partition_each_batch(p, from, s.end, find_record, &s, err);
     }
     /* The record that the segments know of is not to be read: it was removed, or is not visible yet. */
-    if (!status && found.offset < 0)
-        status = each_batch(&s, s.first, find_greatest, &found, err);
+    if (!status && s.found.offset < 0)
+        status = partition_each_batch(p, s.first, s.end, find_greatest, &s, err);
     search_end(&s);
-    *offset = found.offset;
-    *timestamp_ms = found.offset < 0 ? -1 : found.timestamp_ms;
+    *offset = s.found.offset;
+    *timestamp_ms = s.found.offset < 0 ? -1 : s.found.timestamp_ms;
     return status;
 }

@@ -290,7 +290,7 @@ beck_status partition_end_transaction(struct partition *p, struct transaction_en
     struct synced_completion *completion;
     beck_level level = e->level;
     bool needed = false;
-    e->offset = -1;
+    e->offset = e->first_offset = -1;
     if (p->options.memory)
         return error_set(err, BECK_EUNSUPPORTED, "bus \"%s\" is in memory: it has no transactions",
                          p->bus);
@@ -306,8 +306,10 @@ beck_status partition_end_transaction(struct partition *p, struct transaction_en
             partition_admit(p, p->options.generation ? atomic_load(p->options.generation) : 0, err);
     if (!status)
         status = check_end(p, e, &needed, err);
-    if (!status && needed)
+    if (!status && needed) {
+        e->first_offset = producers_open_since(p->producers, e->producer_id);
         status = append_control(p, e, err);
+    }
     if (status) {
         mutex_unlock(&p->lock);
         free(completion);

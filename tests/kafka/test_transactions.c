@@ -484,6 +484,47 @@ static void a_queue_that_too_much_is_held_for_reads_the_log(void **state)
     check_counts(&p.w, "q", 2 + AT_ONCE * TURNS, 0, 0, 0);
 }
 
+static char heard[256];
+
+static int note_heard(void *ctx, const beck_event *e)
+{
+    (void)ctx;
+    size_t len = strlen(heard);
+    snprintf(heard + len, sizeof heard - len, "%.1s@%lld ", (const char *)e->data.data,
+             (long long)e->position.offset);
+    return 0;
+}
+
+static void listeners_are_called_for_what_is_committed(void **state)
+{
+    char large[300001];
+    (void)state;
+    heard[0] = 0;
+    check_ok(beck_subscribe(topic(&p, "t")->bus, "#", note_heard, NULL, NULL, NULL, err));
+    struct transaction_producer x = init("x"), y = init("y"), z = init("z");
+    memset(large, 'L', sizeof large - 1);
+    large[sizeof large - 1] = 0;
+    assert_int_equal(check(&x, "t", 0, true) + check(&y, "t", 0, true) + check(&z, "t", 0, true),
+                     0);
+    sent(&z, "t", 0, 0, "z"); /* stays open */
+    sent(&x, "t", 0, 0, "a");
+    sent(&y, "t", 0, 0, "b");
+    for (int i = 1; i < 10; i++) /* more than is kept in memory */
+        sent(&x, "t", 0, i, large);
+    assert_string_equal(heard, "");
+    assert_int_equal(transactions_end(p.k, &y, false, true), KAFKA_NONE);
+    assert_string_equal(heard, "");
+    vfs_sim_fail(p.w.vfs, VFS_OP_WRITE, 2, false, BECK_EFULL); /* of the control batch */
+    assert_int_equal(transactions_end(p.k, &x, true, true), KAFKA_NONE);
+    assert_string_equal(heard, "");
+    vfs_sim_fail(p.w.vfs, 0, 0, false, BECK_OK);
+    transactions_tick(p.k);
+    assert_string_equal(heard, "a@1 L@3 L@4 L@5 L@6 L@7 L@8 L@9 L@10 L@11 ");
+    transactions_tick(p.k);
+    assert_int_equal(transactions_end(p.k, &z, true, true), KAFKA_NONE);
+    assert_string_equal(heard, "a@1 L@3 L@4 L@5 L@6 L@7 L@8 L@9 L@10 L@11 z@0 ");
+}
+
 /* ---- at random ---- */
 
 #define SEEDS effort(150, 25)
@@ -853,6 +894,7 @@ int main(void)
         TEST(queues_get_what_is_committed_in_order),
         TEST(queues_get_what_is_committed_after_a_restart),
         TEST(a_queue_that_too_much_is_held_for_reads_the_log),
+        TEST(listeners_are_called_for_what_is_committed),
         cmocka_unit_test(all_of_a_transaction_is_seen_or_nothing),
         cmocka_unit_test(records_and_offsets_stand_together_wherever_the_power_goes),
     };
