@@ -113,9 +113,14 @@ struct share_queue *share_queue_find(struct shares *s, beck_bytes group, const s
 
 void share_queue_release(struct share_queue *sq)
 {
-    if (!sq || atomic_fetch_sub(&sq->refs, 1) != 1)
-        return;
+    if (sq && atomic_fetch_sub(&sq->refs, 1) == 1 && !share_dead_end(sq))
+        share_queue_free(sq);
+}
+
+void share_queue_free(struct share_queue *sq)
+{
     queue_release(sq->queue);
+    free((void *)sq->group.data);
     free(sq);
 }
 
@@ -125,11 +130,17 @@ static struct share_queue *add_queue(struct shares *s, beck_bytes group, struct 
                                      struct queue *q, bool own_rules)
 {
     struct share_queue *sq = calloc(1, sizeof *sq);
+    beck_bytes copy = share_copy(group);
     mutex_lock(&s->lock);
-    struct share_group *g = sq ? share_group_make(s, group) : NULL;
+    struct share_group *g = sq && copy.data ? share_group_make(s, group) : NULL;
     if (g) {
-        *sq =
-            (struct share_queue){.next = g->queues, .topic = t, .queue = q, .own_rules = own_rules};
+        *sq = (struct share_queue){.next = g->queues,
+                                   .topic = t,
+                                   .queue = q,
+                                   .own_rules = own_rules,
+                                   .shares = s,
+                                   .group = copy};
+        share_dead_init(sq);
         atomic_init(&sq->refs, 2);
         g->queues = sq;
         g->changed = true;
@@ -137,6 +148,7 @@ static struct share_queue *add_queue(struct shares *s, beck_bytes group, struct 
     mutex_unlock(&s->lock);
     if (!g) {
         queue_release(q);
+        free((void *)copy.data);
         free(sq);
     }
     return g ? sq : NULL;
@@ -150,6 +162,7 @@ static int64_t setting(struct shares *s, beck_bytes group, const char *key)
 void share_queue_configure(struct shares *s, beck_bytes group, struct share_queue *sq)
 {
     struct queue_rules r;
+    share_dead_configure(sq);
     int64_t locks = setting(s, group, "share.partition.max.record.locks");
     atomic_store(&sq->locks_max, locks * (int64_t)topic_partitions(sq->topic));
     int64_t lock_ms = setting(s, group, "share.record.lock.duration.ms");
@@ -529,13 +542,18 @@ beck_status shares_open(struct kafka *k, beck_error *err)
     if (!s)
         return error_set(err, BECK_ENOMEM, "no memory for share groups");
     s->k = k;
+    beck_status status = pool_start(&s->undertaker, 1, err);
+    if (status) {
+        free(s);
+        return status;
+    }
     k->shares = s;
     mutex_init(&s->change_lock);
     mutex_init(&s->lock);
     lookup_init(&s->groups);
     lookup_init(&s->sessions);
     struct loading l = {0};
-    beck_status status = store_each(k->store, KIND, load_record, &l, err);
+    status = store_each(k->store, KIND, load_record, &l, err);
     for (size_t i = 0; i < l.count; i++) {
         if (!status)
             status = load_queue(s, &l.list[i], err);
@@ -561,6 +579,7 @@ void shares_close(struct kafka *k)
         lookup_remove(&s->groups, n);
         free_group(lookup_of(n, struct share_group, node));
     }
+    pool_stop(&s->undertaker);
     lookup_release(&s->groups);
     lookup_release(&s->sessions);
     mutex_release(&s->lock);

@@ -9,7 +9,7 @@
  *     acquired       a delivery that a member holds until share.record.lock.duration.ms is over
  *     accept, gap    settled
  *     release        a failed attempt: tried again by the queue's back-off, the last one buries it
- *     reject         a dead letter
+ *     reject         a dead letter, or a record of the group's dead-letter topic (share_dead.c)
  *     renew          the lock begins anew
  *
  * The queue is made, from share.auto.offset.reset on, when the first member subscribes to the topic.
@@ -22,8 +22,7 @@
  *
  * Differences to Kafka's own server: records of open or aborted transactions are never delivered
  * (share.isolation.level read_committed); share.partition.max.record.locks counts over all partitions
- * of a topic (times their number); an answer waits for one record, whatever min_bytes says; dead
- * letters lie in the queue's (errors.deadletterqueue.* is not looked at).
+ * of a topic (times their number); an answer waits for one record, whatever min_bytes says.
  *
  * What lasts: what was accepted or rejected, with the promise of acks=all; the queues and, in the store, which group and topic each belongs to. Members and share
  * sessions are in memory: after a restart members join again, and what they held comes again.

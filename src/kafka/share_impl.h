@@ -2,6 +2,7 @@
 #ifndef BECK_KAFKA_SHARE_IMPL_H
 #define BECK_KAFKA_SHARE_IMPL_H
 
+#include "base/pool.h"
 #include "broker/lookup.h"
 #include "kafka/kafka_impl.h"
 #include "kafka/share.h"
@@ -16,6 +17,15 @@ struct share_queue {
     struct queue *queue; /* a reference */
     bool own_rules;      /* it was there before, with limits of its own */
     _Atomic(int64_t) lock_ms, attempts_max, locks_max; /* in force; locks_max: of the whole queue */
+    struct shares *shares;
+    beck_bytes group; /* owned */
+    /* share_dead.c */
+    struct topic *_Atomic dead_topic; /* NULL: dead letters of the queue */
+    _Atomic(bool) dead_copies;
+    _Atomic(bool) dead_waits; /* something does that, for a round */
+    _Atomic(bool) dead_poked; /* the job is to come */
+    _Atomic(uint64_t) dead_round, dead_synced;
+    struct job job; /* of the undertaker */
 };
 
 struct share_member {
@@ -77,6 +87,7 @@ struct shares {
     struct mutex lock;        /* a leaf */
     struct lookup groups, sessions;
     struct topics_watch watch;
+    struct pool undertaker; /* one thread */
 };
 
 /* ---- share.c ---- */
@@ -103,6 +114,17 @@ beck_status share_queue_delete(struct shares *s, beck_bytes group, struct share_
                                beck_error *err);
 /* Puts the group's configuration in force, where it has changed. */
 void share_queue_configure(struct shares *s, beck_bytes group, struct share_queue *sq);
+
+/* The last reference is gone. */
+void share_queue_free(struct share_queue *sq);
+
+/* ---- share_dead.c ---- */
+
+void share_dead_init(struct share_queue *sq);
+/* Dead letters go where the configuration says, from now on. Waits for whoever is burying one. */
+void share_dead_configure(struct share_queue *sq);
+/* The last reference is gone. True: it will be freed once nobody buries for it. */
+bool share_dead_end(struct share_queue *sq);
 
 /* ---- share_members.c ---- */
 
