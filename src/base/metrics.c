@@ -471,16 +471,10 @@ static size_t bucket_of(const struct histogram *h, double value)
     return low;
 }
 
-void histogram_record_each(struct histogram *h, const double *values, size_t count)
+void histogram_record_many(struct histogram *h, double value, uint64_t count)
 {
-    double sum = 0;
-    for (size_t i = 0, n; i < count; i += n) {
-        size_t bucket = bucket_of(h, values[i]);
-        sum += values[i];
-        for (n = 1; i + n < count && bucket_of(h, values[i + n]) == bucket; n++)
-            sum += values[i + n];
-        atomic_fetch_add_explicit(&h->buckets[bucket], n, memory_order_relaxed);
-    }
+    double sum = value * (double)count;
+    atomic_fetch_add_explicit(&h->buckets[bucket_of(h, value)], count, memory_order_relaxed);
     uint64_t old = atomic_load_explicit(&h->sum_bits, memory_order_relaxed);
     while (!atomic_compare_exchange_weak_explicit(&h->sum_bits, &old, bits_of(double_of(old) + sum),
                                                   memory_order_relaxed, memory_order_relaxed)) {
@@ -489,7 +483,7 @@ void histogram_record_each(struct histogram *h, const double *values, size_t cou
 
 void histogram_record(struct histogram *h, double value)
 {
-    histogram_record_each(h, &value, 1);
+    histogram_record_many(h, value, 1);
 }
 
 /* ---- text: https://prometheus.io/docs/instrumenting/exposition_formats, version 0.0.4 ---- */

@@ -68,8 +68,7 @@ static inline void gauge_add(struct gauge *g, int64_t n)
     atomic_fetch_add_explicit(&g->value, n, memory_order_relaxed);
 }
 void histogram_record(struct histogram *h, double value);
-/* Several at once: with less work than one by one when they are near each other. */
-void histogram_record_each(struct histogram *h, const double *values, size_t count);
+void histogram_record_many(struct histogram *h, double value, uint64_t count);
 
 /* Prometheus text format 0.0.4: families in order of name, label values escaped. Series that nobody
  * asked for are left out. On failure `out` is as it was. */

@@ -38,7 +38,7 @@ static inline uint8_t *put_varint(uint8_t *p, int64_t value)
 {
     uint64_t v = zigzag(value);
 
-    while (v >= 0x80) {
+    while (__builtin_expect(v >= 0x80, false)) {
         *p++ = (uint8_t)(v | 0x80);
         v >>= 7;
     }
@@ -56,6 +56,14 @@ size_t varint_size(int64_t value)
     uint64_t v = zigzag(value) | 1;
 
     return (size_t)(63 - __builtin_clzll(v)) / 7 + 1;
+}
+
+/* The same, where it is mostly one byte or two. */
+static inline size_t size_of(int64_t value)
+{
+    uint64_t v = zigzag(value);
+
+    return v < 0x80 ? 1 : v < 0x4000 ? 2 : varint_size(value);
 }
 
 size_t varint_read(const uint8_t *p, const uint8_t *end, int64_t *value)
@@ -303,9 +311,9 @@ static beck_status write_alike(struct buf *out, struct record_headers *last, con
     bool subject = e->subject.len > 0, data = e->data.data != NULL;
     if (e->subject.len + last->len > INT32_MAX / 2 || e->data.len > INT32_MAX / 2 - FIXED_MAX)
         return BECK_ELIMIT;
-    size_t len = 1 + varint_size(timestamp_delta) + varint_size(offset_delta) +
-                 varint_size(subject ? (int64_t)e->subject.len : -1) + e->subject.len +
-                 varint_size(data ? (int64_t)e->data.len : -1) + e->data.len + last->len;
+    size_t len = 1 + size_of(timestamp_delta) + size_of(offset_delta) +
+                 size_of(subject ? (int64_t)e->subject.len : -1) + e->subject.len +
+                 size_of(data ? (int64_t)e->data.len : -1) + e->data.len + last->len;
     beck_status st = buf_reserve(out, LENGTH_MAX + len);
     if (st != BECK_OK)
         return st;
@@ -432,6 +440,18 @@ static beck_bytes make_id(const struct record_context *c, struct record_view *v)
         memcpy(v->id + 32, c->id_prefix + 32, n - 32);
     n += put_decimal(v->id + n, (uint64_t)v->offset);
     return bytes_of(v->id, n);
+}
+
+/* The same, where the id was made for the record before, whose position the event still has: mostly
+ * only the last digit differs. */
+static inline void next_id(const struct record_context *c, struct record_view *v)
+{
+    char *last = v->id + v->event.id.len - 1;
+
+    if (v->offset == v->event.position.offset + 1 && *last < '9')
+        ++*last;
+    else
+        v->event.id = make_id(c, v);
 }
 
 /* The fields in front of the headers. */
@@ -712,8 +732,8 @@ beck_status record_read(beck_bytes records, size_t *at, const struct record_cont
         return damaged(*at, wrong, err);
     if (follows && out->repeats &&
         bytes_equal(out->headers, bytes_of(f.count, (size_t)(f.end - f.count)))) {
+        next_id(c, out);
         view_fields(out, c, &f);
-        out->event.id = make_id(c, out);
         *at = (size_t)(f.end - (const uint8_t *)records.data);
         return BECK_OK;
     }

@@ -5,7 +5,7 @@
 #include "queue/consumer.h"
 #include "queue/queue_impl.h"
 
-#define SLOTS_AT_ONCE 16
+#define SLOTS_AT_ONCE 8
 
 struct beck_consumer {
     struct consumer_base base;

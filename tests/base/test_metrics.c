@@ -57,10 +57,10 @@ static void histogram_buckets_are_cumulative_and_include_their_bound(void **stat
     static const double bounds[] = {0.005, 0.1, 1, 1e6};
     struct metric_family *f = metrics_histogram(m, "t_seconds", "Time.", bus_label, 10, bounds, 4);
     struct histogram *h = metric_histogram(f, (beck_bytes[]){beck_str("b")});
-    static const double values[] = {0.005, 0.25, 1, 2, 2e6, -1};
+    static const double values[] = {0.005, 0.25, 1, 2, 2e6, -1, 3, 1};
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         histogram_record(h, values[i]);
-    histogram_record_each(h, (double[]){0.5, 0.5, 3, 0.5, 1}, 5);
+    histogram_record_many(h, 0.5, 3);
     assert_text(m, "# HELP t_seconds Time.\n"
                    "# TYPE t_seconds histogram\n"
                    "t_seconds_bucket{bus=\"b\",le=\"0.005\"} 2\n"
