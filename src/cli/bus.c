@@ -284,22 +284,29 @@ static const struct option create_options[] = {
      .help = "refuse larger events, else 1,048,588 bytes"},
     {0}};
 
+/* Those that are given, of the options that both commands have. */
+static void take_options(const struct call *call, beck_bus_options *o)
+{
+    o->partitions = (uint32_t)option_number(call, "partitions", o->partitions);
+    if (option_given(call, "level"))
+        o->level = (beck_level)(option_choice(call, "level") + 1);
+    if (option_given(call, "codec"))
+        o->codec = (beck_codec)option_choice(call, "codec");
+    o->retention_ms = option_number(call, "retention", o->retention_ms);
+    o->retention_bytes = option_number(call, "retention-size", o->retention_bytes);
+    o->segment_bytes = option_number(call, "segment-size", o->segment_bytes);
+    o->segment_ms = option_number(call, "segment-time", o->segment_ms);
+    o->dedup_window_ms = option_number(call, "dedup", o->dedup_window_ms);
+    o->event_bytes_max = (uint32_t)option_number(call, "event-size-max", o->event_bytes_max);
+}
+
 static int create_run(struct call *call)
 {
-    beck_bus_options o = {
-        .storage = BECK_STORAGE_DISK,
-        .partitions = (uint32_t)option_number(call, "partitions", 0),
-        .level = (beck_level)(option_choice(call, "level") + 1),
-        .read_synced = option_flag(call, "read-synced"),
-        .codec = option_given(call, "codec") ? (beck_codec)option_choice(call, "codec") : 0,
-        .retention_ms = option_number(call, "retention", 0),
-        .retention_bytes = option_number(call, "retention-size", 0),
-        .compact = option_flag(call, "compact"),
-        .segment_bytes = option_number(call, "segment-size", 0),
-        .segment_ms = option_number(call, "segment-time", 0),
-        .dedup_window_ms = option_number(call, "dedup", 0),
-        .event_bytes_max = (uint32_t)option_number(call, "event-size-max", 0)};
+    beck_bus_options o = {.storage = BECK_STORAGE_DISK,
+                          .read_synced = option_flag(call, "read-synced"),
+                          .compact = option_flag(call, "compact")};
     beck_bus *bus;
+    take_options(call, &o);
     beck_error err;
     int code = call_open(call, CALL_CREATE);
     if (code) {
@@ -359,23 +366,6 @@ static const struct option alter_options[] = {
      .help = "refuse larger events"},
     {0}};
 
-static void change_options(const struct call *call, beck_bus_options *o)
-{
-    o->partitions = (uint32_t)option_number(call, "partitions", o->partitions);
-    if (option_given(call, "level"))
-        o->level = (beck_level)(option_choice(call, "level") + 1);
-    if (option_given(call, "codec"))
-        o->codec = (beck_codec)option_choice(call, "codec");
-    o->retention_ms = option_number(call, "retention", o->retention_ms);
-    o->retention_bytes = option_number(call, "retention-size", o->retention_bytes);
-    if (option_given(call, "compact"))
-        o->compact = option_choice(call, "compact") == 1;
-    o->segment_bytes = option_number(call, "segment-size", o->segment_bytes);
-    o->segment_ms = option_number(call, "segment-time", o->segment_ms);
-    o->dedup_window_ms = option_number(call, "dedup", o->dedup_window_ms);
-    o->event_bytes_max = (uint32_t)option_number(call, "event-size-max", o->event_bytes_max);
-}
-
 static int alter_run(struct call *call)
 {
     beck_bus *bus;
@@ -388,7 +378,9 @@ static int alter_run(struct call *call)
     }
     beck_status status = beck_bus_info_get(bus, &info, &err);
     if (!status) {
-        change_options(call, &info.options);
+        take_options(call, &info.options);
+        if (option_given(call, "compact"))
+            info.options.compact = option_choice(call, "compact") == 1;
         status = beck_bus_alter(bus, &info.options, &err);
     }
     if (!status && call->json) {

@@ -60,31 +60,9 @@ const char *hook_provider_name(enum hook_provider provider)
     return (unsigned)provider < HOOK_PROVIDERS ? providers[provider]->name : NULL;
 }
 
-bool hook_provider_from(const char *name, enum hook_provider *out)
-{
-    for (int i = 0; i < HOOK_PROVIDERS; i++) {
-        if (strcmp(name, providers[i]->name) == 0) {
-            *out = (enum hook_provider)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 const char *hook_digest_name(enum hook_digest digest)
 {
     return (unsigned)digest < DIGESTS ? digest_names[digest] : NULL;
-}
-
-bool hook_digest_from(const char *name, enum hook_digest *out)
-{
-    for (size_t i = HOOK_SHA1; i < DIGESTS; i++) {
-        if (strcmp(name, digest_names[i]) == 0) {
-            *out = (enum hook_digest)i;
-            return true;
-        }
-    }
-    return false;
 }
 
 const char *hook_reason_name(enum hook_reason reason)

@@ -45,12 +45,9 @@ enum hook_digest {
 };
 enum hook_encoding { HOOK_HEX, HOOK_BASE64 };
 
-/* "github", "stripe" ... and "sha256" ...; NULL: no such number. The other way round false: no such
- * name. */
+/* "github", "stripe" ... and "sha256" ...; NULL: no such number. */
 const char *hook_provider_name(enum hook_provider provider);
-bool hook_provider_from(const char *name, enum hook_provider *out);
 const char *hook_digest_name(enum hook_digest digest);
-bool hook_digest_from(const char *name, enum hook_digest *out);
 
 /* One source of webhooks, as it is configured. Zero (NULL) means the default. Everything is copied
  * by hook_new. */

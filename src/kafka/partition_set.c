@@ -65,11 +65,6 @@ beck_status partition_set_copy(struct partition_set *to, const struct partition_
     return BECK_OK;
 }
 
-bool partition_set_has(const struct partition_set *s, const struct group_partition *p)
-{
-    return s->count && bsearch(p, s->at, s->count, sizeof *s->at, compare);
-}
-
 bool partition_set_equal(const struct partition_set *a, const struct partition_set *b)
 {
     return a->count == b->count && partition_set_within(a, b);

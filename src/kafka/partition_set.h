@@ -20,7 +20,6 @@ void partition_set_release(struct partition_set *s); /* empty then */
 beck_status partition_set_add(struct partition_set *s, const uint8_t topic[16], int32_t partition);
 void partition_set_sort(struct partition_set *s);
 beck_status partition_set_copy(struct partition_set *to, const struct partition_set *from);
-bool partition_set_has(const struct partition_set *s, const struct group_partition *p);
 bool partition_set_equal(const struct partition_set *a, const struct partition_set *b);
 bool partition_set_within(const struct partition_set *a, const struct partition_set *b);
 bool partition_set_meets(const struct partition_set *a, const struct partition_set *b);

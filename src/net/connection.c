@@ -569,12 +569,6 @@ void connection_established(struct connection *c)
     loop_due(c);
 }
 
-void connection_idle_timeout(struct connection *c, uint32_t ms)
-{
-    c->idle_timeout_ms = ms;
-    loop_due(c);
-}
-
 int64_t connection_now_ns(const struct connection *c)
 {
     return c->loop->now_ns;

@@ -149,8 +149,6 @@ void connection_local_address(const struct connection *c, char out[NET_ADDRESS_M
 
 /* The handshake of the protocol is done: from now on idle_timeout_ms counts. */
 void connection_established(struct connection *c);
-/* Another idle timeout for this connection; 0: none. */
-void connection_idle_timeout(struct connection *c, uint32_t ms);
 /* Monotonic: of this turn, of the last byte that came, of the last one that was sent. */
 int64_t connection_now_ns(const struct connection *c);
 int64_t connection_received_ns(const struct connection *c);
