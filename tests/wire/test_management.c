@@ -479,6 +479,10 @@ static void lists_come_in_pages_sorted_and_in_columns(void **state)
     guest("GET", "/api/queues?columns=name", NULL, 200, "[{\"name\":\"q0\"},{\"name\":\"q1\"}");
     guest("GET", "/api/queues?columns=name,messages_details.rate&sort=name&sort_reverse=true", NULL,
           200, "[{\"name\":\"q4\",\"messages_details\":{\"rate\":0.0}},{\"name\":\"q3\"");
+    guest("GET", "/api/queues/%2F/q1?columns=messages_details&lengths_age=60&lengths_incr=5", NULL,
+          200, "{\"messages_details\":{\"rate\":0.0,\"samples\":[");
+    guest("GET", "/api/queues/%2F/q1?columns=messages_details&lengths_age=x&lengths_incr=0", NULL,
+          200, "{\"messages_details\":{\"rate\":0.0}}");
     guest("GET", "/api/queues/%2F?page=2&page_size=2&columns=name", NULL, 200,
           "{\"total_count\":5,\"item_count\":2,\"filtered_count\":5,\"page\":2,\"page_size\":2,"
           "\"page_count\":3,\"items\":[{\"name\":\"q2\"},{\"name\":\"q3\"}]}");

@@ -9,6 +9,7 @@
 
 #include "broker/listing.h"
 #include "wire/management/management.h"
+#include "wire/management/rates.h"
 
 #include <jansson.h>
 
@@ -29,7 +30,9 @@ struct call {
     struct broker *b;
     const char *user;
     bool admin, monitoring;
-    json_t *body; /* an object; of routes that read one */
+    struct rates_range lengths, msg_rates, data_rates,
+        node_stats; /* ?lengths_age=..&lengths_incr=.. */
+    json_t *body;   /* an object; of routes that read one */
     char text[BROKER_TEXT];
     beck_error err;
 };

@@ -51,8 +51,8 @@ static json_t *of_connection(struct call *c, const struct amqp_connection_info *
     json_put_number(o, "frame_max", i->frame_max);
     json_put_number(o, "timeout", i->heartbeat_s);
     json_put_number(o, "connected_at", i->connected_ms);
-    rates_put(c->m->rates, o, of, "recv_oct", (int64_t)i->received, false);
-    rates_put(c->m->rates, o, of, "send_oct", (int64_t)i->sent, false);
+    rates_put(c->m->rates, o, of, "recv_oct", (int64_t)i->received, false, &c->data_rates);
+    rates_put(c->m->rates, o, of, "send_oct", (int64_t)i->sent, false, &c->data_rates);
     json_put(o, "client_properties", client);
     return o;
 }
@@ -93,9 +93,11 @@ static json_t *of_channel(struct call *c, const struct amqp_connection_info *i,
     json_put_number(o, "messages_uncommitted", h->uncommitted);
     json_put_number(o, "acks_uncommitted", h->acks_uncommitted);
     json_put(o, "connection_details", connection_details(i));
-    rates_put(c->m->rates, stats, beck_str(name), "publish", (int64_t)h->published, false);
-    rates_put(c->m->rates, stats, beck_str(name), "deliver_get", (int64_t)h->delivered, false);
-    rates_put(c->m->rates, stats, beck_str(name), "ack", (int64_t)h->acked, false);
+    rates_put(c->m->rates, stats, beck_str(name), "publish", (int64_t)h->published, false,
+              &c->msg_rates);
+    rates_put(c->m->rates, stats, beck_str(name), "deliver_get", (int64_t)h->delivered, false,
+              &c->msg_rates);
+    rates_put(c->m->rates, stats, beck_str(name), "ack", (int64_t)h->acked, false, &c->msg_rates);
     json_put(o, "message_stats", stats);
     return o;
 }

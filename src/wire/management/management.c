@@ -81,11 +81,32 @@ static bool read_body(struct call *c)
     return false;
 }
 
+#define RANGE_MAX_S 31536000
+
+static int64_t asked_seconds(const struct http_request *r, const char *name)
+{
+    const char *text = http_query(r, name);
+    uint64_t n = 0;
+    return text && bytes_to_u64(beck_str(text), &n) && n <= RANGE_MAX_S ? (int64_t)n : 0;
+}
+
+/* What makes no sense is as if it was not there. */
+static struct rates_range asked_range(const struct http_request *r, const char *age,
+                                      const char *incr)
+{
+    struct rates_range range = {asked_seconds(r, age), asked_seconds(r, incr)};
+    return range.age_s >= range.incr_s && range.incr_s > 0 ? range : (struct rates_range){0};
+}
+
 static void dispatch(struct http_request *r)
 {
     struct management *m = http_site_ctx(r);
     const struct management_route *route = m->route_details[http_route_of(r) - m->routes];
     struct call c = {.r = r, .m = m, .b = m->context.broker};
+    c.lengths = asked_range(r, "lengths_age", "lengths_incr");
+    c.msg_rates = asked_range(r, "msg_rates_age", "msg_rates_incr");
+    c.data_rates = asked_range(r, "data_rates_age", "data_rates_incr");
+    c.node_stats = asked_range(r, "node_stats_age", "node_stats_incr");
     if (admit(&c, route->level) && (!route->body || read_body(&c)))
         route->run(&c);
     json_decref(c.body);
@@ -168,7 +189,7 @@ beck_status management_new(const struct management_context *context, struct mana
         return error_set(err, BECK_ENOMEM, "no memory for the management API");
     m->context = *context;
     m->listeners = calloc(context->listener_count + 1, sizeof *m->listeners);
-    m->rates = rates_new();
+    m->rates = rates_new(clock_system());
     if (!m->listeners || !m->rates || !make_routes(m)) {
         management_free(m);
         return error_set(err, BECK_ENOMEM, "no memory for the management API");

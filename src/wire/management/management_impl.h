@@ -3,7 +3,6 @@
 #define BECK_WIRE_MANAGEMENT_IMPL_H
 
 #include "wire/management/call.h"
-#include "wire/management/rates.h"
 
 struct management {
     struct management_context context;

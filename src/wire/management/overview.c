@@ -204,7 +204,7 @@ static void put_resources(const struct call *c, json_t *o)
     json_put_number(o, "disk_free", management_disk_free(c));
     json_put_number(o, "disk_free_limit", call_context(c)->disk_free_limit);
     json_put_flag(o, "disk_free_alarm", alarms & AMQP_ALARM_DISK);
-    rates_put(c->m->rates, o, beck_str("node"), "mem_used", resident_bytes(), true);
+    rates_put(c->m->rates, o, beck_str("node"), "mem_used", resident_bytes(), true, &c->node_stats);
     json_put_number(o, "mem_limit", call_context(c)->memory_limit);
     json_put_flag(o, "mem_alarm", alarms & AMQP_ALARM_MEMORY);
 }

@@ -67,9 +67,9 @@ void totals_count(struct totals *t, const struct call *c, beck_bytes vhost)
 void stats_put_messages(struct call *c, json_t *object, beck_bytes of, int64_t ready,
                         int64_t unacked)
 {
-    rates_put(c->m->rates, object, of, "messages", ready + unacked, true);
-    rates_put(c->m->rates, object, of, "messages_ready", ready, true);
-    rates_put(c->m->rates, object, of, "messages_unacknowledged", unacked, true);
+    rates_put(c->m->rates, object, of, "messages", ready + unacked, true, &c->lengths);
+    rates_put(c->m->rates, object, of, "messages_ready", ready, true, &c->lengths);
+    rates_put(c->m->rates, object, of, "messages_unacknowledged", unacked, true, &c->lengths);
 }
 
 static json_t *stats(struct call *c, beck_bytes of, int64_t published, int64_t delivered,
@@ -77,11 +77,11 @@ static json_t *stats(struct call *c, beck_bytes of, int64_t published, int64_t d
 {
     json_t *o = json_object();
     struct rates *r = c->m->rates;
-    rates_put(r, o, of, "publish", published, false);
-    rates_put(r, o, of, "deliver", delivered, false);
-    rates_put(r, o, of, "deliver_get", delivered, false);
-    rates_put(r, o, of, "ack", settled, false);
-    rates_put(r, o, of, "redeliver", returned, false);
+    rates_put(r, o, of, "publish", published, false, &c->msg_rates);
+    rates_put(r, o, of, "deliver", delivered, false, &c->msg_rates);
+    rates_put(r, o, of, "deliver_get", delivered, false, &c->msg_rates);
+    rates_put(r, o, of, "ack", settled, false, &c->msg_rates);
+    rates_put(r, o, of, "redeliver", returned, false, &c->msg_rates);
     return o;
 }
 
@@ -104,7 +104,7 @@ json_t *stats_of_exchange(struct call *c, const struct exchange_view *x)
     char text[STATS_NAME_MAX];
     beck_bytes of = stats_name(text, "exchange", x->vhost, x->name);
     json_t *o = json_object();
-    rates_put(c->m->rates, o, of, "publish_in", (int64_t)x->published_in, false);
-    rates_put(c->m->rates, o, of, "publish_out", (int64_t)x->published_out, false);
+    rates_put(c->m->rates, o, of, "publish_in", (int64_t)x->published_in, false, &c->msg_rates);
+    rates_put(c->m->rates, o, of, "publish_out", (int64_t)x->published_out, false, &c->msg_rates);
     return o;
 }
