@@ -494,9 +494,10 @@ static beck_status load_batch(void *ctx, const struct batch_header *h, beck_byte
     struct codec codec;
     struct buf memory;
     if (h->attributes & BATCH_CONTROL) {
-        const uint8_t *key_type = (const uint8_t *)batch.data + BATCH_HEADER + 7;
-        if (batch.len >= BATCH_HEADER + 9)
-            offsets_end_locked(l->g, h->producer_id, get_u16(key_type) == 1);
+        bool commit;
+        int32_t epoch;
+        if (batch_control_read(h, batch.data, &commit, &epoch))
+            offsets_end_locked(l->g, h->producer_id, commit);
         return BECK_OK;
     }
     codec_init(&codec);

@@ -327,6 +327,33 @@ beck_status batch_rewrite(const struct batch_header *old, beck_bytes records, in
     return BECK_OK;
 }
 
+/* ---- control batches ---- */
+
+#define CONTROL_COMMIT 1
+#define CONTROL_KEY 4   /* version i16 = 0 | type i16 */
+#define CONTROL_VALUE 6 /* version i16 | coordinatorEpoch i32 */
+
+bool batch_control_read(const struct batch_header *h, const uint8_t *batch, bool *commit,
+                        int32_t *coordinator_epoch)
+{
+    beck_bytes records = bytes_of(batch + BATCH_HEADER, batch_size(h) - BATCH_HEADER), key, whole;
+    size_t at = 0;
+    int64_t offset, timestamp_ms, length;
+    bool is_null;
+
+    if (record_peek(records, &at, 0, 0, &offset, &timestamp_ms, &key, &is_null, &whole, NULL) ||
+        key.len != CONTROL_KEY || is_null)
+        return false;
+    const uint8_t *k = key.data, *end = (const uint8_t *)whole.data + whole.len,
+                  *value = k + CONTROL_KEY;
+    value += varint_read(value, end, &length);
+    if (length < CONTROL_VALUE || get_u16(k) != 0 || get_u16(k + 2) > CONTROL_COMMIT)
+        return false;
+    *commit = get_u16(k + 2) == CONTROL_COMMIT;
+    *coordinator_epoch = (int32_t)get_u32(value + 2);
+    return true;
+}
+
 /* ---- what producers send ---- */
 
 static beck_status check_header(const struct batch_header *h, beck_error *err)

@@ -12,6 +12,9 @@
  *   21 attributes i16
  *   23 lastOffsetDelta i32
  *
+ * With the bit BATCH_DELETE_HORIZON baseTimestamp is the time from which on compaction may drop the batch's tombstones,
+ * or its control record; deltas of timestamps are from there all the same (KIP-534).
+ *
  * A batch is valid when its length lies within the bytes at hand, magic is 2 and the checksum fits.
  * Base offset and leader epoch are outside of the checksum: they are set when the batch is stored.
  */
@@ -61,6 +64,9 @@ beck_status batch_header_read(const uint8_t *p, struct batch_header *out, beck_e
 void batch_header_write(
     uint8_t *p,
     const struct batch_header *h); /* all but the crc, which the caller sets last by batch_seal */
+/* What a whole control batch says of its producer's transaction. False: it says something else. */
+bool batch_control_read(const struct batch_header *h, const uint8_t *batch, bool *commit,
+                        int32_t *coordinator_epoch);
 /* Computes and stores the checksum of a whole batch of `size` bytes. */
 void batch_seal(uint8_t *batch, size_t size);
 bool batch_crc_fits(const uint8_t *batch, size_t size);

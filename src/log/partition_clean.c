@@ -9,11 +9,16 @@
  * Compaction, per record of a sealed segment, with a map from key to the newest offset of it:
  *
  *   of a transaction that was aborted              dropped
- *   no key, control batch                          kept
+ *   no key                                         kept
  *   its key has a newer event in the map           dropped, or kept when it is owed
  *   the newest, with data                          kept
- *   the newest, without data (a tombstone)         dropped once it is a day old, unless an older
- *                                                  event of its key was kept
+ *   the newest, without data (a tombstone)         kept until the batch's horizon has passed, and while an
+ *                                                  older event of its key is
+ *   control record                                 kept while anything of its transaction is, and until the
+ *                                                  horizon has passed
+ *
+ * A horizon (BATCH_DELETE_HORIZON) is a day behind the pass that found the batch to hold such a record: so whoever
+ * reads from the beginning has that long to see it, whatever the timestamps of records say.
  *
  * The map holds a limited number of keys, so it may reach only a part of the way: what lies behind
  * it waits for the next pass. Segments are rewritten in order, so whatever a tombstone hides goes
@@ -27,8 +32,9 @@
 #include <stdlib.h>
 
 #define MAP_KEYS 1000000
-#define TOMBSTONE_MS 86400000LL
+#define DELETE_RETENTION_MS 86400000LL
 #define DECOMPRESSED_MAX (256u << 20)
+#define VARINT_BYTES 10
 
 struct cleaner {
     struct partition *p;
@@ -36,22 +42,30 @@ struct cleaner {
     struct offset_map *map; /* NULL: only what is owed is kept */
     int64_t first;          /* below it only what is owed is kept */
     int64_t now_ms;
-    int64_t tombstone_due_ms; /* when the first tombstone that was kept can go */
+    int64_t horizon_ms; /* when the first that waits for it can go; INT64_MAX: none does */
+    struct offset_map
+        open; /* by producer id: batches of a transaction that were kept, while held; its end follows */
     struct codec codec;
     struct buf unpacked, records, batch;
+    struct buf
+        over; /* offsets of control batches whose transaction is gone; of the segment at hand */
+    size_t over_at;        /* of them, the next when it is copied */
     int64_t kept, dropped; /* records of the segment at hand */
+    int64_t marked;        /* batches that get a horizon */
 };
 
 static void cleaner_init(struct cleaner *c, struct partition *p, const struct partition_owed *owed,
                          struct offset_map *map)
 {
-    *c = (struct cleaner){.p = p, .owed = owed, .map = map, .tombstone_due_ms = INT64_MAX};
+    *c = (struct cleaner){.p = p, .owed = owed, .map = map, .horizon_ms = INT64_MAX};
     c->first = partition_first(p);
     c->now_ms = clock_wall_ms(p->env->clock);
     codec_init(&c->codec);
     buf_init(&c->unpacked, DECOMPRESSED_MAX);
     buf_init(&c->records, DECOMPRESSED_MAX);
     buf_init(&c->batch, DECOMPRESSED_MAX + (DECOMPRESSED_MAX >> 2));
+    buf_init(&c->over, DECOMPRESSED_MAX);
+    offset_map_init(&c->open, MAP_KEYS);
 }
 
 static void cleaner_release(struct cleaner *c)
@@ -60,6 +74,8 @@ static void cleaner_release(struct cleaner *c)
     buf_release(&c->unpacked);
     buf_release(&c->records);
     buf_release(&c->batch);
+    buf_release(&c->over);
+    offset_map_release(&c->open);
 }
 
 /* ---- which records are kept ---- */
@@ -75,24 +91,40 @@ static bool is_owed(const struct cleaner *c, int64_t offset)
     return c->owed && c->owed->owed(c->owed->ctx, offset);
 }
 
-/* A tombstone that is the newest of its key as far as the map goes. */
-static bool keeps_tombstone(struct cleaner *c, const struct offset_entry *e, const struct peeked *r)
+static bool has_horizon(const struct batch_header *h)
 {
-    int64_t due;
-    if (__builtin_add_overflow(r->timestamp_ms, TOMBSTONE_MS, &due))
-        due = INT64_MAX;
-    bool in_map = e && e->offset == r->offset;
-    if (in_map && due < c->now_ms && !e->held && !is_owed(c, r->offset))
+    return h->attributes & BATCH_DELETE_HORIZON;
+}
+
+/* Of a record that goes once its time has come. *mark: its batch gets a horizon. */
+static bool waits(struct cleaner *c, const struct batch_header *h, bool *mark)
+{
+    int64_t due = has_horizon(h) ? h->base_timestamp_ms : c->now_ms + DELETE_RETENTION_MS;
+    *mark |= !has_horizon(h);
+    if (due < c->now_ms)
         return false;
-    /* What keeps it although its time has come may be gone in a day. */
-    if (in_map && due < c->now_ms)
-        due = c->now_ms + TOMBSTONE_MS;
-    if (due < c->tombstone_due_ms)
-        c->tombstone_due_ms = due;
+    if (due < c->horizon_ms)
+        c->horizon_ms = due;
     return true;
 }
 
-static bool keeps(struct cleaner *c, const struct peeked *r)
+/* A tombstone, e: what the map knows of its key. */
+static bool keeps_tombstone(struct cleaner *c, const struct batch_header *h,
+                            const struct offset_entry *e, const struct peeked *r, bool *mark)
+{
+    /* The map does not reach it: a later pass will. */
+    if (!e || e->offset != r->offset || waits(c, h, mark))
+        return true;
+    if (!e->held && !is_owed(c, r->offset))
+        return false;
+    /* What keeps it although its time has come may be gone in a day. */
+    if (c->now_ms + DELETE_RETENTION_MS < c->horizon_ms)
+        c->horizon_ms = c->now_ms + DELETE_RETENTION_MS;
+    return true;
+}
+
+static bool keeps(struct cleaner *c, const struct batch_header *h, const struct peeked *r,
+                  bool *mark)
 {
     if (!c->map || r->offset < c->first)
         return is_owed(c, r->offset);
@@ -104,7 +136,39 @@ static bool keeps(struct cleaner *c, const struct peeked *r)
         e->held |= kept;
         return kept;
     }
-    return !r->value_is_null || keeps_tombstone(c, e, r);
+    return !r->value_is_null || keeps_tombstone(c, h, e, r, mark);
+}
+
+/* ---- transactions ---- */
+
+/* Something of the producer's transaction is kept. */
+static beck_status note_open(struct cleaner *c, const struct batch_header *h, beck_error *err)
+{
+    beck_bytes id = bytes_of(&h->producer_id, sizeof h->producer_id);
+    beck_status status = offset_map_put(&c->open, id, h->base_offset);
+    if (status)
+        return error_set(err, status, "no memory to compact \"%s\"", c->p->dir);
+    offset_map_find(&c->open, id)->held = true;
+    return BECK_OK;
+}
+
+/* Whether nothing of the transaction that a control batch ends is left; the segment is gone through twice, the second
+ * time to copy it. */
+static beck_status is_over(struct cleaner *c, const struct batch_header *h, bool copy, bool *over)
+{
+    size_t size = sizeof h->base_offset;
+    if (copy) {
+        *over = c->over_at < c->over.len &&
+                memcmp(c->over.data + c->over_at, &h->base_offset, size) == 0;
+        c->over_at += *over ? size : 0;
+        return BECK_OK;
+    }
+    struct offset_entry *e =
+        offset_map_find(&c->open, bytes_of(&h->producer_id, sizeof h->producer_id));
+    *over = !e || !e->held;
+    if (e)
+        e->held = false;
+    return *over ? buf_append(&c->over, &h->base_offset, size) : BECK_OK;
 }
 
 /* ---- batches ---- */
@@ -125,18 +189,77 @@ static bool is_aborted(struct partition *p, const struct batch_header *h)
     return (h->attributes & BATCH_TRANSACTIONAL) && partition_is_aborted(p, h);
 }
 
+/* A record whose timestamp counts from a later base. */
+static beck_status move_base(struct buf *out, beck_bytes whole, int64_t shift)
+{
+    const uint8_t *p = whole.data, *end = p + whole.len;
+    uint8_t prefix[VARINT_BYTES], head[1 + VARINT_BYTES];
+    int64_t length, delta;
+    p += varint_read(p, end, &length);
+    head[0] = *p++; /* attributes */
+    p += varint_read(p, end, &delta);
+    size_t head_len = 1 + varint_write(head + 1, delta - shift), rest_len = (size_t)(end - p);
+    size_t prefix_len = varint_write(prefix, (int64_t)(head_len + rest_len));
+    beck_status status = buf_append(out, prefix, prefix_len);
+    if (!status)
+        status = buf_append(out, head, head_len);
+    return status ? status : buf_append(out, p, rest_len);
+}
+
+/* The records that are left, as a batch that gets a horizon. */
+static beck_status mark_batch(struct cleaner *c, const struct batch_header *h, beck_bytes records,
+                              int32_t count, int64_t max_timestamp_ms, beck_error *err)
+{
+    struct batch_header marked = *h;
+    struct buf moved;
+    beck_status status = BECK_OK;
+    marked.attributes |= BATCH_DELETE_HORIZON;
+    marked.base_timestamp_ms = c->now_ms + DELETE_RETENTION_MS;
+    buf_init(&moved, DECOMPRESSED_MAX);
+    for (size_t at = 0; at < records.len && !status;) {
+        int64_t offset, timestamp_ms;
+        beck_bytes key, whole;
+        bool is_null;
+        status =
+            record_peek(records, &at, 0, 0, &offset, &timestamp_ms, &key, &is_null, &whole, err);
+        if (!status && move_base(&moved, whole, marked.base_timestamp_ms - h->base_timestamp_ms))
+            status = error_set(err, BECK_ENOMEM, "no memory to rewrite a batch");
+    }
+    if (!status)
+        status = batch_rewrite(&marked, buf_bytes(&moved), count, max_timestamp_ms, &c->codec,
+                               &c->batch, err);
+    buf_release(&moved);
+    return status;
+}
+
+/* clean_batch, of a control batch. */
+static beck_status clean_control(struct cleaner *c, const struct batch_header *h, beck_bytes batch,
+                                 bool copy, beck_bytes *out, beck_error *err)
+{
+    bool over = false, mark = false, kept = c->map != NULL;
+    beck_bytes records =
+        bytes_of((const uint8_t *)batch.data + BATCH_HEADER, batch.len - BATCH_HEADER);
+    beck_status status = kept ? is_over(c, h, copy, &over) : BECK_OK;
+    if (status)
+        return error_set(err, status, "no memory to compact \"%s\"", c->p->dir);
+    kept = kept && (!over || waits(c, h, &mark));
+    *(kept ? &c->kept : &c->dropped) += 1;
+    c->marked += mark;
+    if (!kept)
+        return BECK_OK;
+    if (mark && copy)
+        status = mark_batch(c, h, records, h->count, h->max_timestamp_ms, err);
+    *out = mark && copy ? buf_bytes(&c->batch) : batch;
+    return status;
+}
+
 /* What is left of a batch: *out, empty when nothing is. Counts. */
 static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, beck_bytes batch,
                                bool copy, beck_bytes *out, beck_error *err)
 {
     *out = bytes_of(NULL, 0);
-    if (h->attributes & BATCH_CONTROL) {
-        bool kept = c->map != NULL;
-        *(kept ? &c->kept : &c->dropped) += 1;
-        if (kept)
-            *out = batch;
-        return BECK_OK;
-    }
+    if (h->attributes & BATCH_CONTROL)
+        return clean_control(c, h, batch, copy, out, err);
     if (is_aborted(c->p, h)) {
         c->dropped += h->count;
         return BECK_OK;
@@ -145,11 +268,12 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
     beck_status status = batch_records_open(&r, batch, &c->codec, &c->unpacked, err);
     int32_t count = 0;
     int64_t max_timestamp_ms = -1;
+    bool mark = false;
     buf_clear(&c->records);
     for (int32_t i = 0; i < h->count && !status; i++) {
         struct peeked record;
         status = next_peeked(&r, &record, err);
-        if (status || !keeps(c, &record))
+        if (status || !keeps(c, h, &record, &mark))
             continue;
         count++;
         if (record.timestamp_ms > max_timestamp_ms)
@@ -157,15 +281,19 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
         if (copy && buf_append(&c->records, record.whole.data, record.whole.len))
             status = error_set(err, BECK_ENOMEM, "no memory to rewrite a batch");
     }
+    if (!status && count > 0 && c->map && !copy && (h->attributes & BATCH_TRANSACTIONAL))
+        status = note_open(c, h, err);
     if (status)
         return status;
     c->kept += count;
     c->dropped += h->count - count;
-    if (count == h->count && count > 0)
+    c->marked += mark;
+    if (count == h->count && count > 0 && !mark) {
         *out = batch;
-    else if (count > 0 && copy) {
-        status = batch_rewrite(h, buf_bytes(&c->records), count, max_timestamp_ms, &c->codec,
-                               &c->batch, err);
+    } else if (count > 0 && copy) {
+        status = mark ? mark_batch(c, h, buf_bytes(&c->records), count, max_timestamp_ms, err)
+                      : batch_rewrite(h, buf_bytes(&c->records), count, max_timestamp_ms, &c->codec,
+                                      &c->batch, err);
         *out = buf_bytes(&c->batch);
     }
     return status;
@@ -314,6 +442,7 @@ static beck_status copy_segment(struct cleaner *c, struct segment *old, beck_err
     beck_status status = segment_clean_begin(old, &copying.copy, err);
     if (!status) {
         c->kept = c->dropped = 0;
+        c->over_at = 0;
         status = each_batch(old, copy_batch, &copying, err);
         if (status)
             segment_clean_abort(copying.copy);
@@ -341,11 +470,12 @@ static beck_status clean_segment(struct cleaner *c, const struct sealed *sealed,
         return status;
     if (c->owed && c->owed->begin)
         c->owed->begin(c->owed->ctx, c->p, s->base_offset, sealed->end);
-    c->kept = c->dropped = 0;
+    c->kept = c->dropped = c->marked = 0;
+    buf_clear(&c->over);
     status = each_batch(s, copy_batch, &counting, err);
     if (!status)
         s->events = c->kept + c->dropped;
-    if (!status && c->dropped > 0)
+    if (!status && c->dropped + c->marked > 0)
         return copy_segment(c, s, err);
     unuse_segment(c->p, s);
     return status;
@@ -475,6 +605,7 @@ static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed
     for (;;) {
         int64_t end;
         status = fill_map(c, *list, *count, from, &end, err);
+        offset_map_clear(&c->open);
         for (size_t i = 0; i < *count && !status && (*list)[i].segment->base_offset < end; i++)
             status = clean_segment(c, &(*list)[i], err);
         if (status)
@@ -499,12 +630,12 @@ void partition_resume_cleaning(struct partition *p, int64_t cleaned)
 {
     int64_t now_ms = clock_wall_ms(p->env->clock);
     p->cleaned = cleaned < p->written ? cleaned : p->written;
-    /* There may be tombstones; when they came nobody remembers. */
+    /* There may be horizons; when they pass nobody remembers. */
     if (p->cleaned > 0)
-        p->tombstone_due_ms = now_ms + TOMBSTONE_MS;
+        p->horizon_ms = now_ms + DELETE_RETENTION_MS;
 }
 
-/* Worth it as Kafka sees it: half of what would be read is new, or a tombstone's time has come. */
+/* Worth it as Kafka sees it: half of what would be read is new, or a horizon has passed. */
 static bool worth_it(const struct partition *p, const struct sealed *list, size_t count,
                      int64_t now_ms, bool *from_start)
 {
@@ -515,7 +646,7 @@ static bool worth_it(const struct partition *p, const struct sealed *list, size_
         if (list[i].end > p->cleaned)
             dirty += size;
     }
-    *from_start = p->tombstone_due_ms < now_ms;
+    *from_start = p->horizon_ms < now_ms;
     return *from_start || (dirty > 0 && dirty * 2 >= all);
 }
 
@@ -543,7 +674,7 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
     status = compact_passes(&c, from, &list, &count, err);
     /* After a failure the old time stands, so that it is tried again. */
     if (!status)
-        p->tombstone_due_ms = c.tombstone_due_ms;
+        p->horizon_ms = c.horizon_ms;
     cleaner_release(&c);
     offset_map_release(&map);
     free(list);

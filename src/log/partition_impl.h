@@ -116,7 +116,7 @@ struct partition {
     int64_t hidden_bytes;  /* see partition_keep_hidden */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;          /* it has seen everything below */
-    int64_t tombstone_due_ms; /* when it finds one whose time has come */
+    int64_t horizon_ms;       /* when the first of those that it found passes */
     size_t compact_keys;      /* of one pass; 0: the default. For tests */
 };
 

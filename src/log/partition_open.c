@@ -564,7 +564,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     atomic_init(&p->refs, 1);
     p->env = env;
     p->options = *options;
-    p->tombstone_due_ms = INT64_MAX;
+    p->horizon_ms = INT64_MAX;
     mutex_init(&p->lock);
     cond_init(&p->changed);
     codec_init(&p->codec);

@@ -54,19 +54,6 @@ static void control_build(const struct transaction_end *e, int64_t now_ms, int64
     batch_seal(out, CONTROL_BATCH);
 }
 
-/* False: it says something else. */
-static bool control_read(const struct batch_header *h, const uint8_t *batch, bool *commit,
-                         int32_t *coordinator_epoch)
-{
-    const uint8_t *r = batch + BATCH_HEADER;
-    if (batch_size(h) != CONTROL_BATCH || r[0] != record_start[0] || r[4] != record_start[4] ||
-        get_u16(r + 5) != 0 || get_u16(r + 7) > CONTROL_COMMIT)
-        return false;
-    *commit = get_u16(r + 7) == CONTROL_COMMIT;
-    *coordinator_epoch = (int32_t)get_u32(r + 12);
-    return true;
-}
-
 /* ---- what a batch means ---- */
 
 beck_status partition_reserve_producers(struct partition *p, size_t count)
@@ -80,7 +67,7 @@ static beck_status note_end(struct partition *p, const struct batch_header *h, c
     bool commit;
     int32_t coordinator_epoch;
     int64_t first;
-    if (!control_read(h, batch, &commit, &coordinator_epoch))
+    if (!batch_control_read(h, batch, &commit, &coordinator_epoch))
         return BECK_OK;
     beck_status status =
         producers_end(p->producers, h, coordinator_epoch, clock_wall_ms(p->env->clock), &first);

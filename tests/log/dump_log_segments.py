@@ -142,6 +142,23 @@ def check_snapshots(tool, snapshots, end, records, failures):
             failures.add(f"producer {producer}: sequence {sequence} at offset {offset}, the record says {fields['sequence']}")
 
 
+def check_compacted(tool, partition, failures):
+    """Two transactions with the same three tombstones were written: the second stands, and the end of the first waits."""
+    logs = sorted(partition.glob("*.log"))
+    lines = [line for log in logs for line in tool.run([log], "--print-data-log", "--deep-iteration")[0]]
+    batches = [line for line in lines if line.startswith("baseOffset: ")]
+    horizons = [line for line in batches if "deleteHorizonMs: OptionalLong[" in line]
+    if any("isvalid: true" not in line for line in batches):
+        failures.add(f"compacted: {batches}")
+    tombstones = [line for line in lines if line.startswith("| ") and "valueSize: -1" in line]
+    if len(horizons) != 2 or len(tombstones) != 3 or any("CreateTime: 1700000000000" not in line for line in tombstones):
+        failures.add(f"compacted: horizons {horizons}, tombstones {tombstones}")
+    ends = [line for line in lines if "endTxnMarker: COMMIT" in line]
+    if len(ends) != 2:
+        failures.add(f"compacted: {len(ends)} ends of transactions, 2 expected")
+    check_indexes(tool, [log.with_suffix(suffix) for log in logs for suffix in (".index", ".timeindex")], failures)
+
+
 def check(program, jars, directory):
     java = shutil.which("java")
     if java is None:
@@ -179,6 +196,7 @@ def check(program, jars, directory):
         failures.add("no snapshot")
     else:
         check_snapshots(tool, snapshots, end, records, failures)
+    check_compacted(tool, Path(directory) / "compacted-0", failures)
     print(f"{len(logs)} segments, {len(records)} records, {sum(len(e) for e in entries.values())} index entries, "
           f"{len(snapshots)} snapshots, {failures.count} failures")
     return 1 if failures.count else 0

@@ -3,7 +3,8 @@
  * they must find: one line per event, in the words of Kafka's DumpLogSegments.
  *
  * The partition goes through every codec (one per opening), small segments, batches of one and of
- * many, an event larger than a segment, and batches that came compressed from idempotent producers.
+ * many, an event larger than a segment, and batches that came compressed from idempotent producers. A second
+ * one, "compacted", has been: tombstones and the end of a transaction have a delete horizon.
  * usage: write_log <directory>
  */
 #include "base/clock.h"
@@ -243,6 +244,66 @@ static void write_all(struct world *w)
     }
 }
 
+/* ---- the compacted one ---- */
+
+static void write_transaction(struct partition *p, int32_t sequence)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    struct batch_header producer = {
+        .producer_id = 100, .base_sequence = sequence, .attributes = BATCH_TRANSACTIONAL};
+    struct transaction_end end = {.producer_id = 100, .commit = true, .level = BECK_LEVEL_WRITTEN};
+    struct batch_builder b;
+    struct codec c;
+    struct buf scratch;
+    beck_bytes batch;
+    beck_error err = {0};
+
+    batch_builder_init(&b, 1 << 20);
+    codec_init(&c);
+    buf_init(&scratch, 1 << 20);
+    for (int i = 0; i < 3; i++) {
+        beck_event e = {.type = beck_str("t"), .subject = beck_str(keys[i])};
+        must(batch_builder_add(&b, &e, beck_str("compacted"), T0_MS), &err, "add");
+    }
+    must(batch_builder_finish(&b, &c, BECK_CODEC_ZSTD, 0, &producer, &scratch, &batch, &err), &err,
+         "finish");
+    struct produce sent = {
+        .batch = (uint8_t *)batch.data, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
+    must(partition_produce(p, &sent, &err), &err, "produce");
+    must(partition_end_transaction(p, &end, &err), &err, "end");
+    batch_builder_release(&b);
+    codec_release(&c);
+    buf_release(&scratch);
+}
+
+static void write_compacted(struct world *w, const char *directory)
+{
+    struct partition_options options = {.bus = {.storage = BECK_STORAGE_DISK,
+                                                .partitions = 1,
+                                                .compact = true,
+                                                .segment_bytes = 4096,
+                                                .segment_ms = 7LL * 86400000,
+                                                .event_bytes_max = 1048588}};
+    char dir[512], filler[3000];
+    struct partition *p;
+    beck_event e = {.type = beck_str("t")};
+    const beck_event *list[] = {&e};
+    beck_error err = {0};
+
+    snprintf(dir, sizeof dir, "%s/compacted-0", directory);
+    must(partition_open(&w->env, dir, "compacted", 0, &options, 0, 0, &p, &err), &err, "open");
+    write_transaction(p, 0);
+    write_transaction(p, 3);
+    memset(filler, 'x', sizeof filler);
+    e.data = bytes_of(filler, sizeof filler);
+    for (int i = 0; i < 2; i++) {
+        struct append a = {.events = list, .count = 1, .level = BECK_LEVEL_WRITTEN};
+        must(partition_append(p, &a, &err), &err, "append");
+    }
+    must(partition_maintain(p, NULL, &err), &err, "maintain");
+    must(partition_close(p, &err), &err, "close");
+}
+
 int main(int argc, char **argv)
 {
     struct world w = {.env = {.vfs = vfs_posix(), .report = report}};
@@ -258,6 +319,7 @@ int main(int argc, char **argv)
     must(committer_new(0, NULL, &w.env.committer, &err), &err, "committer");
     must(committer_reserve(w.env.committer, 1, &err), &err, "committer");
     write_all(&w);
+    write_compacted(&w, argv[1]);
     committer_free(w.env.committer);
     return 0;
 }
