@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define INPUT_SMALL (256u << 10) /* of a connection without a large request, at most */
+
 static void log_connection(void *ctx, enum kafka_log level, const char *what,
                            const char *connection, const char *user, const char *detail)
 {
@@ -121,6 +123,12 @@ beck_status kafka_service_listen(struct kafka_service *k, const struct settings 
                               s->kafka_listen.count, err);
 }
 
+/* Kafka's protocol reads what it has memory for; this is never reached. Input grows by doubling. */
+static uint64_t inputs_max(const struct settings *s)
+{
+    return 2 * s->kafka_wire.requests_max + (uint64_t)s->kafka_connections_max * INPUT_SMALL;
+}
+
 beck_status kafka_service_start(struct kafka_service *k, const struct settings *s, beck_error *err)
 {
     struct net_listener listeners[LISTEN_ADDRESSES_MAX];
@@ -128,7 +136,7 @@ beck_status kafka_service_start(struct kafka_service *k, const struct settings *
                                     .connections_max = s->kafka_connections_max,
                                     .connections_per_address_max =
                                         s->kafka_connections_per_address_max,
-                                    .inputs_max = s->kafka_wire.requests_max,
+                                    .inputs_max = inputs_max(s),
                                     .metrics = k->metrics};
     beck_status status = BECK_OK;
     if (k->sockets.count == 0) {

@@ -244,7 +244,7 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
     ROW("kafka.request_max", SIZE, kafka_wire.request_max, 65536, 1073741824, "100m", NULL, NULL, false, \
         "largest request (socket.request.max.bytes)") \
     ROW("kafka.requests_max", SIZE, kafka_wire.requests_max, 1048576, 0, "256m", NULL, NULL, false, \
-        "memory of all requests that are being received, and of all that wait (queued.max.request.bytes)") \
+        "memory of all requests, a quarter of it for those up to 64 KiB and one for those up to 2 MiB; then others wait (queued.max.request.bytes)") \
     ROW("kafka.node_id", NUMBER, kafka_node_id, 0, 2147483647, "1", NULL, NULL, false, \
         "the number of this server, the only one of its cluster (node.id)") \
     ROW("kafka.auto_create_topics", BOOL, kafka.auto_create_topics, 0, 0, "true", NULL, setting_booleans, false, \

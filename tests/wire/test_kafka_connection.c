@@ -8,6 +8,7 @@
 #include "kafka/message/produce.h"
 
 #include <arpa/inet.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -147,6 +148,7 @@ static void take_fetch(struct kafka_request *r)
     struct kafka_fetch_response a;
     struct kafka_arena *arena = request_arena(r);
     kafka_fetch_response_init(&a);
+    assert_non_null(request_alloc(r, (size_t)q->min_bytes)); /* what it holds until it is sent */
     assert_true(kafka_array(arena, &a.responses, 1));
     assert_true(kafka_array(arena, &a.responses.at[0].partitions, 4));
     a.responses.at[0].topic = q->topics.count ? q->topics.at[0].topic : beck_str("t");
@@ -215,7 +217,7 @@ static void open_files(void)
     memset(in_block->data, 'b', 1000);
 }
 
-static int open_world(void **state)
+static int open_world_with(void **state, struct kafka_wire_settings settings)
 {
     struct world *w = calloc(1, sizeof *w);
     beck_error err;
@@ -230,6 +232,7 @@ static int open_world(void **state)
         access_open(w->b, &(struct access_settings){.anonymous_loopback = true, .scrypt_log_n = 10},
                     &w->access, &err),
         BECK_OK);
+    w->settings = settings;
     w->settings.request_max = 4 << 20;
     struct kafka_wire_context context = {
         .engine = w->b, .access = w->access, .metrics = w->metrics};
@@ -244,6 +247,24 @@ static int open_world(void **state)
         BECK_OK);
     *state = w;
     return 0;
+}
+
+static int open_world(void **state)
+{
+    return open_world_with(state, (struct kafka_wire_settings){0});
+}
+
+#define LARGE (3u << 20) /* a request for which there is memory once */
+
+static int open_tight_world(void **state)
+{
+    return open_world_with(state, (struct kafka_wire_settings){.requests_max = 4 << 20});
+}
+
+static int open_impatient_world(void **state)
+{
+    return open_world_with(
+        state, (struct kafka_wire_settings){.requests_max = 4 << 20, .receive_timeout_ms = 30});
 }
 
 static int close_world(void **state)
@@ -699,7 +720,164 @@ static void test_a_stranger_is_not_served_once_there_are_users(void **state)
     hang_up(&c);
 }
 
+/* ---- memory ---- */
+
+/* Says what it waits for, and what is behind that is not looked at. */
+static void send_large_heartbeat(struct peer *c, int32_t correlation)
+{
+    struct kafka_heartbeat_request q = {.group_id = beck_str("g"), .member_id = beck_str("m")};
+    struct buf b;
+    buf_init(&b, 16 << 20);
+    put_request(&b, kafka_heartbeat_request_table(), 4, correlation, &q);
+    assert_int_equal(buf_reserve(&b, LARGE), BECK_OK);
+    memset(b.data + b.len, 0, LARGE);
+    b.len += LARGE;
+    put_u32(b.data, (uint32_t)(b.len - 4));
+    send_bytes(c, b.data, b.len);
+    buf_release(&b);
+}
+
+/* A peer with a large Produce. */
+struct sender {
+    struct peer c;
+    struct buf request;
+};
+
+/* Its first bytes; memory is taken for it, or it waits with so many others. */
+static void begin_large(struct world *w, struct sender *s, int32_t correlation, uint32_t waiting)
+{
+    const struct memory_share *share = &w->wire->memory.shares[MEMORY_LARGE];
+    char *records = calloc(1, LARGE);
+    struct kafka_produce_request_partition p = {.records.bytes = bytes_of(records, LARGE)};
+    struct kafka_produce_request_topic topic = {.name = beck_str("t"),
+                                                .partition_data = {.at = &p, .count = 1}};
+    struct kafka_produce_request q = {.acks = 1, .topic_data = {.at = &topic, .count = 1}};
+    dial(w, &s->c);
+    buf_init(&s->request, 16 << 20);
+    put_request(&s->request, kafka_produce_request_table(), 7, correlation, &q);
+    send_bytes(&s->c, s->request.data, 1000);
+    free(records);
+    while (atomic_load(&share->bytes) == 0 || atomic_load(&share->waiting) != waiting)
+        sched_yield();
+}
+
+static void end_large(struct sender *s)
+{
+    send_bytes(&s->c, s->request.data + 1000, s->request.len - 1000);
+}
+
+static void sender_release(struct sender *s)
+{
+    hang_up(&s->c);
+    buf_release(&s->request);
+}
+
+/* The first is answered when the second comes, the second when the third does. */
+static void test_who_waits_with_a_large_request_makes_room(void **state)
+{
+    struct peer c[3], small;
+    for (int i = 0; i < 3; i++) {
+        dial(*state, &c[i]);
+        send_large_heartbeat(&c[i], i);
+        mutex_lock(&held.lock);
+        while (held.count <= (size_t)i)
+            cond_wait(&held.changed, &held.lock);
+        mutex_unlock(&held.lock);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(hear(&c[i]), i);
+    dial(*state, &small);
+    send_heartbeat(&small, 4, 3);
+    answer_heartbeat(take_held(3), 0);
+    assert_int_equal(hear(&small), 3);
+    answer_heartbeat(take_held(2), 0);
+    assert_int_equal(hear(&c[2]), 2);
+    for (int i = 0; i < 3; i++)
+        hang_up(&c[i]);
+    hang_up(&small);
+}
+
+static void test_small_requests_do_not_wait_for_large_ones(void **state)
+{
+    struct world *w = *state;
+    struct sender s[3];
+    struct peer small;
+    for (int i = 0; i < 3; i++)
+        begin_large(w, &s[i], i, (uint32_t)i);
+    dial(w, &small);
+    send_produce(&small, 1, 3, 1 << 19);
+    answer_produce(take_held(0));
+    assert_int_equal(hear(&small), 3);
+    send_heartbeat(&small, 4, 4);
+    answer_heartbeat(take_held(1), 0);
+    assert_int_equal(hear(&small), 4);
+    for (int i = 0; i < 3; i++) { /* in order of arrival */
+        end_large(&s[i]);
+        answer_produce(take_held(2 + (size_t)i));
+        assert_int_equal(hear(&s[i].c), i);
+        sender_release(&s[i]);
+    }
+    hang_up(&small);
+}
+
+static void test_whoever_hangs_up_waits_for_no_memory(void **state)
+{
+    struct world *w = *state;
+    struct sender s[3];
+    for (int i = 0; i < 3; i++)
+        begin_large(w, &s[i], i, (uint32_t)i);
+    sender_release(&s[1]);
+    end_large(&s[0]);
+    answer_produce(take_held(0));
+    assert_int_equal(hear(&s[0].c), 0);
+    end_large(&s[2]);
+    answer_produce(take_held(1));
+    assert_int_equal(hear(&s[2].c), 2);
+    sender_release(&s[0]);
+    sender_release(&s[2]);
+    while (atomic_load(&w->wire->memory.shares[MEMORY_LARGE].bytes) > 0)
+        sched_yield();
+}
+
+static void test_a_large_request_that_does_not_come_makes_room(void **state)
+{
+    struct world *w = *state;
+    struct sender slow, s;
+    begin_large(w, &slow, 0, 0);
+    begin_large(w, &s, 1, 1);
+    assert_int_equal(hear(&slow.c), -1);
+    end_large(&s);
+    answer_produce(take_held(0));
+    assert_int_equal(hear(&s.c), 1);
+    sender_release(&slow);
+    sender_release(&s);
+}
+
+static void test_an_answer_that_is_not_read_makes_room(void **state)
+{
+    struct world *w = *state;
+    struct peer greedy, c;
+    struct kafka_fetch_request q;
+    kafka_fetch_request_init(&q);
+    q.max_bytes = 2900000;
+    q.min_bytes = 2 << 20; /* more than there is for small requests */
+    dial(w, &greedy);
+    for (int i = 0; i < 3; i++)
+        send_request(&greedy, kafka_fetch_request_table(), 12, i, &q);
+    uint8_t some[1000];
+    assert_true(receive(&greedy, some, sizeof some));
+    dial(w, &c);
+    send_heartbeat(&c, 4, 1);
+    answer_heartbeat(take_held(0), 0);
+    assert_int_equal(hear(&c), 1);
+    hang_up(&greedy);
+    hang_up(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_world, close_world)
+#define TIGHT_TEST(name) cmocka_unit_test_setup_teardown(name, open_tight_world, close_world)
+#define IMPATIENT_TEST(name)                                                                       \
+    cmocka_unit_test_setup_teardown(name, open_impatient_world, close_world)
 
 int main(void)
 {
@@ -720,6 +898,11 @@ int main(void)
         TEST(test_what_is_no_request_ends_the_connection),
         TEST(test_a_connection_with_too_much_waiting_is_not_read),
         TEST(test_a_stranger_is_not_served_once_there_are_users),
+        TIGHT_TEST(test_who_waits_with_a_large_request_makes_room),
+        TIGHT_TEST(test_small_requests_do_not_wait_for_large_ones),
+        TIGHT_TEST(test_whoever_hangs_up_waits_for_no_memory),
+        IMPATIENT_TEST(test_a_large_request_that_does_not_come_makes_room),
+        IMPATIENT_TEST(test_an_answer_that_is_not_read_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,9 @@
  * whose answer has not left; the answered ones at its front are sent and freed. The connection is not
  * read while nothing may be started: one that is to be answered first, too many, too large, or too much
  * in the output.
+ *
+ * Memory for a request is taken when it is whole, for one that is not small with its first bytes; while
+ * there is none the connection is not read either. Whoever has it must send the rest soon.
  */
 #include "wire/kafka/sasl.h"
 #include "wire/kafka/wire_impl.h"
@@ -13,7 +16,10 @@
 #include <stdlib.h>
 
 #define FRAME_HEAD 4
-#define RETRY_NS INT64_C(10000000) /* after the memory of all requests was too much */
+#define NS_PER_MS INT64_C(1000000)
+#define RECEIVE_NS_PER_MIB INT64_C(1000000000) /* beside receive_timeout_ms */
+#define HASTE 16                               /* so much faster when others wait */
+#define LOOKS 30                               /* in that time */
 
 /* ---- words ---- */
 
@@ -84,6 +90,7 @@ static bool send_answers(struct kafka_connection *c)
             c->last = &c->first;
         c->waiting--;
         c->waiting_bytes -= r->counted;
+        r->listed = false;
         if (r->failed)
             kafka_drop(c, r->failed);
         request_send(r, c->over || c->closed ? NULL : c->net);
@@ -91,7 +98,8 @@ static bool send_answers(struct kafka_connection *c)
     if (c->first)
         return true;
     if (c->closed) {
-        end(c);
+        if (!c->granting)
+            end(c);
         return false;
     }
     if (c->draining && !c->over) {
@@ -103,7 +111,7 @@ static bool send_answers(struct kafka_connection *c)
 
 static bool may_start(const struct kafka_connection *c)
 {
-    return !c->holder && !c->over && !c->draining && c->waiting < WAITING_MAX &&
+    return !c->holder && !c->waits && !c->over && !c->draining && c->waiting < WAITING_MAX &&
            c->waiting_bytes < WAITING_BYTES_MAX && !connection_is_full(c->net);
 }
 
@@ -118,12 +126,9 @@ static void go_on(struct kafka_connection *c)
 void kafka_answered(struct kafka_request *r)
 {
     struct kafka_connection *c = r->c;
-    size_t more = r->answer.out.len;
     r->answered = true;
     r->on_close = NULL;
-    r->counted += more;
-    c->waiting_bytes += more;
-    atomic_fetch_add(&c->wire->bytes, more);
+    request_answered(r);
     if (c->holder == r)
         c->holder = NULL;
     if (!c->busy && send_answers(c))
@@ -166,18 +171,100 @@ static void start(struct kafka_connection *c, beck_bytes frame)
     struct kafka_request *r =
         c->tokens ? request_of_token(c, frame, &why) : request_new(c, frame, &why);
     if (!r) {
-        kafka_drop(c, why);
+        kafka_drop(c, why); /* what was taken is given back with the connection */
         return;
     }
+    c->granted = 0;
     establish(c);
     kafka_wire_count(c->wire, r->api);
     c->waiting++;
     c->waiting_bytes += r->counted;
+    r->listed = true;
     *c->last = r;
     c->last = &r->next;
     if (!r->api->pipelined)
         c->holder = r;
     r->api->handler(r);
+    if (r->api->in_place)
+        request_forget_body(r);
+    else if (!r->answered && r->on_close)
+        request_holds(r);
+}
+
+/* ---- memory for them ---- */
+
+static void granted(struct net_task *t)
+{
+    struct kafka_connection *c =
+        (struct kafka_connection *)(void *)((char *)t -
+                                            offsetof(struct kafka_connection, granted_task));
+    c->granting = false;
+    if (c->closed) {
+        memory_give(&c->wire->memory, memory_class_of(c->waiter.size), c->waiter.size);
+        send_answers(c);
+        return;
+    }
+    c->waits = false;
+    c->granted = c->waiter.size;
+    c->granted_ns = connection_now_ns(c->net);
+    go_on(c);
+}
+
+static void post_granted(struct memory_waiter *w)
+{
+    struct kafka_connection *c =
+        (struct kafka_connection *)(void *)((char *)w - offsetof(struct kafka_connection, waiter));
+    c->granted_task.run = granted;
+    net_post(connection_loop(c->net), &c->granted_task);
+}
+
+static void look_soon(struct kafka_connection *c)
+{
+    int64_t ms = c->wire->settings.receive_timeout_ms / LOOKS + 1;
+    connection_tick_at(c->net, connection_now_ns(c->net) + ms * NS_PER_MS);
+}
+
+/* False: it waits for its turn. */
+static bool take_memory(struct kafka_connection *c, size_t size)
+{
+    struct memory *m = &c->wire->memory;
+    enum memory_class class = memory_class_of(size);
+    if (c->granted)
+        return true;
+    c->waiter.size = size;
+    c->waiter.granted = post_granted;
+    c->waits = c->granting = true; /* before another thread may grant it */
+    if (memory_take(m, class, &c->waiter)) {
+        c->waits = c->granting = false;
+        c->granted = size;
+        c->granted_ns = connection_now_ns(c->net);
+        return true;
+    }
+    memory_press(m, class);
+    look_soon(c);
+    return false;
+}
+
+static void give_memory_back(struct kafka_connection *c)
+{
+    struct memory *m = &c->wire->memory;
+    enum memory_class class = memory_class_of(c->waiter.size);
+    if (c->granting && memory_leave(m, class, &c->waiter))
+        c->granting = false;
+    if (c->granted)
+        memory_give(m, class, c->granted);
+    c->granted = 0;
+}
+
+/* Of a request that has its memory and is not whole. */
+static bool is_late(const struct kafka_connection *c)
+{
+    const struct kafka_wire *w = c->wire;
+    int64_t may = w->settings.receive_timeout_ms * NS_PER_MS +
+                  (int64_t)(c->granted >> 10) * (RECEIVE_NS_PER_MIB >> 10);
+    if (memory_is_short(&w->memory, memory_class_of(c->granted)))
+        may /= HASTE;
+    return connection_now_ns(c->net) - c->granted_ns > may;
 }
 
 /* How much of the input is consumed; 0: it is no whole frame. */
@@ -195,21 +282,18 @@ static size_t next_frame(struct kafka_connection *c, beck_bytes input)
                          "Kafka's protocol");
         return input.len;
     }
-    if (input.len - FRAME_HEAD < size) {
+    bool whole = input.len - FRAME_HEAD >= size;
+    if ((whole || size > MEMORY_SMALL_MAX) && !take_memory(c, size))
+        return 0;
+    if (!whole) {
+        if (c->granted)
+            look_soon(c);
         if (connection_expect(c->net, FRAME_HEAD + (size_t)size, NULL))
             kafka_drop(c, "a request is larger than kafka.request_max");
         return 0;
     }
     start(c, bytes_of((const uint8_t *)input.data + FRAME_HEAD, size));
     return FRAME_HEAD + (size_t)size;
-}
-
-static bool has_memory(struct kafka_connection *c)
-{
-    if (atomic_load(&c->wire->bytes) < c->wire->settings.requests_max)
-        return true;
-    connection_tick_at(c->net, connection_now_ns(c->net) + RETRY_NS);
-    return false;
 }
 
 static size_t bytes(struct connection *net, beck_bytes input)
@@ -219,16 +303,17 @@ static size_t bytes(struct connection *net, beck_bytes input)
     identify(c);
     c->busy = true;
     while (at < input.len && !c->over) {
-        if (!may_start(c) || !has_memory(c)) {
-            c->paused = true;
-            connection_pause(net);
+        size_t n = 0;
+        if (may_start(c))
+            n = next_frame(c, bytes_of((const uint8_t *)input.data + at, input.len - at));
+        at += n;
+        if (n == 0) {
+            c->paused = !may_start(c) && !c->over;
             break;
         }
-        size_t n = next_frame(c, bytes_of((const uint8_t *)input.data + at, input.len - at));
-        if (n == 0)
-            break;
-        at += n;
     }
+    if (c->paused)
+        connection_pause(net);
     c->busy = false;
     if (send_answers(c))
         go_on(c);
@@ -267,7 +352,17 @@ static void writable(struct connection *net)
 
 static void tick(struct connection *net)
 {
-    go_on(connection_state(net));
+    struct kafka_connection *c = connection_state(net);
+    if (c->waits) {
+        memory_press(&c->wire->memory, memory_class_of(c->waiter.size));
+        look_soon(c);
+    } else if (c->granted) {
+        if (c->paused && !connection_is_full(net))
+            c->granted_ns = connection_now_ns(net); /* it is not read */
+        if (is_late(c))
+            kafka_drop(c, "a request does not come whole in time");
+        look_soon(c);
+    }
 }
 
 /* Whoever waits for long hears that there is no use in it. */
@@ -298,6 +393,7 @@ static void closed(struct connection *net, const char *why)
     if (!c->over && why)
         kafka_log(c, KAFKA_LOG_DEBUG, "a Kafka connection ended", why);
     c->closed = true;
+    give_memory_back(c);
     stop_waiting(c);
 }
 

@@ -3,7 +3,8 @@
  *
  * All of it runs on the loop of the connection. A request for which there is too little yet arms a watch
  * in each partition, and a timer; the first of them that has something to say posts the request back to
- * the loop, where everything is looked at again. So it holds memory while it waits, and nothing else.
+ * the loop, where everything is looked at again. So it holds memory while it waits, and nothing else: a
+ * few words for each of its partitions, which it answers with when others need that memory.
  */
 #include "kafka/message/fetch.h"
 
@@ -39,12 +40,12 @@ struct found {
 
 struct fetching {
     struct kafka_request *r;
-    const struct kafka_fetch_request *q;
-    struct fetch_session *session; /* taken; NULL: none */
-    bool incremental;              /* only what is new is answered */
-    struct fetch_part *parts;      /* the session's, or the request's own */
-    struct found *found;           /* one for each */
-    size_t count, next;            /* next: where it begins */
+    const struct kafka_fetch_request *q; /* while the handler runs */
+    struct fetch_session *session;       /* taken; NULL: none */
+    bool incremental;                    /* only what is new is answered */
+    struct fetch_part *parts;            /* the session's, or the request's own */
+    struct found *found;                 /* one for each */
+    size_t count, next;                  /* next: where it begins */
     bool committed, by_id;
     int64_t bytes_min, bytes_max;
     int64_t until_ns;
@@ -501,6 +502,7 @@ static void time_is_up(struct timer *t)
 static void arm(struct fetching *f)
 {
     let_go_of_all(f);
+    request_waits(f->r);
     atomic_store(&f->woken, false);
     timers_set(f->timers, &f->timer, f->until_ns);
     for (size_t i = 0; i < f->count; i++) {
@@ -566,6 +568,7 @@ void handle_fetch(struct kafka_request *r)
     f->bytes_min = q->min_bytes < f->bytes_max ? q->min_bytes : f->bytes_max;
     f->until_ns = clock_mono_ns(clock_system()) + (int64_t)q->max_wait_ms * 1000000;
     int code = begin(f);
+    f->q = NULL;
     if (code) {
         answer_error(f, code);
     } else if (collect(f) || q->max_wait_ms <= 0) {

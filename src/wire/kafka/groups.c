@@ -100,10 +100,21 @@ void handle_find_coordinator(struct kafka_request *r)
 
 /* ---- members ---- */
 
-static void forget_join(struct kafka_request *r)
+static void forget_member(struct kafka_request *r)
 {
-    const struct kafka_join_group_request *q = request_body(r);
-    groups_forget(kafka_groups(request_kafka(r)), q->group_id, r);
+    const beck_bytes *group = request_state(r);
+    groups_forget(kafka_groups(request_kafka(r)), *group, r);
+}
+
+/* For whoever may wait for others. False: no memory. */
+static bool note_group(struct kafka_request *r, beck_bytes id)
+{
+    beck_bytes *group = request_alloc(r, sizeof *group);
+    if (group)
+        *group = kafka_copy(request_arena(r), id);
+    request_set_state(r, group);
+    request_on_close(r, forget_member);
+    return group && group->data;
 }
 
 void handle_join_group(struct kafka_request *r)
@@ -118,16 +129,11 @@ void handle_join_group(struct kafka_request *r)
             allowed ? KAFKA_INCONSISTENT_GROUP_PROTOCOL : KAFKA_GROUP_AUTHORIZATION_FAILED;
         a.member_id = q->member_id;
         request_answer(r, &a);
+    } else if (!note_group(r, q->group_id)) {
+        request_fail(r, NO_MEMORY);
     } else if (fill_group_client(r, &client)) {
-        request_on_close(r, forget_join);
         groups_join(kafka_groups(request_kafka(r)), q, &client, answer_later, r);
     }
-}
-
-static void forget_sync(struct kafka_request *r)
-{
-    const struct kafka_sync_group_request *q = request_body(r);
-    groups_forget(kafka_groups(request_kafka(r)), q->group_id, r);
 }
 
 void handle_sync_group(struct kafka_request *r)
@@ -139,8 +145,9 @@ void handle_sync_group(struct kafka_request *r)
         kafka_sync_group_response_init(&a);
         a.error_code = KAFKA_GROUP_AUTHORIZATION_FAILED;
         request_answer(r, &a);
+    } else if (!note_group(r, q->group_id)) {
+        request_fail(r, NO_MEMORY);
     } else if (fill_group_client(r, &client)) {
-        request_on_close(r, forget_sync);
         groups_sync(kafka_groups(request_kafka(r)), q, &client, answer_later, r);
     }
 }

@@ -31,6 +31,8 @@ static void apply_settings(struct kafka_wire *w, const struct kafka_wire_setting
         w->settings.request_max = 100 << 20;
     if (!s->requests_max)
         w->settings.requests_max = 256 << 20;
+    if (!s->receive_timeout_ms)
+        w->settings.receive_timeout_ms = 30000;
     if (!s->handshake_timeout_ms)
         w->settings.handshake_timeout_ms = 10000;
     if (!s->idle_timeout_ms)
@@ -91,6 +93,7 @@ beck_status kafka_wire_new(const struct kafka_wire_settings *settings,
         return status;
     }
     mutex_init(&w->acls_lock);
+    memory_init(&w->memory, w->settings.requests_max);
     make_metrics(w);
     *out = w;
     return BECK_OK;
@@ -111,6 +114,7 @@ void kafka_wire_free(struct kafka_wire *w)
     }
     fetch_sessions_free(w->fetch_sessions);
     mutex_release(&w->acls_lock);
+    memory_release(&w->memory);
     free(w);
 }
 

@@ -18,10 +18,13 @@
 
 struct kafka_wire;
 
-struct kafka_wire_settings {       /* zero means the default */
-    uint32_t request_max;          /* bytes of a request; default 100 MiB */
-    uint64_t requests_max;         /* bytes of all requests that wait for their answer; then no more
-                                      are started; default 256 MiB */
+struct kafka_wire_settings {     /* zero means the default */
+    uint32_t request_max;        /* bytes of a request; default 100 MiB */
+    uint64_t requests_max;       /* bytes of all requests, from the first byte of a large one to the
+                                      last of its answer; then others wait; default 256 MiB; a part
+                                      is kept for small ones, see memory.h */
+    uint32_t receive_timeout_ms; /* for a request of more than 64 KiB, and a second more for each
+                                      MiB; a sixteenth of that while others wait; default 30,000 */
     uint32_t handshake_timeout_ms; /* for the first request, or the login; default 10,000 */
     uint32_t idle_timeout_ms;      /* default 600,000 */
     uint32_t pool_threads;         /* default 4 */

@@ -15,6 +15,32 @@
 #define HEADER_MIN 8
 #define ANSWER_HEAD 9 /* size, correlation id, and the tags of newer headers */
 
+#define UNREAD_NS 333333 /* for each ms of receive_timeout_ms */
+
+static beck_bytes from(beck_bytes b, size_t at)
+{
+    return bytes_of((const uint8_t *)b.data + at, b.len - at);
+}
+
+static void set_counted(struct kafka_request *r, size_t now)
+{
+    struct memory *m = &r->wire->memory;
+    if (now > r->counted)
+        memory_add(m, r->class, now - r->counted);
+    if (r->listed)
+        r->c->waiting_bytes += now - r->counted;
+    size_t before = r->counted;
+    r->counted = now;
+    if (now < before)
+        memory_give(m, r->class, before - now);
+}
+
+/* By its owner, on the loop. */
+static void recount(struct kafka_request *r)
+{
+    set_counted(r, r->frame_len + r->decoded.taken + r->arena.taken + r->answer.out.cap);
+}
+
 /* ---- the start ---- */
 
 struct head {
@@ -85,6 +111,7 @@ static struct kafka_request *make(struct kafka_connection *c, const struct api *
         memcpy(r->bytes, kept.data, kept.len);
     r->c = c;
     r->wire = c->wire;
+    r->loop = connection_loop(c->net);
     r->api = api;
     r->version = h->version;
     r->correlation = h->correlation;
@@ -92,7 +119,8 @@ static struct kafka_request *make(struct kafka_connection *c, const struct api *
     if (!*r->endpoint.host)
         r->endpoint.host = c->host;
     r->identity = c->identity ? identity_retain(c->identity) : NULL;
-    kafka_arena_init(&r->arena, DECODED_MAX);
+    kafka_arena_init(&r->decoded, DECODED_MAX);
+    kafka_arena_init(&r->arena, ARENA_MAX);
     kafka_writer_init(&r->answer, ANSWER_MAX);
     return r;
 }
@@ -100,15 +128,29 @@ static struct kafka_request *make(struct kafka_connection *c, const struct api *
 static const char *decode(struct kafka_request *r, beck_bytes bytes)
 {
     const struct kafka_table *t = r->api->request();
-    r->body = kafka_alloc(&r->arena, t->size);
+    r->body_at = bytes.data;
+    r->body = kafka_alloc(&r->decoded, t->size);
     if (!r->body)
         return "there is no memory for a request";
     beck_error err;
-    beck_status status = kafka_decode(t, r->version, bytes, &r->arena, r->body, NULL, &err);
-    r->arena.max = ARENA_MAX;
+    beck_status status = kafka_decode(t, r->version, bytes, &r->decoded, r->body, NULL, &err);
     if (status)
         kafka_log(r->c, KAFKA_LOG_INFO, "a Kafka request cannot be read", err.text);
     return status ? "a request cannot be read" : NULL;
+}
+
+/* Where the handler finds it. False: no memory. */
+static bool keep_frame(struct kafka_request *r, beck_bytes frame)
+{
+    r->whole = frame;
+    r->frame_len = frame.len;
+    if (r->api->in_place)
+        return true;
+    r->frame = malloc(frame.len);
+    if (r->frame)
+        memcpy(r->frame, frame.data, frame.len);
+    r->whole = bytes_of(r->frame, frame.len);
+    return r->frame != NULL;
 }
 
 struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why)
@@ -131,22 +173,22 @@ struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, 
     *why = "a request has no header";
     if (!refused && h.version >= api->request()->flexible && !skip_tags(frame, &h.size))
         return NULL;
-    beck_bytes kept = api->in_place ? h.client_id : frame;
-    struct kafka_request *r = make(c, api, &h, kept);
+    struct kafka_request *r = make(c, api, &h, h.client_id);
     *why = "there is no memory for a request";
     if (!r)
         return NULL;
     r->refused = refused;
     if (h.client_id.data)
-        r->client_id = bytes_of(r->bytes + (api->in_place ? 0 : HEADER_MIN + 2), h.client_id.len);
-    const uint8_t *bytes = api->in_place ? frame.data : r->bytes;
-    *why = refused ? NULL : decode(r, bytes_of(bytes + h.size, frame.len - h.size));
+        r->client_id = bytes_of(r->bytes, h.client_id.len);
+    if (keep_frame(r, frame))
+        *why = refused ? NULL : decode(r, from(r->whole, h.size));
     if (*why) {
         request_free(r);
         return NULL;
     }
-    r->counted = kept.len;
-    atomic_fetch_add(&c->wire->bytes, kept.len);
+    r->class = memory_class_of(frame.len);
+    r->counted = frame.len;
+    recount(r);
     return r;
 }
 
@@ -158,7 +200,7 @@ struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes to
     *why = "there is no memory for a request";
     if (!r)
         return NULL;
-    struct kafka_sasl_authenticate_request *body = kafka_alloc(&r->arena, sizeof *body);
+    struct kafka_sasl_authenticate_request *body = kafka_alloc(&r->decoded, sizeof *body);
     if (!body) {
         request_free(r);
         return NULL;
@@ -166,18 +208,119 @@ struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes to
     body->auth_bytes = bytes_of(r->bytes, token.len);
     r->body = body;
     r->token = true;
-    r->counted = token.len;
-    atomic_fetch_add(&c->wire->bytes, token.len);
+    r->class = memory_class_of(token.len);
+    r->counted = r->frame_len = token.len;
+    recount(r);
     return r;
 }
 
 void request_free(struct kafka_request *r)
 {
-    atomic_fetch_sub(&r->wire->bytes, r->counted);
+    memory_unhold(&r->wire->memory, &r->holder);
+    if (r->counted)
+        memory_give(&r->wire->memory, r->class, r->counted);
     identity_release(r->identity);
     kafka_writer_release(&r->answer);
+    kafka_arena_release(&r->decoded);
     kafka_arena_release(&r->arena);
-    free(r);
+    free(r->frame);
+    r->gone = true;
+    if (!atomic_load(&r->pressed))
+        free(r);
+}
+
+/* ---- its memory ---- */
+
+static void drop_frame(struct kafka_request *r)
+{
+    kafka_arena_release(&r->decoded);
+    free(r->frame);
+    r->frame = NULL;
+    r->frame_len = 0;
+    r->whole = (beck_bytes){0};
+    r->body = NULL;
+}
+
+void request_forget_body(struct kafka_request *r)
+{
+    size_t less = r->frame_len + r->decoded.taken;
+    if (r->frame || less == 0)
+        return;
+    drop_frame(r);
+    set_counted(r, r->counted - less);
+}
+
+void request_answered(struct kafka_request *r)
+{
+    drop_frame(r);
+    if (r->answer.cut_count == 0)
+        kafka_arena_release(&r->arena);
+    recount(r);
+    if (r->counted > HELD_SMALL)
+        request_holds(r);
+}
+
+void request_waits(struct kafka_request *r)
+{
+    recount(r);
+    request_holds(r);
+}
+
+const void *request_keep(struct kafka_request *r)
+{
+    size_t head = (size_t)(r->body_at - (const uint8_t *)r->whole.data);
+    uint8_t *frame = malloc(r->whole.len);
+    if (!frame)
+        return NULL;
+    memcpy(frame, r->whole.data, r->whole.len);
+    r->frame = frame;
+    r->whole = bytes_of(frame, r->whole.len);
+    kafka_arena_release(&r->decoded);
+    return decode(r, from(r->whole, head)) ? NULL : r->body;
+}
+
+/* On the loop: it is asked to let go of its memory. One that waits for something else answers with what there
+ * is; one whose answer the client does not take ends with its connection. */
+static void run_press(struct net_task *t)
+{
+    struct kafka_request *r =
+        (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, press_task));
+    struct kafka_connection *c = r->c;
+    void (*fn)(struct kafka_request * r) = r->on_close;
+    atomic_store(&r->pressed, false);
+    if (r->gone) {
+        free(r);
+        return;
+    }
+    if (!r->answered && fn) {
+        r->on_close = NULL;
+        fn(r);
+    } else if (r->sending > 0 && connection_now_ns(c->net) - connection_sent_ns(c->net) >
+                                     r->wire->settings.receive_timeout_ms * (int64_t)UNREAD_NS) {
+        kafka_drop(c, "memory is short, and an answer is not read");
+    }
+}
+
+/* With memory.lock. */
+static void press(struct memory_holder *h)
+{
+    struct kafka_request *r =
+        (struct kafka_request *)(void *)((char *)h - offsetof(struct kafka_request, holder));
+    if (atomic_exchange(&r->pressed, true))
+        return;
+    r->press_task.run = run_press;
+    net_post(r->loop, &r->press_task);
+}
+
+void request_holds(struct kafka_request *r)
+{
+    struct memory *m = &r->wire->memory;
+    if (r->counted <= HELD_SMALL || r->holder.at)
+        return;
+    r->holder.press = press;
+    memory_hold(m, r->class, &r->holder);
+    if (memory_is_short(m, r->class))
+        memory_press(m, r->class);
 }
 
 /* ---- what handlers ask ---- */

@@ -20,9 +20,12 @@
 struct kafka_request;
 typedef void (*kafka_handler)(struct kafka_request *r);
 
-/* The struct of the request's table, all of it valid until the answer. Of a row that says `in_place`
- * strings, bytes and records in it are valid, and may be written to, until the handler returns. */
+/* The struct of the request's table, valid until the answer; of a row that says `in_place` until the
+ * handler returns, and what it points at may be written to. */
 const void *request_body(const struct kafka_request *r);
+/* In the handler of an in_place row: copies the request, so that it is valid until the answer. The body,
+ * in another place than before; NULL: no memory. */
+const void *request_keep(struct kafka_request *r);
 int16_t request_version(const struct kafka_request *r);
 beck_bytes request_client_id(const struct kafka_request *r); /* data NULL: none */
 struct identity *request_identity(const struct kafka_request *r);
@@ -60,6 +63,10 @@ void request_on_close(struct kafka_request *r, void (*fn)(struct kafka_request *
 void request_at_end(struct kafka_request *r, void (*fn)(struct kafka *k, const void *connection));
 /* A name of the connection, as long as `fn` has not ended. */
 const void *request_connection(const struct kafka_request *r);
+
+/* The handler has what it needs, and waits for something else: what it holds is counted. When memory is
+ * short the function of request_on_close is called. Loop, and nobody else has the request. */
+void request_waits(struct kafka_request *r);
 
 /* ---- rights ---- */
 

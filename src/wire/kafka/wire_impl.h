@@ -10,14 +10,16 @@
 
 #include "base/pool.h"
 #include "wire/kafka/handlers.h"
+#include "wire/kafka/memory.h"
 
 #define WAITING_MAX 256 /* requests of a connection that are not answered */
 #define WAITING_BYTES_MAX                                                                          \
-    (16u << 20)                        /* of a connection: such requests and answers that wait for
+    (16u << 20)                   /* of a connection: such requests and answers that wait for
                                           others; then no more are started */
-#define STRANGER_MAX (512u << 10)      /* bytes of a request before the login */
-#define DECODED_MAX (64u << 20)        /* memory of a request that is decoded, without its bytes */
-#define ARENA_MAX (512u << 20)         /* with what its answer is made of */
+#define STRANGER_MAX (512u << 10) /* bytes of a request before the login */
+#define HELD_SMALL (16u << 10)    /* a request that holds no more is not asked to let go of it */
+#define DECODED_MAX (64u << 20)   /* memory of a request that is decoded, without its bytes */
+#define ARENA_MAX (512u << 20)    /* with what its answer is made of */
 #define ANSWER_MAX ((size_t)INT32_MAX) /* bytes of an answer, without what is not copied */
 #define COPIED_MAX 4096                /* answers up to this are copied into the output */
 
@@ -55,7 +57,7 @@ struct kafka_wire {
     struct kafka_wire_settings settings;
     struct kafka_wire_context context;
     struct pool pool, logins;
-    _Atomic(uint64_t) bytes; /* see requests_max */
+    struct memory memory; /* see requests_max */
     struct kafka_place *places;
     struct mutex acls_lock; /* kafka_wire.acls_lock: one change of rules at a time */
     struct fetch_sessions *fetch_sessions;
@@ -74,7 +76,14 @@ struct kafka_connection {
     pthread_t thread; /* of the loop */
     struct kafka_request *first, **last;
     struct kafka_request *holder; /* not pipelined, not answered: nothing is started */
-    uint32_t waiting;             /* in the list */
+    /* The request whose first bytes are there, when it is not small or there is no room for it. */
+    struct memory_waiter waiter;
+    struct net_task granted_task;
+    size_t granted; /* bytes that are taken for it */
+    int64_t granted_ns;
+    bool waits;       /* for that */
+    bool granting;    /* granted_task is on its way */
+    uint32_t waiting; /* in the list */
     size_t waiting_bytes;
     bool busy;   /* `bytes` or the end runs: what is answered meanwhile is sent behind it */
     bool paused; /* not read */
@@ -110,28 +119,41 @@ struct kafka_request {
     struct kafka_request *next;
     struct kafka_connection *c; /* until it left the list */
     struct kafka_wire *wire;
+    struct net_loop *loop;
     const struct api *api;
     int16_t version;
     int32_t correlation;
     beck_bytes client_id;
     struct kafka_endpoint endpoint;
-    struct identity *identity; /* a reference; NULL: before the login */
-    struct kafka_arena arena;
+    struct identity *identity;  /* a reference; NULL: before the login */
+    struct kafka_arena decoded; /* the body */
+    struct kafka_arena arena;   /* the handler's */
     void *body, *state;
+    beck_bytes whole;                          /* the frame, while the body is there */
+    const uint8_t *body_at;                    /* in it */
+    uint8_t *frame;                            /* a copy of it; NULL: none */
+    size_t frame_len;                          /* bytes that count for it */
     void (*run)(struct kafka_request *r);      /* on the pool */
     void (*on_close)(struct kafka_request *r); /* loop */
     const char *failed;
-    bool answered;  /* back on the loop */
-    bool token;     /* came without a header, and is answered so */
-    bool silent;    /* no answer */
-    bool refused;   /* of a version that is not known */
-    size_t counted; /* bytes in waiting_bytes and wire.bytes */
+    bool answered; /* back on the loop */
+    bool token;    /* came without a header, and is answered so */
+    bool silent;   /* no answer */
+    bool refused;  /* of a version that is not known */
+    enum memory_class class;
+    size_t counted; /* bytes in waiting_bytes and wire.memory */
+    bool listed;    /* in the connection's list */
+    struct memory_holder holder;
+    struct net_task press_task;
+    _Atomic(bool) pressed; /* press_task is on its way */
+    bool gone;             /* it frees the request */
     struct kafka_writer answer;
     uint32_t sending; /* parts of the answer that are in the output */
-    uint8_t bytes[];  /* what is kept of the frame */
+    uint8_t bytes[];  /* client id, or token */
 };
 
-/* The start: header and body. NULL: *why, a constant text. `frame`: without its size. */
+/* The start: header and body. NULL: *why, a constant text. `frame`: without its size; so many bytes are
+ * taken from the memory of its class, and are the request's from then on. */
 struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why);
 /* The same of a login's message, as if it were a SaslAuthenticate. */
 struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes token,
@@ -139,5 +161,11 @@ struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes to
 /* Puts the answer into the output, or drops it, and lets go of the request. Loop. */
 void request_send(struct kafka_request *r, struct connection *net);
 void request_free(struct kafka_request *r);
+/* The handler of an in_place row has returned: the body is not needed any more, unless it was kept. */
+void request_forget_body(struct kafka_request *r);
+/* What it holds after the answer is counted; all else is freed. */
+void request_answered(struct kafka_request *r);
+/* It is asked to let go when memory is short. With its counted bytes up to date. */
+void request_holds(struct kafka_request *r);
 
 #endif
