@@ -18,7 +18,7 @@
 
 /* ---- what is written down ---- */
 
-void binding_record(struct record *r, const struct binding *binding)
+static void record_binding(struct record *r, const struct binding *binding)
 {
     beck_bytes destination = binding->queue ? binding->queue->name : binding->exchange->name;
     beck_bytes parts[] = {binding->source->vhost->name,
@@ -178,7 +178,7 @@ static beck_status write_removal(struct writer *w, const struct removal *r, beck
         const struct binding *binding = r->bindings.items[i];
         if (!binding->durable)
             continue;
-        binding_record(&w->records[w->count], binding);
+        record_binding(&w->records[w->count], binding);
         status = note_gone(w, err);
     }
     return status ? status : flush(w, err);
@@ -364,7 +364,7 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
     beck_error err;
     if (binding_new(e->source, e->exchange, e->queue, d->routing_key, d->arguments, &binding))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a binding");
-    binding_record(&r, binding);
+    record_binding(&r, binding);
     beck_status status = binding->durable ? broker_write(b, list, 1, &err) : BECK_OK;
     if (!status) {
         topology_write(b);

@@ -58,8 +58,6 @@ enum broker_reply {
     REPLY_INTERNAL_ERROR = 541
 };
 bool broker_is_hard(int code);
-/* "NOT_FOUND" ... */
-const char *broker_reply_name(int code);
 /* Writes "NAME - explanation" (cut to 255 bytes) and returns code. */
 int broker_refuse(char *text, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -67,7 +67,8 @@ void helper_join(struct delivery_home *h, struct broker_queue *q, beck_bus *bus,
     add_chore(h, q, bus, x, waiting, 0);
 }
 
-void helper_poke_later(struct delivery_home *h, struct broker_queue *q)
+/* The helper has it go on in a while. */
+static void poke_later(struct delivery_home *h, struct broker_queue *q)
 {
     add_chore(h, NULL, NULL, NULL, q, clock_mono_ns(h->broker->handle->env.clock) + LATER_NS);
 }
@@ -330,7 +331,7 @@ static void stalled(void *ctx, struct dispatcher *d)
     (void)d;
     struct delivery_home *h = atomic_load(&q->vhost->broker->delivery);
     if (h)
-        helper_poke_later(h, q);
+        poke_later(h, q);
 }
 
 beck_status delivery_queue_open(struct broker_queue *q, beck_error *err)

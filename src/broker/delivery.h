@@ -45,8 +45,6 @@ void helper_join(struct delivery_home *h, struct broker_queue *q, beck_bus *bus,
 /* The helper looks at what is delayed. */
 void helper_look(struct delivery_home *h);
 void helper_look_later(struct delivery_home *h);
-/* The helper has it go on in a while. */
-void helper_poke_later(struct delivery_home *h, struct broker_queue *q);
 
 /* It has the engine's queue bury again what waits: soon, or (later) in a while. */
 void helper_bury_again(struct delivery_home *h, struct broker_queue *q, bool later);

@@ -43,14 +43,14 @@ bool broker_is_hard(int code)
     return find_reply(code)->hard;
 }
 
-const char *broker_reply_name(int code)
+static const char *reply_name(int code)
 {
     return find_reply(code)->name;
 }
 
 int broker_refuse_args(char *text, int code, const char *format, va_list args)
 {
-    int len = snprintf(text, BROKER_TEXT, "%s - ", broker_reply_name(code));
+    int len = snprintf(text, BROKER_TEXT, "%s - ", reply_name(code));
     vsnprintf(text + len, (size_t)(BROKER_TEXT - len), format, args);
     return code;
 }

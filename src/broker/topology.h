@@ -63,7 +63,6 @@ beck_status exchange_delete(struct exchange *x, beck_error *err);
 /* The same for a queue: its messages go, its consumers are cancelled. */
 beck_status queue_delete_all(struct broker_queue *q, beck_error *err);
 beck_status binding_delete(struct binding *binding, beck_error *err);
-void binding_record(struct record *r, const struct binding *binding);
 void exchange_record(struct record *r, const struct exchange *x);
 void queue_record(struct record *r, const struct broker_queue *q);
 void vhost_record(struct record *r, const struct vhost *v);

@@ -114,7 +114,8 @@ void publish_drop_routes(struct publish *u, struct partition *p)
     u->route_count = 0;
 }
 
-void publish_drop_known(struct publish *u, struct partition *p, const struct stored *stored)
+/* What deduplication found was not handed on again. */
+static void drop_known(struct publish *u, struct partition *p, const struct stored *stored)
 {
     size_t known = 0;
     for (size_t i = 0; i < u->route_count; i++)
@@ -243,7 +244,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         status = partition_append(p, a, err);
         if (status == BECK_OK) {
             if (a->duplicates > 0)
-                publish_drop_known(u, p, a->stored);
+                drop_known(u, p, a->stored);
             u->route_count = 0;
             return BECK_OK;
         }

@@ -42,8 +42,6 @@ beck_status publish_route(struct publish *u, size_t count, const struct stored *
                           beck_error *err);
 /* Gives back what was admitted for events that were not appended. */
 void publish_drop_routes(struct publish *u, struct partition *p);
-/* What deduplication found was not handed on again. */
-void publish_drop_known(struct publish *u, struct partition *p, const struct stored *stored);
 /* Calls the listeners of an event that is stored; returns how many failed, and reports those that could not be
  * found. */
 uint32_t publish_call_stored(beck_bus *b, struct caller *self, const beck_event *e);

@@ -38,7 +38,7 @@ void subscribers_free(struct subscribers *s);
 
 /* Inside a section of `self`: the match stays valid until the section is left or this thread asks
  * for another match of the same handle (a listener that publishes does): callers that need it
- * longer copy it. The type has been checked (event_check_type). NULL: no memory. */
+ * longer copy it. The type has been checked (event_check). NULL: no memory. */
 const struct match *subscribers_match(struct subscribers *s, struct caller *self, beck_bytes type);
 /* Finding a match that was made before, and calling its listeners: subscribers_inline.h. */
 

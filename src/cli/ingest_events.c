@@ -57,7 +57,8 @@ void ingest_events_release(struct ingest_events *s)
 
 /* ---- the batch ---- */
 
-beck_status ingest_events_flush(struct ingest_events *s, beck_error *err)
+/* Publishes what was gathered. */
+static beck_status flush(struct ingest_events *s, beck_error *err)
 {
     beck_status status = BECK_OK;
     if (s->count > 0 && s->bus) {
@@ -85,7 +86,7 @@ beck_status ingest_events_flush(struct ingest_events *s, beck_error *err)
 
 beck_status ingest_events_settle(struct ingest_events *s, beck_error *err)
 {
-    beck_status status = ingest_events_flush(s, err);
+    beck_status status = flush(s, err);
     if (!status && s->bus && s->plan.level == BECK_LEVEL_SYNCED) {
         status = beck_sync(s->handle, err);
     }
@@ -97,7 +98,7 @@ static beck_status make_room(struct ingest_events *s, int64_t number, size_t byt
 {
     bool full = s->count == s->plan.batch_max || s->arena.cap - s->arena.len < bytes ||
                 (s->count > 0 && number - s->first_number >= INGEST_SPAN);
-    beck_status status = full ? ingest_events_flush(s, err) : BECK_OK;
+    beck_status status = full ? flush(s, err) : BECK_OK;
     if (!status && buf_reserve(&s->arena, bytes)) {
         return error_set(err, BECK_ENOMEM, "no memory for an event of %zu bytes", bytes);
     }

@@ -55,9 +55,7 @@ beck_status ingest_events_add(struct ingest_events *s, const struct ingest_recor
 /* The event made last, valid until the next call; and takes it out of the batch again. */
 const beck_event *ingest_events_last(const struct ingest_events *s);
 void ingest_events_drop_last(struct ingest_events *s);
-/* Publishes what was gathered. */
-beck_status ingest_events_flush(struct ingest_events *s, beck_error *err);
-/* The same, and makes it durable when the level says so. */
+/* Publishes what was gathered, and makes it durable when the level says so. */
 beck_status ingest_events_settle(struct ingest_events *s, beck_error *err);
 
 #endif

@@ -186,7 +186,7 @@ beck_status event_check_type_text(beck_bytes type, beck_error *err)
     return BECK_OK;
 }
 
-beck_status event_check_type(beck_bytes type, beck_error *err)
+static beck_status check_type(beck_bytes type, beck_error *err)
 {
     beck_error reason;
     beck_status status = event_check_type_text(type, &reason);
@@ -262,7 +262,7 @@ static inline bool rest_is_plain(const beck_event *e)
 
 static beck_status check_fully(const beck_event *e, beck_error *err)
 {
-    beck_status status = event_check_type(e->type, err);
+    beck_status status = check_type(e->type, err);
     const struct {
         const char *name;
         beck_bytes value;

@@ -26,7 +26,6 @@
 beck_status event_check(const beck_event *e, beck_error *err);
 /* The same where the type is known to be good. */
 beck_status event_check_rest(const beck_event *e, beck_error *err);
-beck_status event_check_type(beck_bytes type, beck_error *err);
 
 /* Whether text may be the value of an attribute (CloudEvents 1.0 section 3, String): at most `max`
  * bytes of UTF-8 without control characters and noncharacters. The error is the end of a sentence

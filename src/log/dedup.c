@@ -69,7 +69,7 @@ void dedup_set_window(struct dedup *d, int64_t window_ms)
     d->window_ms = window_ms;
 }
 
-size_t dedup_count(const struct dedup *d)
+static size_t count_known(const struct dedup *d)
 {
     return (size_t)(d->tail - d->head);
 }
@@ -154,9 +154,9 @@ static beck_status grow(struct dedup *d)
 beck_status dedup_add(struct dedup *d, beck_bytes source, beck_bytes id, int64_t now_ms,
                       int64_t offset)
 {
-    if (dedup_count(d) >= DEDUP_MAX)
+    if (count_known(d) >= DEDUP_MAX)
         forget(d, d->head++);
-    if (dedup_count(d) == d->cap && grow(d))
+    if (count_known(d) == d->cap && grow(d))
         return BECK_ENOMEM;
     struct entry *e = at(d, d->tail);
     make_key(d, source, id, e->key);

@@ -24,6 +24,5 @@ beck_status dedup_add(struct dedup *d, beck_bytes source, beck_bytes id, int64_t
                       int64_t offset);
 /* Forgets events at and after this offset, which were not stored after all. */
 void dedup_forget_from(struct dedup *d, int64_t offset);
-size_t dedup_count(const struct dedup *d);
 
 #endif

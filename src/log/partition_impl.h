@@ -161,7 +161,6 @@ beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_e
 
 /* ---- gathers and the writer's part (partition_write.c); all with the lock, which those that write let go meanwhile ---- */
 struct gather *gather_get(struct partition *p);
-void gather_put(struct partition *p, struct gather *g);
 void gather_free(struct gather *g);
 /* Gives back the memory of gathers, when nothing is gathered. */
 void gathers_drop(struct partition *p);

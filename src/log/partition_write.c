@@ -63,7 +63,7 @@ void gathers_drop(struct partition *p)
 }
 
 /* Keeps a few for the next rounds; large ones and more than that are not worth the memory. */
-void gather_put(struct partition *p, struct gather *g)
+static void put_gather(struct partition *p, struct gather *g)
 {
     if (p->free_count < GATHERS_KEPT && g->builder.bytes.cap <= 2 * GATHER_BYTES) {
         batch_builder_clear(&g->builder);
@@ -86,7 +86,7 @@ beck_status gather_reserve(struct partition *p, beck_error *err)
         p->free_gathers = g;
         if (!fresh)
             return error_set(err, BECK_ENOMEM, "no memory to write a batch");
-        gather_put(p, fresh);
+        put_gather(p, fresh);
     }
     return BECK_OK;
 }
@@ -95,7 +95,7 @@ void gather_unref(struct partition *p, struct gather *g)
 {
     assert(g->refs > 0 && g->done);
     if (--g->refs == 0)
-        gather_put(p, g);
+        put_gather(p, g);
 }
 
 beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset)
@@ -337,7 +337,7 @@ static void finish_gather(struct partition *p, struct gather *g)
     g->lent = (beck_bytes){0};
     g->batches = 0;
     if (g->refs == 0)
-        gather_put(p, g);
+        put_gather(p, g);
 }
 
 static void fail_gather(struct partition *p, struct gather *g, const beck_error *why)

@@ -237,7 +237,8 @@ static bool go_live(struct queue *q, uint32_t index, struct partition *p)
     return done;
 }
 
-beck_status queue_catch_up_source(struct queue *q, uint32_t index, beck_error *err)
+/* Without the lock. */
+static beck_status catch_up_source(struct queue *q, uint32_t index, beck_error *err)
 {
     for (;;) {
         mutex_lock(&q->lock);
@@ -283,7 +284,7 @@ void queue_catch_up(struct queue *q)
         bool needed =
             !q->sources[i].live && q->sources[i].bus && queue_is_bound_to(q, q->sources[i].bus);
         mutex_unlock(&q->lock);
-        if (needed && queue_catch_up_source(q, i, &why))
+        if (needed && catch_up_source(q, i, &why))
             env_report(q->home->env, why.code, "queue \"%s\" is behind its bus: %s", q->name,
                        why.text);
     }
@@ -397,7 +398,7 @@ beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, cons
             status = read_range(q, index, first[i], history_to[i],
                                 &q->bindings[q->binding_count - 1], err);
         if (!status)
-            status = queue_catch_up_source(q, index, err);
+            status = catch_up_source(q, index, err);
     }
     free(history_to);
     return status;

@@ -266,8 +266,6 @@ void queue_be_quiet(struct queue *q);
  * quiet. */
 beck_status queue_drop_below(struct queue *q, const beck_bus *bus, const int64_t *ends,
                              beck_error *err);
-beck_status queue_catch_up_source(struct queue *q, uint32_t source,
-                                  beck_error *err); /* without the lock */
 
 /* together.c: reads what several of the queues wait for once for all; what cannot be read or
  * listed is left to queue_catch_up. While they are recovered. */

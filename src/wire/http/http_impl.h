@@ -230,8 +230,6 @@ void serve_drain(struct http_connection *c);
 bool serve_closed(struct http_connection *c);
 void serve_back(struct net_task *t); /* http_request.back */
 void serve_wake(struct net_task *t); /* http_request.wake */
-/* Puts out what a stream has, as far as there is room. */
-void serve_stream(struct http_request *r);
 
 /* ---- request.c ---- */
 

@@ -193,7 +193,8 @@ static bool wait_for_more(struct http_request *r)
     return false;
 }
 
-void serve_stream(struct http_request *r)
+/* Puts out what a stream has, as far as there is room. */
+static void serve_stream(struct http_request *r)
 {
     struct http_connection *c = r->connection;
     bool more = true;
