@@ -153,7 +153,7 @@ beck_status topology_put_binding(beck *b, const char *queue, const char *bus, co
 void workers_stop(beck_workers *w);
 
 /* trace.c. Takes in what was published since, for beck_trace, at most events_max of each partition;
- * *more: there is more. */
+ * *more: there is more. Not what is in a bus without events (bus_has_events): beck_trace does that. */
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
 /* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown,

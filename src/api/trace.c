@@ -27,6 +27,7 @@
 struct sources {
     struct handle_view view;
     struct trace_source *list;
+    const beck_bus **buses; /* of each */
     char (*incarnations)[32];
     size_t count;
 };
@@ -50,6 +51,7 @@ static void read_incarnation(const beck *b, const char *bus, uint32_t number, ch
 static void sources_release(struct sources *s)
 {
     free(s->list);
+    free(s->buses);
     free(s->incarnations);
     handle_view_release(&s->view);
 }
@@ -64,8 +66,9 @@ static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
     for (size_t i = 0; i < s->view.bus_count; i++)
         partitions += s->view.buses[i]->partition_count;
     s->list = calloc(partitions, sizeof *s->list);
+    s->buses = calloc(partitions, sizeof *s->buses);
     s->incarnations = calloc(partitions, sizeof *s->incarnations);
-    if (!s->list || !s->incarnations) {
+    if (!s->list || !s->buses || !s->incarnations) {
         sources_release(s);
         return error_set(err, BECK_ENOMEM, "no memory for a trace");
     }
@@ -76,7 +79,7 @@ static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
         for (uint32_t n = 0; n < bus->partition_count && s->count < partitions; n++) {
             s->list[s->count] =
                 (struct trace_source){bus_partition(bus, n), bus->name, s->incarnations[s->count]};
-            s->count++;
+            s->buses[s->count++] = bus;
         }
     }
     return BECK_OK;
@@ -99,14 +102,17 @@ static beck_status open_index(beck *b, struct trace_index **out, beck_error *err
     return trace_index_open(path, out, err);
 }
 
+/* all: also what producers of Kafka have stored in topics that nobody else uses. */
 static beck_status catch_up(struct trace_index *t, const struct sources *s, int64_t events_max,
-                            bool *more, beck_error *err)
+                            bool all, bool *more, beck_error *err)
 {
     beck_status status = BECK_OK;
     *more = false;
     for (size_t i = 0; i < s->count && !status; i++) {
         bool rest;
         beck_error why;
+        if (!all && !bus_has_events(s->buses[i]))
+            continue;
         status = trace_index_add(t, &s->list[i], events_max, &rest, &why);
         if (status == BECK_ECLOSED) /* deleted meanwhile */
             status = BECK_OK;
@@ -118,13 +124,13 @@ static beck_status catch_up(struct trace_index *t, const struct sources *s, int6
     return status ? status : trace_index_trim(t, s->list, s->count, err);
 }
 
-/* Grows with every event that is published. */
+/* Grows with every event that is taken in without being asked for. */
 static int64_t sum_of_offsets(const struct handle_view *v)
 {
     int64_t sum = 1;
     for (size_t i = 0; i < v->bus_count; i++)
         for (uint32_t n = 0; n < v->buses[i]->partition_count && !v->buses[i]->internal; n++)
-            if (!atomic_load(&v->buses[i]->closed))
+            if (!atomic_load(&v->buses[i]->closed) && bus_has_events(v->buses[i]))
                 sum += partition_visible(bus_partition(v->buses[i], n));
     return sum;
 }
@@ -143,7 +149,7 @@ beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *
         read_incarnations(b, &s);
         status = open_index(b, &t, err);
         if (!status)
-            status = catch_up(t, &s, events_max, more, err);
+            status = catch_up(t, &s, events_max, false, more, err);
         if (!status && !*more)
             b->traced = sum;
         trace_index_close(t);
@@ -684,7 +690,7 @@ static beck_status gather(struct trace *t, beck_bytes id)
     bool more = true;
     beck_status status = open_index(t->b, &t->index, t->err);
     while (!status && more)
-        status = catch_up(t->index, &t->sources, INT64_MAX, &more, t->err);
+        status = catch_up(t->index, &t->sources, INT64_MAX, true, &more, t->err);
     return status ? status : collect(t, id);
 }
 

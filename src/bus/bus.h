@@ -89,6 +89,7 @@ struct beck_bus {
     _Atomic(uint32_t) detours;
     _Atomic(uint32_t) turn; /* of events without a subject */
     _Atomic(bool) closed;
+    _Atomic(bool) published; /* events were published to it since it was opened, and stored */
     struct counter *listener_failures;
     uint32_t types_counted; /* with a counter of their own; with the lock of the subscribers */
 };
@@ -139,6 +140,14 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
 beck_status bus_produce(beck_bus *b, uint32_t partition, struct produce *what, beck_error *err);
 /* Calls the listeners, on this thread, for what partition_end_transaction committed there. Reads files. */
 void bus_call_committed(beck_bus *b, uint32_t partition, const struct transaction_end *e);
+static inline void bus_note_published(beck_bus *b)
+{
+    if (!atomic_load_explicit(&b->published, memory_order_relaxed))
+        atomic_store_explicit(&b->published, true, memory_order_relaxed);
+}
+/* Whether its records are events for somebody here: they were published as such since it was opened, or are
+ * opened as they come. Else it has only what bus_produce stored. */
+bool bus_has_events(const beck_bus *b);
 /* 16 bytes given to it when it was made, also in partition.metadata: Kafka's topic id. A bus made again under its
  * name gets other ones. */
 const uint8_t *bus_id(const beck_bus *b);

@@ -39,6 +39,11 @@ static bool somebody_reads(const beck_bus *b)
            atomic_load_explicit(&b->dedup_window_ms, memory_order_relaxed) > 0;
 }
 
+bool bus_has_events(const beck_bus *b)
+{
+    return atomic_load_explicit(&b->published, memory_order_relaxed) || somebody_reads(b);
+}
+
 /* ---- opening ---- */
 
 static beck_status reserve(struct opened *o, beck_error *err)

@@ -243,6 +243,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         a->level = u->level;
         status = partition_append(p, a, err);
         if (status == BECK_OK) {
+            bus_note_published(b);
             if (a->duplicates > 0)
                 drop_known(u, p, a->stored);
             u->route_count = 0;

@@ -3,6 +3,7 @@
 #include "common.h"
 
 #include "api/handle.h"
+#include "log/batch.h"
 
 struct shop {
     struct place place;
@@ -242,6 +243,39 @@ static void failures_are_told_with_their_texts(void **state)
     close_shop(&s);
 }
 
+static void what_producers_store_is_taken_in_when_it_is_asked_for(void **state)
+{
+    struct shop s;
+    struct batch_builder builder;
+    struct codec codec;
+    struct buf scratch;
+    beck_bytes batch;
+    bool more;
+    (void)state;
+    make_shop(&s);
+    beck_event e = event_of("order.created", NULL, "{}");
+    e.id = beck_str("x");
+    e.correlationid = beck_str("c");
+    batch_builder_init(&builder, 1 << 20);
+    codec_init(&codec);
+    buf_init(&scratch, 1 << 20);
+    must(batch_builder_add(&builder, &e, beck_str("orders"), 1));
+    must(batch_builder_finish(&builder, &codec, BECK_CODEC_NONE, 0, NULL, &scratch, &batch, &err));
+    struct produce p = {
+        .batch = (uint8_t *)(uintptr_t)batch.data, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
+    must(bus_produce(s.orders, 0, &p, &err));
+    must(trace_catch_up(s.b, 100, &more, &err));
+    assert_int_equal(s.b->traced, 1); /* nothing */
+    check_picture(&s, "x", "order.created");
+    put(s.orders, "order.paid", "y", "c", "x");
+    must(trace_catch_up(s.b, 100, &more, &err));
+    assert_int_equal(s.b->traced, 3); /* events of its own are there now */
+    batch_builder_release(&builder);
+    codec_release(&codec);
+    buf_release(&scratch);
+    close_shop(&s);
+}
+
 static void a_handle_without_a_directory_has_no_traces(void **state)
 {
     (void)state;
@@ -260,6 +294,7 @@ int main(void)
         cmocka_unit_test(a_bus_of_the_same_name_is_another),
         cmocka_unit_test(what_became_of_it_in_queues_is_told),
         cmocka_unit_test(failures_are_told_with_their_texts),
+        cmocka_unit_test(what_producers_store_is_taken_in_when_it_is_asked_for),
         cmocka_unit_test(a_handle_without_a_directory_has_no_traces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
