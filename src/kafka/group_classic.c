@@ -240,6 +240,12 @@ int classic_check(const struct group *group, beck_bytes id, beck_bytes instance_
     return m && !m->pending ? KAFKA_NONE : KAFKA_UNKNOWN_MEMBER_ID;
 }
 
+bool classic_is_of(const struct group *group, beck_bytes id, int32_t generation)
+{
+    const struct member *m = member_find(group, id);
+    return generation == group->generation || (m && m->epoch > 0 && m->epoch == generation);
+}
+
 /* ---- joining ---- */
 
 static bool fill_members(struct reply *r, const struct group *group)
@@ -284,6 +290,7 @@ static void answer_joins(struct group *group)
             give_join(m);
         }
         m->is_new = false;
+        m->epoch = 0;
         classic_touch(m);
         group->pending_syncs += !m->pending_sync;
         m->pending_sync = true;

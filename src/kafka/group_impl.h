@@ -79,7 +79,7 @@ struct member {
     bool pending_sync;         /* it has to sync in this generation */
 
     /* KIP-848 */
-    int32_t epoch, previous_epoch;
+    int32_t epoch, previous_epoch; /* epoch: also of a classic one, see classic_is_of */
     enum member_state state;
     beck_bytes rack, assignor, regex_text; /* owned; data NULL: none */
     beck_bytes *topics;                    /* owned, sorted, each an allocation */
@@ -288,6 +288,9 @@ void classic_remove(struct member *m, int error);
 void classic_drop_pending(struct member *m);
 /* 0, or why the caller is not that member: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID. */
 int classic_check(const struct group *group, beck_bytes id, beck_bytes instance_id);
+/* Whether the generation is the group's; or the member's, of a group of KIP-848 that has not got its
+ * first generation yet. */
+bool classic_is_of(const struct group *group, beck_bytes id, int32_t generation);
 /* The answer to a join that succeeded; everybody's metadata if `members`. */
 void classic_fill_join(struct reply *r, const struct member *m, beck_bytes leader, bool members,
                        bool skip);

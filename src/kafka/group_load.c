@@ -410,6 +410,8 @@ void group_load_end(struct groups *g)
         } else {
             group->state = group->count > 0 ? GROUP_STABLE : GROUP_EMPTY;
             classic_start(group);
+            if (group->count > 0 && !group->leader)
+                classic_begin_rebalance(group);
         }
     }
 }

@@ -2,8 +2,9 @@
  * KIP-848's online migration. A member of the new protocol that joins a group of classic consumers
  * makes it a group of KIP-848 in which the others go on as classic members (group_mixed.c): epochs go on
  * from the generation, and what the leader assigned last is both what each has and its target. When the
- * last member of the new protocol is gone, it becomes a classic group again, whose first generation
- * begins with what the target was.
+ * last member of the new protocol is gone, it becomes a classic group again, of which each member has
+ * what it had, and which is rebalanced: it has no leader until then, by which that is known after a
+ * restart, too.
  *
  * Both ways are one round of the log: the records of the one type go, those of the other come.
  */
@@ -24,32 +25,35 @@ static bool is_known_assignor(beck_bytes name)
 }
 
 /* What is there, and nobody else has. False: no memory. */
-static bool add_assigned(struct member *m, const struct kafka_consumer_protocol_assignment *given)
+static bool add_partitions(struct member *m, beck_bytes name, const struct kafka_int32s *partitions)
 {
     const struct group_topics *topics = &m->group->all->topics;
-    for (size_t i = 0; i < given->assigned_partitions.count; i++) {
-        const struct kafka_consumer_protocol_assignment_assigned_partition *from =
-            &given->assigned_partitions.at[i];
-        struct group_topic topic;
-        if (!topics->find(topics->ctx, from->topic, &topic))
-            continue;
-        for (size_t p = 0; p < from->partitions.count; p++) {
-            struct group_partition at = {.partition = from->partitions.at[p]};
-            memcpy(at.topic, topic.id, sizeof at.topic);
-            if (at.partition >= 0 && (uint32_t)at.partition < topic.partitions &&
-                !consumer_owner(m->group, &at) &&
-                partition_set_add(&m->assigned, at.topic, at.partition))
-                return false;
-        }
+    struct group_topic topic;
+    if (!topics->find(topics->ctx, name, &topic))
+        return true;
+    for (size_t p = 0; p < partitions->count; p++) {
+        struct group_partition at = {.partition = partitions->at[p]};
+        memcpy(at.topic, topic.id, sizeof at.topic);
+        if (at.partition >= 0 && (uint32_t)at.partition < topic.partitions &&
+            !consumer_owner(m->group, &at) &&
+            partition_set_add(&m->assigned, at.topic, at.partition))
+            return false;
     }
-    partition_set_sort(&m->assigned);
     return true;
 }
 
+static bool own(struct member *m)
+{
+    partition_set_sort(&m->assigned);
+    return consumer_own(m);
+}
+
+/* What the leader gave it last. */
 static int read_assigned(struct member *m, struct kafka_arena *arena)
 {
     const struct kafka_table *table = kafka_consumer_protocol_assignment_table();
     struct kafka_consumer_protocol_assignment given;
+    bool made = true;
     if (m->assignment.len == 0)
         return KAFKA_NONE; /* it has not synced yet */
     int16_t version = m->assignment.len < 2 ? -1 : (int16_t)get_u16(m->assignment.data);
@@ -59,26 +63,35 @@ static int read_assigned(struct member *m, struct kafka_arena *arena)
         return KAFKA_GROUP_ID_NOT_FOUND;
     if (given.user_data.len > 0 && !is_known_assignor(m->group->protocol))
         return KAFKA_GROUP_ID_NOT_FOUND;
-    return add_assigned(m, &given) ? KAFKA_NONE : KAFKA_COORDINATOR_NOT_AVAILABLE;
+    for (size_t i = 0; made && i < given.assigned_partitions.count; i++)
+        made = add_partitions(m, given.assigned_partitions.at[i].topic,
+                              &given.assigned_partitions.at[i].partitions);
+    return made && own(m) ? KAFKA_NONE : KAFKA_COORDINATOR_NOT_AVAILABLE;
 }
 
 /* What KIP-848 has to know of a classic consumer. */
-static int read_member(struct member *m)
+static int read_member(struct member *m, struct kafka_arena *arena)
 {
     struct kafka_consumer_protocol_subscription said;
-    struct kafka_arena arena;
-    int error = KAFKA_NONE;
-    kafka_arena_init(&arena, REPLY_BYTES_MAX);
-    if (!classic_read_subscription(m->protocols[0].metadata, &arena, &said))
-        error = KAFKA_GROUP_ID_NOT_FOUND;
-    else if (consumer_set_topics(m, &said.topics) < 0 || !group_text_set(&m->rack, said.rack_id))
-        error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-    if (!error)
-        error = read_assigned(m, &arena);
-    if (!error && (partition_set_copy(&m->target, &m->assigned) || !consumer_own(m)))
-        error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-    kafka_arena_release(&arena);
-    return error;
+    if (!classic_read_subscription(m->protocols[0].metadata, arena, &said))
+        return KAFKA_GROUP_ID_NOT_FOUND;
+    if (consumer_set_topics(m, &said.topics) < 0 || !group_text_set(&m->rack, said.rack_id))
+        return KAFKA_COORDINATOR_NOT_AVAILABLE;
+    return read_assigned(m, arena);
+}
+
+/* A cooperative member keeps what it said it had when it joined, until it joins again: also what the
+ * leader has taken from it, and what it was not told yet. */
+static int read_kept(struct member *m, struct kafka_arena *arena)
+{
+    struct kafka_consumer_protocol_subscription said;
+    bool made = classic_read_subscription(m->protocols[0].metadata, arena, &said);
+    for (size_t i = 0; made && i < said.owned_partitions.count; i++)
+        made = add_partitions(m, said.owned_partitions.at[i].topic,
+                              &said.owned_partitions.at[i].partitions);
+    return made && own(m) && !partition_set_copy(&m->target, &m->assigned)
+               ? KAFKA_NONE
+               : KAFKA_COORDINATOR_NOT_AVAILABLE;
 }
 
 static void forget_consumer(struct member *m)
@@ -90,11 +103,23 @@ static void forget_consumer(struct member *m)
     consumer_set_topics(m, &(struct kafka_strings){0});
 }
 
-static int read_members(struct group *group)
+static int read_with(struct group *group, int (*read)(struct member *m, struct kafka_arena *arena))
 {
     int error = KAFKA_NONE;
-    for (struct member *m = group->first; m && !error; m = m->next)
-        error = read_member(m);
+    for (struct member *m = group->first; m && !error; m = m->next) {
+        struct kafka_arena arena;
+        kafka_arena_init(&arena, REPLY_BYTES_MAX);
+        error = read(m, &arena);
+        kafka_arena_release(&arena);
+    }
+    return error;
+}
+
+static int read_members(struct group *group)
+{
+    int error = read_with(group, read_member);
+    if (!error)
+        error = read_with(group, read_kept);
     if (!error)
         return error;
     group_consumer_free(group);
@@ -139,7 +164,7 @@ int classic_upgrade(struct group *group)
     group->leader = NULL;
     group->epoch = group->target_epoch = generation;
     for (struct member *m = group->first; m; m = m->next) {
-        m->epoch = m->previous_epoch = generation;
+        m->epoch = m->previous_epoch = m->epoch > 0 ? m->epoch : generation;
         m->state = MEMBER_STABLE;
         group_text_free(&m->assignment);
     }
@@ -158,14 +183,26 @@ static bool all_are_classic(const struct group *group)
     return group->count > 0;
 }
 
+/* Of what it has, also where it was told to give it up. False: no memory. */
+static bool make_assignment(struct member *m)
+{
+    struct partition_set all = {0};
+    bool made = !partition_set_copy(&all, &m->assigned);
+    for (size_t i = 0; made && i < m->revoking.count; i++)
+        made = !partition_set_add(&all, m->revoking.at[i].topic, m->revoking.at[i].partition);
+    partition_set_sort(&all);
+    group_text_free(&m->assignment);
+    if (made)
+        m->assignment = mixed_assignment(m, &all);
+    partition_set_release(&all);
+    return m->assignment.data != NULL;
+}
+
 static bool make_assignments(struct group *group)
 {
-    for (struct member *m = group->first; m; m = m->next) {
-        group_text_free(&m->assignment);
-        m->assignment = mixed_assignment(m, &m->target);
-        if (!m->assignment.data)
+    for (struct member *m = group->first; m; m = m->next)
+        if (!make_assignment(m))
             return false;
-    }
     return true;
 }
 
@@ -180,11 +217,10 @@ bool consumer_downgrade(struct group *group)
     int32_t generation = group->epoch;
     consumer_become_classic(group);
     group->generation = generation;
-    group->leader = group->first;
+    group->leader = NULL;
     for (struct member *m = group->first; m; m = m->next) {
         deadline_clear(&group->all->deadlines, &m->revocation);
         forget_consumer(m);
-        m->epoch = m->previous_epoch = 0;
         m->state = MEMBER_STABLE;
         classic_touch(m);
     }

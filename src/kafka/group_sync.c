@@ -10,7 +10,7 @@ static int check_member(const struct group *group, beck_bytes id, beck_bytes ins
     if (!group)
         return KAFKA_UNKNOWN_MEMBER_ID;
     int error = classic_check(group, id, instance_id);
-    if (!error && generation != group->generation)
+    if (!error && !classic_is_of(group, id, generation))
         error = KAFKA_ILLEGAL_GENERATION;
     return error;
 }

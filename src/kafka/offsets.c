@@ -241,7 +241,7 @@ static int check_classic(const struct group *group, beck_bytes id, beck_bytes in
         return KAFKA_NONE;
     if (generation >= 0 || id.len > 0 || instance_id.data) {
         error = classic_check(group, id, instance_id);
-        if (!error && generation != group->generation)
+        if (!error && !classic_is_of(group, id, generation))
             error = KAFKA_ILLEGAL_GENERATION;
     } else if (!transactional) {
         error = KAFKA_UNKNOWN_MEMBER_ID;

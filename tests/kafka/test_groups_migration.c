@@ -321,8 +321,8 @@ static void migrate_up_and_down(void (*every_step)(struct gworld *))
     assert_int_equal(commit(&x, commits), 0);
     assert_int_equal(beat_modern_at(&m, -1), 0);
     every_step(&x);
-    assert_int_equal(members()[0], '!');
-    assert_int_not_equal(beat_classic(&c), KAFKA_UNKNOWN_MEMBER_ID);
+    assert_string_equal(members(), "!PreparingRebalance");
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
     assert_int_equal(enter(&c), 0);
     every_step(&x);
     assert_string_equal(members(), "!Stable");
@@ -498,6 +498,26 @@ static void a_cooperative_member_keeps_what_it_may(void **state)
     assert_int_equal(beat_modern_at(&m, -1), 0);
 }
 
+/* Of two cooperative members the second has joined, and the leader has not given out anything yet. */
+static void a_cooperative_member_keeps_what_it_was_not_told_to_give_up(void **state)
+{
+    struct peer c = {.protocols = "cooperative-sticky", .stays = true}, d = c, m = modern("m");
+    (void)state;
+    enter(&c);
+    join_peer(&d);
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
+    join_peer(&c);
+    assert_true(c.joined.came && d.joined.came);
+    assert_int_equal(leave(&x, "g", d.id, NULL, 4), 0);
+    assert_int_equal(beat_modern(&m), 0);
+    assert_string_equal(members(), "cm");
+    assert_int_equal(m.held, 0);
+    c.epoch = c.joined.generation;
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
+    assert_int_equal(enter(&c), 0);
+    assert_true(bits(c.held) == 3 || bits(c.held) == 4);
+}
+
 static void static_members_change_their_protocol(void **state)
 {
     struct peer c = {.instance = "i"}, d = {.instance = "k"}, m = modern("m");
@@ -523,6 +543,35 @@ static void static_members_change_their_protocol(void **state)
     assert_true(c.joined.came && d.joined.came);
     assert_int_equal(c.joined.error, 0);
     assert_int_equal(beat_modern(&m), KAFKA_UNKNOWN_MEMBER_ID);
+}
+
+/* A member that is behind when the group becomes a classic one, and a new one again, keeps what it has,
+ * commits it and is told to join: it has lost nothing. */
+static void who_is_behind_loses_nothing(void **state)
+{
+    struct peer c = {0}, d = {0}, m = modern("m");
+    (void)state;
+    enter(&c);
+    beat_modern(&m);
+    enter(&c);
+    beat_modern(&m);
+    assert_int_equal(enter(&d), 0); /* another epoch, of which c does not know yet */
+    struct commit commits = {.topic = "a", .member = c.id, .generation = c.epoch, .version = 6};
+    beat_modern_at(&m, -1);
+    assert_string_equal(members(), "!PreparingRebalance");
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
+    assert_int_equal(commit(&x, commits), 0);
+    m = modern("n");
+    assert_int_equal(beat_modern(&m), 0);
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
+    assert_int_equal(commit(&x, commits), 0);
+    assert_int_equal(m.held & c.held, 0);
+    beat_modern_at(&m, -1);
+    c.held = 0;
+    join_peer(&c);
+    join_peer(&d);
+    assert_true(c.joined.came && d.joined.came);
+    assert_int_equal(beat_classic(&c), KAFKA_ILLEGAL_GENERATION);
 }
 
 /* ---- at random ---- */
@@ -704,7 +753,9 @@ int main(void)
         TEST(an_assignor_with_a_secret_does_not_migrate),
         TEST(a_join_that_is_refused_leaves_a_classic_group),
         TEST(a_cooperative_member_keeps_what_it_may),
+        TEST(a_cooperative_member_keeps_what_it_was_not_told_to_give_up),
         TEST(static_members_change_their_protocol),
+        TEST(who_is_behind_loses_nothing),
         cmocka_unit_test(no_partition_has_two_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
