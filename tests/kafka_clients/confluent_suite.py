@@ -322,6 +322,105 @@ def the_new_protocol_takes_patterns():
     c.close()
 
 
+class Worker(threading.Thread):
+    """A member that commits what it has read before it gives a partition away. log: (partition, offset, member); lost: how often it could not"""
+
+    def __init__(self, topic, group, log, **settings):
+        super().__init__()
+        self.consumer, self.log, self.stop, self.lost = consumer(group, **settings), log, threading.Event(), 0
+        self.read = {}
+        self.consumer.subscribe([topic], on_revoke=self.give_up, on_lost=self.lose)
+        self.start()
+
+    def give_up(self, _consumer, partitions):
+        read = [TopicPartition(p.topic, p.partition, self.read.pop(p.partition)) for p in partitions if p.partition in self.read]
+        try:
+            if read:
+                self.consumer.commit(offsets=read, asynchronous=False)
+        except KafkaException:  # a rebalance was faster
+            self.lost += 1
+
+    def lose(self, _consumer, partitions):
+        self.lost += 1
+        for p in partitions:
+            self.read.pop(p.partition, None)
+
+    def run(self):
+        while not self.stop.is_set():
+            m = self.consumer.poll(0.1)
+            if m and not m.error():
+                self.log.append((m.partition(), m.offset(), self))
+                self.read[m.partition()] = m.offset() + 1
+        self.consumer.close()
+
+    def end(self):
+        self.stop.set()
+        self.join()
+
+
+def check_rolled(log, sent, rolls):
+    """Nothing is missing; a partition goes from member to member, and only where it went may something come again."""
+    again = 0
+    for partition in {p for p, _, _ in log}:
+        mine = [(offset, member) for p, offset, member in log if p == partition]
+        again += len(mine) - len({offset for offset, _ in mine})
+        moves = sum(a[1] is not b[1] for a, b in zip(mine, mine[1:]))
+        holds(moves <= 4 * rolls, f"partition {partition} moved {moves} times")
+        for a, b in zip(mine, mine[1:]):
+            holds(b[0] == a[0] + 1 or (b[1] is not a[1] and b[0] <= a[0]), f"partition {partition}: {b[0]} behind {a[0]}")
+    equal(len({(p, o) for p, o, _ in log}), sent, "records that were read")
+    return again
+
+
+def members_change_their_protocol_one_by_one(**classic):
+    topic, group, log, stop, sent = make_topic(6), unique("group"), [], threading.Event(), []
+
+    def produce():
+        p = producer()
+        while not stop.is_set():
+            p.produce(topic, b"x", partition=len(sent) % 6)
+            sent.append(1)
+            p.poll(0.005)
+        equal(p.flush(WAIT_S), 0)
+
+    def everything_is_read():
+        """What was sent until now, and everybody reads."""
+        until(lambda: all(any(m is member for _, _, m in reversed(log[-5000:])) for member in members), "all read", 60)
+        count = len(sent)
+        until(lambda: len({(p, o) for p, o, _ in log}) >= count, "what was sent is read", 60)
+
+    sender = threading.Thread(target=produce)
+    members = [Worker(topic, group, log, **classic) for _ in range(3)]
+    gone = []
+    sender.start()
+    try:
+        for settings in ({"group_protocol": "consumer"}, classic):
+            for i in range(3):
+                everything_is_read()
+                members[i].end()
+                gone.append(members[i])
+                members[i] = Worker(topic, group, log, **settings)
+        everything_is_read()
+    finally:
+        stop.set()
+        sender.join()
+        until(lambda: len({(p, o) for p, o, _ in log}) >= len(sent), "all is read", 60)
+        for member in members:
+            member.end()
+    again = check_rolled(log, len(sent), 6)
+    lost = sum(m.lost for m in gone + members)
+    holds(again == 0 or lost, f"{again} records came twice, and nobody lost a partition")
+    print(f"{len(sent)} records, {again} came twice, partitions were lost {lost} times")
+
+
+def classic_members_change_to_the_new_protocol_and_back():
+    members_change_their_protocol_one_by_one()
+
+
+def cooperative_members_change_to_the_new_protocol_and_back():
+    members_change_their_protocol_one_by_one(partition_assignment_strategy="cooperative-sticky")
+
+
 def a_static_member_comes_back_unnoticed():
     topic, group = make_topic(2), unique("group")
     c1, c2 = consumer(group, group_instance_id="one"), consumer(group, group_instance_id="two")
@@ -732,6 +831,7 @@ OLD_CASES = [
 ]
 NEW_CASES = [
     metadata_of_offsets_is_kept, the_new_protocol_of_groups, the_new_protocol_commits, the_new_protocol_takes_patterns,
+    classic_members_change_to_the_new_protocol_and_back, cooperative_members_change_to_the_new_protocol_and_back,
     groups_are_described_altered_and_deleted, records_are_deleted, offsets_are_listed, the_cluster_and_topics_are_described,
     configs_are_altered_one_by_one, groups_elect_no_leader_over_again, a_share_group_gets_every_record_once,
 ]
