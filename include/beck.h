@@ -247,8 +247,9 @@ BECK_API beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, bec
 /* Changes the options of a bus to `options`, in which zero is the default again: take those of
  * beck_bus_info_get and change what is to be. In force once this returns, and kept. Storage and
  * read_synced stay as they were made; partitions can become more, not fewer: events of one subject then
- * may go to another one than before, and queues bound to the bus, but not readers that are open, have
- * the new ones too. With a longer dedup_window_ms events that were forgotten already stay so.
+ * may go to another one than before. Queues bound to the bus, and readers that follow all of it, have the
+ * new ones too (readers within a second). With a longer dedup_window_ms events that were forgotten
+ * already stay so.
  * BECK_EINVAL: what cannot be changed, or a value out of range. */
 BECK_API beck_status beck_bus_alter(beck_bus *bus, const beck_bus_options *options,
                                     beck_error *err);

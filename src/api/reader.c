@@ -12,7 +12,8 @@
 
 #include <stdlib.h>
 
-#define SLICE_NS 20000000 /* how long a follower of several partitions waits for one of them */
+#define SLICE_NS 20000000  /* how long a follower of several partitions waits for one of them */
+#define LOOK_NS 1000000000 /* and one of the only one, before it looks whether there are more now */
 
 struct feed {
     struct partition *partition;
@@ -27,6 +28,7 @@ struct beck_reader {
     beck_reader *previous, *next; /* of the handle's, with admin_lock */
     struct clock *clock;
     bool follow;
+    bool whole; /* follows all partitions, also those that are added */
     int64_t until_ms;
     char *pattern;
     char *subject;
@@ -60,6 +62,27 @@ static beck_status open_feeds(beck_reader *r, const beck_read_options *o, beck_e
         r->count += !status;
     }
     return status;
+}
+
+/* Partitions that the bus got meanwhile are read from their beginning. */
+static beck_status add_feeds(beck_reader *r, beck_error *err)
+{
+    uint32_t count = atomic_load(&r->bus->partition_count);
+    if (!r->whole || count == r->count)
+        return BECK_OK;
+    struct feed *grown = realloc(r->feeds, count * sizeof *grown);
+    if (!grown)
+        return error_set(err, BECK_ENOMEM, "no memory for a reader");
+    r->feeds = grown;
+    while (r->count < count) {
+        struct feed *f = &r->feeds[r->count];
+        *f = (struct feed){.partition = bus_partition(r->bus, r->count), .end = INT64_MAX};
+        beck_status status = cursor_open(f->partition, &f->cursor, err);
+        if (status)
+            return status;
+        r->count++;
+    }
+    return BECK_OK;
 }
 
 static void free_reader(beck_reader *r)
@@ -128,6 +151,7 @@ beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, be
     }
     r->clock = bus->env->clock;
     r->follow = o->follow;
+    r->whole = o->follow && !o->partition_plus_1;
     r->until_ms = o->until_time_ms;
     bool all = !o->pattern || strcmp(o->pattern, "#") == 0;
     r->pattern = all ? NULL : strdup(o->pattern);
@@ -223,9 +247,12 @@ static bool wait_for_more(beck_reader *r, int64_t deadline_ns)
     for (uint32_t i = 0;; i = (i + 1) % r->count) {
         struct feed *f = &r->feeds[i];
         int64_t until = deadline_ns, now = clock_mono_ns(r->clock);
-        if ((r->count > 1 || r->until_ms > 0) && now + SLICE_NS < until)
-            until = now + SLICE_NS;
+        int64_t slice = r->count > 1 || r->until_ms > 0 ? SLICE_NS : LOOK_NS;
+        if (now + slice < until)
+            until = now + slice;
         if (partition_wait(f->partition, f->next, until, &r->bus->closed))
+            return true;
+        if (r->whole && atomic_load(&r->bus->partition_count) > r->count)
             return true;
         if (clock_mono_ns(r->clock) >= deadline_ns || atomic_load(&r->bus->closed) ||
             time_is_over(r))
@@ -249,7 +276,9 @@ beck_status beck_reader_next(beck_reader *r, int64_t timeout_ms, const beck_even
         struct feed *f;
         if (atomic_load(&r->bus->closed))
             return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", r->bus->name);
-        beck_status status = choose(r, &f, err);
+        beck_status status = add_feeds(r, err);
+        if (!status)
+            status = choose(r, &f, err);
         if (status)
             return status;
         if (f) {

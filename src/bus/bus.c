@@ -363,7 +363,10 @@ beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *
     }
     atomic_store(&b->level, options->level);
     atomic_store(&b->dedup_window_ms, options->dedup_window_ms);
-    b->partition_count = options->partitions;
+    if (options->partitions > b->partition_count) {
+        b->partition_count = options->partitions;
+        partition_wake(bus_partition(b, 0));
+    }
     return status;
 }
 

@@ -277,8 +277,8 @@ beck_status partition_each_producer(struct partition *p, struct producer_state *
 bool partition_wait(struct partition *p, int64_t offset, int64_t deadline_ns,
                     const _Atomic(bool) *stop);
 
-/* Waiting without a thread: `fn` is called once, when something at or after `offset` is visible or
- * the bus was deleted. It is called with partition.lock held, from the thread that made it so: it
+/* Waiting without a thread: `fn` is called once, when something at or after `offset` is visible, the
+ * bus was deleted, or partition_wake says so. It is called with partition.lock held, from the thread that made it so: it
  * must only take a note. Belongs to whoever waits; used until it is called or removed. */
 struct partition_watch {
     void (*fn)(void *ctx);
@@ -292,6 +292,8 @@ struct partition_watch {
 bool partition_watch(struct partition *p, struct partition_watch *w);
 /* fn is not called any more once this returns. One that was called or never added is no mistake. */
 void partition_unwatch(struct partition *p, struct partition_watch *w);
+/* Something else that those who watch look at has changed. */
+void partition_wake(struct partition *p);
 
 /* Locks out appends, and waits until everything gathered is written: next == written until
  * partition_resume. For changes of the topology. */

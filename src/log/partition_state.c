@@ -285,6 +285,13 @@ void partition_call_watches(struct partition *p, bool all)
     }
 }
 
+void partition_wake(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    partition_call_watches(p, true);
+    mutex_unlock(&p->lock);
+}
+
 void partition_pause(struct partition *p)
 {
     mutex_lock(&p->lock);

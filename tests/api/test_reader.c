@@ -265,6 +265,48 @@ static void a_follower_ends_when_the_bus_is_deleted(void **state)
     place_remove(&p);
 }
 
+static void *add_partitions(void *arg)
+{
+    beck_bus_info info;
+    must(beck_bus_info_get(arg, &info, &err));
+    info.options.partitions = 3;
+    must(beck_bus_alter(arg, &info.options, &err));
+    put(arg, 2, 0, "t.x", NULL, "added");
+    put(arg, 0, 0, "t.x", NULL, "old");
+    return NULL;
+}
+
+static void a_follower_reads_partitions_that_are_added(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    beck *b = open_place(&p);
+    beck_bus *bus = make_bus(b, "shop", NULL);
+    beck_reader *all, *first;
+    const beck_event *e;
+    pthread_t thread;
+    must(beck_reader_open(bus, &(beck_read_options){.follow = true}, &all, &err));
+    must(beck_reader_open(bus, &(beck_read_options){.follow = true, .partition_plus_1 = 1}, &first,
+                          &err));
+    assert_int_equal(pthread_create(&thread, NULL, add_partitions, bus), 0);
+    bool added = false, old = false;
+    while (!added || !old) {
+        must(beck_reader_next(all, -1, &e, &err));
+        added |= bytes_equal_text(e->data, "added");
+        old |= bytes_equal_text(e->data, "old");
+    }
+    must(beck_reader_next(first, -1, &e, &err));
+    assert_bytes(e->data, "old");
+    pthread_join(thread, NULL);
+    refused(beck_reader_next(all, 0, &e, &err), BECK_ETIMEDOUT, "in time");
+    refused(beck_reader_next(first, 0, &e, &err), BECK_ETIMEDOUT, "in time");
+    beck_reader_close(first);
+    beck_reader_close(all);
+    beck_close(b);
+    place_remove(&p);
+}
+
 static void a_follower_with_a_last_time_ends_when_it_has_come(void **state)
 {
     (void)state;
@@ -390,6 +432,7 @@ int main(void)
         cmocka_unit_test(history_over_many_segments_and_codecs_is_whole),
         cmocka_unit_test(a_follower_is_woken_by_what_another_thread_publishes),
         cmocka_unit_test(a_follower_ends_when_the_bus_is_deleted),
+        cmocka_unit_test(a_follower_reads_partitions_that_are_added),
         cmocka_unit_test(a_follower_with_a_last_time_ends_when_it_has_come),
         cmocka_unit_test(damage_is_named_once_and_passed_over),
         cmocka_unit_test(what_is_still_open_is_freed_with_the_handle),

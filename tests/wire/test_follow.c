@@ -307,6 +307,39 @@ static void ends_with_its_bus(void **state)
     unfollow(&f);
 }
 
+/* The stream ends, and who comes again gets what went to the new partitions from their beginning. */
+static void goes_on_with_partitions_that_were_added(void **state)
+{
+    const struct world *w = *state;
+    struct follower f;
+    beck_bus *bus;
+    beck_bus_info info;
+    bool seen[100] = {false};
+    char id[512];
+    publish(w, "orders", "t", 0);
+    follow(&f, w, "/v1/buses/orders/events", NULL);
+    must_begin(&f, "0-1");
+    assert_int_equal(beck_bus_get(w->b, "orders", &bus, NULL), BECK_OK);
+    assert_int_equal(beck_bus_info_get(bus, &info, NULL), BECK_OK);
+    info.options.partitions = 4;
+    assert_int_equal(beck_bus_alter(bus, &info.options, NULL), BECK_OK);
+    assert_int_equal(next_number(&f, NULL), -1);
+    snprintf(id, sizeof id, "%s", f.id);
+    unfollow(&f);
+    for (int i = 1; i < 50; i++)
+        publish(w, "orders", "t", i);
+    follow(&f, w, "/v1/buses/orders/events", id);
+    for (int i = 50; i < 100; i++)
+        publish(w, "orders", "t", i);
+    for (int i = 1; i < 100; i++) {
+        int number = next_number(&f, NULL);
+        assert_true(number > 0 && number < 100 && !seen[number]);
+        seen[number] = true;
+    }
+    assert_non_null(strstr(f.id, ".3-"));
+    unfollow(&f);
+}
+
 /* With the first user nobody may read without a name: also who reads already, however busy. */
 static void ends_when_its_caller_may_no_longer_read(void **state)
 {
@@ -397,6 +430,7 @@ int main(void)
         one(who_stalls_lags_and_costs_nobody_anything),
         one(many_followers_of_one_bus),
         one(ends_with_its_bus),
+        one(goes_on_with_partitions_that_were_added),
         one(ends_when_its_caller_may_no_longer_read),
         one(ends_when_the_server_drains),
         one(stopping_cuts_off_who_stalls),

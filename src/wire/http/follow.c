@@ -82,8 +82,9 @@ struct feed {
     struct chunk *ring[RING];
     uint64_t first, end; /* numbers of the chunks in the ring */
     size_t ring_bytes;
-    int64_t *at; /* of each lane: behind the last chunk */
-    bool closed; /* the bus is gone */
+    int64_t *at;          /* of each lane: behind the last chunk */
+    _Atomic(bool) closed; /* the bus is gone, or has more partitions than are read here: whoever
+                             follows comes again. Set with `lock` */
 
     /* One pump at a time has these. */
     struct reading *reading;
@@ -438,7 +439,7 @@ static void pump(struct job *job)
     }
     atomic_store(&f->pump, PUMP_RUNS);
     bool again = false;
-    if (!read_new(f))
+    if (!read_new(f) || reading_is_outgrown(f->reading))
         end_all(f);
     else
         again = !join_followers(f);
@@ -447,7 +448,7 @@ static void pump(struct job *job)
     mutex_lock(&f->hub->lock);
     atomic_store(&f->next_ns, clock_mono_ns(clock_system()) + tick_of(f));
     mutex_unlock(&f->hub->lock);
-    again = (!f->closed && !arm(f)) || again;
+    again = (!f->closed && (!arm(f) || reading_is_outgrown(f->reading))) || again;
     int runs = PUMP_RUNS;
     if (!again && atomic_compare_exchange_strong(&f->pump, &runs, PUMP_NOT))
         return;
@@ -506,7 +507,7 @@ static beck_status feed_get(struct follow_hub *hub, beck_bus *bus, const struct 
     const struct reading_options *o = &q->options;
     mutex_lock(&hub->lock);
     struct feed *f = hub->feeds;
-    while (f && (f->bus != bus || f->partition_plus_1 != o->partition_plus_1 ||
+    while (f && (f->closed || f->bus != bus || f->partition_plus_1 != o->partition_plus_1 ||
                  f->positions != q->positions || !same_text(f->type, o->type) ||
                  !same_text(f->subject, o->subject)))
         f = f->next;

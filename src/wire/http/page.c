@@ -219,7 +219,8 @@ static void look(struct page_call *p)
     for (;;) {
         atomic_store(&p->state, FIRED);
         unwatch(p);
-        over = !http_at_cancel(p->r) || over || http_is_ending(p->r);
+        over = !http_at_cancel(p->r) || over || http_is_ending(p->r) ||
+               reading_is_outgrown(p->reading); /* the next page has them */
         struct buf out;
         beck_error err;
         int64_t count;

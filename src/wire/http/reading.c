@@ -135,6 +135,7 @@ beck_status reading_open(beck_bus *bus, const struct reading_options *o, struct 
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory for a reader");
     r->bus = bus;
+    r->whole = o->partition_plus_1 == 0;
     r->until_ms = o->until_ms;
     bool all = !o->type || strcmp(o->type, "#") == 0;
     r->pattern = all ? NULL : strdup(o->type);
@@ -160,6 +161,11 @@ void reading_close(struct reading *r)
     free(r->pattern);
     free(r->subject);
     free(r);
+}
+
+bool reading_is_outgrown(const struct reading *r)
+{
+    return r->whole && atomic_load(&r->bus->partition_count) > r->count;
 }
 
 void reading_extend(struct reading *r)

@@ -25,6 +25,7 @@ struct lane {
 
 struct reading {
     beck_bus *bus;
+    bool whole; /* all partitions, not one */
     struct lane *lanes;
     uint32_t count;
     struct lane *given;
@@ -47,6 +48,8 @@ struct reading_options {
 beck_status reading_open(beck_bus *bus, const struct reading_options *options, struct reading **out,
                          beck_error *err);
 void reading_close(struct reading *r); /* NULL allowed */
+/* The bus got partitions that are not read here. */
+bool reading_is_outgrown(const struct reading *r);
 /* Everything that is visible now is to be read. */
 void reading_extend(struct reading *r);
 /* The next event, valid until the next call. BECK_END: nothing more below the ends. After
