@@ -116,7 +116,17 @@ static void take_produce(struct kafka_request *r)
 
 static void on_the_pool(struct kafka_request *r)
 {
+    const struct kafka_find_coordinator_request *q = request_body(r);
     struct kafka_find_coordinator_response a;
+    if (bytes_equal_text(q->key, "until others wait") && !request_state(r)) {
+        static int seen;
+        hold(r);
+        while (!request_gives_way(r))
+            sched_yield();
+        request_set_state(r, &seen);
+        request_defer(r, on_the_pool);
+        return;
+    }
     kafka_find_coordinator_response_init(&a);
     a.host = beck_str(request_endpoint(r)->host);
     a.port = request_endpoint(r)->port;
@@ -259,6 +269,11 @@ static int open_world(void **state)
 static int open_tight_world(void **state)
 {
     return open_world_with(state, (struct kafka_wire_settings){.requests_max = 4 << 20});
+}
+
+static int open_lonely_world(void **state)
+{
+    return open_world_with(state, (struct kafka_wire_settings){.pool_threads = 1});
 }
 
 static int open_impatient_world(void **state)
@@ -523,6 +538,22 @@ static void test_the_pool_answers_and_clients_are_told_how_they_came(void **stat
     }
     kafka_arena_release(&a);
     hang_up(&c);
+}
+
+static void test_a_long_request_gives_way_on_the_pool(void **state)
+{
+    struct kafka_find_coordinator_request q = {.key = beck_str("until others wait")};
+    struct peer c, other;
+    dial(*state, &c);
+    dial(*state, &other);
+    send_request(&c, kafka_find_coordinator_request_table(), 0, 1, &q);
+    take_held(0);
+    q.key = beck_str("g");
+    send_request(&other, kafka_find_coordinator_request_table(), 0, 2, &q);
+    assert_int_equal(hear(&other), 2);
+    assert_int_equal(hear(&c), 1);
+    hang_up(&c);
+    hang_up(&other);
 }
 
 static void check_fetched(struct peer *c, size_t size)
@@ -898,6 +929,8 @@ int main(void)
         TEST(test_what_is_no_request_ends_the_connection),
         TEST(test_a_connection_with_too_much_waiting_is_not_read),
         TEST(test_a_stranger_is_not_served_once_there_are_users),
+        cmocka_unit_test_setup_teardown(test_a_long_request_gives_way_on_the_pool,
+                                        open_lonely_world, close_world),
         TIGHT_TEST(test_who_waits_with_a_large_request_makes_room),
         TIGHT_TEST(test_small_requests_do_not_wait_for_large_ones),
         TIGHT_TEST(test_whoever_hangs_up_waits_for_no_memory),

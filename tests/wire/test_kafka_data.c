@@ -700,6 +700,42 @@ static void offsets_are_found_by_time(void **state)
     assert_int_equal(old.old_style_offsets.at[0], 20);
 }
 
+/* More of them than there are threads: they take turns. */
+static void long_requests_of_many_clients_are_answered_whole(void **state)
+{
+    enum { CLIENTS = 8, PARTITIONS = 2000 };
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    struct kafka_peer c[CLIENTS];
+    struct kafka_list_offsets_request q;
+    struct kafka_list_offsets_request_topic topic = {.name = t->name};
+    struct kafka_list_offsets_request_partition *p = calloc(PARTITIONS, sizeof *p);
+    produce_records(d, t, "v", 3);
+    kafka_list_offsets_request_init(&q);
+    for (int i = 0; i < PARTITIONS; i++)
+        kafka_list_offsets_request_partition_init(&p[i]);
+    topic.partitions.at = p;
+    topic.partitions.count = PARTITIONS;
+    q.topics.at = &topic;
+    q.topics.count = 1;
+    for (int i = 0; i < CLIENTS; i++) {
+        kafka_dial(&d->w, &c[i]);
+        kafka_say(&c[i], kafka_list_offsets_request_table(), 5, &q);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        struct kafka_list_offsets_response a;
+        kafka_hear(&c[i], kafka_list_offsets_response_table(), 5, &a);
+        assert_int_equal(a.topics.count, 1);
+        assert_int_equal(a.topics.at[0].partitions.count, PARTITIONS);
+        for (int n = 0; n < PARTITIONS; n++) {
+            assert_int_equal(a.topics.at[0].partitions.at[n].error_code, KAFKA_NONE);
+            assert_int_equal(a.topics.at[0].partitions.at[n].offset, 0);
+        }
+        kafka_hang_up(&c[i]);
+    }
+    free(p);
+}
+
 static void there_has_been_one_leader_epoch(void **state)
 {
     struct data_test *d = *state;
@@ -801,6 +837,7 @@ int main(void)
         TEST(sessions_tell_only_what_is_new),
         TEST(names_that_no_topic_can_have_are_in_no_session),
         TEST(offsets_are_found_by_time),
+        TEST(long_requests_of_many_clients_are_answered_whole),
         TEST(there_has_been_one_leader_epoch),
         TEST(records_of_a_share_member_that_hangs_up_go_to_another),
     };

@@ -1,6 +1,6 @@
 /*
  * DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44), ListConfigResources (74): all on
- * the pool.
+ * the pool, those with many resources in turns.
  */
 #include "kafka/message/configs.h"
 
@@ -43,6 +43,8 @@ struct describing {
     struct kafka_request *r;
     const struct kafka_describe_configs_request_resource *q;
     struct kafka_describe_configs_response_result *out;
+    struct kafka_describe_configs_response answer;
+    size_t at;   /* the next */
     bool failed; /* for memory */
 };
 
@@ -100,34 +102,46 @@ static void put_config(void *ctx, const struct config_entry *e)
 static void describe_configs(struct kafka_request *r)
 {
     const struct kafka_describe_configs_request *q = request_body(r);
-    struct kafka_describe_configs_response a;
-    kafka_describe_configs_response_init(&a);
-    struct describing d = {
-        .r = r, .failed = !kafka_array(request_arena(r), &a.results, q->resources.count)};
-    for (size_t i = 0; i < q->resources.count && !d.failed; i++) {
+    struct describing *d = request_state(r);
+    for (; d->at < q->resources.count && !d->failed; d->at++) {
         char text[KAFKA_TEXT] = "";
-        d.q = &q->resources.at[i];
-        d.out = &a.results.at[i];
-        d.out->resource_type = d.q->resource_type;
-        d.out->resource_name = d.q->resource_name;
-        d.failed = !kafka_array(request_arena(r), &d.out->configs, config_key_count);
-        d.out->configs.count = 0;
+        if (request_gives_way(r)) {
+            request_defer(r, describe_configs);
+            return;
+        }
+        d->q = &q->resources.at[d->at];
+        d->out = &d->answer.results.at[d->at];
+        d->out->resource_type = d->q->resource_type;
+        d->out->resource_name = d->q->resource_name;
+        d->failed = !kafka_array(request_arena(r), &d->out->configs, config_key_count);
+        d->out->configs.count = 0;
         int code =
-            check_right(r, KAFKA_OP_DESCRIBE_CONFIGS, d.q->resource_type, d.q->resource_name);
-        if (!code && !d.failed)
-            code = configs_describe(request_kafka(r), d.q->resource_type, d.q->resource_name,
-                                    put_config, &d, text);
-        d.out->error_code = (int16_t)code;
-        d.out->error_message = text_of(r, code, text);
+            check_right(r, KAFKA_OP_DESCRIBE_CONFIGS, d->q->resource_type, d->q->resource_name);
+        if (!code && !d->failed)
+            code = configs_describe(request_kafka(r), d->q->resource_type, d->q->resource_name,
+                                    put_config, d, text);
+        d->out->error_code = (int16_t)code;
+        d->out->error_message = text_of(r, code, text);
     }
-    if (d.failed)
+    if (d->failed)
         request_fail(r, no_memory);
     else
-        request_answer(r, &a);
+        request_answer(r, &d->answer);
 }
 
 void handle_describe_configs(struct kafka_request *r)
 {
+    const struct kafka_describe_configs_request *q = request_body(r);
+    struct describing *d = request_alloc(r, sizeof *d);
+    if (d) {
+        d->r = r;
+        kafka_describe_configs_response_init(&d->answer);
+    }
+    if (!d || !kafka_array(request_arena(r), &d->answer.results, q->resources.count)) {
+        request_fail(r, no_memory);
+        return;
+    }
+    request_set_state(r, d);
     request_defer(r, describe_configs);
 }
 
@@ -155,13 +169,22 @@ static int alter(struct kafka_request *r, const struct altered *a, bool repeated
                                 validate_only, text);
 }
 
+struct altering {
+    struct kafka_alter_configs_response answer;
+    size_t at; /* the next */
+};
+
 static void alter_configs(struct kafka_request *r)
 {
     const struct kafka_alter_configs_request *q = request_body(r);
-    struct kafka_alter_configs_response a;
-    kafka_alter_configs_response_init(&a);
-    bool good = kafka_array(request_arena(r), &a.responses, q->resources.count);
-    for (size_t i = 0; i < q->resources.count && good; i++) {
+    struct altering *s = request_state(r);
+    bool good = true;
+    for (; s->at < q->resources.count && good; s->at++) {
+        size_t i = s->at;
+        if (request_gives_way(r)) {
+            request_defer(r, alter_configs);
+            return;
+        }
         const struct kafka_alter_configs_request_resource *from = &q->resources.at[i];
         struct config_change *changes =
             kafka_alloc_many(request_arena(r), from->configs.count, sizeof *changes);
@@ -180,25 +203,34 @@ static void alter_configs(struct kafka_request *r)
         struct altered what = {from->resource_type, from->resource_name, changes,
                                from->configs.count};
         int code = alter(r, &what, repeated, true, q->validate_only, text);
-        a.responses.at[i] =
+        s->answer.responses.at[i] =
             (struct kafka_alter_configs_response_resource){.error_code = (int16_t)code,
                                                            .error_message = text_of(r, code, text),
                                                            .resource_type = from->resource_type,
                                                            .resource_name = from->resource_name};
     }
     if (good)
-        request_answer(r, &a);
+        request_answer(r, &s->answer);
     else
         request_fail(r, no_memory);
 }
 
+struct altering_some {
+    struct kafka_incremental_alter_configs_response answer;
+    size_t at; /* the next */
+};
+
 static void incremental_alter_configs(struct kafka_request *r)
 {
     const struct kafka_incremental_alter_configs_request *q = request_body(r);
-    struct kafka_incremental_alter_configs_response a;
-    kafka_incremental_alter_configs_response_init(&a);
-    bool good = kafka_array(request_arena(r), &a.responses, q->resources.count);
-    for (size_t i = 0; i < q->resources.count && good; i++) {
+    struct altering_some *s = request_state(r);
+    bool good = true;
+    for (; s->at < q->resources.count && good; s->at++) {
+        size_t i = s->at;
+        if (request_gives_way(r)) {
+            request_defer(r, incremental_alter_configs);
+            return;
+        }
         const struct kafka_incremental_alter_configs_request_resource *from = &q->resources.at[i];
         struct config_change *changes =
             kafka_alloc_many(request_arena(r), from->configs.count, sizeof *changes);
@@ -217,14 +249,14 @@ static void incremental_alter_configs(struct kafka_request *r)
         struct altered what = {from->resource_type, from->resource_name, changes,
                                from->configs.count};
         int code = alter(r, &what, repeated, false, q->validate_only, text);
-        a.responses.at[i] = (struct kafka_incremental_alter_configs_response_resource){
+        s->answer.responses.at[i] = (struct kafka_incremental_alter_configs_response_resource){
             .error_code = (int16_t)code,
             .error_message = text_of(r, code, text),
             .resource_type = from->resource_type,
             .resource_name = from->resource_name};
     }
     if (good)
-        request_answer(r, &a);
+        request_answer(r, &s->answer);
     else
         request_fail(r, no_memory);
 }
@@ -232,8 +264,14 @@ static void incremental_alter_configs(struct kafka_request *r)
 void handle_alter_configs(struct kafka_request *r)
 {
     const struct kafka_alter_configs_request *q = request_body(r);
+    struct altering *s = request_alloc(r, sizeof *s);
+    if (s)
+        kafka_alter_configs_response_init(&s->answer);
+    request_set_state(r, s);
     if (q->resources.count > NAMES_MAX)
         request_fail(r, too_many_names);
+    else if (!s || !kafka_array(request_arena(r), &s->answer.responses, q->resources.count))
+        request_fail(r, no_memory);
     else
         request_defer(r, alter_configs);
 }
@@ -241,8 +279,14 @@ void handle_alter_configs(struct kafka_request *r)
 void handle_incremental_alter_configs(struct kafka_request *r)
 {
     const struct kafka_incremental_alter_configs_request *q = request_body(r);
+    struct altering_some *s = request_alloc(r, sizeof *s);
+    if (s)
+        kafka_incremental_alter_configs_response_init(&s->answer);
+    request_set_state(r, s);
     if (q->resources.count > NAMES_MAX)
         request_fail(r, too_many_names);
+    else if (!s || !kafka_array(request_arena(r), &s->answer.responses, q->resources.count))
+        request_fail(r, no_memory);
     else
         request_defer(r, incremental_alter_configs);
 }

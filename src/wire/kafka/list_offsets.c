@@ -1,4 +1,5 @@
-/* ListOffsets (2) and OffsetForLeaderEpoch (23). What has to search by time does so on the pool. */
+/* ListOffsets (2) and OffsetForLeaderEpoch (23). What has to search by time, or has many partitions, does so
+ * on the pool, in turns. */
 #include "kafka/message/list_offsets.h"
 
 #include "wire/kafka/handlers.h"
@@ -6,6 +7,7 @@
 
 #define LEADER_EPOCH 0
 #define READ_COMMITTED 1
+#define AT_ONCE_MAX 1000 /* partitions that are looked up on the loop */
 
 enum special { /* in the place of a timestamp */
                LATEST = -1,
@@ -109,28 +111,44 @@ static bool put_partition(struct kafka_request *r, struct topic *t,
     return put_old_style(r, out);
 }
 
-static bool put_offsets(struct kafka_request *r, const struct kafka_list_offsets_request_topic *q,
-                        struct kafka_list_offsets_response_topic *out)
+/* How far it is. */
+struct listing {
+    struct kafka_list_offsets_response answer;
+    size_t topic, partition; /* the next */
+};
+
+/* False: no memory. */
+static bool begin_topic(struct kafka_request *r, struct listing *l)
 {
-    struct topic *t;
-    int code = find_topic(r, q->name, &t);
-    out->name = q->name;
-    bool good = kafka_array(request_arena(r), &out->partitions, q->partitions.count);
-    for (size_t i = 0; i < q->partitions.count && good; i++)
-        good = put_partition(r, t, &q->partitions.at[i], code, &out->partitions.at[i]);
-    return good;
+    const struct kafka_list_offsets_request *q = request_body(r);
+    struct kafka_list_offsets_response_topic *out = &l->answer.topics.at[l->topic];
+    out->name = q->topics.at[l->topic].name;
+    return kafka_array(request_arena(r), &out->partitions, q->topics.at[l->topic].partitions.count);
 }
 
 static void answer_offsets(struct kafka_request *r)
 {
     const struct kafka_list_offsets_request *q = request_body(r);
-    struct kafka_list_offsets_response a;
-    kafka_list_offsets_response_init(&a);
-    bool good = kafka_array(request_arena(r), &a.topics, q->topics.count);
-    for (size_t i = 0; i < q->topics.count && good; i++)
-        good = put_offsets(r, &q->topics.at[i], &a.topics.at[i]);
+    struct listing *l = request_state(r);
+    bool good = true;
+    for (; l->topic < q->topics.count && good; l->topic++, l->partition = 0) {
+        const struct kafka_list_offsets_request_topic *from = &q->topics.at[l->topic];
+        struct kafka_list_offsets_response_topic *out = &l->answer.topics.at[l->topic];
+        struct topic *t;
+        int code = find_topic(r, from->name, &t);
+        if (!out->partitions.at)
+            good = begin_topic(r, l);
+        for (; l->partition < from->partitions.count && good; l->partition++) {
+            if (request_gives_way(r)) {
+                request_defer(r, answer_offsets);
+                return;
+            }
+            good = put_partition(r, t, &from->partitions.at[l->partition], code,
+                                 &out->partitions.at[l->partition]);
+        }
+    }
     if (good)
-        request_answer(r, &a);
+        request_answer(r, &l->answer);
     else
         request_fail(r, no_memory);
 }
@@ -138,13 +156,24 @@ static void answer_offsets(struct kafka_request *r)
 void handle_list_offsets(struct kafka_request *r)
 {
     const struct kafka_list_offsets_request *q = request_body(r);
+    struct listing *l = request_alloc(r, sizeof *l);
     bool searches = false;
-    for (size_t i = 0; i < q->topics.count && !searches; i++)
+    size_t count = q->topics.count;
+    for (size_t i = 0; i < q->topics.count && !searches; i++) {
+        count += q->topics.at[i].partitions.count;
         for (size_t j = 0; j < q->topics.at[i].partitions.count && !searches; j++) {
             int64_t timestamp = q->topics.at[i].partitions.at[j].timestamp;
             searches = timestamp >= 0 || timestamp == MAX_TIMESTAMP;
         }
-    if (searches)
+    }
+    if (l)
+        kafka_list_offsets_response_init(&l->answer);
+    if (!l || !kafka_array(request_arena(r), &l->answer.topics, q->topics.count)) {
+        request_fail(r, no_memory);
+        return;
+    }
+    request_set_state(r, l);
+    if (searches || count > AT_ONCE_MAX)
         request_defer(r, answer_offsets);
     else
         answer_offsets(r);

@@ -1,4 +1,4 @@
-/* DescribeLogDirs (35): the data directory, and what of each partition lies in it. On the pool. */
+/* DescribeLogDirs (35): the data directory, and what of each partition lies in it. On the pool, in turns. */
 #include "kafka/message/log_dirs.h"
 
 #include "wire/kafka/handlers.h"
@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
+
+static const char no_memory[] = "there is no memory for an answer";
 
 #define ERROR_VERSION 3 /* from here on there is an error of the whole */
 
@@ -38,38 +40,37 @@ static bool may_see(const struct kafka_request *r, const struct topic *t)
     return request_may(r, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DESCRIBE, t->name);
 }
 
-static bool put_all(struct kafka_request *r, struct kafka_describe_log_dirs_response_result *out)
-{
-    struct topic **list;
-    size_t count, n = 0;
-    if (topics_list(request_kafka(r), &list, &count, NULL))
-        return false;
-    bool good = kafka_array(request_arena(r), &out->topics, count);
-    for (size_t i = 0; i < count && good; i++)
-        if (may_see(r, list[i]))
-            good = put_partitions(r, list[i], NULL, &out->topics.at[n++]);
-    out->topics.count = n;
-    free(list);
-    return good;
-}
+/* How far it is. */
+struct listing {
+    struct kafka_describe_log_dirs_response answer;
+    struct topic **topics; /* NULL: none of that name */
+    size_t count, at;      /* at: the next */
+    bool all;              /* of their partitions */
+};
 
-static bool put_topics(struct kafka_request *r, struct kafka_describe_log_dirs_response_result *out)
+static bool find_topics(struct kafka_request *r, struct listing *l)
 {
     const struct kafka_describe_log_dirs_request *q = request_body(r);
-    size_t n = 0;
-    if (q->topics.is_null || !q->topics.at)
-        return put_all(r, out);
-    bool good = kafka_array(request_arena(r), &out->topics, q->topics.count);
-    for (size_t i = 0; i < q->topics.count && good; i++) {
-        struct topic *t = topics_find(request_kafka(r), q->topics.at[i].topic);
-        if (t && may_see(r, t))
-            good = put_partitions(r, t, &q->topics.at[i].partitions, &out->topics.at[n++]);
+    struct kafka_arena *arena = request_arena(r);
+    l->all = q->topics.is_null || !q->topics.at;
+    if (!l->all) {
+        l->count = q->topics.count;
+        l->topics = kafka_alloc_many(arena, l->count, sizeof *l->topics);
+        for (size_t i = 0; i < l->count && l->topics; i++)
+            l->topics[i] = topics_find(request_kafka(r), q->topics.at[i].topic);
+        return l->topics != NULL;
     }
-    out->topics.count = n;
-    return good;
+    struct topic **list;
+    if (topics_list(request_kafka(r), &list, &l->count, NULL))
+        return false;
+    l->topics = kafka_alloc_many(arena, l->count, sizeof *l->topics);
+    for (size_t i = 0; i < l->count && l->topics; i++)
+        l->topics[i] = list[i];
+    free(list);
+    return l->topics != NULL;
 }
 
-static bool put_dir(struct kafka_request *r, struct kafka_describe_log_dirs_response_result *out)
+static void put_dir(struct kafka_request *r, struct kafka_describe_log_dirs_response_result *out)
 {
     struct statvfs s;
     char path[PATH_MAX];
@@ -80,26 +81,57 @@ static bool put_dir(struct kafka_request *r, struct kafka_describe_log_dirs_resp
         out->total_bytes = (int64_t)s.f_blocks * (int64_t)s.f_frsize;
         out->usable_bytes = (int64_t)s.f_bavail * (int64_t)s.f_frsize;
     }
-    return put_topics(r, out);
+}
+
+static void describe_topics(struct kafka_request *r)
+{
+    const struct kafka_describe_log_dirs_request *q = request_body(r);
+    struct listing *l = request_state(r);
+    struct kafka_describe_log_dirs_response_result *out = l->answer.results.at;
+    bool good = true;
+    for (; l->at < l->count && good; l->at++) {
+        struct topic *t = l->topics[l->at];
+        if (request_gives_way(r)) {
+            request_defer(r, describe_topics);
+            return;
+        }
+        if (t && may_see(r, t))
+            good = put_partitions(r, t, l->all ? NULL : &q->topics.at[l->at].partitions,
+                                  &out->topics.at[out->topics.count++]);
+    }
+    if (good)
+        request_answer(r, &l->answer);
+    else
+        request_fail(r, no_memory);
 }
 
 static void describe_log_dirs(struct kafka_request *r)
 {
-    struct kafka_describe_log_dirs_response a;
-    kafka_describe_log_dirs_response_init(&a);
+    struct listing *l = request_state(r);
     bool may = request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_DESCRIBE, (beck_bytes){0});
     if (!may && request_version(r) >= ERROR_VERSION)
-        a.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-    bool good = kafka_array(request_arena(r), &a.results, may ? 1 : 0);
-    if (good && may)
-        good = put_dir(r, &a.results.at[0]);
+        l->answer.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    bool good = kafka_array(request_arena(r), &l->answer.results, may ? 1 : 0);
+    if (good && may) {
+        put_dir(r, l->answer.results.at);
+        good = find_topics(r, l) &&
+               kafka_array(request_arena(r), &l->answer.results.at[0].topics, l->count);
+        l->answer.results.at[0].topics.count = 0;
+    }
     if (good)
-        request_answer(r, &a);
+        describe_topics(r);
     else
-        request_fail(r, "there is no memory for an answer");
+        request_fail(r, no_memory);
 }
 
 void handle_describe_log_dirs(struct kafka_request *r)
 {
+    struct listing *l = request_alloc(r, sizeof *l);
+    if (!l) {
+        request_fail(r, no_memory);
+        return;
+    }
+    kafka_describe_log_dirs_response_init(&l->answer);
+    request_set_state(r, l);
     request_defer(r, describe_log_dirs);
 }

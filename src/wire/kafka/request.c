@@ -6,6 +6,7 @@
  * of files between their parts.
  */
 #include "access/user.h"
+#include "base/clock.h"
 #include "kafka/message/sasl.h"
 #include "wire/kafka/wire_impl.h"
 
@@ -15,7 +16,8 @@
 #define HEADER_MIN 8
 #define ANSWER_HEAD 9 /* size, correlation id, and the tags of newer headers */
 
-#define UNREAD_NS 333333 /* for each ms of receive_timeout_ms */
+#define TURN_NS INT64_C(5000000) /* on a thread of the pool, when others wait */
+#define UNREAD_NS 333333         /* for each ms of receive_timeout_ms */
 
 static beck_bytes from(beck_bytes b, size_t at)
 {
@@ -405,14 +407,31 @@ const void *request_connection(const struct kafka_request *r)
 static void run_deferred(struct job *job)
 {
     struct kafka_request *r = (struct kafka_request *)job; /* its first member */
+    r->turn_ns = clock_mono_ns(clock_system());
     r->run(r);
+}
+
+static struct pool *pool_of(const struct kafka_request *r)
+{
+    return r->api->login ? &r->wire->logins : &r->wire->pool;
+}
+
+bool request_gives_way(const struct kafka_request *r)
+{
+    struct pool *p = pool_of(r);
+    if (r->turn_ns == 0 || clock_mono_ns(clock_system()) - r->turn_ns < TURN_NS)
+        return false;
+    mutex_lock(&p->lock);
+    bool wanted = p->waiting > 0;
+    mutex_unlock(&p->lock);
+    return wanted;
 }
 
 void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r))
 {
     r->run = fn;
     r->job.run = run_deferred;
-    pool_push(r->api->login ? &r->wire->logins : &r->wire->pool, &r->job);
+    pool_push(pool_of(r), &r->job);
 }
 
 static struct kafka_request *of_task(struct net_task *t)

@@ -51,6 +51,10 @@ void request_answer(struct kafka_request *r, const void *body);
 void request_fail(struct kafka_request *r, const char *why);
 /* Runs `fn` on the pool, where it may block. In any order among requests that are not answered. */
 void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r));
+/* In such a function, between two elements of a request that has many: true when the request has had its
+ * turn and others wait for the thread. What has been done is to be remembered then (request_state), and
+ * the rest deferred. */
+bool request_gives_way(const struct kafka_request *r);
 /* Runs `fn` on the loop of the connection, soon; any thread, with locks held. Once at a time, and not
  * while it is deferred. */
 void request_post(struct kafka_request *r, void (*fn)(struct kafka_request *r));

@@ -1,4 +1,4 @@
-/* CreateTopics (19), DeleteTopics (20), DeleteRecords (21), CreatePartitions (37): all on the pool. */
+/* CreateTopics (19), DeleteTopics (20), DeleteRecords (21), CreatePartitions (37): all on the pool, in turns. */
 #include "kafka/message/topics.h"
 
 #include "wire/kafka/handlers.h"
@@ -53,6 +53,8 @@ static bool read_new(struct kafka_request *r, const struct kafka_create_topics_r
 struct creation {
     struct kafka_request *r;
     struct kafka_create_topics_response_topic *out;
+    struct kafka_create_topics_response answer;
+    size_t at;   /* the next */
     bool failed; /* for memory */
 };
 
@@ -117,39 +119,48 @@ static int create(struct creation *c, const struct kafka_create_topics_request_t
 static void create_topics(struct kafka_request *r)
 {
     const struct kafka_create_topics_request *q = request_body(r);
-    struct kafka_create_topics_response a;
-    kafka_create_topics_response_init(&a);
-    struct creation c = {.r = r,
-                         .failed = !kafka_array(request_arena(r), &a.topics, q->topics.count)};
-    for (size_t i = 0; i < q->topics.count && !c.failed; i++) {
+    struct creation *c = request_state(r);
+    for (; c->at < q->topics.count && !c->failed; c->at++) {
         char text[KAFKA_TEXT] = "";
-        c.out = &a.topics.at[i];
-        kafka_create_topics_response_topic_init(c.out);
-        c.out->name = q->topics.at[i].name;
+        if (request_gives_way(r)) {
+            request_defer(r, create_topics);
+            return;
+        }
+        c->out = &c->answer.topics.at[c->at];
+        kafka_create_topics_response_topic_init(c->out);
+        c->out->name = q->topics.at[c->at].name;
         int code = KAFKA_INVALID_REQUEST;
-        if (is_repeated(q, i))
+        if (is_repeated(q, c->at))
             memcpy(text, duplicate, sizeof duplicate);
         else
-            code = create(&c, &q->topics.at[i], text);
-        c.out->error_code = (int16_t)code;
-        c.out->error_message = text_of(r, code, text);
+            code = create(c, &q->topics.at[c->at], text);
+        c->out->error_code = (int16_t)code;
+        c->out->error_message = text_of(r, code, text);
         if (code) {
-            c.out->configs.at = NULL;
-            c.out->configs.count = 0;
-            c.out->configs.is_null = true;
+            c->out->configs.at = NULL;
+            c->out->configs.count = 0;
+            c->out->configs.is_null = true;
         }
     }
-    if (c.failed)
+    if (c->failed)
         request_fail(r, no_memory);
     else
-        request_answer(r, &a);
+        request_answer(r, &c->answer);
 }
 
 void handle_create_topics(struct kafka_request *r)
 {
     const struct kafka_create_topics_request *q = request_body(r);
+    struct creation *c = request_alloc(r, sizeof *c);
+    if (c) {
+        c->r = r;
+        kafka_create_topics_response_init(&c->answer);
+    }
+    request_set_state(r, c);
     if (q->topics.count > NAMES_MAX)
         request_fail(r, too_many_names);
+    else if (!c || !kafka_array(request_arena(r), &c->answer.topics, q->topics.count))
+        request_fail(r, no_memory);
     else
         request_defer(r, create_topics);
 }
@@ -192,19 +203,24 @@ static void delete_one(struct kafka_request *r, beck_bytes name, const uint8_t *
     out->error_message = text_of(r, code, text);
 }
 
+struct deletion {
+    struct kafka_delete_topics_response answer;
+    size_t at; /* the next */
+};
+
 static void delete_topics(struct kafka_request *r)
 {
     static const uint8_t no_id[TOPIC_ID];
     const struct kafka_delete_topics_request *q = request_body(r);
-    struct kafka_delete_topics_response a;
+    struct deletion *d = request_state(r);
     bool named = request_version(r) < 6;
-    size_t count = named ? q->topic_names.count : q->topics.count;
-    kafka_delete_topics_response_init(&a);
-    if (!kafka_array(request_arena(r), &a.responses, count)) {
-        request_fail(r, no_memory);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
+    size_t count = d->answer.responses.count;
+    for (; d->at < count; d->at++) {
+        size_t i = d->at;
+        if (request_gives_way(r)) {
+            request_defer(r, delete_topics);
+            return;
+        }
         beck_bytes name = named ? q->topic_names.at[i] : q->topics.at[i].name;
         const uint8_t *id = named ? no_id : q->topics.at[i].topic_id;
         bool repeated = false;
@@ -212,23 +228,38 @@ static void delete_topics(struct kafka_request *r)
             beck_bytes other = named ? q->topic_names.at[j] : q->topics.at[j].name;
             repeated = j != i && name.data && other.data && bytes_equal(name, other);
         }
-        delete_one(r, name, id, repeated, &a.responses.at[i]);
+        delete_one(r, name, id, repeated, &d->answer.responses.at[i]);
     }
-    request_answer(r, &a);
+    request_answer(r, &d->answer);
 }
 
 void handle_delete_topics(struct kafka_request *r)
 {
     const struct kafka_delete_topics_request *q = request_body(r);
-    if (q->topics.count > NAMES_MAX || q->topic_names.count > NAMES_MAX)
+    struct deletion *d = request_alloc(r, sizeof *d);
+    size_t count = request_version(r) < 6 ? q->topic_names.count : q->topics.count;
+    if (d)
+        kafka_delete_topics_response_init(&d->answer);
+    request_set_state(r, d);
+    if (count > NAMES_MAX)
         request_fail(r, too_many_names);
+    else if (!d || !kafka_array(request_arena(r), &d->answer.responses, count))
+        request_fail(r, no_memory);
     else
         request_defer(r, delete_topics);
 }
 
 /* ---- DeleteRecords ---- */
 
-static bool delete_records_of(struct kafka_request *r,
+/* How far it is. */
+struct truncation {
+    struct kafka_delete_records_response answer;
+    size_t topic, partition; /* the next */
+    bool failed;             /* for memory */
+};
+
+/* False: others are first. */
+static bool delete_records_of(struct kafka_request *r, struct truncation *d,
                               const struct kafka_delete_records_request_topic *q,
                               struct kafka_delete_records_response_topic *out)
 {
@@ -238,11 +269,14 @@ static bool delete_records_of(struct kafka_request *r,
                   : !t                              ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
                                                     : KAFKA_NONE;
     out->name = q->name;
-    if (!kafka_array(request_arena(r), &out->partitions, q->partitions.count))
-        return false;
-    for (size_t i = 0; i < q->partitions.count; i++) {
+    if (!out->partitions.at)
+        d->failed = !kafka_array(request_arena(r), &out->partitions, q->partitions.count);
+    for (; d->partition < q->partitions.count && !d->failed; d->partition++) {
+        size_t i = d->partition;
         struct kafka_delete_records_response_partition *p = &out->partitions.at[i];
         int code = refused;
+        if (request_gives_way(r))
+            return false;
         p->partition_index = q->partitions.at[i].partition_index;
         p->low_watermark = -1;
         if (!code)
@@ -256,20 +290,29 @@ static bool delete_records_of(struct kafka_request *r,
 static void delete_records(struct kafka_request *r)
 {
     const struct kafka_delete_records_request *q = request_body(r);
-    struct kafka_delete_records_response a;
-    kafka_delete_records_response_init(&a);
-    bool good = kafka_array(request_arena(r), &a.topics, q->topics.count);
-    for (size_t i = 0; i < q->topics.count && good; i++)
-        good = delete_records_of(r, &q->topics.at[i], &a.topics.at[i]);
-    if (good)
-        request_answer(r, &a);
-    else
+    struct truncation *d = request_state(r);
+    for (; d->topic < q->topics.count && !d->failed; d->topic++, d->partition = 0)
+        if (!delete_records_of(r, d, &q->topics.at[d->topic], &d->answer.topics.at[d->topic])) {
+            request_defer(r, delete_records);
+            return;
+        }
+    if (d->failed)
         request_fail(r, no_memory);
+    else
+        request_answer(r, &d->answer);
 }
 
 void handle_delete_records(struct kafka_request *r)
 {
-    request_defer(r, delete_records);
+    const struct kafka_delete_records_request *q = request_body(r);
+    struct truncation *d = request_alloc(r, sizeof *d);
+    if (d)
+        kafka_delete_records_response_init(&d->answer);
+    request_set_state(r, d);
+    if (!d || !kafka_array(request_arena(r), &d->answer.topics, q->topics.count))
+        request_fail(r, no_memory);
+    else
+        request_defer(r, delete_records);
 }
 
 /* ---- CreatePartitions ---- */

@@ -57,7 +57,8 @@ struct kafka_wire {
     struct kafka_wire_settings settings;
     struct kafka_wire_context context;
     struct pool pool, logins;
-    struct memory memory; /* see requests_max */
+    struct memory memory;     /* see requests_max */
+    _Atomic(uint64_t) blocks; /* bytes of the logs' tails that answers hold until they are sent */
     struct kafka_place *places;
     struct mutex acls_lock; /* kafka_wire.acls_lock: one change of rules at a time */
     struct fetch_sessions *fetch_sessions;
@@ -134,6 +135,7 @@ struct kafka_request {
     uint8_t *frame;                            /* a copy of it; NULL: none */
     size_t frame_len;                          /* bytes that count for it */
     void (*run)(struct kafka_request *r);      /* on the pool */
+    int64_t turn_ns;                           /* when that began; 0: it did not */
     void (*on_close)(struct kafka_request *r); /* loop */
     const char *failed;
     bool answered; /* back on the loop */
