@@ -374,9 +374,65 @@ static beck_status check_header(const struct batch_header *h, beck_error *err)
     return BECK_OK;
 }
 
+#define SHORT_VARINT 3 /* bytes */
+#define PLAIN_HEAD 16  /* bytes that five such numbers and the attributes have at most */
+#define PLAIN_TIME (INT64_C(1) << 62)
+
+/* Behind the varint that begins at p; NULL: it is longer than SHORT_VARINT, which can be read. */
+static inline const uint8_t *short_varint(const uint8_t *p, int64_t *value)
+{
+    uint32_t v = p[0] & 0x7f;
+    size_t n = 1;
+
+    if (p[0] >= 0x80) {
+        v |= (uint32_t)(p[1] & 0x7f) << 7;
+        n = 2;
+        if (p[1] >= 0x80) {
+            v |= (uint32_t)p[2] << 14;
+            n = 3;
+            if (p[2] >= 0x80)
+                return NULL;
+        }
+    }
+    *value = (int32_t)(v >> 1) ^ -(int32_t)(v & 1);
+    return p + n;
+}
+
+/* What most records look like: small numbers, and no headers. Returns where it ends, or NULL: it is
+ * not one of those, or not whole, which record_peek says. */
+static const uint8_t *plain_record(const uint8_t *p, const uint8_t *end, int32_t number)
+{
+    int64_t length, timestamp, delta, key, value;
+    const uint8_t *last;
+
+    if (end - p < PLAIN_HEAD || !(p = short_varint(p, &length)) || length < 1 || length > end - p)
+        return NULL;
+    last = p + length;
+    p++; /* attributes */
+    if (!(p = short_varint(p, &timestamp)) || !(p = short_varint(p, &delta)) || delta != number)
+        return NULL;
+    if (!(p = short_varint(p, &key)) || key < -1 || (key > 0 && key > last - p))
+        return NULL;
+    p += key > 0 ? key : 0;
+    if (end - p < SHORT_VARINT || !(p = short_varint(p, &value)) || value < -1 ||
+        (value > 0 && value > last - p))
+        return NULL;
+    p += value > 0 ? value : 0;
+    return p + 1 == last && *p == 0 ? last : NULL;
+}
+
 static beck_status check_records(struct batch_records *r, beck_error *err)
 {
+    const uint8_t *records = r->records.data, *end = records + r->records.len;
+    bool plain = r->header.base_timestamp_ms > -PLAIN_TIME &&
+                 r->header.base_timestamp_ms < PLAIN_TIME; /* and no short delta passes the end */
+
     for (int32_t i = 0; i < r->header.count; i++) {
+        const uint8_t *behind = plain ? plain_record(records + r->at, end, i) : NULL;
+        if (behind) {
+            r->at = (size_t)(behind - records);
+            continue;
+        }
         int64_t delta, timestamp_ms;
         beck_bytes key;
         bool is_null;

@@ -582,6 +582,65 @@ static void records_out_of_order_are_refused(void **state)
     buf_release(&bytes);
 }
 
+/* By record_peek alone. */
+static beck_status read_records(beck_bytes batch)
+{
+    struct batch_header h = header_of(batch);
+    beck_bytes records =
+        bytes_of((const uint8_t *)batch.data + BATCH_HEADER, batch.len - BATCH_HEADER);
+    size_t at = 0;
+
+    for (int32_t i = 0; i < h.count; i++) {
+        int64_t delta, timestamp_ms;
+        beck_bytes key;
+        bool is_null;
+        if (record_peek(records, &at, 0, h.base_timestamp_ms, &delta, &timestamp_ms, &key, &is_null,
+                        NULL, &err))
+            return BECK_ECORRUPT;
+        if (delta != i)
+            return BECK_EINVAL;
+    }
+    return at == records.len ? BECK_OK : BECK_ECORRUPT;
+}
+
+static void records_are_accepted_that_can_be_read_and_no_others(void **state)
+{
+    static char data[40000];
+    const size_t sizes[] = {0, 1, 20, 63, 64, 300, 8192, sizeof data};
+    const int64_t bases[] = {T0, INT64_MAX - 1, 0};
+    struct batch_header h;
+
+    (void)state;
+    memset(data, 'x', sizeof data);
+    for (size_t i = 0; i < 2 * COUNT(sizes); i++)
+        add((beck_event){.type = BUS,
+                         .subject = bytes_of("0123456789", i % 11),
+                         .source = i % 5 == 3 ? beck_str("/elsewhere") : (beck_bytes){0},
+                         .data = i % 7 == 6 ? (beck_bytes){0} : bytes_of(data, sizes[i % 8])},
+            T0 + (i % 3 ? (int64_t)i * 1000 : -(int64_t)i));
+    beck_bytes batch = finish(BECK_CODEC_NONE, 0);
+    uint8_t *bytes = copy_of(batch);
+    size_t accepted = 0;
+    for (size_t at = BATCH_HEADER; at < batch.len; at++) {
+        if (bytes[at] == 'x' && at % 1000)
+            continue;
+        for (int bit = 0; bit < 8; bit++) {
+            bytes[at] ^= (uint8_t)(1 << bit);
+            put_u64(bytes + 27, (uint64_t)bases[(at + (size_t)bit) % COUNT(bases)]);
+            batch_seal(bytes, batch.len);
+            beck_bytes changed = bytes_of(bytes, batch.len);
+            beck_status expected = read_records(changed);
+            assert_int_equal(
+                batch_check_produced(changed, MEMORY_MAX, false, &codec, &memory, &h, &err),
+                expected);
+            accepted += expected == BECK_OK;
+            bytes[at] ^= (uint8_t)(1 << bit);
+        }
+    }
+    assert_true(accepted > 0);
+    free(bytes);
+}
+
 static void compressed_batches_are_opened_only_when_asked(void **state)
 {
     struct batch_header h;
@@ -626,6 +685,7 @@ int main(void)
         TEST(a_batch_with_something_behind_it_is_refused),
         TEST(a_batch_that_is_too_large_is_refused_before_it_is_read),
         TEST(records_out_of_order_are_refused),
+        TEST(records_are_accepted_that_can_be_read_and_no_others),
         TEST(compressed_batches_are_opened_only_when_asked),
     };
 
