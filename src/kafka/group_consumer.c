@@ -31,6 +31,12 @@ static void refuse(struct beating *b, int error, const char *why)
         body->error_message = kafka_text(&b->reply->arena, why);
 }
 
+static int64_t configured(const struct group *group, const char *key, int32_t otherwise)
+{
+    const struct groups_settings *s = &group->all->settings;
+    return s->configured ? s->configured(s->configured_ctx, group->id, key) : otherwise;
+}
+
 /* ---- the request ---- */
 
 static bool has_subscription(const struct kafka_consumer_group_heartbeat_request *r)
@@ -390,7 +396,8 @@ static void answer(struct beating *b, bool assignment)
     struct kafka_consumer_group_heartbeat_response *body = b->reply->body;
     body->member_id = kafka_copy(&b->reply->arena, b->m->id);
     body->member_epoch = b->m->epoch;
-    body->heartbeat_interval_ms = b->g->settings.consumer_heartbeat_ms;
+    body->heartbeat_interval_ms = (int32_t)configured(b->group, "consumer.heartbeat.interval.ms",
+                                                      b->g->settings.consumer_heartbeat_ms);
     if (!body->member_id.data || (assignment && !fill_assignment(b)))
         refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
 }
@@ -446,9 +453,11 @@ static void session_due(struct deadline *d)
 void consumer_touch(struct member *m)
 {
     struct groups *g = m->group->all;
-    int32_t ms = m->classic ? m->session_timeout_ms : g->settings.consumer_session_ms;
+    int64_t ms = m->classic ? m->session_timeout_ms
+                            : configured(m->group, "consumer.session.timeout.ms",
+                                         g->settings.consumer_session_ms);
     m->session.due = session_due;
-    deadline_set(&g->deadlines, &m->session, group_now_ns(g) + ms * 1000000LL);
+    deadline_set(&g->deadlines, &m->session, group_now_ns(g) + ms * 1000000);
 }
 
 void consumer_start(struct group *group)

@@ -249,12 +249,16 @@ static bool load_member(struct groups *g, beck_bytes id, beck_bytes member_id, b
     return load_names(m, &v.subscribed_topic_names) && load_protocols(m, v.classic_member_metadata);
 }
 
+/* epochs: since when; where there are none it is `epoch`. */
 static bool load_set(struct partition_set *set, const uint8_t topic[16],
-                     const struct kafka_int32s *partitions)
+                     const struct kafka_int32s *partitions, const struct kafka_int32s *epochs,
+                     int32_t epoch)
 {
-    for (size_t i = 0; i < partitions->count; i++)
+    for (size_t i = 0; i < partitions->count; i++) {
         if (partitions->at[i] < 0 || partition_set_add(set, topic, partitions->at[i]))
             return false;
+        set->at[set->count - 1].epoch = epochs->count == partitions->count ? epochs->at[i] : epoch;
+    }
     return true;
 }
 
@@ -271,7 +275,7 @@ static bool load_target(struct groups *g, beck_bytes id, beck_bytes member_id, b
         partition_set_release(&m->target);
     for (size_t i = 0; loaded && i < v.topic_partitions.count; i++)
         loaded = load_set(&m->target, v.topic_partitions.at[i].topic_id,
-                          &v.topic_partitions.at[i].partitions);
+                          &v.topic_partitions.at[i].partitions, &(struct kafka_int32s){0}, 0);
     if (m)
         partition_set_sort(&m->target);
     return loaded;
@@ -295,10 +299,12 @@ static bool load_current(struct groups *g, beck_bytes id, beck_bytes member_id, 
     bool loaded = true;
     for (size_t i = 0; loaded && i < v.assigned_partitions.count; i++)
         loaded = load_set(&m->assigned, v.assigned_partitions.at[i].topic_id,
-                          &v.assigned_partitions.at[i].partitions);
+                          &v.assigned_partitions.at[i].partitions,
+                          &v.assigned_partitions.at[i].assignment_epochs, v.member_epoch);
     for (size_t i = 0; loaded && i < v.partitions_pending_revocation.count; i++)
         loaded = load_set(&m->revoking, v.partitions_pending_revocation.at[i].topic_id,
-                          &v.partitions_pending_revocation.at[i].partitions);
+                          &v.partitions_pending_revocation.at[i].partitions,
+                          &v.partitions_pending_revocation.at[i].assignment_epochs, v.member_epoch);
     partition_set_sort(&m->assigned);
     partition_set_sort(&m->revoking);
     return loaded;

@@ -166,6 +166,8 @@ int classic_upgrade(struct group *group)
     for (struct member *m = group->first; m; m = m->next) {
         m->epoch = m->previous_epoch = m->epoch > 0 ? m->epoch : generation;
         m->state = MEMBER_STABLE;
+        for (size_t i = 0; i < m->assigned.count; i++)
+            m->assigned.at[i].epoch = m->epoch;
         group_text_free(&m->assignment);
     }
     group_put_consumer(group);

@@ -167,9 +167,11 @@ static bool take(struct member *m, struct step *s, const struct partition_set *o
 {
     bool revokes = s->revoke.count > 0 && (!owned || partition_set_meets(&s->revoke, owned));
     struct partition_set none = {0};
-    for (size_t i = 0; !revokes && i < s->get.count; i++)
+    for (size_t i = 0; !revokes && i < s->get.count; i++) {
         if (partition_set_add(&s->keep, s->get.at[i].topic, s->get.at[i].partition))
             return false;
+        s->keep.at[s->keep.count - 1].epoch = m->group->target_epoch;
+    }
     partition_set_sort(&s->keep);
     if (!reserve_owned(m->group, &s->keep))
         return false;

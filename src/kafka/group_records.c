@@ -127,6 +127,20 @@ void group_put_member(struct member *m)
         }                                                                                          \
     } while (0)
 
+/* And since when it has them. */
+#define FILL_EPOCHS(arena, array, set, g)                                                          \
+    do {                                                                                           \
+        const struct partition_set *from = (set);                                                  \
+        for (size_t n = 0, i = 0; (array)->at && n < (array)->count; n++) {                        \
+            struct kafka_int32s *to = &(array)->at[n].assignment_epochs;                           \
+            if (!kafka_array(arena, to, partition_set_run(from, i)))                               \
+                fail(g);                                                                           \
+            for (size_t p = 0; to->at && p < to->count; p++)                                       \
+                to->at[p] = from->at[i + p].epoch;                                                 \
+            i += partition_set_run(from, i);                                                       \
+        }                                                                                          \
+    } while (0)
+
 void group_put_target(struct member *m)
 {
     struct kafka_consumer_group_target_assignment_member_key key = {m->group->id, m->id};
@@ -149,6 +163,8 @@ void group_put_current(struct member *m)
     kafka_arena_init(&arena, REPLY_BYTES_MAX);
     FILL(&arena, &value.assigned_partitions, &m->assigned, m->group->all);
     FILL(&arena, &value.partitions_pending_revocation, &m->revoking, m->group->all);
+    FILL_EPOCHS(&arena, &value.assigned_partitions, &m->assigned, m->group->all);
+    FILL_EPOCHS(&arena, &value.partitions_pending_revocation, &m->revoking, m->group->all);
     PUT(m->group->all, consumer_group_current_member_assignment, &key, 0, &value);
     kafka_arena_release(&arena);
 }

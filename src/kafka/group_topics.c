@@ -1,5 +1,7 @@
 /* Topics as groups look at them: see struct group_topics. */
 #include "kafka/group_topics.h"
+
+#include "kafka/configs.h"
 #include "kafka/kafka_impl.h"
 
 #include <stdlib.h>
@@ -42,6 +44,11 @@ static uint64_t generation(void *ctx)
     return topics_generation(ctx);
 }
 
+static int64_t configured(void *ctx, beck_bytes group, const char *key)
+{
+    return configs_number(ctx, CONFIG_GROUP, group, key);
+}
+
 static void changed(void *ctx, struct topic *t, enum topic_change what)
 {
     struct kafka *k = ctx;
@@ -56,7 +63,9 @@ beck_status group_topics_open(struct kafka *k, beck_error *err)
         .find = find, .find_id = find_id, .each = each, .generation = generation, .ctx = k};
     struct groups_settings settings = {.level = k->settings.group_level,
                                        .initial_rebalance_delay_ms =
-                                           k->settings.group_initial_rebalance_delay_ms};
+                                           k->settings.group_initial_rebalance_delay_ms,
+                                       .configured = configured,
+                                       .configured_ctx = k};
     beck_status status = groups_open(k->engine, &k->timers, &topics, &settings, &k->groups, err);
     if (status)
         return status;

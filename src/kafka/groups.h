@@ -57,6 +57,10 @@ struct groups_settings {
     int64_t retention_ms;                   /* of offsets of groups without members; 7 days */
     int64_t expiry_check_ms;                /* 10 min */
     int32_t consumer_session_ms, consumer_heartbeat_ms; /* KIP-848: 45 s, 5 s */
+    /* What is configured of a group: "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms".
+     * Does not block; called with groups.lock held. NULL: as above. */
+    int64_t (*configured)(void *ctx, beck_bytes group, const char *key);
+    void *configured_ctx;
 };
 
 /* Who asks. */

@@ -254,10 +254,21 @@ static int check_classic(const struct group *group, beck_bytes id, beck_bytes in
     return error;
 }
 
-static int check_consumer(const struct group *group, beck_bytes id, int32_t epoch,
-                          bool transactional, int16_t version)
+struct committing {
+    struct groups *g;
+    beck_bytes group;
+    enum change_kind kind;
+    int64_t now_ms, expire_ms;
+    const struct member *late; /* it says an epoch that it had before; NULL: it does not */
+    int32_t epoch;
+};
+
+/* KIP-1251: a member that has another epoch since may commit what it has had in both. */
+static int check_consumer(struct committing *c, const struct group *group, beck_bytes id,
+                          int32_t epoch, int16_t version)
 {
     const struct member *m = member_find(group, id);
+    bool transactional = c->kind == CHANGE_PENDING;
     if (epoch < 0 && (group->count == 0 || (transactional && id.len == 0)))
         return KAFKA_NONE;
     if (!m)
@@ -266,31 +277,36 @@ static int check_consumer(const struct group *group, beck_bytes id, int32_t epoc
         return epoch == m->epoch ? KAFKA_NONE : KAFKA_ILLEGAL_GENERATION;
     if (!transactional && version < 9)
         return KAFKA_UNSUPPORTED_VERSION;
-    return epoch == m->epoch ? KAFKA_NONE : KAFKA_STALE_MEMBER_EPOCH;
+    c->late = epoch < m->epoch ? m : NULL;
+    c->epoch = epoch;
+    return epoch <= m->epoch ? KAFKA_NONE : KAFKA_STALE_MEMBER_EPOCH;
 }
 
-static int check_committer(struct groups *g, beck_bytes group_id, beck_bytes id,
-                           beck_bytes instance_id, int32_t generation, bool transactional,
-                           int16_t version)
+static int check_committer(struct committing *c, beck_bytes id, beck_bytes instance_id,
+                           int32_t generation, int16_t version)
 {
-    struct group *group = group_find(g, group_id);
+    const struct groups *g = c->g;
+    struct group *group = group_find(g, c->group);
     if (!group && generation >= 0)
         return KAFKA_ILLEGAL_GENERATION;
     if (!group)
         return g->by_id.count < GROUPS_MAX ? KAFKA_NONE : KAFKA_COORDINATOR_NOT_AVAILABLE;
     return group->type == GROUP_CLASSIC
-               ? check_classic(group, id, instance_id, generation, transactional)
-               : check_consumer(group, id, generation, transactional, version);
+               ? check_classic(group, id, instance_id, generation, c->kind == CHANGE_PENDING)
+               : check_consumer(c, group, id, generation, version);
 }
 
 /* ---- committing ---- */
 
-struct committing {
-    struct groups *g;
-    beck_bytes group;
-    enum change_kind kind;
-    int64_t now_ms, expire_ms;
-};
+static bool had(const struct committing *c, const struct group_topic *topic, int32_t partition)
+{
+    struct group_partition at = {.partition = partition};
+    memcpy(at.topic, topic->id, sizeof at.topic);
+    const struct group_partition *p = partition_set_find(&c->late->assigned, &at);
+    if (!p)
+        p = partition_set_find(&c->late->revoking, &at);
+    return p && p->epoch <= c->epoch;
+}
 
 /* One partition; 0, or why not. */
 static int commit_partition(const struct committing *c, const struct group_topic *topic,
@@ -299,6 +315,8 @@ static int commit_partition(const struct committing *c, const struct group_topic
 {
     if (partition < 0 || (uint32_t)partition >= topic->partitions)
         return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    if (c->late && !had(c, topic, partition))
+        return c->kind == CHANGE_PENDING ? KAFKA_ILLEGAL_GENERATION : KAFKA_STALE_MEMBER_EPOCH;
     if (metadata.len > c->g->settings.metadata_bytes_max)
         return KAFKA_OFFSET_METADATA_TOO_LARGE;
     struct offset_value v = {.offset = offset,
@@ -379,8 +397,8 @@ void offsets_commit(struct groups *g, const struct kafka_offset_commit_request *
                            .expire_ms = -1};
     if (r->retention_time_ms >= 0)
         c.expire_ms = c.now_ms + r->retention_time_ms;
-    int error = check_committer(g, r->group_id, r->member_id, r->group_instance_id,
-                                r->generation_id_or_member_epoch, false, version);
+    int error = check_committer(&c, r->member_id, r->group_instance_id,
+                                r->generation_id_or_member_epoch, version);
     for (size_t i = 0; i < r->topics.count; i++)
         commit_topic(&c, error, version, &r->topics.at[i], &body->topics.at[i]);
     reply_give(g, reply);
@@ -418,13 +436,12 @@ static bool make_pending_answer(struct reply *r,
 }
 
 /* From version 3 on the caller says who in the group it is. */
-static int check_transactional(struct groups *g, const struct kafka_txn_offset_commit_request *r,
-                               int16_t version)
+static int check_transactional(struct committing *c,
+                               const struct kafka_txn_offset_commit_request *r, int16_t version)
 {
     if (r->group_id.len == 0)
         return KAFKA_INVALID_GROUP_ID;
-    int error = check_committer(g, r->group_id, r->member_id, r->group_instance_id,
-                                r->generation_id, true, version);
+    int error = check_committer(c, r->member_id, r->group_instance_id, r->generation_id, version);
     /* A producer knows STALE_MEMBER_EPOCH only as this. */
     return error == KAFKA_STALE_MEMBER_EPOCH ? KAFKA_ILLEGAL_GENERATION : error;
 }
@@ -465,7 +482,7 @@ void offsets_commit_pending(struct groups *g, const struct kafka_txn_offset_comm
                            .kind = CHANGE_PENDING,
                            .now_ms = group_now_ms(g),
                            .expire_ms = -1};
-    int error = check_transactional(g, r, version);
+    int error = check_transactional(&c, r, version);
     struct round *round = group_log_round(g);
     if (round) {
         round->transactional = true;

@@ -40,6 +40,7 @@ beck_status partition_set_add(struct partition_set *s, const uint8_t topic[16], 
     struct group_partition *p = &s->at[s->count++];
     memcpy(p->topic, topic, sizeof p->topic);
     p->partition = partition;
+    p->epoch = 0;
     return BECK_OK;
 }
 
@@ -63,6 +64,12 @@ beck_status partition_set_copy(struct partition_set *to, const struct partition_
         memcpy(to->at, from->at, from->count * sizeof *from->at);
     to->count = from->count;
     return BECK_OK;
+}
+
+const struct group_partition *partition_set_find(const struct partition_set *s,
+                                                 const struct group_partition *p)
+{
+    return s->count ? bsearch(p, s->at, s->count, sizeof *s->at, compare) : NULL;
 }
 
 bool partition_set_equal(const struct partition_set *a, const struct partition_set *b)

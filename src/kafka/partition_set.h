@@ -7,6 +7,7 @@
 struct group_partition {
     uint8_t topic[16];
     int32_t partition;
+    int32_t epoch; /* since when a member has it; does not count when partitions are compared */
 };
 
 struct partition_set {
@@ -20,6 +21,9 @@ void partition_set_release(struct partition_set *s); /* empty then */
 beck_status partition_set_add(struct partition_set *s, const uint8_t topic[16], int32_t partition);
 void partition_set_sort(struct partition_set *s);
 beck_status partition_set_copy(struct partition_set *to, const struct partition_set *from);
+/* NULL: it is not there. */
+const struct group_partition *partition_set_find(const struct partition_set *s,
+                                                 const struct group_partition *p);
 bool partition_set_equal(const struct partition_set *a, const struct partition_set *b);
 bool partition_set_within(const struct partition_set *a, const struct partition_set *b);
 bool partition_set_meets(const struct partition_set *a, const struct partition_set *b);

@@ -15,7 +15,7 @@ struct client {
     uint32_t held[HELD]; /* topic number << 16 | partition */
     size_t held_count;
     bool confirm; /* says what it has with the next heartbeat */
-    int error;
+    int error, interval_ms;
     char message[200];
 };
 
@@ -33,6 +33,7 @@ static void note_beat(void *ctx, const void *answer)
     if (c->error)
         return;
     c->epoch = a->member_epoch;
+    c->interval_ms = a->heartbeat_interval_ms;
     text_of(c->id, sizeof c->id, a->member_id);
     if (!a->assignment)
         return;
@@ -407,9 +408,63 @@ static void commits_need_the_epoch(void **state)
     assert_int_equal(commit(&x, c), 0);
     c.generation = 0;
     assert_int_equal(commit(&x, c), KAFKA_STALE_MEMBER_EPOCH);
+    c.generation = 2;
+    assert_int_equal(commit(&x, c), KAFKA_STALE_MEMBER_EPOCH);
     c.member = "b";
     assert_int_equal(commit(&x, c), KAFKA_UNKNOWN_MEMBER_ID);
     assert_int_equal(fetch(&x, 0).offset, 3);
+}
+
+/* KIP-1251: of partitions that it has had since then. */
+static void an_older_epoch_commits_what_the_member_still_has(void **state)
+{
+    struct client a = client("a", "t"), b = client("b", "t"), *both[] = {&a, &b};
+    (void)state;
+    beat(&a);
+    beat(&b);
+    converge(both, 2);
+    assert_int_equal(a.epoch, 2);
+    for (int again = 0; again < 2; again++) {
+        for (int32_t p = 0; p < 6; p++) {
+            bool has = false;
+            for (size_t i = 0; i < a.held_count; i++)
+                has = has || a.held[i] == (uint32_t)p;
+            struct commit c = {.member = "a", .generation = 1, .offset = 3, .partition = p};
+            assert_int_equal(commit(&x, c), has ? 0 : KAFKA_STALE_MEMBER_EPOCH);
+            c.member = "b"; /* it got its partitions with the second epoch */
+            assert_int_equal(commit(&x, c), KAFKA_STALE_MEMBER_EPOCH);
+            c.generation = 2;
+            assert_int_equal(commit(&x, c), 0);
+        }
+        gworld_kill(&x);
+    }
+}
+
+static int64_t configured(void *ctx, beck_bytes group, const char *key)
+{
+    assert_ptr_equal(ctx, &x);
+    bool mine = bytes_equal_text(group, "g");
+    if (strcmp(key, "consumer.session.timeout.ms") == 0)
+        return mine ? 10000 : 45000;
+    assert_string_equal(key, "consumer.heartbeat.interval.ms");
+    return mine ? 700 : 5000;
+}
+
+static void groups_have_configurations_of_their_own(void **state)
+{
+    struct client a = client("a", "t"), b = client("b", "t");
+    (void)state;
+    groups_close(x.g);
+    x.settings.configured = configured;
+    x.settings.configured_ctx = &x;
+    gworld_begin(&x);
+    beat(&a);
+    beat_as("h", &b);
+    assert_int_equal(a.interval_ms, 700);
+    assert_int_equal(b.interval_ms, 5000);
+    pass(&x, 11 * SECOND);
+    assert_int_equal(beat(&a), KAFKA_UNKNOWN_MEMBER_ID);
+    assert_int_equal(beat_as("h", &b), 0);
 }
 
 static void a_group_without_members_takes_the_other_protocol(void **state)
@@ -553,6 +608,8 @@ int main(void)
         TEST(groups_are_there_again_after_a_restart),
         TEST(a_partition_that_two_have_is_given_to_one),
         TEST(commits_need_the_epoch),
+        TEST(an_older_epoch_commits_what_the_member_still_has),
+        TEST(groups_have_configurations_of_their_own),
         TEST(a_group_without_members_takes_the_other_protocol),
         cmocka_unit_test(assignments_are_even_and_stay),
         TEST(a_thousand_members_rebalance),
