@@ -244,6 +244,16 @@ struct identity *access_named(struct access *a, beck_bytes name)
     return find_user(a, name);
 }
 
+bool access_scram(struct access *a, beck_bytes name, enum scram_hash hash, struct access_scram *out)
+{
+    struct identity *user = find_user(a, name);
+    bool found = user && user->has_password && user->password.has_scram;
+    if (found)
+        *out = user->password.scram[hash];
+    identity_release(user);
+    return found;
+}
+
 beck_status access_may_try(struct access *a, const struct access_peer *peer, beck_error *err)
 {
     return check_limit(a, peer, NULL, err);

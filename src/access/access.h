@@ -76,6 +76,20 @@ bool access_password_known(struct access *a, beck_bytes user, beck_bytes passwor
 /* The user of that name as they are now, for callers of whom it is known otherwise that they are that
  * user; NULL: there is none. Quick. */
 struct identity *access_named(struct access *a, beck_bytes name);
+/* What SCRAM (RFC 5802) needs of a user's password. false: no such user, or their password
+ * came as a hash. Quick. */
+enum scram_hash { SCRAM_HASH_256, SCRAM_HASH_512 };
+#define SCRAM_HASHES 2
+#define ACCESS_SCRAM_KEY_MAX 64
+#define ACCESS_SCRAM_ITERATIONS 16384 /* of PBKDF2; the most that Kafka's tools make */
+struct access_scram {
+    uint32_t iterations;
+    uint8_t salt[16];
+    uint8_t stored_key[ACCESS_SCRAM_KEY_MAX], server_key[ACCESS_SCRAM_KEY_MAX];
+};
+size_t access_scram_key_len(enum scram_hash hash);
+bool access_scram(struct access *a, beck_bytes user, enum scram_hash hash,
+                  struct access_scram *out);
 /* For logins that are checked elsewhere: whether one from there is looked at (else BECK_ELIMIT), and
  * that one was wrong. Quick. */
 beck_status access_may_try(struct access *a, const struct access_peer *peer, beck_error *err);

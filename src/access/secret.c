@@ -10,10 +10,13 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
 
 #include <assert.h>
 #include <sys/random.h>
+
+static_assert(ACCESS_SCRAM_KEY_MAX == EVP_MAX_MD_SIZE, "the longest hash fits");
 
 #define BLOCK_SIZE 8 /* r */
 #define PARALLEL 1   /* p */
@@ -62,13 +65,75 @@ bool secret_equal(const uint8_t a[SECRET_DIGEST], const uint8_t b[SECRET_DIGEST]
     return CRYPTO_memcmp(a, b, SECRET_DIGEST) == 0;
 }
 
+/* ---- SCRAM ---- */
+
+static const EVP_MD *scram_digest(enum scram_hash hash)
+{
+    return hash == SCRAM_HASH_256 ? EVP_sha256() : EVP_sha512();
+}
+
+size_t access_scram_key_len(enum scram_hash hash)
+{
+    return hash == SCRAM_HASH_256 ? 32 : 64;
+}
+
+bool scram_derive(enum scram_hash hash, const uint8_t *salted, struct access_scram *out)
+{
+    const EVP_MD *md = scram_digest(hash);
+    int len = (int)access_scram_key_len(hash);
+    uint8_t client[EVP_MAX_MD_SIZE];
+    bool ok = HMAC(md, salted, len, (const uint8_t *)"Client Key", 10, client, NULL) &&
+              EVP_Digest(client, (size_t)len, out->stored_key, NULL, md, NULL) == 1 &&
+              HMAC(md, salted, len, (const uint8_t *)"Server Key", 10, out->server_key, NULL);
+    OPENSSL_cleanse(client, sizeof client);
+    return ok;
+}
+
+static beck_status make_scram(beck_bytes text, enum scram_hash hash, struct access_scram *out,
+                              beck_error *err)
+{
+    uint8_t salted[EVP_MAX_MD_SIZE];
+    out->iterations = ACCESS_SCRAM_ITERATIONS;
+    beck_status status = secret_random(out->salt, sizeof out->salt, err);
+    if (status)
+        return status;
+    bool ok = PKCS5_PBKDF2_HMAC(text.data, (int)text.len, out->salt, sizeof out->salt,
+                                ACCESS_SCRAM_ITERATIONS, scram_digest(hash),
+                                (int)access_scram_key_len(hash), salted) == 1 &&
+              scram_derive(hash, salted, out);
+    OPENSSL_cleanse(salted, sizeof salted);
+    return ok ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to hash a password");
+}
+
+beck_status scram_write(const struct access_scram *s, enum scram_hash hash, struct buf *out)
+{
+    size_t len = access_scram_key_len(hash);
+    beck_status status = buf_printf(out, "%u:", s->iterations);
+    if (!status)
+        status = base64_write(out, bytes_of(s->salt, sizeof s->salt));
+    if (!status)
+        status = buf_append_byte(out, ':');
+    if (!status)
+        status = base64_write(out, bytes_of(s->stored_key, len));
+    if (!status)
+        status = buf_append_byte(out, ':');
+    return status ? status : base64_write(out, bytes_of(s->server_key, len));
+}
+
+/* ---- passwords ---- */
+
 beck_status password_make(beck_bytes text, uint32_t log_n, struct password *out, beck_error *err)
 {
     assert(log_n >= SECRET_LOG_N_MIN && log_n <= SECRET_LOG_N_MAX);
     out->quick = false;
+    out->has_scram = true;
     out->log_n = log_n;
     beck_status status = secret_random(out->salt, sizeof out->salt, err);
-    return status ? status : derive(out, text, out->hash, err);
+    if (!status)
+        status = derive(out, text, out->hash, err);
+    for (int i = 0; i < SCRAM_HASHES && !status; i++)
+        status = make_scram(text, (enum scram_hash)i, &out->scram[i], err);
+    return status;
 }
 
 beck_status password_check(const struct password *p, beck_bytes text, bool *right, beck_error *err)
@@ -115,12 +180,24 @@ static beck_bytes next_field(beck_bytes *text)
 
 static bool read_base64(beck_bytes text, uint8_t *out, size_t size)
 {
-    uint8_t decoded[64];
+    uint8_t decoded[100];
     size_t len;
     if (text.len > sizeof decoded || !base64_read_to(text, decoded, &len) || len != size)
         return false;
     memcpy(out, decoded, size);
     return true;
+}
+
+bool scram_read(beck_bytes text, enum scram_hash hash, struct access_scram *out)
+{
+    uint64_t iterations;
+    size_t len = access_scram_key_len(hash);
+    if (!bytes_to_u64(next_field(&text), &iterations) || iterations == 0 || iterations > INT32_MAX)
+        return false;
+    out->iterations = (uint32_t)iterations;
+    return read_base64(next_field(&text), out->salt, sizeof out->salt) &&
+           read_base64(next_field(&text), out->stored_key, len) &&
+           read_base64(text, out->server_key, len);
 }
 
 static bool read_quick(beck_bytes text, struct password *out)
@@ -140,7 +217,7 @@ bool password_read(beck_bytes text, struct password *out)
     beck_bytes kind = next_field(&text);
     if (bytes_equal_text(kind, "sha256"))
         return read_quick(text, out);
-    out->quick = false;
+    out->quick = out->has_scram = false;
     if (!bytes_equal_text(kind, "scrypt") || !bytes_to_u64(next_field(&text), &log_n) ||
         log_n < SECRET_LOG_N_MIN || log_n > SECRET_LOG_N_MAX)
         return false;

@@ -273,16 +273,26 @@ static beck_status write_token(const struct token *token, struct buf *out)
     return status ? status : buf_append_text(out, "\"}");
 }
 
+static const char *const scram_members[SCRAM_HASHES] = {"scram-sha-256", "scram-sha-512"};
+
+static beck_status write_password(const struct password *p, struct buf *out)
+{
+    beck_status status = buf_append_text(out, "\"password\":\"");
+    if (!status)
+        status = password_write(p, out);
+    for (int i = 0; i < SCRAM_HASHES && p->has_scram && !status; i++) {
+        status = buf_printf(out, "\",\"%s\":\"", scram_members[i]);
+        if (!status)
+            status = scram_write(&p->scram[i], (enum scram_hash)i, out);
+    }
+    return status ? status : buf_append_text(out, "\",");
+}
+
 beck_status user_write(const struct identity *i, struct buf *out)
 {
     beck_status status = buf_append_text(out, "{");
-    if (!status && i->has_password) {
-        status = buf_append_text(out, "\"password\":\"");
-        if (!status)
-            status = password_write(&i->password, out);
-        if (!status)
-            status = buf_append_text(out, "\",");
-    }
+    if (!status && i->has_password)
+        status = write_password(&i->password, out);
     if (!status && i->tags[0])
         status = buf_printf(out, "\"tags\":\"%s\",", i->tags);
     if (!status)
@@ -310,6 +320,8 @@ struct draft {
     bool no_memory;
     bool has_password;
     struct password password;
+    bool has_scram[SCRAM_HASHES];
+    struct access_scram scram[SCRAM_HASHES];
     char *tags;
     struct access_rule rules[ACCESS_RULES_MAX];
     size_t rule_count;
@@ -449,6 +461,27 @@ static bool read_list(struct draft *d, bool (*read_one)(struct draft *d))
     return good && t.kind == JSON_ARRAY_END;
 }
 
+/* Whether it is one of these members; *good: it could be read. */
+static bool read_scram(struct draft *d, beck_bytes name, bool *good)
+{
+    beck_bytes text;
+    for (int i = 0; i < SCRAM_HASHES; i++)
+        if (bytes_equal_text(name, scram_members[i])) {
+            *good = d->has_scram[i] =
+                read_text(d, &text) && scram_read(text, (enum scram_hash)i, &d->scram[i]);
+            return true;
+        }
+    return false;
+}
+
+/* Both, or it is as if there were none. */
+static void take_scram(struct draft *d)
+{
+    d->password.has_scram = d->has_password && d->has_scram[0] && d->has_scram[1];
+    if (d->password.has_scram)
+        memcpy(d->password.scram, d->scram, sizeof d->scram);
+}
+
 static bool read_record(struct draft *d)
 {
     struct json_token t;
@@ -460,6 +493,8 @@ static bool read_record(struct draft *d)
         beck_bytes text;
         if (bytes_equal_text(t.raw, "password"))
             good = d->has_password = read_text(d, &text) && password_read(text, &d->password);
+        else if (read_scram(d, t.raw, &good))
+            ;
         else if (bytes_equal_text(t.raw, "tags"))
             good = copy_text(d, &d->tags);
         else if (bytes_equal_text(t.raw, "rules"))
@@ -471,6 +506,7 @@ static bool read_record(struct draft *d)
         if (!good)
             return false;
     }
+    take_scram(d);
     return more == 0 && !json_next(&d->r, &t, NULL) && t.kind == JSON_END;
 }
 

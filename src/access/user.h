@@ -6,6 +6,7 @@
  * The record: subject is the name, data is (a missing member means none)
  *
  *   {"password":"scrypt:15:<salt>:<hash>",
+ *    "scram-sha-256":"<iterations>:<salt>:<stored key>:<server key>","scram-sha-512":"...",
  *    "tags":"management,policymaker",
  *    "rules":[{"bus":"orders.*","rights":["publish","read"]},{"server":true,"rights":["admin"]}],
  *    "tokens":[{"name":"ci","sha256":"<base64>"}]}

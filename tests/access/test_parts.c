@@ -94,6 +94,8 @@ static void a_record_is_read_as_it_was_written(void **state)
 {
     (void)state;
     struct password password = {.log_n = 15, .salt = {1, 2}, .hash = {3, [31] = 255}};
+    struct password with_scram;
+    must(password_make(beck_str("secret"), CHEAP, &with_scram, &err));
     struct access_rule rules[] = {{ACCESS_BUS, "orders.*", ACCESS_PUBLISH | ACCESS_READ},
                                   {ACCESS_QUEUE, "*", ACCESS_WORK},
                                   {ACCESS_SERVER, NULL, ACCESS_ADMIN}};
@@ -102,19 +104,22 @@ static void a_record_is_read_as_it_was_written(void **state)
     struct identity *full = identity_new("ada", &password, "a,b", rules, 3, tokens, 2),
                     *read = NULL;
     struct identity *empty = identity_new("ada", NULL, "", NULL, 0, NULL, 0);
-    struct identity *both[] = {full, empty};
-    for (int i = 0; i < 2; i++) {
+    struct identity *scram = identity_new("ada", &with_scram, "", NULL, 0, NULL, 0);
+    struct identity *all[] = {full, empty, scram};
+    for (int i = 0; i < 3; i++) {
         struct buf json;
         buf_init(&json, 1 << 20);
-        must(user_write(both[i], &json));
+        must(user_write(all[i], &json));
         must(user_read("ada", buf_bytes(&json), &read, &err));
-        check_same(both[i], read);
+        check_same(all[i], read);
+        assert_int_equal(read->password.has_scram, all[i] == scram);
         assert_string_equal(identity_name(read), "ada");
         identity_release(read);
         buf_release(&json);
     }
     identity_release(full);
     identity_release(empty);
+    identity_release(scram);
 }
 
 static void members_that_are_not_known_are_stepped_over(void **state)
@@ -139,6 +144,8 @@ static void what_is_no_record_is_refused(void **state)
         "{}{}",
         "{\"password\":\"plain\"}",
         "{\"password\":1}",
+        "{\"scram-sha-256\":\"0:AAAAAAAAAAAAAAAAAAAAAA==:AAAA:AAAA\"}",
+        "{\"scram-sha-512\":1}",
         "{\"password\":\"scrypt:99:AAAAAAAAAAAAAAAAAAAAAA==:AAAA\"}",
         "{\"rules\":{}}",
         "{\"rules\":[{\"bus\":\"b\"}]}",
@@ -192,6 +199,30 @@ static void a_password_is_hashed_as_the_standard_says(void **state)
     assert_false(right);
     buf_init(&again, 1024);
     must(password_write(&p, &again));
+    assert_true(bytes_equal_text(buf_bytes(&again), text));
+    buf_release(&again);
+}
+
+/* The keys were made by another implementation, of "pencil" (the example of RFC 7677). */
+static void keys_of_scram_are_as_the_standard_says(void **state)
+{
+    (void)state;
+    static const char text[] = "4096:W22ZaJ0SNY7soEsUEjb6gQ==:"
+                               "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
+                               "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+    static const uint8_t salted[32] = {0xc4, 0xa4, 0x95, 0x10, 0x32, 0x3a, 0xb4, 0xf9,
+                                       0x52, 0xca, 0xc1, 0xfa, 0x99, 0x44, 0x19, 0x39,
+                                       0xe7, 0x8e, 0xa7, 0x4d, 0x6b, 0xe8, 0x1d, 0xdf,
+                                       0x70, 0x96, 0xe8, 0x75, 0x13, 0xdc, 0x61, 0x5d};
+    struct access_scram expected, made;
+    struct buf again;
+    assert_true(scram_read(beck_str(text), SCRAM_HASH_256, &expected));
+    assert_true(scram_derive(SCRAM_HASH_256, salted, &made));
+    assert_memory_equal(made.stored_key, expected.stored_key, 32);
+    assert_memory_equal(made.server_key, expected.server_key, 32);
+    assert_false(scram_read(beck_str(text), SCRAM_HASH_512, &made));
+    buf_init(&again, 1024);
+    must(scram_write(&expected, SCRAM_HASH_256, &again));
     assert_true(bytes_equal_text(buf_bytes(&again), text));
     buf_release(&again);
 }
@@ -362,6 +393,7 @@ int main(void)
         cmocka_unit_test(what_is_no_record_is_refused),
         cmocka_unit_test(more_rules_than_there_may_be_are_refused_when_read),
         cmocka_unit_test(a_password_is_hashed_as_the_standard_says),
+        cmocka_unit_test(keys_of_scram_are_as_the_standard_says),
         cmocka_unit_test(the_same_password_has_another_hash_each_time),
         cmocka_unit_test(a_token_is_text_of_its_length_and_never_the_same),
         cmocka_unit_test(an_address_waits_for_the_end_of_its_window),

@@ -203,6 +203,10 @@ class KafkaAccess(unittest.TestCase):
         subprocess.run([PROGRAM, "user", "add", name, "--data", os.path.join(self.directory.name, "data"), "--password-stdin", *rules],
                        input="secret\n", text=True, check=True, stdout=subprocess.DEVNULL)
 
+    def password(self, name, password):
+        subprocess.run([PROGRAM, "user", "password", name, "--data", os.path.join(self.directory.name, "data"), "--password-stdin"],
+                       input=password + "\n", text=True, check=True, stdout=subprocess.DEVNULL)
+
     def client(self):
         return Client(self.port)
 
@@ -247,6 +251,39 @@ class KafkaAccess(unittest.TestCase):
                 with self.client() as c:
                     self.assertEqual(c.scram(mechanism, name, password)[0], 58)
                     self.assertFalse(c.is_served())
+
+    def test_a_password_of_the_server_is_good_for_scram(self):
+        self.user("ann", "--allow", "server=admin")
+        for mechanism in HASHES:
+            with self.client() as c:
+                self.assertEqual(c.scram(mechanism, "ann", "secret"), (0, None))
+                self.assertTrue(c.is_served())
+            with self.client() as c:
+                self.assertEqual(c.scram(mechanism, "ann", "wrong")[0], 58)
+
+    def test_a_new_password_is_good_for_scram_and_the_old_one_is_not(self):
+        self.user("ann", "--allow", "server=admin")
+        self.password("ann", "new secret")
+        self.stop()
+        self.start()
+        for mechanism in HASHES:
+            with self.client() as c:
+                self.assertEqual(c.scram(mechanism, "ann", "new secret"), (0, None))
+            with self.client() as c:
+                self.assertEqual(c.scram(mechanism, "ann", "secret")[0], 58)
+
+    def test_who_is_unknown_is_asked_like_somebody(self):
+        self.user("ann", "--allow", "server=admin")
+        for mechanism in HASHES:
+            asked = []
+            for name in ("ann", "nobody", "nobody"):
+                with self.client() as c:
+                    c.handshake(mechanism)
+                    _, _, first = c.authenticate(f"n,,n={name},r=nonce".encode())
+                    asked.append(dict(part.split("=", 1) for part in first.decode().split(",")))
+            self.assertEqual({a["i"] for a in asked}, {"16384"})
+            self.assertEqual({len(base64.b64decode(a["s"])) for a in asked}, {16})
+            self.assertEqual(asked[1]["s"], asked[2]["s"])
 
     def test_tokens_without_headers_follow_an_old_handshake(self):
         self.user("ann", "--allow", "server=admin")

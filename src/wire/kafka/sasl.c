@@ -15,7 +15,6 @@
 
 #define NONCE_BYTES 18
 #define MESSAGE_MAX 8192
-#define ITERATIONS_OF_NOBODY 4096
 
 const char *const sasl_mechanisms[SASL_MECHANISMS] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};
 
@@ -141,6 +140,26 @@ static bool read_name(beck_bytes text, struct buf *out)
     return out->len > 0;
 }
 
+/* What Kafka's tools made for the user, or else what their password gives. */
+static bool find_credential(struct sasl *s)
+{
+    struct access_scram keys;
+    enum scram_mechanism mechanism = (enum scram_mechanism)s->mechanism;
+    struct scram_credential *c = &s->credential;
+    if (scram_find(s->kafka, buf_bytes(&s->user), mechanism, c))
+        return true;
+    if (!access_scram(s->access, buf_bytes(&s->user),
+                      mechanism == SCRAM_SHA_256 ? SCRAM_HASH_256 : SCRAM_HASH_512, &keys))
+        return false;
+    *c = (struct scram_credential){.mechanism = mechanism,
+                                   .iterations = (int32_t)keys.iterations,
+                                   .salt_len = sizeof keys.salt};
+    memcpy(c->salt, keys.salt, sizeof keys.salt);
+    memcpy(c->stored_key, keys.stored_key, scram_key_len(mechanism));
+    memcpy(c->server_key, keys.server_key, scram_key_len(mechanism));
+    return true;
+}
+
 static beck_status make_up(struct sasl *s)
 {
     static const char label[] = "beck: nobody's salt";
@@ -156,7 +175,8 @@ static beck_status make_up(struct sasl *s)
         status = BECK_ENOMEM;
     buf_release(&text);
     s->nobody = true;
-    s->credential = (struct scram_credential){.iterations = ITERATIONS_OF_NOBODY, .salt_len = 16};
+    s->credential =
+        (struct scram_credential){.iterations = ACCESS_SCRAM_ITERATIONS, .salt_len = 16};
     memcpy(s->credential.salt, salt, len >= 16 ? 16 : 0);
     return status;
 }
@@ -201,8 +221,7 @@ static enum sasl_step scram_first(struct sasl *s, beck_bytes m, struct buf *out,
         !read_name(name, &s->user))
         return malformed(err);
     beck_status status = BECK_OK;
-    enum scram_mechanism mechanism = (enum scram_mechanism)s->mechanism;
-    if (!scram_find(s->kafka, buf_bytes(&s->user), mechanism, &s->credential))
+    if (!find_credential(s))
         status = make_up(s);
     if (!status)
         status = buf_append(&s->exchange, bare.data, bare.len);

@@ -3,10 +3,8 @@
 #include "kafka/message/scram.h"
 #include "wire/kafka/handlers.h"
 
+#include "access/secret.h"
 #include "base/error.h"
-
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
 #define ITERATIONS_MIN 4096
 #define ITERATIONS_MAX 16384 /* Kafka's */
@@ -147,14 +145,16 @@ static void after_store(struct kafka_request *r, altered *one, beck_status statu
     }
 }
 
-static bool derive(const EVP_MD *md, size_t len, const uint8_t *salted,
-                   struct scram_credential *out)
+static bool derive(const uint8_t *salted, struct scram_credential *out)
 {
-    uint8_t client[EVP_MAX_MD_SIZE];
-    unsigned n;
-    return HMAC(md, salted, (int)len, (const uint8_t *)"Client Key", 10, client, &n) &&
-           EVP_Digest(client, len, out->stored_key, NULL, md, NULL) &&
-           HMAC(md, salted, (int)len, (const uint8_t *)"Server Key", 10, out->server_key, &n);
+    struct access_scram keys;
+    size_t len = scram_key_len(out->mechanism);
+    if (!scram_derive(out->mechanism == SCRAM_SHA_256 ? SCRAM_HASH_256 : SCRAM_HASH_512, salted,
+                      &keys))
+        return false;
+    memcpy(out->stored_key, keys.stored_key, len);
+    memcpy(out->server_key, keys.server_key, len);
+    return true;
 }
 
 static void upsert(struct kafka_request *r,
@@ -180,7 +180,7 @@ static void upsert(struct kafka_request *r,
         return;
     c.salt_len = u->salt.len;
     memcpy(c.salt, u->salt.data, u->salt.len);
-    if (derive(len == 32 ? EVP_sha256() : EVP_sha512(), len, u->salted_password.data, &c))
+    if (derive(u->salted_password.data, &c))
         after_store(r, one, scram_put(request_kafka(r), u->name, &c, &err), &err);
     else
         refuse(one, KAFKA_UNKNOWN_SERVER_ERROR, "there is no memory for a credential");
