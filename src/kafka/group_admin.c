@@ -76,7 +76,7 @@ beck_status groups_describe(struct groups *g, beck_bytes id, int16_t version,
     out->group_id = kafka_copy(arena, id);
     mutex_lock(&g->lock);
     const struct group *group = group_find(g, id);
-    if (group && group->type == GROUP_CLASSIC) {
+    if (group && group->type == GROUP_CLASSIC && group_is_known(group)) {
         status = describe(group, arena, out);
     } else {
         out->group_state = kafka_text(arena, "Dead");
@@ -188,7 +188,8 @@ beck_status groups_list(struct groups *g, const struct kafka_list_groups_request
         bool classic = group->type == GROUP_CLASSIC;
         const char *state = state_name(group), *type = classic ? "classic" : "consumer";
         struct kafka_list_groups_response_group *to = &out->groups.at[n];
-        if (!wanted(&request->states_filter, state) || !wanted(&request->types_filter, type))
+        if (!group_is_known(group) || !wanted(&request->states_filter, state) ||
+            !wanted(&request->types_filter, type))
             continue;
         to->group_id = kafka_copy(arena, group->id);
         to->protocol_type =
@@ -211,13 +212,17 @@ static int delete_group(struct groups *g, beck_bytes id)
     struct group *group = group_find(g, id);
     if (id.len == 0)
         return KAFKA_INVALID_GROUP_ID;
-    if (!group)
+    if (!group || !group_is_known(group))
         return KAFKA_GROUP_ID_NOT_FOUND;
     if (!group_is_empty(group))
         return KAFKA_NON_EMPTY_GROUP;
+    /* Its offsets go with their records: who commits meanwhile finds nothing of them left. */
     offsets_put_gone(group);
-    group_put_gone(group);
-    group_free(group);
+    consumer_become_classic(group);
+    group_text_free(&group->protocol_type);
+    group_text_free(&group->protocol);
+    if (group_is_void(group))
+        group_free(group);
     return KAFKA_NONE;
 }
 

@@ -150,6 +150,9 @@ struct group {
     struct member *first, *last;
     size_t count; /* of members, without pending ones */
     struct lookup offsets;
+    size_t present;    /* of them, those that are committed */
+    uint64_t sweep;    /* the last one that came here */
+    size_t sweep_at;   /* the next bucket of `offsets`; SIZE_MAX: none is left */
     bool offsets_only; /* nobody has ever joined it, and it has no record of its own */
 
     /* classic */
@@ -187,6 +190,9 @@ struct groups {
     struct deadlines deadlines;
     struct deadline expiry;
     bool closing;
+    bool sweeps; /* number `sweep`, which has come to this bucket of by_id */
+    uint64_t sweep;
+    size_t sweep_at;
     uint64_t changes; /* of offsets: numbers them */
     uint64_t failures;
     struct group_log *log;
@@ -216,6 +222,8 @@ bool group_subscribes(const struct group *group, beck_bytes topic);
 bool group_is_empty(const struct group *group); /* without members */
 /* Whether it is nothing any more: no members, no offsets. */
 bool group_is_void(const struct group *group);
+/* Whether there is more of it than offsets of open transactions. */
+bool group_is_known(const struct group *group);
 
 beck_bytes group_copy(beck_bytes what); /* malloc; data NULL: no memory, or nothing was given */
 void group_text_free(beck_bytes *text); /* forgets it */
@@ -346,7 +354,7 @@ struct group_regex *consumer_regex(const struct group *group, beck_bytes text);
 int consumer_use_regex(struct group *group, beck_bytes text, beck_error *err);
 void consumer_unuse_regex(struct group *group, beck_bytes text);
 void group_consumer_free(struct group *group);
-/* A group without members begins anew with the other protocol, and keeps its offsets. */
+/* A group without members begins anew with that protocol, and keeps its offsets. */
 void consumer_become_classic(struct group *group);
 void classic_become_consumer(struct group *group);
 

@@ -24,7 +24,7 @@ struct group_log {
     struct cond idle; /* nobody writes any more, and none is unsynced */
     _Atomic(beck_bus *) bus;
     struct job make;     /* the bus */
-    struct round *taken; /* by whoever writes */
+    struct round *taken; /* by whoever writes; NULL: concluded */
     beck_status status;  /* of what was taken */
     int64_t offset;      /* of that, when it is transactional */
     /* Whether the call that appended has returned, and whether `appended` was called: the second of
@@ -141,6 +141,22 @@ bool group_log_change(struct groups *g, enum change_kind kind, beck_bytes group,
         r->changes = c;
     r->last_change = c;
     return true;
+}
+
+static void each_commit(const struct round *rounds, beck_bytes group,
+                        void (*fn)(void *ctx, const struct offset_change *c), void *ctx)
+{
+    for (const struct round *r = rounds; r; r = r->next)
+        for (const struct offset_change *c = r->changes; c; c = c->next)
+            if (c->kind != CHANGE_REMOVE && bytes_equal(c->group, group))
+                fn(ctx, c);
+}
+
+void group_log_each_commit(struct groups *g, beck_bytes group,
+                           void (*fn)(void *ctx, const struct offset_change *c), void *ctx)
+{
+    each_commit(g->log->taken, group, fn, ctx);
+    each_commit(g->log->first, group, fn, ctx);
 }
 
 /* ---- appending ---- */
@@ -335,6 +351,8 @@ static void conclude(struct groups *g, struct round *taken, bool failed)
         for (struct offset_change *c = r->changes; c && !r->failed; c = c->next)
             r->failed = !offsets_apply(g, c, r->producer_id);
     }
+    if (g->log->taken == taken)
+        g->log->taken = NULL;
     mutex_unlock(&g->lock);
     bool written = taken && taken->transactional && !taken->failed && taken->count > 0;
     if (written)

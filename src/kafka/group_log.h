@@ -67,6 +67,9 @@ void group_log_put(struct groups *g, const struct kafka_table *key_table, const 
 bool group_log_change(struct groups *g, enum change_kind kind, beck_bytes group, beck_bytes topic,
                       int32_t partition, const struct offset_value *value);
 void offset_change_free(struct offset_change *c);
+/* The commits of a group that are on their way: nobody sees them yet. */
+void group_log_each_commit(struct groups *g, beck_bytes group,
+                           void (*fn)(void *ctx, const struct offset_change *c), void *ctx);
 /* Gives up groups.lock; writes what waits unless somebody does, answers. */
 void group_log_unlock(struct groups *g);
 /* NULL: nothing was ever written. Any thread. */

@@ -47,6 +47,16 @@ static void arm(struct groups *g)
     timers_set(g->timers, &g->timer, clock_mono_ns(clock_system()) + (left > 0 ? left : 0));
 }
 
+/* In slices: others get the lock between them. */
+static void sweep(struct groups *g)
+{
+    for (bool more = true; more;) {
+        groups_lock(g);
+        more = offsets_sweep(g) && !g->closing;
+        groups_unlock(g);
+    }
+}
+
 void groups_run(struct groups *g)
 {
     groups_lock(g);
@@ -54,6 +64,7 @@ void groups_run(struct groups *g)
     for (struct deadline *d; (d = deadlines_take(&g->deadlines, now));)
         d->due(d);
     groups_unlock(g);
+    sweep(g);
 }
 
 static void run(struct job *job)
@@ -70,8 +81,9 @@ static void look(struct job *job)
     struct groups *g = (struct groups *)(void *)((char *)job - offsetof(struct groups, look));
     atomic_store(&g->looks, false);
     groups_lock(g);
-    offsets_drop_topics(g);
+    offsets_begin_sweep(g);
     groups_unlock(g);
+    sweep(g);
 }
 
 void groups_topics_changed(struct groups *g)
@@ -83,7 +95,7 @@ void groups_topics_changed(struct groups *g)
 static void expiry_due(struct deadline *d)
 {
     struct groups *g = (struct groups *)(void *)((char *)d - offsetof(struct groups, expiry));
-    offsets_expire(g);
+    offsets_begin_sweep(g);
     deadline_set(&g->deadlines, d, group_now_ns(g) + g->settings.expiry_check_ms * 1000000);
 }
 
@@ -376,6 +388,11 @@ bool group_is_empty(const struct group *group)
 bool group_is_void(const struct group *group)
 {
     return group_is_empty(group) && group->offsets.count == 0;
+}
+
+bool group_is_known(const struct group *group)
+{
+    return !group_is_empty(group) || !group->offsets_only || group->present > 0;
 }
 
 static bool among(const struct kafka_strings *topics, beck_bytes topic)

@@ -55,6 +55,7 @@ static struct offset_entry *entry_of(struct group *group, beck_bytes topic, int3
 
 static void free_entry(struct group *group, struct offset_entry *e)
 {
+    group->present -= e->present;
     lookup_remove(&group->offsets, &e->node);
     group_text_free(&e->value.metadata);
     free(e);
@@ -75,10 +76,12 @@ void offsets_free(struct group *group)
     }
 }
 
-static void set_value(struct offset_entry *e, struct offset_change *c, uint64_t number)
+static void set_value(struct group *group, struct offset_entry *e, struct offset_change *c,
+                      uint64_t number)
 {
     if (number < e->number)
         return;
+    group->present += !e->present;
     group_text_free(&e->value.metadata);
     e->value = c->value;
     c->value.metadata = (beck_bytes){0};
@@ -86,11 +89,20 @@ static void set_value(struct offset_entry *e, struct offset_change *c, uint64_t 
     e->number = number;
 }
 
-static void remove_value(struct group *group, struct offset_entry *e)
+static void remove_value(struct group *group, struct offset_entry *e, uint64_t number)
 {
     group_text_free(&e->value.metadata);
+    group->present -= e->present;
     e->present = false;
+    e->number = number;
     tidy(group, e);
+}
+
+/* Of a group that was deleted the last offset is gone. */
+static void free_if_void(struct group *group)
+{
+    if (group->offsets_only && group_is_void(group))
+        group_free(group);
 }
 
 /* ---- what is in the log ---- */
@@ -141,8 +153,10 @@ bool offsets_apply(struct groups *g, struct offset_change *c, int64_t producer_i
     g->changes++;
     if (c->kind == CHANGE_REMOVE) {
         struct offset_entry *e = group ? offset_find(group, c->topic, c->partition) : NULL;
-        if (e)
-            remove_value(group, e);
+        if (e) {
+            remove_value(group, e, g->changes);
+            free_if_void(group);
+        }
         return true;
     }
     if (!group && !(group = group_new(g, c->group, GROUP_CLASSIC)))
@@ -152,7 +166,7 @@ bool offsets_apply(struct groups *g, struct offset_change *c, int64_t producer_i
         return false;
     if (c->kind == CHANGE_PENDING)
         return add_pending(g, e, c, producer_id);
-    set_value(e, c, g->changes);
+    set_value(group, e, c, g->changes);
     return true;
 }
 
@@ -165,8 +179,9 @@ static void end_pending(struct groups *g, struct pending_offset *p, bool commit)
         if (e->pending > 0)
             e->pending--;
         if (commit)
-            set_value(e, p->change, p->number);
+            set_value(group, e, p->change, p->number);
         tidy(group, e);
+        free_if_void(group);
     }
     offset_change_free(p->change);
     free(p);
@@ -207,13 +222,18 @@ static void put_gone(struct groups *g, beck_bytes group, beck_bytes topic, int32
     group_log_change(g, CHANGE_REMOVE, group, topic, partition, NULL);
 }
 
+static void put_commit_gone(void *ctx, const struct offset_change *c)
+{
+    put_gone(ctx, c->group, c->topic, c->partition);
+}
+
 void offsets_put_gone(struct group *group)
 {
     for (struct lookup_node *n = NULL; (n = lookup_walk(&group->offsets, n));) {
         const struct offset_entry *e = lookup_of(n, struct offset_entry, node);
-        if (e->present)
-            put_gone(group->all, group->id, e->topic, e->partition);
+        put_gone(group->all, group->id, e->topic, e->partition);
     }
+    group_log_each_commit(group->all, group->id, put_commit_gone, group->all);
 }
 
 static void put_value(struct groups *g, enum change_kind kind, beck_bytes group, beck_bytes topic,

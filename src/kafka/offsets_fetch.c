@@ -241,31 +241,6 @@ static bool is_expired(const struct group *group, const struct offset_entry *e, 
     return now_ms - kept_since(group, e) >= group->all->settings.retention_ms;
 }
 
-static void expire_offsets(struct group *group, int64_t now_ms)
-{
-    for (struct lookup_node *n = NULL; (n = lookup_walk(&group->offsets, n));) {
-        const struct offset_entry *e = lookup_of(n, struct offset_entry, node);
-        if (is_expired(group, e, now_ms) && !group_subscribes(group, e->topic))
-            put_gone(group, e);
-    }
-}
-
-void offsets_expire(struct groups *g)
-{
-    int64_t now_ms = group_now_ms(g);
-    for (struct lookup_node *n = lookup_walk(&g->by_id, NULL), *next; n; n = next) {
-        struct group *group = lookup_of(n, struct group, node);
-        next = lookup_walk(&g->by_id, n);
-        if (group_is_void(group)) {
-            group_put_gone(group);
-            group_free(group);
-        } else {
-            group_put_whole_if_behind(group);
-            expire_offsets(group, now_ms);
-        }
-    }
-}
-
 static bool is_gone(const struct groups *g, const struct offset_entry *e)
 {
     static const uint8_t none[16];
@@ -275,14 +250,98 @@ static bool is_gone(const struct groups *g, const struct offset_entry *e)
     return memcmp(e->value.topic_id, none, 16) != 0 && memcmp(topic.id, e->value.topic_id, 16) != 0;
 }
 
-void offsets_drop_topics(struct groups *g)
+struct slice {
+    int64_t now_ms;
+    size_t looks, gone; /* that are left */
+};
+
+static bool is_over(const struct slice *s)
 {
-    for (struct lookup_node *n = NULL; (n = lookup_walk(&g->by_id, n));) {
-        struct group *group = lookup_of(n, struct group, node);
-        for (struct lookup_node *o = NULL; (o = lookup_walk(&group->offsets, o));) {
-            const struct offset_entry *e = lookup_of(o, struct offset_entry, node);
-            if (e->present && is_gone(g, e))
-                put_gone(group, e);
+    return s->looks == 0 || s->gone == 0;
+}
+
+struct coming {
+    const struct offset_entry *e;
+    bool found;
+};
+
+static void note_commit(void *ctx, const struct offset_change *c)
+{
+    struct coming *coming = ctx;
+    coming->found = coming->found || (c->partition == coming->e->partition &&
+                                      bytes_equal(c->topic, coming->e->topic));
+}
+
+/* What is being committed anew is not taken for what it was. */
+static bool is_being_committed(const struct group *group, const struct offset_entry *e)
+{
+    struct coming coming = {.e = e};
+    group_log_each_commit(group->all, group->id, note_commit, &coming);
+    return coming.found;
+}
+
+static void sweep_bucket(struct group *group, struct slice *s)
+{
+    for (struct lookup_node *n = group->offsets.buckets[group->sweep_at]; n; n = n->next) {
+        const struct offset_entry *e = lookup_of(n, struct offset_entry, node);
+        s->looks -= s->looks > 0;
+        if (!e->present ||
+            (!is_gone(group->all, e) &&
+             (!is_expired(group, e, s->now_ms) || group_subscribes(group, e->topic))) ||
+            is_being_committed(group, e))
+            continue;
+        put_gone(group, e);
+        s->gone -= s->gone > 0;
+    }
+}
+
+/* False: the slice is over before the group is. */
+static bool sweep_group(struct group *group, struct slice *s)
+{
+    struct groups *g = group->all;
+    if (group->sweep == g->sweep && group->sweep_at == SIZE_MAX)
+        return true;
+    if (is_over(s))
+        return false;
+    s->looks--;
+    if (group_is_void(group)) {
+        group_put_gone(group);
+        group_free(group);
+        return true;
+    }
+    if (group->sweep != g->sweep) {
+        group->sweep = g->sweep;
+        group->sweep_at = 0;
+        group_put_whole_if_behind(group);
+    }
+    for (; group->sweep_at < group->offsets.bucket_count; group->sweep_at++) {
+        if (is_over(s))
+            return false;
+        s->looks--;
+        sweep_bucket(group, s);
+    }
+    group->sweep_at = SIZE_MAX;
+    return true;
+}
+
+void offsets_begin_sweep(struct groups *g)
+{
+    g->sweeps = true;
+    g->sweep++;
+    g->sweep_at = 0;
+}
+
+/* Tables that grow meanwhile have some looked at twice, and none passed over. */
+bool offsets_sweep(struct groups *g)
+{
+    struct slice s = {.now_ms = group_now_ms(g), .looks = SLICE_LOOKS, .gone = SLICE_GONE};
+    for (; g->sweeps && g->sweep_at < g->by_id.bucket_count; g->sweep_at++) {
+        for (struct lookup_node *n = g->by_id.buckets[g->sweep_at], *next; n; n = next) {
+            next = n->next;
+            if (!sweep_group(lookup_of(n, struct group, node), &s))
+                return true;
         }
     }
+    g->sweeps = false;
+    return false;
 }

@@ -11,11 +11,14 @@ void offsets_end_locked(struct groups *g, int64_t producer_id, bool commit);
 struct offset_entry *offset_find(const struct group *group, beck_bytes topic, int32_t partition);
 void offsets_free(struct group *group);      /* all of a group */
 void offsets_free_pending(struct groups *g); /* all transactions */
-/* Records that say that they are gone. */
+/* Records that say that they are gone, those on their way included. */
 void offsets_put_gone(struct group *group);
-/* What is out of date, and groups that are nothing any more. */
-void offsets_expire(struct groups *g);
-/* Offsets of topics that are gone. */
-void offsets_drop_topics(struct groups *g);
+/* A sweep takes what is out of date, offsets of topics that are gone, and groups that are nothing any
+ * more; from the beginning, also where one has not come to its end. */
+void offsets_begin_sweep(struct groups *g);
+/* A slice of it, of about so many looks and records. False: it is done. */
+bool offsets_sweep(struct groups *g);
+#define SLICE_LOOKS 20000
+#define SLICE_GONE 2000
 
 #endif

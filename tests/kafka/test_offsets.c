@@ -1,6 +1,8 @@
 /* Offsets of groups: who may commit, what is kept, what goes, transactions. */
 #include "groups_world.h"
 
+#include "kafka/offsets_impl.h"
+
 static struct gworld x;
 
 static int setup(void **state)
@@ -291,6 +293,136 @@ static void many_threads_commit_at_once(void **state)
     }
 }
 
+/* ---- groups that go ---- */
+
+static int delete_now(const char *id)
+{
+    beck_bytes name = beck_str(id);
+    int error = -100;
+    groups_delete(x.g, &name, 1, note_deleted, &error);
+    settled(&x);
+    return error;
+}
+
+struct asked {
+    bool deletes;
+    int32_t partition;
+    int64_t offset;
+    int error;
+};
+
+static void ask(struct asked *a)
+{
+    beck_bytes id = beck_str("g");
+    struct kafka_offset_commit_request_partition p = {.partition_index = a->partition,
+                                                      .committed_offset = a->offset};
+    struct kafka_offset_commit_request_topic t = {.name = beck_str("t"),
+                                                  .partitions = {.at = &p, .count = 1}};
+    struct kafka_offset_commit_request r;
+    kafka_offset_commit_request_init(&r);
+    r.group_id = id;
+    r.topics.at = &t;
+    r.topics.count = 1;
+    a->error = -100;
+    if (a->deletes)
+        groups_delete(x.g, &id, 1, note_deleted, &a->error);
+    else
+        offsets_commit(x.g, &r, 8, note_commit, &a->error);
+}
+
+/* Commits and deletions that nobody waits for: what was committed before a deletion that succeeded is
+ * gone, also after a restart. */
+static void deleted_groups_stay_deleted(void **state)
+{
+    enum { ASKED = 12, PARTITIONS = 4 };
+    struct rng rng;
+    (void)state;
+    rng_seed(&rng, 11);
+    groups_close(x.g);
+    x.settings.level = BECK_LEVEL_SYNCED;
+    gworld_begin(&x);
+    int64_t model[PARTITIONS] = {-1, -1, -1, -1};
+    for (int round = 0; round < 200; round++) {
+        struct asked asked[ASKED];
+        for (int i = 0; i < ASKED; i++) {
+            asked[i] = (struct asked){.deletes = rng_below(&rng, 4) == 0,
+                                      .partition = (int32_t)rng_below(&rng, PARTITIONS),
+                                      .offset = round * ASKED + i};
+            ask(&asked[i]);
+        }
+        settled(&x);
+        for (int i = 0; i < ASKED; i++) {
+            if (asked[i].deletes && asked[i].error == 0)
+                memset(model, 0xff, sizeof model);
+            else if (!asked[i].deletes)
+                model[asked[i].partition] = asked[i].offset;
+            assert_true(asked[i].error == 0 ||
+                        (asked[i].deletes && asked[i].error == KAFKA_GROUP_ID_NOT_FOUND));
+        }
+        if (rng_below(&rng, 10) == 0)
+            gworld_kill(&x);
+        bool any = false;
+        for (int32_t p = 0; p < PARTITIONS; p++) {
+            assert_int_equal(fetch(&x, p).offset, model[p]);
+            any = any || model[p] >= 0;
+        }
+        assert_int_equal(groups_has(x.g, beck_str("g")), any);
+    }
+}
+
+#define MANY 10000
+
+static void commit_for_many(const char *topic_name)
+{
+    static struct kafka_offset_commit_request_partition p[MANY];
+    struct kafka_offset_commit_request_topic t = {.name = beck_str(topic_name),
+                                                  .partitions = {.at = p, .count = MANY}};
+    struct kafka_offset_commit_request r;
+    int error = -100;
+    for (int32_t i = 0; i < MANY; i++)
+        p[i] = (struct kafka_offset_commit_request_partition){.partition_index = i,
+                                                              .committed_offset = i};
+    kafka_offset_commit_request_init(&r);
+    r.group_id = beck_str("g");
+    r.topics.at = &t;
+    r.topics.count = 1;
+    offsets_commit(x.g, &r, 8, note_commit, &error);
+    settled(&x);
+    assert_int_equal(error, 0);
+}
+
+static void a_huge_group_expires_in_slices(void **state)
+{
+    static const char *const names[] = {"large-1", "large-2", "large-3"};
+    int slices = 0;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        topic(&x, names[i], MANY);
+        commit_for_many(names[i]);
+    }
+    world_advance(&x.w, 8 * 86400 * SECOND);
+    for (bool more = true; more; slices++) {
+        groups_lock(x.g);
+        if (slices == 0)
+            offsets_begin_sweep(x.g);
+        more = offsets_sweep(x.g);
+        struct round *written = group_log_round(x.g);
+        assert_true(written->count <= SLICE_GONE + 20);
+        groups_unlock(x.g);
+        settled(&x);
+        /* What comes back in the middle stays. */
+        if (slices == 2)
+            assert_int_equal(commit(&x, (struct commit){.topic = names[0], .offset = 77}), 0);
+    }
+    assert_true(slices >= 3 * MANY / SLICE_GONE);
+    assert_int_equal(fetch_as(&x, "g", names[0], 0, false).offset, 77);
+    for (int32_t i = 1; i < MANY; i += 100)
+        assert_int_equal(fetch_as(&x, "g", names[i % 3], i, false).offset, -1);
+    world_advance(&x.w, 8 * 86400 * SECOND);
+    pass(&x, 600 * SECOND);
+    assert_false(groups_has(x.g, beck_str("g")));
+}
+
 /* ---- transactions ---- */
 
 static void note_pending(void *ctx, const void *answer)
@@ -366,6 +498,26 @@ static void of_two_commits_the_later_record_stands(void **state)
     assert_int_equal(fetch(&x, 0).offset, 20);
 }
 
+static void a_transaction_does_not_bring_a_deleted_group_back(void **state)
+{
+    (void)state;
+    for (int again = 0; again < 2; again++) {
+        commit(&x, (struct commit){.offset = 1, .partition = 1});
+        assert_int_equal(commit_pending(1000 + again, 0, 10), 0);
+        assert_int_equal(delete_now("g"), 0);
+        assert_int_equal(delete_now("g"), KAFKA_GROUP_ID_NOT_FOUND);
+        if (again)
+            gworld_kill(&x);
+        end(1000 + again, true);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(fetch(&x, 0).offset, -1);
+            assert_int_equal(fetch(&x, 1).offset, -1);
+            assert_false(groups_has(x.g, beck_str("g")));
+            gworld_kill(&x);
+        }
+    }
+}
+
 /* Its decision is in another log, and would count without them. */
 static void offsets_of_a_transaction_survive_a_loss_of_power(void **state)
 {
@@ -400,6 +552,9 @@ int main(void)
         TEST(offsets_are_deleted_unless_subscribed),
         TEST(long_names_are_kept),
         TEST(many_threads_commit_at_once),
+        TEST(deleted_groups_stay_deleted),
+        TEST(a_huge_group_expires_in_slices),
+        TEST(a_transaction_does_not_bring_a_deleted_group_back),
         TEST(offsets_of_a_transaction_count_when_it_is_committed),
         TEST(of_two_commits_the_later_record_stands),
     };
