@@ -11,8 +11,8 @@
  * of the share groups syncs what was written and has the queue bury again: so an entry leaves only when
  * its dead letter is as safe as acks=all says. A crash in between may write it twice.
  *
- * The note of an entry is 1 and the round in which it was written; a round that was synced lets all up
- * to it go.
+ * The note of an entry is the topic's generation and the round in which it was written. A round that was
+ * synced lets all of that generation up to it go; what waits when the topic changes is written again.
  */
 #include "base/clock.h"
 #include "kafka/share_impl.h"
@@ -115,10 +115,9 @@ static beck_status compose(const struct share_queue *sq, const beck_event *e, co
     return status;
 }
 
-static beck_status write_letter(struct share_queue *sq, const beck_event *e, const char *reason,
-                                uint32_t attempts, beck_error *err)
+static beck_status write_letter(struct share_queue *sq, struct topic *t, const beck_event *e,
+                                const char *reason, uint32_t attempts, beck_error *err)
 {
-    struct topic *t = atomic_load(&sq->dead_topic);
     if (!t || topic_is_gone(t))
         return error_set(err, BECK_ENOENT, "the dead-letter topic of the group is gone");
     struct buf batch;
@@ -147,23 +146,61 @@ static void poke(struct share_queue *sq)
     pool_push(&sq->shares->undertaker, &sq->job);
 }
 
+#define GENERATION (UINT64_C(1) << 32)
+
+/* Of a round, or a note. */
+static uint64_t generation_of(uint64_t round)
+{
+    return round / GENERATION;
+}
+
+/* The topic, and the round that is written now. False: it is changing. */
+static bool read_place(struct share_queue *sq, struct topic **t, uint64_t *round)
+{
+    *round = atomic_load(&sq->dead_round);
+    *t = atomic_load(&sq->dead_topic);
+    return generation_of(*round) % 2 == 0 &&
+           generation_of(*round) == generation_of(atomic_load(&sq->dead_round));
+}
+
 static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const struct carried *c,
                         const char *reason, uint32_t attempts, uint64_t *note, beck_error *err)
 {
     struct share_queue *sq = ctx;
+    struct topic *t;
+    uint64_t synced = atomic_load(&sq->dead_synced), round;
     (void)q;
     (void)c;
-    if (*note && *note <= atomic_load(&sq->dead_synced))
+    if (*note && generation_of(*note) == generation_of(synced) && *note <= synced)
         return BECK_OK;
-    if (!*note) {
-        beck_status status = write_letter(sq, e, reason, attempts, err);
+    if (!read_place(sq, &t, &round)) {
+        *note = 1; /* of no generation */
+    } else if (generation_of(*note) != generation_of(round)) {
+        beck_status status = write_letter(sq, t, e, reason, attempts, err);
         if (status)
             return status;
-        *note = 1 + atomic_load(&sq->dead_round); /* read after it was written */
+        uint64_t now = atomic_load(&sq->dead_round); /* read after it was written */
+        *note = generation_of(now) == generation_of(round) ? now + 1 : 1;
     }
     atomic_store(&sq->dead_waits, true);
     poke(sq);
     return error_set(err, BECK_EBUSY, "its dead letter is not synced yet");
+}
+
+/* Who finds it changing leaves it to whoever changes it. */
+static void set_place(struct share_queue *sq, struct topic *t)
+{
+    uint64_t round = atomic_load(&sq->dead_round);
+    do {
+        if (generation_of(round) % 2 || t == atomic_load(&sq->dead_topic))
+            return;
+    } while (!atomic_compare_exchange_strong(&sq->dead_round, &round, round + GENERATION));
+    const struct topic *before = atomic_exchange(&sq->dead_topic, t);
+    if (t && !before)
+        queue_set_bury(sq->queue, bury, sq);
+    else if (!t && before)
+        queue_set_bury(sq->queue, NULL, NULL);
+    atomic_fetch_add(&sq->dead_round, GENERATION);
 }
 
 /* Every partition of the topic that has something to be synced. */
@@ -186,9 +223,13 @@ static bool sync_topic(struct shares *s, const struct topic *t)
 /* False: not now. */
 static bool bury_round(struct share_queue *sq)
 {
-    const struct topic *t = atomic_load(&sq->dead_topic);
-    uint64_t round = atomic_fetch_add(&sq->dead_round, 1);
-    if (!t || !sync_topic(sq->shares, t))
+    struct topic *t;
+    uint64_t round;
+    do {
+        if (!read_place(sq, &t, &round) || !t)
+            return false;
+    } while (!atomic_compare_exchange_strong(&sq->dead_round, &round, round + 1));
+    if (!sync_topic(sq->shares, t))
         return false;
     atomic_store(&sq->dead_synced, round + 1);
     atomic_store(&sq->dead_waits, false);
@@ -214,6 +255,7 @@ static void work(struct job *j)
 void share_dead_init(struct share_queue *sq)
 {
     sq->job.run = work;
+    atomic_store(&sq->dead_round, 2 * GENERATION);
 }
 
 void share_dead_configure(struct share_queue *sq)
@@ -228,13 +270,9 @@ void share_dead_configure(struct share_queue *sq)
     if (t)
         atomic_store(&sq->dead_copies, configs_number(k, CONFIG_GROUP, sq->group,
                                                       "errors.deadletterqueue.copy.record.enable"));
-    const struct topic *before = atomic_exchange(&sq->dead_topic, t);
-    if (t && !before)
-        queue_set_bury(sq->queue, bury, sq);
-    else if (!t && before)
-        queue_set_bury(sq->queue, NULL, NULL);
-    else if (t && atomic_load(&sq->dead_waits))
-        poke(sq); /* something failed before */
+    set_place(sq, t);
+    if (t && atomic_load(&sq->dead_waits))
+        poke(sq); /* something failed, or the topic has changed */
 }
 
 static void finish(struct job *j)
@@ -242,8 +280,7 @@ static void finish(struct job *j)
     struct share_queue *sq = of_job(j);
     while (atomic_load(&sq->dead_waits) && bury_round(sq))
         continue;
-    queue_set_bury(sq->queue, NULL, NULL);
-    atomic_store(&sq->dead_topic, NULL);
+    set_place(sq, NULL);
     share_queue_free(sq);
 }
 

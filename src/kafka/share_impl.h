@@ -24,6 +24,8 @@ struct share_queue {
     _Atomic(bool) dead_copies;
     _Atomic(bool) dead_waits; /* something does that, for a round */
     _Atomic(bool) dead_poked; /* the job is to come */
+    /* The generation of the topic, odd while it changes, << 32, and a round: of what is written now, and the
+     * last that was synced. */
     _Atomic(uint64_t) dead_round, dead_synced;
     struct job job; /* of the undertaker */
 };

@@ -162,6 +162,32 @@ static void a_topic_that_does_not_allow_it_gets_none(void **state)
     share_end(&s);
 }
 
+static void what_waits_when_the_topic_changes_is_written_to_the_other(void **state)
+{
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1);
+    make_topic(&s, "dlq.other", 1);
+    topic_config(&s, "dlq.other", "true");
+    for (int i = 0; i < 50; i++)
+        put_record(bus, 0, "k", "v");
+    join(&s, "m", "t");
+    int64_t *written = (int64_t[]){0, 0};
+    int32_t epoch = 0;
+    fetch_from(&s, "m", epoch++, "t", 100);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(answer(&s, "m", epoch++, 0, i, i, REJECT), 0);
+        group_config(&s, "g", "errors.deadletterqueue.topic.name", i % 2 ? "dlq.g" : "dlq.other");
+        fetch_from(&s, "m", epoch++, "t", 100);
+    }
+    wait_until_gone(&s, 0, 50);
+    written[0] = letters_in(&s, 0);
+    written[1] = partition_high(topic_partition(share_topic(&s, "dlq.other"), 0));
+    assert_true(written[0] > 0 && written[1] > 0 && written[0] + written[1] >= 50);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 0);
+    share_end(&s);
+}
+
 static void a_restart_goes_on_with_the_topic(void **state)
 {
     struct share_world s;
@@ -233,6 +259,7 @@ int main(void)
         cmocka_unit_test(what_is_rejected_is_told_in_the_topic),
         cmocka_unit_test(what_is_delivered_too_often_is_copied_if_that_is_wanted),
         cmocka_unit_test(a_topic_that_does_not_allow_it_gets_none),
+        cmocka_unit_test(what_waits_when_the_topic_changes_is_written_to_the_other),
         cmocka_unit_test(a_restart_goes_on_with_the_topic),
         cmocka_unit_test(a_loss_of_power_loses_neither_the_record_nor_its_letter),
     };
