@@ -108,6 +108,20 @@ def produced(connection, topic):
     return struct.unpack('>h', answer[4 + 2 + len(topic) + 4 + 4:][:2])[0] == 0
 
 
+def fetch_in_session(connection, topic):
+    """What a consumer that waits for records sends: a Fetch with a session, answered with a batch; then one that waits."""
+    partition = struct.pack('>iiqqi', 0, -1, 0, -1, 1 << 20)
+    topics = struct.pack('>i', 1) + text(topic) + struct.pack('>i', 1) + partition
+    head = struct.pack('>iiiib', -1, 60000, 1, 1 << 20, 0)
+    answer = ask(connection, 1, 11, head + struct.pack('>ii', 0, 0) + topics + struct.pack('>i', 0) + text(''))
+    session, = struct.unpack('>i', answer[6:10])
+    partition = struct.pack('>iiqqi', 0, -1, 1, -1, 1 << 20)
+    topics = struct.pack('>i', 1) + text(topic) + struct.pack('>i', 1) + partition
+    body = head + struct.pack('>ii', session, 1 if session else -1) + topics + struct.pack('>i', 0) + text('')
+    request = struct.pack('>hhi', 1, 11, 2) + text('bench') + body
+    connection.sendall(struct.pack('>i', len(request)) + request)
+
+
 def first_record(port, topic):
     """Waits for the server, and until it has taken a record."""
     end = time.monotonic() + START_S
@@ -242,6 +256,23 @@ class Bench:
             took.append((time.perf_counter() - begin) * 1000)
         self.row('start', statistics.median(took), 'ms')
 
+    def memory_of(self, id, use):
+        """Of 10,000 connections on each of which `use` was called."""
+        count = int(10000 * self.scale)
+        with contextlib.ExitStack() as stack:
+            before = resident_mib(self.server.pid)
+            for _ in range(count):
+                use(stack.enter_context(socket.create_connection(('127.0.0.1', self.server.port))))
+            self.row(id, (resident_mib(self.server.pid) - before) * 1024 / count, 'KiB')
+
+    def connections(self):
+        self.memory_of('connection_memory', lambda c: ask(c, 18, 0, b''))
+
+    def consumers(self):
+        topic = self.topic()
+        first_record(self.server.port, topic)
+        self.memory_of('consumer_memory', lambda c: fetch_in_session(c, topic))
+
     def partitions(self, count):
         made = self.clients.run('topic', self.broker, 'many', count)
         self.row('partitions_create', made['ms'] / 1000, 's', None, 'synced')
@@ -271,7 +302,8 @@ def running(make):
 
 def measure(bench, make, starts, partitions):
     """Each part with a server of its own: one does not carry what another left."""
-    for part in (bench.producing, bench.synced, bench.latency):
+    raise_limit()
+    for part in (bench.producing, bench.synced, bench.latency, bench.connections, bench.consumers):
         with running(make) as bench.server:
             part()
     with running(make) as bench.server:
@@ -280,6 +312,15 @@ def measure(bench, make, starts, partitions):
     if partitions:
         with running(make) as bench.server:
             bench.partitions(partitions)
+
+
+def use_memory(directory, quick):
+    """The memory of a virtual machine that nobody has used yet costs ten times as much when it is first written to, whoever does it: as much as a
+    server writes has been used and given back when it begins."""
+    piece = b'x' * (1 << 20)
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(300 if quick else 3000):
+            file.write(piece)
 
 
 def mock(clients, quick):
@@ -297,6 +338,7 @@ def main():
             clients = Clients(fetched, scratch)
         except NotFetched as why:
             sys.exit(str(why))
+        use_memory(scratch, quick)
         mock(clients, quick)
         measure(Bench(clients, quick), lambda folder: Beck(program, folder), 3 if quick else 9, 1000 if quick else 10000)
         with contextlib.suppress(kafka_broker.NotInstalled):
