@@ -151,6 +151,9 @@ struct produce {
  * is synced where it is given. BECK_ESEQUENCE, BECK_EFENCED: see log/producers.h. PARTITION_STALE as
  * partition_append. */
 beck_status partition_produce(struct partition *p, struct produce *a, beck_error *err);
+/* Whether a call at level written would wait for a sync, which a new segment needs, whoever makes it; as far as
+ * can be known before. */
+bool partition_waits_to_produce(struct partition *p, const struct batch_header *h);
 
 /* Writes what is gathered, then makes it durable. Called by the committer, one round at a time. */
 beck_status partition_sync(struct partition *p, beck_error *err);
@@ -207,6 +210,16 @@ struct partition_range {
 beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,
                             bool one_at_least, bool committed, struct partition_range *out,
                             beck_error *err);
+/* The same. PARTITION_AT_ONCE: without a wait for the disk; PARTITION_COLD is returned, and nothing held, when a file
+ * must be opened or read to find the place. PARTITION_NO_BLOCK: a range of a file also where memory has it. */
+#define PARTITION_AT_ONCE 1u
+#define PARTITION_NO_BLOCK 2u
+#define PARTITION_COLD 2 /* beside PARTITION_STALE */
+beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t bytes_max,
+                                bool one_at_least, bool committed, unsigned how,
+                                struct partition_range *out, beck_error *err);
+/* Waits until the operating system has the range in memory, so that sending it waits for no disk. */
+void partition_range_warm(const struct partition_range *r);
 void partition_range_release(struct partition_range *r);
 /* Each batch with offsets in [from, to), as stored, of open transactions as well; the first may begin before `from`.
  * fn without a lock; BECK_END from it ends the walk, which is BECK_OK, so does what it fails with. What retention takes

@@ -8,8 +8,12 @@
 #include "log/partition_impl.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
+#define WARM_STEP 32768
 #define HEADERS_READ 8192 /* two distances of index entries */
 #define DECOMPRESSED_MAX (256u << 20)
 
@@ -61,12 +65,13 @@ static struct segment *segment_of(const struct partition *p, int64_t base_offset
     return i >= 0 && p->segments[i]->base_offset == base_offset ? p->segments[i] : NULL;
 }
 
-/* In the tail cache; on success a use of the segment is held. With the lock. */
-static bool find_in_tail(struct partition *p, int64_t offset, struct place *out)
+/* In the tail cache; on success a use of the segment is held. `at_once`: without opening files. With the
+ * lock. */
+static bool find_in_tail(struct partition *p, int64_t offset, bool at_once, struct place *out)
 {
     struct block *b = partition_find_memory(p, offset);
     struct segment *s = b ? segment_of(p, b->segment) : NULL;
-    if (!s || !find_in_block(b, offset, out) || segment_use(s, NULL))
+    if (!s || (at_once && s->users == 0) || !find_in_block(b, offset, out) || segment_use(s, NULL))
         return false;
     out->segment = s;
     return true;
@@ -129,11 +134,13 @@ static beck_status find_in_files(struct partition *p, int64_t offset, struct pla
     return BECK_OK;
 }
 
-static beck_status find_place(struct partition *p, int64_t offset, struct place *out,
+static beck_status find_place(struct partition *p, int64_t offset, bool at_once, struct place *out,
                               beck_error *err)
 {
     *out = (struct place){.segment = NULL};
-    return find_in_tail(p, offset, out) ? BECK_OK : find_in_files(p, offset, out, err);
+    if (find_in_tail(p, offset, at_once, out))
+        return BECK_OK;
+    return at_once ? PARTITION_COLD : find_in_files(p, offset, out, err);
 }
 
 /* ---- where ranges end ---- */
@@ -141,13 +148,13 @@ static beck_status find_place(struct partition *p, int64_t offset, struct place 
 /* The position in the segment of `place` at which offsets not below `end` begin, or that of its end. With the
  * lock, which is free while files are read. */
 static beck_status position_of_end(struct partition *p, const struct place *place, int64_t end,
-                                   int64_t *position, beck_error *err)
+                                   bool at_once, int64_t *position, beck_error *err)
 {
     struct place there;
     *position = atomic_load(&place->segment->size);
     if (end >= p->written)
         return BECK_OK;
-    beck_status status = find_place(p, end, &there, err);
+    beck_status status = find_place(p, end, at_once, &there, err);
     if (status)
         return status == BECK_END ? BECK_OK : status;
     if (there.segment == place->segment && there.position < *position)
@@ -210,13 +217,14 @@ static beck_status read_range(struct partition_range *out, beck_error *err)
 
 /* With the lock; the place's use becomes the range's, or is given back. */
 static beck_status give(struct partition *p, struct place *place, int64_t end, size_t bytes_max,
-                        bool one_at_least, struct partition_range *out, beck_error *err)
+                        bool one_at_least, unsigned how, struct partition_range *out,
+                        beck_error *err)
 {
     int64_t limit, from = place->position, most;
-    struct block *b = place->block;
+    struct block *b = how & PARTITION_NO_BLOCK ? NULL : place->block;
     if (b)
         block_retain(b);
-    beck_status status = position_of_end(p, place, end, &limit, err);
+    beck_status status = position_of_end(p, place, end, how & PARTITION_AT_ONCE, &limit, err);
     if (one_at_least && bytes_max < place->first_size)
         bytes_max = place->first_size;
     most = limit - from < (int64_t)bytes_max ? limit : from + (int64_t)bytes_max;
@@ -275,6 +283,13 @@ beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_ma
                             bool one_at_least, bool committed, struct partition_range *out,
                             beck_error *err)
 {
+    return partition_fetch_how(p, offset, bytes_max, one_at_least, committed, 0, out, err);
+}
+
+beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t bytes_max,
+                                bool one_at_least, bool committed, unsigned how,
+                                struct partition_range *out, beck_error *err)
+{
     beck_status status = BECK_OK;
     *out = (struct partition_range){.fd = -1};
     mutex_lock(&p->lock);
@@ -291,9 +306,9 @@ beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_ma
         status = copy_memory(p, offset, end, bytes_max, one_at_least, out, err);
     } else {
         struct place place;
-        status = find_place(p, offset, &place, err);
+        status = find_place(p, offset, how & PARTITION_AT_ONCE, &place, err);
         if (!status)
-            status = give(p, &place, end, bytes_max, one_at_least, out, err);
+            status = give(p, &place, end, bytes_max, one_at_least, how, out, err);
         else if (status == BECK_END)
             status = BECK_OK;
     }
@@ -308,6 +323,25 @@ beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_ma
     if (status)
         partition_range_release(out);
     return status;
+}
+
+/* Steps of the file of which the first byte is in memory are so whole, most likely. */
+void partition_range_warm(const struct partition_range *r)
+{
+    uint8_t bytes[WARM_STEP];
+    if (r->block)
+        return;
+    for (size_t at = 0; at < r->len; at += sizeof bytes) {
+        struct iovec first = {bytes, 1};
+        int64_t position = r->position + (int64_t)at;
+        size_t left = r->len - at < sizeof bytes ? r->len - at : sizeof bytes;
+        if (preadv2(r->fd, &first, 1, position, RWF_NOWAIT) == 1)
+            continue;
+        if (at == 0)
+            posix_fadvise(r->fd, r->position, (off_t)r->len, POSIX_FADV_WILLNEED);
+        if (pread(r->fd, bytes, left, position) <= 0)
+            return; /* whoever sends it will see */
+    }
 }
 
 void partition_range_release(struct partition_range *r)
@@ -409,6 +443,8 @@ static beck_status start_of_time(struct partition *p, int64_t time_ms, int64_t *
     for (size_t i = first < 0 ? 0 : (size_t)first; i < p->segment_count && !status; i++) {
         struct segment *s = p->segments[i];
         int64_t newest = -1;
+        if (s->unmade)
+            continue;
         status = segment_max_timestamp(s, &newest, err);
         if (newest > *greatest)
             *greatest = newest;

@@ -213,6 +213,18 @@ static beck_status wait_turn(struct partition *p, struct produce *a, const struc
     return status;
 }
 
+bool partition_waits_to_produce(struct partition *p, const struct batch_header *h)
+{
+    struct batch_header placed = *h;
+    if (p->options.memory)
+        return false;
+    mutex_lock(&p->lock);
+    placed.base_offset = p->written;
+    bool waits = partition_must_roll(p, &placed) || (p->writing && p->syncing);
+    mutex_unlock(&p->lock);
+    return waits;
+}
+
 beck_status partition_produce(struct partition *p, struct produce *a, beck_error *err)
 {
     struct batch_header h;

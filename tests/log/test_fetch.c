@@ -273,6 +273,33 @@ static void ranges_and_times_are_those_of_what_is_stored(void **state)
     }
 }
 
+static void only_the_tail_is_given_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    struct partition_range r;
+    int64_t offset;
+    char text[1000] = {0};
+    memset(text, 'x', sizeof text - 1);
+    world_open(&w, 5);
+    struct partition *p = world_partition(&w, 0, 0);
+    for (int i = 0; i < 3000; i++)
+        assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
+    assert_int_equal(partition_fetch_how(p, 0, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
+                     PARTITION_COLD);
+    assert_int_equal(r.len, 0);
+    assert_int_equal(partition_fetch_how(p, offset, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
+                     0);
+    assert_true(r.len > 0 && r.block && !r.segment);
+    partition_range_release(&r);
+    unsigned how = PARTITION_AT_ONCE | PARTITION_NO_BLOCK;
+    assert_int_equal(partition_fetch_how(p, offset, 1000, true, false, how, &r, NULL), 0);
+    assert_true(r.len > 0 && r.segment);
+    partition_range_release(&r);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 static void a_range_outlives_the_segment_and_the_partition(void **state)
 {
     (void)state;
@@ -486,6 +513,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
+        cmocka_unit_test(only_the_tail_is_given_at_once),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),
         cmocka_unit_test(an_idle_partition_keeps_no_memory_for_batches),

@@ -1,10 +1,14 @@
 /*
  * Fetch (1). Ranges of the log, in memory or in files, go to the socket as they are stored.
  *
- * All of it runs on the loop of the connection. A request for which there is too little yet arms a watch
- * in each partition, and a timer; the first of them that has something to say posts the request back to
- * the loop, where everything is looked at again. So it holds memory while it waits, and nothing else: a
- * few words for each of its partitions, which it answers with when others need that memory.
+ * What the tail of a partition has is answered on the loop of the connection. Where a file has to be opened
+ * or read to find a place, or headers in it, all of it is done on the pool, which also has the operating
+ * system read what is to be sent, so that the loop waits for no disk. A request for which there is too
+ * little yet arms a watch in each partition, and a timer; the first of them that has something to say posts
+ * the request back to the loop, where everything is looked at again. So it holds memory while it waits, and
+ * nothing else: a few words for each of its partitions, which it answers with when others need that memory.
+ *
+ * Blocks of the tail that unread answers hold have a limit (BLOCKS_MAX); beyond it answers come from files.
  */
 #include "kafka/message/fetch.h"
 
@@ -21,6 +25,7 @@
 #define LEADER_EPOCH 0
 #define READ_COMMITTED 1
 #define BYTES_MAX (55 << 20) /* of one answer, as Kafka's fetch.max.bytes */
+#define BLOCKS_MAX (256u << 20)
 #define FINAL_EPOCH (-1)
 #define FIRST_EPOCH 0
 
@@ -36,7 +41,10 @@ struct found {
     bool held; /* there is a range */
     struct aborted *aborted;
     size_t aborted_count;
+    struct kafka_wire *wire; /* while it holds a block that is counted */
 };
+
+enum collected { TOO_LITTLE, ENOUGH, COLD /* it must be done on the pool */ };
 
 struct fetching {
     struct kafka_request *r;
@@ -47,6 +55,8 @@ struct fetching {
     struct found *found;                 /* one for each */
     size_t count, next;                  /* next: where it begins */
     bool committed, by_id;
+    bool on_pool;             /* files may be read */
+    enum collected collected; /* there */
     int64_t bytes_min, bytes_max;
     int64_t until_ns;
     struct timer timer;
@@ -206,7 +216,10 @@ static int resolve(struct fetching *f, struct fetch_part *part, struct partition
 
 static void release_range(void *ctx)
 {
-    partition_range_release(ctx);
+    struct found *found = ctx;
+    if (found->wire)
+        atomic_fetch_sub(&found->wire->blocks, found->range.block->cap);
+    partition_range_release(&found->range);
 }
 
 static void let_go(struct found *found)
@@ -270,6 +283,8 @@ static beck_status find_aborted(struct fetching *f, const struct fetch_part *par
                                            &found->aborted_count, NULL);
     if (status || found->aborted_count == 0)
         return status;
+    if (!f->on_pool && !found->range.block)
+        return PARTITION_COLD;
     int64_t end = end_of(&found->range, part->offset);
     size_t kept = 0;
     for (size_t i = 0; i < found->aborted_count; i++)
@@ -286,47 +301,64 @@ static int code_of(beck_status status)
                                     : kafka_error_of(status);
 }
 
-/* At most `left` bytes; `one`: a whole batch however large. */
-static void look(struct fetching *f, struct fetch_part *part, struct found *found, int64_t left,
+/* At most `left` bytes; `one`: a whole batch however large. False: it is COLD. */
+static bool look(struct fetching *f, struct fetch_part *part, struct found *found, int64_t left,
                  bool one)
 {
+    bool full = atomic_load(&f->r->wire->blocks) > BLOCKS_MAX;
+    unsigned how = (f->on_pool ? 0 : PARTITION_AT_ONCE) | (full ? PARTITION_NO_BLOCK : 0);
     found->p = NULL;
     found->code = resolve(f, part, &found->p);
     if (found->code)
-        return;
+        return true;
     found->high = partition_high(found->p);
     found->stable = partition_stable(found->p);
     found->first = partition_first(found->p);
     int64_t max = part->bytes_max < left ? part->bytes_max : left;
-    beck_status status = partition_fetch(found->p, part->offset, max > 0 ? (size_t)max : 0, one,
-                                         f->committed, &found->range, NULL);
+    beck_status status = partition_fetch_how(found->p, part->offset, max > 0 ? (size_t)max : 0, one,
+                                             f->committed, how, &found->range, NULL);
     found->held = !status && found->range.len > 0;
-    if (found->held && request_version(f->r) < ZSTD_VERSION)
-        found->code = cut_before_zstd(&found->range);
+    if (found->held && request_version(f->r) < ZSTD_VERSION) {
+        if (f->on_pool || found->range.block)
+            found->code = cut_before_zstd(&found->range);
+        else
+            status = PARTITION_COLD;
+    }
     if (!status && !found->code)
         status = find_aborted(f, part, found);
-    if (status)
+    if (status && status != PARTITION_COLD)
         found->code = code_of(status);
-    if (found->code) {
+    if (found->code || status) {
         let_go(found);
         found->p = NULL;
     }
+    return status != PARTITION_COLD;
 }
 
-/* Whether there is enough for an answer. */
-static bool collect(struct fetching *f)
+static void let_go_of_all(struct fetching *f)
+{
+    for (size_t i = 0; f->found && i < f->count; i++)
+        let_go(&f->found[i]);
+}
+
+static enum collected collect(struct fetching *f)
 {
     int64_t bytes = 0;
     bool failed = false;
     for (size_t n = 0; n < f->count; n++) {
         size_t i = (f->next + n) % f->count;
         struct found *found = &f->found[i];
-        look(f, &f->parts[i], found, f->bytes_max - bytes, bytes == 0);
+        if (!look(f, &f->parts[i], found, f->bytes_max - bytes, bytes == 0)) {
+            let_go_of_all(f);
+            return COLD;
+        }
         if (found->held)
             bytes += (int64_t)found->range.len;
+        if (found->held && f->on_pool)
+            partition_range_warm(&found->range);
         failed = failed || found->code;
     }
-    return failed || f->count == 0 || bytes >= f->bytes_min;
+    return failed || f->count == 0 || bytes >= f->bytes_min ? ENOUGH : TOO_LITTLE;
 }
 
 /* ---- answering ---- */
@@ -354,14 +386,17 @@ static bool put_aborted(struct fetching *f, const struct found *found,
 }
 
 /* The range goes to the answer. */
-static void put_records(struct found *found, struct kafka_records *out)
+static void put_records(struct kafka_wire *w, struct found *found, struct kafka_records *out)
 {
     struct partition_range *range = &found->range;
     out->bytes = bytes_of("", 0);
+    found->wire = NULL;
     if (!found->held)
         return;
-    *out = (struct kafka_records){.release = release_range, .ctx = range};
+    *out = (struct kafka_records){.release = release_range, .ctx = found};
     if (range->block) {
+        atomic_fetch_add(&w->blocks, range->block->cap);
+        found->wire = w;
         out->block = range->block;
         out->bytes = range->bytes;
     } else {
@@ -385,7 +420,7 @@ static bool put_partition(struct fetching *f, struct fetch_part *part, struct fo
     part->log_start = found->code ? -1 : found->first;
     part->told = true;
     bool good = put_aborted(f, found, out);
-    put_records(found, &out->records);
+    put_records(f->r->wire, found, &out->records);
     return good;
 }
 
@@ -426,12 +461,6 @@ static bool put_parts(struct fetching *f, struct kafka_fetch_response *a)
     if (f->session && last < f->count)
         f->session->next = last + 1;
     return good;
-}
-
-static void let_go_of_all(struct fetching *f)
-{
-    for (size_t i = 0; f->found && i < f->count; i++)
-        let_go(&f->found[i]);
 }
 
 static void end_session(struct fetching *f)
@@ -530,15 +559,40 @@ static void disarm(struct fetching *f)
             partition_unwatch(f->found[i].p, &f->found[i].watch);
 }
 
+/* On the loop, with what was collected. */
+static void decide(struct kafka_request *r)
+{
+    struct fetching *f = request_state(r);
+    bool late = f->until_ns <= clock_mono_ns(clock_system());
+    f->on_pool = false;
+    if (f->collected == ENOUGH || late)
+        answer(f);
+    else
+        arm(f);
+}
+
+static void collect_on_pool(struct kafka_request *r)
+{
+    struct fetching *f = request_state(r);
+    f->on_pool = true;
+    f->collected = collect(f);
+    request_post(r, decide);
+}
+
+static void go_on(struct fetching *f)
+{
+    f->collected = collect(f);
+    if (f->collected == COLD)
+        request_defer(f->r, collect_on_pool);
+    else
+        decide(f->r);
+}
+
 static void resume(struct kafka_request *r)
 {
     struct fetching *f = request_state(r);
     disarm(f);
-    bool late = f->until_ns <= clock_mono_ns(clock_system());
-    if (collect(f) || late)
-        answer(f);
-    else
-        arm(f);
+    go_on(f);
 }
 
 /* With whatever is there. */
@@ -571,11 +625,10 @@ void handle_fetch(struct kafka_request *r)
     f->q = NULL;
     if (code) {
         answer_error(f, code);
-    } else if (collect(f) || q->max_wait_ms <= 0) {
-        answer(f);
     } else {
+        atomic_init(&f->woken, true); /* nobody else has it before it is armed */
         request_set_state(r, f);
         request_on_close(r, hurry);
-        arm(f);
+        go_on(f);
     }
 }
