@@ -121,6 +121,15 @@ static void check_refused(struct data_test *d, const struct topic *t, int16_t ve
                  kafka_error_name(code), words);
 }
 
+/* Three records that say they are `count`. */
+static void make_lying_batch(struct data_test *d, beck_codec codec, int32_t count)
+{
+    kafka_make_batch(&d->batch, "value value value value", 3, &(struct kafka_made){.codec = codec});
+    put_u32(d->batch.data + 23, (uint32_t)(count - 1));
+    put_u32(d->batch.data + 57, (uint32_t)count);
+    batch_seal(d->batch.data, d->batch.len);
+}
+
 /* ---- fetching ---- */
 
 struct fetch_question {
@@ -700,6 +709,51 @@ static void offsets_are_found_by_time(void **state)
     assert_int_equal(old.old_style_offsets.at[0], 20);
 }
 
+static void records_are_counted_whatever_the_codec(void **state)
+{
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    for (int codec = 0; codec <= BECK_CODEC_ZSTD; codec++) {
+        make_lying_batch(d, (beck_codec)codec, 2);
+        check_refused(d, t, 9, KAFKA_INVALID_RECORD, "");
+        make_lying_batch(d, (beck_codec)codec, 4);
+        check_refused(d, t, 9, KAFKA_INVALID_RECORD, "");
+        make_lying_batch(d, (beck_codec)codec, 3);
+        assert_int_equal(produce(d, t, 9, 1).error_code, KAFKA_NONE);
+    }
+}
+
+/* Large ones are looked at elsewhere. */
+static void pipelined_batches_are_stored_in_order(void **state)
+{
+    enum { BATCHES = 20, LONG = 200000 };
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    struct produce_question x;
+    char *value = calloc(1, LONG);
+    uint32_t seed = 1;
+    for (int i = 0; i < LONG - 1; i++)
+        value[i] = (char)('a' + ((seed = seed * 1664525 + 1013904223) >> 24) % 26);
+    for (int i = 0; i < BATCHES; i++) {
+        kafka_make_batch(&d->batch, i % 3 ? "short" : value, 1,
+                         &(struct kafka_made){.codec = BECK_CODEC_GZIP});
+        assert_true(i % 3 || d->batch.len > 100000);
+        question(&x, t, "t", 0, i % 2 ? 1 : -1, buf_bytes(&d->batch));
+        kafka_say(&d->c, kafka_produce_request_table(), 9, &x.q);
+    }
+    for (int i = 0; i < BATCHES; i++) {
+        struct kafka_produce_response_partition p = hear_produced(d, 9);
+        assert_int_equal(p.error_code, KAFKA_NONE);
+        assert_int_equal(p.base_offset, i);
+    }
+    kafka_make_batch(&d->batch, value, 3, &(struct kafka_made){.codec = BECK_CODEC_LZ4});
+    put_u32(d->batch.data + 23, 3);
+    put_u32(d->batch.data + 57, 4);
+    batch_seal(d->batch.data, d->batch.len);
+    check_refused(d, t, 9, KAFKA_INVALID_RECORD, "");
+    free(value);
+}
+
 /* More of them than there are threads: they take turns. */
 static void long_requests_of_many_clients_are_answered_whole(void **state)
 {
@@ -837,6 +891,8 @@ int main(void)
         TEST(sessions_tell_only_what_is_new),
         TEST(names_that_no_topic_can_have_are_in_no_session),
         TEST(offsets_are_found_by_time),
+        TEST(records_are_counted_whatever_the_codec),
+        TEST(pipelined_batches_are_stored_in_order),
         TEST(long_requests_of_many_clients_are_answered_whole),
         TEST(there_has_been_one_leader_epoch),
         TEST(records_of_a_share_member_that_hangs_up_go_to_another),

@@ -135,6 +135,13 @@ void kafka_answered(struct kafka_request *r)
         go_on(c);
 }
 
+void kafka_lets_go_on(struct kafka_request *r)
+{
+    if (r->c->holder == r)
+        r->c->holder = NULL;
+    go_on(r->c);
+}
+
 /* ---- who it is ---- */
 
 /* Whoever needs no login is known at once; whoever was changed since is looked up again. */

@@ -1,7 +1,11 @@
 /*
  * Produce (0). A batch goes from the input of the connection to the log as it came, while its handler
- * runs, so what a connection sends is appended in order. Nothing in it is looked at but its header and
- * checksum, unless the topic's rules ask for keys or times of records.
+ * runs, so what a connection sends is appended in order. Its records are counted, as Kafka's brokers do,
+ * also those of compressed batches: whoever reads relies on it. They are looked at when the topic's rules
+ * ask for keys or times of records.
+ *
+ * What takes long (a large compressed batch, a new segment of the log) goes to the pool with all that is
+ * behind it; the connection starts nothing more meanwhile.
  *
  * Where the answer has to wait for a sync, each batch takes one of `left`, which its completion gives
  * back from whichever thread; whoever gives back the last one answers.
@@ -11,6 +15,7 @@
 #include "kafka/transactions.h"
 #include "log/batch.h"
 #include "log/committer.h"
+#include "log/partition.h"
 #include "wire/kafka/handlers.h"
 #include "wire/kafka/topic_names.h"
 
@@ -23,8 +28,11 @@
 #define MAGIC_AT 16
 #define MAGIC 2
 #define DECOMPRESSED_MAX (256u << 20)
-#define RECORD_ERRORS_MAX 100   /* that are told of one batch */
-#define RECORD_ERRORS_ALL 10000 /* of one request */
+#define AT_ONCE_MAX (1u << 20)             /* bytes of a batch that are looked at on the loop */
+#define COMPRESSED_AT_ONCE_MAX (16u << 10) /* of a compressed one */
+#define LATER (-1000)                      /* beside Kafka's codes: on the pool */
+#define RECORD_ERRORS_MAX 100              /* that are told of one batch */
+#define RECORD_ERRORS_ALL 10000            /* of one request */
 #define RECORD_ERRORS_SHOWN 3
 
 struct producing {
@@ -32,7 +40,10 @@ struct producing {
     struct kafka_produce_response answer;
     beck_level level;
     int16_t acks;
-    size_t told;            /* errors of records */
+    size_t told;             /* errors of records */
+    int refused;             /* all of it, with this code */
+    size_t topic, partition; /* the next */
+    bool on_pool;
     _Atomic(uint32_t) left; /* batches without a result, and the handler */
     _Atomic(bool) failed;
 };
@@ -239,21 +250,40 @@ static int check_shape(beck_bytes batch, int16_t version, beck_error *err)
     return KAFKA_NONE;
 }
 
-static int check_batch(struct look *l, beck_bytes batch, int16_t version, struct batch_header *h,
-                       beck_error *err)
+static bool is_compressed(beck_bytes batch)
 {
-    int code = check_shape(batch, version, err);
+    return (get_u16((const uint8_t *)batch.data + 21) & BATCH_CODEC_MASK) != BECK_CODEC_NONE;
+}
+
+static int check_batch(struct look *l, beck_bytes batch, const struct producing *s,
+                       struct batch_header *h, beck_error *err)
+{
+    struct codec codec;
+    struct buf memory;
+    size_t most = atomic_load(&l->topic->batch_bytes_max);
+    int code = check_shape(batch, request_version(s->r), err);
     if (code)
         return code;
-    beck_status status = batch_check_produced(batch, atomic_load(&l->topic->batch_bytes_max), false,
-                                              NULL, NULL, h, err);
+    bool packed = is_compressed(batch);
+    if (!s->on_pool && batch.len <= most &&
+        batch.len > (packed ? COMPRESSED_AT_ONCE_MAX : AT_ONCE_MAX))
+        return LATER;
+    codec_init(&codec);
+    buf_init(&memory, s->on_pool ? DECOMPRESSED_MAX : AT_ONCE_MAX);
+    beck_status status = batch_check_produced(batch, most, packed, &codec, &memory, h, err);
+    buf_release(&memory);
+    codec_release(&codec);
+    if (status == BECK_ELIMIT && packed && !s->on_pool && batch.len <= most)
+        return LATER;
     switch (status) {
     case BECK_OK:
         return needs_look(l, h) ? check_records(l, batch, err) : KAFKA_NONE;
     case BECK_ELIMIT:
         return KAFKA_MESSAGE_TOO_LARGE;
-    case BECK_ECORRUPT:
-        return KAFKA_CORRUPT_MESSAGE;
+    case BECK_ECORRUPT: /* on its way: then clients send it again */
+        if (batch.len < BATCH_HEADER || !batch_crc_fits(batch.data, batch.len))
+            return KAFKA_CORRUPT_MESSAGE;
+        return KAFKA_INVALID_RECORD;
     case BECK_EINVAL:
         return KAFKA_INVALID_RECORD;
     default:
@@ -311,7 +341,15 @@ static void store(struct producing *s, const struct look *l, beck_bytes batch)
         give_back(s);
 }
 
-static void produce(struct producing *s, struct topic *t,
+/* Whether the loop would wait for the disk. */
+static bool waits(const struct producing *s, const struct look *l, const struct batch_header *h)
+{
+    return !s->on_pool && s->level != BECK_LEVEL_SYNCED &&
+           partition_waits_to_produce(topic_partition(l->topic, l->partition), h);
+}
+
+/* False: it is for the pool. */
+static bool produce(struct producing *s, struct topic *t,
                     const struct kafka_produce_request_partition *q,
                     struct kafka_produce_response_partition *out)
 {
@@ -328,8 +366,10 @@ static void produce(struct producing *s, struct topic *t,
     l.earliest_ms = before == INT64_MAX ? INT64_MIN : l.now_ms - before;
     l.latest_ms = after > INT64_MAX - l.now_ms ? INT64_MAX : l.now_ms + after;
     int code = topic_partition(t, q->index) && !topic_is_gone(t)
-                   ? check_batch(&l, q->records.bytes, request_version(s->r), &h, &err)
+                   ? check_batch(&l, q->records.bytes, s, &h, &err)
                    : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    if (code == LATER || (!code && waits(s, &l, &h)))
+        return false;
     s->told += out->record_errors.count;
     if (!code)
         code = check_transaction(s, &l, &h);
@@ -337,6 +377,7 @@ static void produce(struct producing *s, struct topic *t,
         refuse(s, out, code, err.text);
     else
         store(s, &l, q->records.bytes);
+    return true;
 }
 
 /* ---- the request ---- */
@@ -371,27 +412,59 @@ static int find_topic(const struct producing *s, const struct kafka_produce_requ
     return t->internal ? KAFKA_INVALID_TOPIC_EXCEPTION : KAFKA_NONE;
 }
 
-static bool produce_topic(struct producing *s, const struct kafka_produce_request_topic *q,
-                          struct kafka_produce_response_topic *out, int code)
+/* False: no memory. */
+static bool begin_topic(const struct producing *s, const struct kafka_produce_request_topic *q,
+                        const struct topic *t, struct kafka_produce_response_topic *out)
 {
     struct kafka_arena *arena = request_arena(s->r);
-    struct topic *t = NULL;
-    if (!code)
-        code = find_topic(s, q, &t);
+    if (out->partition_responses.at)
+        return true; /* on the loop */
     out->name = t ? t->name : kafka_copy(arena, q->name);
     memcpy(out->topic_id, q->topic_id, TOPIC_ID);
-    if (!kafka_array(arena, &out->partition_responses, q->partition_data.count))
-        return false;
-    for (size_t i = 0; i < q->partition_data.count; i++) {
-        struct kafka_produce_response_partition *p = &out->partition_responses.at[i];
+    return kafka_array(arena, &out->partition_responses, q->partition_data.count);
+}
+
+/* False: the rest is for the pool. */
+static bool produce_topic(struct producing *s, const struct kafka_produce_request_topic *q,
+                          struct kafka_produce_response_topic *out)
+{
+    struct topic *t = NULL;
+    int code = s->refused ? s->refused : find_topic(s, q, &t);
+    if (!begin_topic(s, q, t, out)) {
+        out->partition_responses.count = 0;
+        return true;
+    }
+    for (; s->partition < q->partition_data.count; s->partition++) {
+        struct kafka_produce_response_partition *p = &out->partition_responses.at[s->partition];
         kafka_produce_response_partition_init(p);
-        p->index = q->partition_data.at[i].index;
+        p->index = q->partition_data.at[s->partition].index;
         if (code)
             refuse(s, p, code, NULL);
-        else
-            produce(s, t, &q->partition_data.at[i], p);
+        else if (!produce(s, t, &q->partition_data.at[s->partition], p))
+            return false;
     }
     return true;
+}
+
+static bool produce_all(struct producing *s)
+{
+    const struct kafka_produce_request *q = request_body(s->r);
+    for (; s->topic < q->topic_data.count; s->topic++, s->partition = 0)
+        if (!produce_topic(s, &q->topic_data.at[s->topic], &s->answer.responses.at[s->topic]))
+            return false;
+    return true;
+}
+
+static void end_on_loop(struct kafka_request *r)
+{
+    request_lets_go_on(r);
+    give_back(request_state(r));
+}
+
+static void produce_on_pool(struct kafka_request *r)
+{
+    produce_all(request_state(r));
+    request_post(r, end_on_loop);
 }
 
 void handle_produce(struct kafka_request *r)
@@ -408,11 +481,15 @@ void handle_produce(struct kafka_request *r)
     if (s->level == BECK_LEVEL_SYNCED && committer_by_interval(request_engine(r)->env.committer))
         s->level = BECK_LEVEL_WRITTEN; /* nobody waits for syncs then */
     atomic_init(&s->left, 1);
-    int code = check_request(s);
-    for (size_t i = 0; i < q->topic_data.count; i++)
-        if (!produce_topic(s, &q->topic_data.at[i], &s->answer.responses.at[i], code)) {
-            s->answer.responses.count = i;
-            break;
+    s->refused = check_request(s);
+    request_set_state(r, s);
+    if (!produce_all(s)) {
+        s->on_pool = true;
+        if (request_keep(r)) {
+            request_defer(r, produce_on_pool);
+            return;
         }
+        produce_all(s); /* without memory it has to be here */
+    }
     give_back(s);
 }

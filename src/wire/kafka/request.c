@@ -275,10 +275,27 @@ const void *request_keep(struct kafka_request *r)
     if (!frame)
         return NULL;
     memcpy(frame, r->whole.data, r->whole.len);
+    struct kafka_arena before = r->decoded;
+    const void *body = r->body;
+    kafka_arena_init(&r->decoded, DECODED_MAX);
+    beck_bytes whole = bytes_of(frame, r->whole.len);
+    if (decode(r, from(whole, head))) {
+        kafka_arena_release(&r->decoded);
+        r->decoded = before;
+        r->body = (void *)(uintptr_t)body;
+        free(frame);
+        return NULL;
+    }
+    kafka_arena_release(&before);
     r->frame = frame;
-    r->whole = bytes_of(frame, r->whole.len);
-    kafka_arena_release(&r->decoded);
-    return decode(r, from(r->whole, head)) ? NULL : r->body;
+    r->whole = whole;
+    r->c->holder = r;
+    return r->body;
+}
+
+void request_lets_go_on(struct kafka_request *r)
+{
+    kafka_lets_go_on(r);
 }
 
 /* On the loop: it is asked to let go of its memory. One that waits for something else answers with what there

@@ -23,9 +23,11 @@ typedef void (*kafka_handler)(struct kafka_request *r);
 /* The struct of the request's table, valid until the answer; of a row that says `in_place` until the
  * handler returns, and what it points at may be written to. */
 const void *request_body(const struct kafka_request *r);
-/* In the handler of an in_place row: copies the request, so that it is valid until the answer. The body,
- * in another place than before; NULL: no memory. */
+/* In the handler of an in_place row: copies the request, so that it is valid until the answer, and nothing
+ * behind it on the connection is started before that, or request_lets_go_on (loop). The body, in another
+ * place than before; NULL: no memory, nothing has changed. */
 const void *request_keep(struct kafka_request *r);
+void request_lets_go_on(struct kafka_request *r);
 int16_t request_version(const struct kafka_request *r);
 beck_bytes request_client_id(const struct kafka_request *r); /* data NULL: none */
 struct identity *request_identity(const struct kafka_request *r);

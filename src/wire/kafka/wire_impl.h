@@ -111,6 +111,8 @@ void kafka_log(const struct kafka_connection *c, enum kafka_log level, const cha
                const char *detail);
 /* A request that came back was answered. Loop. */
 void kafka_answered(struct kafka_request *r);
+/* What comes behind it may be started. Loop. */
+void kafka_lets_go_on(struct kafka_request *r);
 
 /* ---- requests ---- */
 
