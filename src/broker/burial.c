@@ -102,7 +102,7 @@ static struct burial *begin(struct delivery_home *h, struct broker_queue *q, uin
     struct burial *b = *find(q, *note);
     if (!b && (b = calloc(1, sizeof *b))) {
         forget_oldest(q);
-        b->note = *note = ++h->burial_notes;
+        b->note = *note = BURIAL_NONE + ++h->burial_notes;
         b->next = q->burials;
         q->burials = b;
         q->burial_count++;

@@ -11,7 +11,8 @@ enum burial_state {
     BURIAL_PART,  /* some have it (burial_has), others refused it, or it failed */
     BURIAL_DONE   /* all have it; it is forgotten here */
 };
-/* note: as burial_send left it; 0 and 1 are none of its. */
+#define BURIAL_NONE 1 /* a note of those that nobody has; no burial's */
+/* note: as burial_send left it, or BURIAL_NONE, or 0. */
 enum burial_state burial_look(struct delivery_home *h, struct broker_queue *q, uint64_t note);
 bool burial_has(struct delivery_home *h, struct broker_queue *q, uint64_t note,
                 const struct broker_queue *target);

@@ -180,12 +180,10 @@ static beck_status send_off(struct delivery_home *h, struct corpse *c, const str
 
 /* ---- at least once ---- */
 
-#define NOBODY_HAS_IT 1 /* a note that is no burial's */
-
 static beck_status wait_in_queue(struct delivery_home *h, struct broker_queue *q, uint64_t *note,
                                  beck_error *err, beck_status status)
 {
-    *note = *note ? *note : NOBODY_HAS_IT;
+    *note = *note ? *note : BURIAL_NONE;
     if (status && !atomic_exchange(&q->burial_told, true))
         env_report(
             &h->broker->handle->env, status,

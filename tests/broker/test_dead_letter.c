@@ -346,6 +346,46 @@ static void a_target_that_refuses_is_tried_again_alone(void **state)
     place_end(&p);
 }
 
+static void what_has_no_target_is_not_taken_for_another(void **state)
+{
+    struct place p;
+    struct channel c, dead;
+    (void)state;
+    place_start(&p, 1);
+    channel_begin(&c, p.s);
+    channel_begin(&dead, p.s);
+    source_queue(&p, "dlx", 0);
+    accepted(exchange(p.s, "dlx", "topic", "d", NULL, text));
+    accepted(queue(p.s, "dead", "d", text));
+    accepted(bind_to(p.s, "dlx", "dead", "to", text));
+    for (int i = 0; i < 2; i++) /* their keys lead to a queue, or to none */
+        accepted(bind_to(p.s, "amq.topic", "q", i ? "to" : "nowhere", text));
+    consume(&c, "q");
+    consume(&dead, "dead");
+    send_confirmed(&c, "amq.topic", "nowhere", "lost", mode(2));
+    send_confirmed(&c, "amq.topic", "to", "one", mode(2));
+    wait_for_confirms(&c, 2);
+    await(&c, 2);
+    settle_all(&c, SETTLE_REJECT);
+    await(&dead, 1);
+    while (info_of(&p.w, "q").in_flight > 1)
+        sched_yield();
+    for (int i = 0; i < 5; i++)
+        world_advance(&p.w, 1000);
+    check_counts(&p.w, "q", 0, 1, 0, 0);
+    check_texts(&dead, "one");
+    accepted(bind_to(p.s, "dlx", "dead", "nowhere", text));
+    while (dead.count < 2) {
+        world_advance(&p.w, 1000);
+        pump(&dead);
+        sched_yield();
+    }
+    check_texts(&dead, "lost");
+    channel_end(&dead);
+    channel_end(&c);
+    place_end(&p);
+}
+
 #define MANY 100
 
 static void a_loss_of_power_loses_no_dead_letter(void **state)
@@ -430,6 +470,7 @@ int main(void)
         cmocka_unit_test(what_ends_before_the_broker_is_open_is_dead_lettered),
         cmocka_unit_test(what_has_no_target_stays_until_there_is_one),
         cmocka_unit_test(a_target_that_refuses_is_tried_again_alone),
+        cmocka_unit_test(what_has_no_target_is_not_taken_for_another),
         cmocka_unit_test(a_loss_of_power_loses_no_dead_letter),
         cmocka_unit_test(what_comes_back_comes_later_each_time),
     };
