@@ -246,6 +246,24 @@ def a_share_consumer():
     tool("consumer.group.ShareGroupCommand", "--delete", "--group", group)
 
 
+def dead_letters_of_a_share_group():
+    topic, group = made(2), unique("share")
+    dead = f"dlq.{group}"
+    tool("TopicCommand", "--create", "--topic", dead, "--partitions", "1")
+    tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "topics", "--entity-name", dead, "--add-config",
+         "errors.deadletterqueue.group.enable=true")
+    tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config",
+         f"share.auto.offset.reset=earliest,errors.deadletterqueue.topic.name={dead},errors.deadletterqueue.copy.record.enable=true")
+    produce(topic, [f"{i}" for i in range(20)])
+    tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "20", "--timeout-ms", "30000", "--reject")
+    letters = consume(dead, 20, "--formatter-property", "print.headers=true")
+    equal(sorted(int(letter.rsplit("\t", 1)[1]) for letter in letters), list(range(20)))
+    for letter in letters:
+        for header in (f"__dlq.errors.topic:{topic}", f"__dlq.errors.group:{group}", "__dlq.errors.delivery.count:1",
+                       "__dlq.errors.message:Offset rejected by client."):
+            holds(header in letter, f"{header}: {letter}")
+
+
 def verifiable_share_consumers():
     topic, group = made(), unique("share")
     consumer = start("VerifiableShareConsumer", "--bootstrap-server", BROKER, "--topic", topic, "--group-id", group, "--offset-reset-strategy",
@@ -283,8 +301,8 @@ def directories_of_logs():
 CASES = [
     topics_are_made_described_altered_and_deleted, the_console_produces_and_consumes, keys_and_headers, offsets_of_topics, records_are_deleted,
     configs, groups_are_described_reset_and_deleted, members_of_a_group_are_shown, verifiable_producers_and_consumers, performance_tools,
-    transactional_copies, transactions_are_listed_and_described, a_share_consumer, verifiable_share_consumers, what_the_broker_can,
-    directories_of_logs,
+    transactional_copies, transactions_are_listed_and_described, a_share_consumer, dead_letters_of_a_share_group, verifiable_share_consumers,
+    what_the_broker_can, directories_of_logs,
 ]
 
 if __name__ == "__main__":
