@@ -105,6 +105,14 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
  * the queue has of the bus stays. Both take upkeep_lock and admin_lock, and may wait for the
  * disk. BECK_ENOENT: the queue was deleted, BECK_ECLOSED: the bus. */
 beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
+/* As beck_queue_create for a queue on disk, without waiting for the disk: nothing says that there is such a queue
+ * until handle_keep_queue, or the first bus that it is bound to. Before that, its state is to be synced
+ * (handle_sync_queues), so that nothing of an earlier queue of this name comes back. */
+beck_status handle_create_queue(beck *b, const char *name, const beck_queue_options *options,
+                                beck_error *err);
+beck_status handle_sync_queues(beck *b, beck_error *err); /* takes no lock of the handle */
+/* Writes it down, and does not sync. One that is gone is passed over. Takes admin_lock. */
+beck_status handle_keep_queue(beck *b, struct queue *q, beck_error *err);
 beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
 /* queue_move of a durable queue: it holds from now on, also after a crash. Takes upkeep_lock and
  * admin_lock, and waits for the disk. */
@@ -141,6 +149,9 @@ struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /
 beck_status topology_load(beck *b, beck_error *err);
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
                              const uint8_t *id, beck_error *err); /* options NULL: gone */
+/* The same, written and not synced. */
+beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
+                                bool paused, uint64_t number, beck_error *err);
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
                                bool paused, uint64_t number, beck_error *err);
 /* The queue and its bindings (bus, pattern, bus, pattern ...) are gone, all at once. */

@@ -23,8 +23,9 @@ static bool is_remote(const beck *b, const char *queue)
 }
 
 /* The logs may still hold snapshots and dead letters of an earlier queue of this name. The first
- * snapshot of the new one comes before the queue exists, so that recovery never sees those. */
-static beck_status add_queue(beck *b, const char *name, const beck_queue_options *o,
+ * snapshot of the new one comes before the queue exists, so that recovery never sees those.
+ * later: it is neither synced nor written down that the queue exists. */
+static beck_status add_queue(beck *b, const char *name, const beck_queue_options *o, bool later,
                              beck_error *err)
 {
     struct queue *q;
@@ -33,18 +34,30 @@ static beck_status add_queue(beck *b, const char *name, const beck_queue_options
         return status;
     struct partition *dead = bus_partition(b->home.dead, 0);
     queue_note_routed(q, dead, partition_next(dead));
-    status = upkeep_snapshot(b, q, err);
-    if (!status)
+    status = later ? queue_snapshot(q, err) : upkeep_snapshot(b, q, err);
+    if (!status && !later)
         status = topology_put_queue(b, name, o, false, queue_number(q), err);
     if (status)
         handle_drop_queue(b, q);
-    else
+    else if (!later)
         queue_keep_number(q);
     return status;
 }
 
-beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
+/* One of which only its state was written. With the locks of a change. */
+static beck_status keep_queue(beck *b, struct queue *q, const beck_queue_options *o, bool paused,
                               beck_error *err)
+{
+    beck_status status = handle_sync_queues(b, err);
+    if (!status)
+        status = topology_put_queue(b, queue_name(q), o, paused, queue_number(q), err);
+    if (!status)
+        queue_keep_number(q);
+    return status;
+}
+
+static beck_status create(beck *b, const char *name, const beck_queue_options *options, bool later,
+                          beck_error *err)
 {
     beck_queue_options o = options ? *options : (beck_queue_options){0};
     beck_status status = bus_name_check("queue", name, false, err);
@@ -67,11 +80,46 @@ beck_status beck_queue_create(beck *b, const char *name, const beck_queue_option
                                "queue \"%s\" exists with other options; use it as it is, or "
                                "delete it first",
                                name);
+        else if (!later && o.storage == BECK_STORAGE_DISK && !queue_number_is_kept(q))
+            status = keep_queue(b, q, &o, false, err);
     } else {
-        status = add_queue(b, name, &o, err);
+        status = add_queue(b, name, &o, later, err);
     }
     mutex_unlock(&b->admin_lock);
     mutex_unlock(&b->upkeep_lock);
+    return status;
+}
+
+beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
+                              beck_error *err)
+{
+    return create(b, name, options, false, err);
+}
+
+beck_status handle_create_queue(beck *b, const char *name, const beck_queue_options *options,
+                                beck_error *err)
+{
+    return create(b, name, options, true, err);
+}
+
+beck_status handle_sync_queues(beck *b, beck_error *err)
+{
+    return b->home.state ? partition_sync(bus_partition(b->home.state, 0), err) : BECK_OK;
+}
+
+beck_status handle_keep_queue(beck *b, struct queue *q, beck_error *err)
+{
+    beck_queue_info info;
+    beck_status status = BECK_OK;
+    mutex_lock(&b->admin_lock);
+    if (handle_find_queue(b, queue_name(q)) == q && !queue_number_is_kept(q)) {
+        queue_info(q, &info);
+        status =
+            topology_note_queue(b, info.name, &info.options, info.paused, queue_number(q), err);
+        if (!status)
+            queue_keep_number(q);
+    }
+    mutex_unlock(&b->admin_lock);
     return status;
 }
 
@@ -217,11 +265,8 @@ static beck_status bind_to(beck *b, struct queue *q, beck_bus *bus, const char *
      * to events that it would miss. */
     for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
         status = partition_sync(bus_partition(bus, i), err);
-    if (!status && disk && !queue_number_is_kept(q)) {
-        status = topology_put_queue(b, info.name, &info.options, info.paused, queue_number(q), err);
-        if (!status)
-            queue_keep_number(q);
-    }
+    if (!status && disk && !queue_number_is_kept(q))
+        status = keep_queue(b, q, &info.options, info.paused, err);
     if (!status && disk)
         status = topology_put_binding(b, info.name, bus->name, pattern, first, bus->partition_count,
                                       err);

@@ -151,15 +151,21 @@ static beck_status read_fields(beck_bytes json, const struct field *fields, size
 
 #define BINDING_SUBJECT 1024 /* the longest, with room to spare */
 
-static beck_status put(beck *b, const char *subject, struct buf *json, beck_error *err)
+static beck_status put_at(beck *b, const char *subject, struct buf *json, beck_level level,
+                          beck_error *err)
 {
     beck_event e = {.type = beck_str("__topology"), .subject = beck_str(subject)};
     if (json)
         e.data = buf_bytes(json);
     if (!b->topology)
         return BECK_OK;
-    beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
+    beck_publish_options o = {.level = level, .no_context = true};
     return bus_publish(b->topology, &e, 1, &o, NULL, err);
+}
+
+static beck_status put(beck *b, const char *subject, struct buf *json, beck_error *err)
+{
+    return put_at(b, subject, json, BECK_LEVEL_SYNCED, err);
 }
 
 /* With room for all options: what is written then cannot fail. */
@@ -189,8 +195,8 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
     return status;
 }
 
-beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
-                               bool paused, uint64_t number, beck_error *err)
+static beck_status put_queue(beck *b, const char *name, const beck_queue_options *options,
+                             bool paused, uint64_t number, beck_level level, beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "queue/%s", name);
@@ -205,10 +211,22 @@ beck_status topology_put_queue(beck *b, const char *name, const beck_queue_optio
         for (uint32_t i = 0; i < options->backoff.list_count; i++)
             buf_printf(&json, "%s%lld", i ? "," : "", (long long)options->backoff.list_ms[i]);
         buf_append_text(&json, "]}");
-        status = put(b, subject, &json, err);
+        status = put_at(b, subject, &json, level, err);
     }
     buf_release(&json);
     return status;
+}
+
+beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
+                               bool paused, uint64_t number, beck_error *err)
+{
+    return put_queue(b, name, options, paused, number, BECK_LEVEL_SYNCED, err);
+}
+
+beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
+                                bool paused, uint64_t number, beck_error *err)
+{
+    return put_queue(b, name, options, paused, number, BECK_LEVEL_WRITTEN, err);
 }
 
 beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,

@@ -139,7 +139,7 @@ struct writer {
 
 static beck_status flush(struct writer *w, beck_error *err)
 {
-    beck_status status = records_put(w->bus, w->list, w->count, err);
+    beck_status status = records_put(w->bus, w->list, w->count, BECK_LEVEL_SYNCED, err);
     for (size_t i = 0; i < w->count; i++)
         record_release(&w->records[i]);
     w->count = 0;
@@ -360,12 +360,12 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
                         char *text)
 {
     struct binding *binding;
-    struct record r, *list[] = {&r};
+    struct record r;
     beck_error err;
     if (binding_new(e->source, e->exchange, e->queue, d->routing_key, d->arguments, &binding))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a binding");
     record_binding(&r, binding);
-    beck_status status = binding->durable ? broker_write(b, list, 1, &err) : BECK_OK;
+    beck_status status = binding->durable ? broker_write_later(b, &r, &err) : BECK_OK;
     if (!status) {
         topology_write(b);
         status = binding_link(binding);
@@ -374,7 +374,7 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
             error_set(&err, status, "no memory");
         r.gone = true;
         if (status && binding->durable)
-            broker_write(b, list, 1, NULL);
+            broker_write_later(b, &r, NULL);
     }
     record_release(&r);
     if (!status)
@@ -438,7 +438,10 @@ int session_bind(struct session *s, const struct binding_declaration *declaratio
         !code && !topology_find_binding(s->broker, e.source, to, d.routing_key, d.arguments);
     if (fresh)
         code = make_binding(s->broker, &e, &d, text);
+    s->owes_records = true;
     broker_end_change(s->broker);
+    if (!code && !d.later)
+        code = session_sync(s, text);
     if (fresh && !code)
         code = recent_give(s, &d, text);
     return fresh && !code ? past_give(s, &d, text) : code;

@@ -59,7 +59,20 @@ beck_status broker_write(struct broker *b, struct record *const *records, size_t
                          beck_error *err)
 {
     beck_status status = open_records(b, err);
-    return status ? status : records_put(b->records, records, count, err);
+    return status ? status : records_put(b->records, records, count, BECK_LEVEL_SYNCED, err);
+}
+
+beck_status broker_write_later(struct broker *b, struct record *r, beck_error *err)
+{
+    struct record *list[] = {r};
+    beck_status status = open_records(b, err);
+    return status ? status : records_put(b->records, list, 1, BECK_LEVEL_WRITTEN, err);
+}
+
+beck_status broker_sync(struct broker *b, beck_error *err)
+{
+    beck_bus *records = atomic_load(&b->records);
+    return records ? partition_sync(bus_partition(records, 0), err) : BECK_OK;
 }
 
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err)
@@ -180,7 +193,7 @@ static beck_status load_queue(struct broker *b, const struct kept *k, beck_error
     else if (policy_apply_queue(q))
         status = no_memory(err);
     else
-        status = queue_begin(q, err);
+        status = queue_begin(q, false, err);
     broker_queue_release(q);
     return status;
 }

@@ -98,9 +98,14 @@ int session_refresh(struct session *s, char *text);
 
 /* ---- declaring; all (slow) ---- */
 
+/* Declarations and bindings are durable when they return; those that say `later`, once this returned 0, for as
+ * many as were made since: so they share the waiting for the disk. (slow) */
+int session_sync(struct session *s, char *text);
+
 struct exchange_declaration {
     beck_bytes name, type; /* direct fanout topic headers x-delayed-message x-consistent-hash ... */
     bool passive, durable, auto_delete, internal;
+    bool later;
     beck_bytes arguments; /* table, checked */
 };
 int session_declare_exchange(struct session *s, const struct exchange_declaration *d, char *text);
@@ -109,6 +114,7 @@ int session_delete_exchange(struct session *s, beck_bytes name, bool if_unused, 
 struct queue_declaration {
     beck_bytes name; /* empty: the server makes one */
     bool passive, durable, exclusive, auto_delete;
+    bool later;
     beck_bytes arguments;
 };
 struct queue_declared {
@@ -123,7 +129,8 @@ int session_delete_queue(struct session *s, beck_bytes name, bool if_unused, boo
 int session_purge_queue(struct session *s, beck_bytes name, uint32_t *messages, char *text);
 
 struct binding_declaration {
-    bool to_exchange;               /* destination is an exchange; else a queue */
+    bool to_exchange; /* destination is an exchange; else a queue */
+    bool later;
     beck_bytes destination, source; /* source: the exchange */
     beck_bytes routing_key, arguments;
 };

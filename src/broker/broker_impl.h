@@ -159,7 +159,10 @@ struct session {
     struct permits **retired; /* with change_lock */
     size_t retired_count;
     struct broker_queue *owned; /* exclusive queues; with change_lock */
-    struct delivery *delivery;  /* what publish.c and dispatch.c keep of it; NULL at first */
+    bool owes_records; /* session_sync has to wait for them; of the session's thread, as the next */
+    struct queue **made; /* and for the state of these; references */
+    size_t made_count, made_cap;
+    struct delivery *delivery; /* what publish.c and dispatch.c keep of it; NULL at first */
 };
 
 /* ---- looking (topology.c) ---- */

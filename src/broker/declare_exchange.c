@@ -43,13 +43,13 @@ static int check_rights(struct session *s, const struct exchange_declaration *d,
 
 static int write_down(struct broker *b, const struct exchange *x, bool gone, char *text)
 {
-    struct record r, *list[] = {&r};
+    struct record r;
     beck_error err;
     if (!x->durable)
         return 0;
     exchange_record(&r, x);
     r.gone = gone;
-    beck_status status = broker_write(b, list, 1, &err);
+    beck_status status = broker_write_later(b, &r, &err);
     record_release(&r);
     return status ? broker_refuse(text, REPLY_INTERNAL_ERROR, "cannot declare: %s", err.text) : 0;
 }
@@ -107,8 +107,9 @@ int session_declare_exchange(struct session *s, const struct exchange_declaratio
         code = broker_refuse(text, REPLY_NOT_ALLOWED, "vhost %.*s not found", TEXT(s->vhost->name));
     else
         code = x ? check_equivalent(x, &d, text) : make_exchange(s->vhost, &d, text);
+    s->owes_records |= d.durable;
     broker_end_change(s->broker);
-    return code;
+    return code || d.later ? code : session_sync(s, text);
 }
 
 /* A bus that others made goes with its exchange, unless they use it. */

@@ -85,19 +85,19 @@ static int check_limits(const struct vhost *v, beck_bytes name, char *text)
 
 static beck_status write_down(const struct broker_queue *q, bool gone, beck_error *err)
 {
-    struct record r, *list[] = {&r};
+    struct record r;
     if (!q->durable)
         return BECK_OK;
     queue_record(&r, q);
     r.gone = gone;
-    beck_status status = broker_write(q->vhost->broker, list, 1, err);
+    beck_status status = broker_write_later(q->vhost->broker, &r, err);
     record_release(&r);
     return status;
 }
 
-beck_status queue_begin(struct broker_queue *q, beck_error *err)
+beck_status queue_begin(struct broker_queue *q, bool later, beck_error *err)
 {
-    beck_status status = engine_open_queue(q, err);
+    beck_status status = engine_open_queue(q, later, err);
     if (status)
         return status;
     policy_set_rules(q);
@@ -131,7 +131,7 @@ static int begin_with_record(struct broker_queue *q, char *text)
     beck_status status = write_down(q, false, &err);
     if (status)
         return refuse_engine(text, "cannot declare", &err);
-    status = queue_begin(q, &err);
+    status = queue_begin(q, true, &err);
     if (!status)
         return 0;
     engine_delete_queue(q, NULL);
@@ -274,6 +274,8 @@ static int declare(struct session *s, const struct queue_declaration *d, struct 
     code = q ? check_equivalent(s, q, d, kind, text) : make_queue(s, d, kind, &q, text);
     if (code)
         return code;
+    if (session_owes(s, q))
+        return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a queue");
     queue_used(q);
     tell(q, out);
     wake_to_expire(q);
@@ -329,7 +331,7 @@ int session_declare_queue(struct session *s, const struct queue_declaration *dec
         code = declare(s, &d, out, text);
     broker_end_change(s->broker);
     buf_release(&arguments);
-    return code;
+    return code || d.later ? code : session_sync(s, text);
 }
 
 /* ---- deleting and purging ---- */

@@ -108,7 +108,8 @@ void record_number(struct record *r, const char *name, int64_t value)
         r->status = table_put_long(&r->data, name, value);
 }
 
-beck_status records_put(beck_bus *bus, struct record *const *records, size_t count, beck_error *err)
+beck_status records_put(beck_bus *bus, struct record *const *records, size_t count,
+                        beck_level level, beck_error *err)
 {
     beck_status status = BECK_OK;
     for (size_t i = 0; i < count && !status; i++)
@@ -129,7 +130,7 @@ beck_status records_put(beck_bus *bus, struct record *const *records, size_t cou
                 bytes_of(records[i]->data.data ? records[i]->data.data : (const uint8_t *)"",
                          records[i]->data.len);
     }
-    beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
+    beck_publish_options o = {.level = level, .no_context = true};
     status = bus_publish(bus, events, count, &o, NULL, err);
     free(events);
     return status;

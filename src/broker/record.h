@@ -64,7 +64,7 @@ void record_number(struct record *r, const char *name, int64_t value);
 
 /* Writes all of them, or none, and syncs. bus NULL (in memory only): nothing is to do. */
 beck_status records_put(beck_bus *bus, struct record *const *records, size_t count,
-                        beck_error *err);
+                        beck_level level, beck_error *err);
 
 /* What is known of a subject. */
 struct kept {

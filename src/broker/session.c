@@ -193,8 +193,51 @@ int session_open(struct broker *b, const struct session_options *o, struct sessi
     return code;
 }
 
+/* ---- what is durable ---- */
+
+beck_status session_owes(struct session *s, const struct broker_queue *q)
+{
+    if (!q->durable)
+        return BECK_OK;
+    s->owes_records = true;
+    if (!q->engine || queue_number_is_kept(q->engine))
+        return BECK_OK;
+    if (s->made_count == s->made_cap) {
+        size_t cap = s->made_cap ? s->made_cap * 2 : 4;
+        struct queue **grown = realloc(s->made, cap * sizeof(struct queue *));
+        if (!grown)
+            return BECK_ENOMEM;
+        s->made = grown;
+        s->made_cap = cap;
+    }
+    s->made[s->made_count++] = queue_retain(q->engine);
+    return BECK_OK;
+}
+
+/* The engine is told that there are these queues once it is durable that they were declared. */
+int session_sync(struct session *s, char *text)
+{
+    struct broker *b = s->broker;
+    beck_error err;
+    beck_status status = s->owes_records ? broker_sync(b, &err) : BECK_OK;
+    if (!status && s->made_count > 0)
+        status = handle_sync_queues(b->handle, &err);
+    for (size_t i = 0; i < s->made_count; i++) {
+        if (!status)
+            status = handle_keep_queue(b->handle, s->made[i], &err);
+        queue_release(s->made[i]);
+    }
+    free(s->made);
+    s->made = NULL;
+    s->made_count = s->made_cap = 0;
+    s->owes_records = false;
+    return status ? broker_refuse(text, REPLY_INTERNAL_ERROR, "cannot declare: %s", err.text) : 0;
+}
+
 void session_close(struct session *s)
 {
+    char ignored[BROKER_TEXT];
+    session_sync(s, ignored);
     struct broker *b = s->broker;
     delivery_session_close(s);
     broker_begin_change(b);

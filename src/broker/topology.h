@@ -70,7 +70,7 @@ void vhost_record(struct record *r, const struct vhost *v);
 /* ---- topology_engine.c ---- */
 
 /* Makes (or finds) the engine's queue, or the bus of a stream. */
-beck_status engine_open_queue(struct broker_queue *q, beck_error *err);
+beck_status engine_open_queue(struct broker_queue *q, bool later, beck_error *err);
 beck_status engine_delete_queue(struct broker_queue *q, beck_error *err);
 /* A queue of that name was deleted, but not all of it: now it is. An error: it is there still. */
 beck_status engine_finish_deletion(struct vhost *v, beck_bytes name, beck_error *err);
@@ -118,8 +118,10 @@ int session_may_any(struct session *s, const char *kind, beck_bytes name, char *
 /* Those that are unused for longer than they may be go. Takes change_lock. Returns when it is to look again, on the
  * monotonic clock; INT64_MAX: never. */
 int64_t queues_expire(struct broker *b);
-/* Opens the engine's queue and who hands out its messages, and links it. */
-beck_status queue_begin(struct broker_queue *q, beck_error *err);
+/* Opens the engine's queue and who hands out its messages, and links it. later: session_owes is called. */
+beck_status queue_begin(struct broker_queue *q, bool later, beck_error *err);
+/* The session answers for the queue: it waits until it is durable. BECK_ENOMEM. */
+beck_status session_owes(struct session *s, const struct broker_queue *q);
 /* Ready messages; of a stream those that it keeps. */
 int64_t queue_length(const struct broker_queue *q);
 
@@ -128,6 +130,9 @@ int64_t queue_length(const struct broker_queue *q);
 /* Writes records down, all or none, and syncs; in memory only there is nothing to do. With change_lock. */
 beck_status broker_write(struct broker *b, struct record *const *records, size_t count,
                          beck_error *err);
+/* Written; durable once broker_sync returned, which takes no lock of the broker. */
+beck_status broker_write_later(struct broker *b, struct record *r, beck_error *err);
+beck_status broker_sync(struct broker *b, beck_error *err);
 /* Writes it, and puts it among what is kept. Takes topology_lock. */
 beck_status broker_keep(struct broker *b, struct record *r, beck_error *err);
 beck_status broker_note(struct broker *b, const struct record *r, beck_error *err); /* only that */

@@ -72,7 +72,7 @@ static beck_status open_stream(struct broker_queue *q, const char *name, beck_er
     return status == BECK_ENOENT ? handle_make_bus(b->handle, name, &o, &q->bus, err) : status;
 }
 
-beck_status engine_open_queue(struct broker_queue *q, beck_error *err)
+beck_status engine_open_queue(struct broker_queue *q, bool later, beck_error *err)
 {
     struct broker *b = q->vhost->broker;
     char name[ENGINE_NAME];
@@ -87,7 +87,8 @@ beck_status engine_open_queue(struct broker_queue *q, beck_error *err)
     if (q->kind == QUEUE_STREAM)
         return open_stream(q, name, err);
     /* One that has other options is used as it is. */
-    beck_status status = beck_queue_create(b->handle, name, &o, err);
+    beck_status status = later ? handle_create_queue(b->handle, name, &o, err)
+                               : beck_queue_create(b->handle, name, &o, err);
     if (status && status != BECK_EEXIST)
         return status;
     q->engine = handle_get_queue(b->handle, name, err);
@@ -206,7 +207,11 @@ beck_status queue_join(struct broker_queue *q, beck_bus *bus, beck_error *err)
         return error_set(err, BECK_EUNSUPPORTED, "a stream has a bus of its own");
     if (atomic_load(&q->gone))
         return error_set(err, BECK_ENOENT, "the queue was deleted");
-    beck_status status = handle_join(b->handle, q->engine, bus, err);
+    /* The engine writes down that there is the queue: so it must be sure that it was declared. */
+    beck_status status =
+        q->durable && !queue_number_is_kept(q->engine) ? broker_sync(b, err) : BECK_OK;
+    if (!status)
+        status = handle_join(b->handle, q->engine, bus, err);
     if (status)
         return status;
     pthread_rwlock_wrlock(&b->topology_lock);
@@ -462,7 +467,10 @@ beck_bus *exchange_bus(struct exchange *x, char *text)
     if (bus)
         return bus;
     mutex_lock(&x->vhost->broker->engine_lock);
-    beck_status status = atomic_load(&x->bus) ? BECK_OK : open_bus(x, &err);
+    beck_status status =
+        broker_sync(x->vhost->broker, &err); /* it was declared before it has a bus */
+    if (!status)
+        status = atomic_load(&x->bus) ? BECK_OK : open_bus(x, &err);
     mutex_unlock(&x->vhost->broker->engine_lock);
     if (!status)
         return atomic_load(&x->bus);

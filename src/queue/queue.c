@@ -23,9 +23,7 @@ static beck_status make_directory(struct queue *q, beck_error *err)
     status = vfs_mkdir(v, path, err);
     if (status && status != BECK_EEXIST)
         return status;
-    /* Also when they were there: whoever made them may have ended before this. */
-    status = vfs_sync_dir(v, q->home->data_dir, err);
-    return status ? status : vfs_sync_dir(v, parent, err);
+    return BECK_OK;
 }
 
 beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,

@@ -77,7 +77,8 @@ struct queue {
     struct queue_home *home;
     _Atomic(uint32_t) refs;
     char *name;
-    char *dir; /* for fifo and schedule files; NULL in memory */
+    char *dir;     /* for fifo and schedule files; NULL in memory */
+    bool dir_kept; /* its entry is on the device */
     bool durable;
     beck_queue_options options; /* as it was made; what may change is in the rules */
     uint64_t number;

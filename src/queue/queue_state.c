@@ -38,6 +38,7 @@
 #include "log/committer.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SNAPSHOT_BYTES_MAX (60u << 20)
@@ -334,10 +335,36 @@ static beck_status sync_sources(struct queue *q, uint32_t sources, beck_error *e
     return status;
 }
 
+/* Before a snapshot speaks of files: also when the directory was there, as whoever made it may have ended before
+ * this. Most queues never have a file. */
+static beck_status keep_directory(struct queue *q, beck_error *err)
+{
+    mutex_lock(&q->lock);
+    bool files = schedule_count(q->delayed) > 0;
+    for (uint32_t i = 0; i <= q->options.priority_max; i++)
+        files |= q->levels[i] != NULL;
+    bool kept = q->dir_kept || !files;
+    mutex_unlock(&q->lock);
+    if (kept)
+        return BECK_OK;
+    char parent[4200];
+    snprintf(parent, sizeof parent, "%s/__queues", q->home->data_dir);
+    beck_status status = vfs_sync_dir(q->home->env->vfs, q->home->data_dir, err);
+    if (!status)
+        status = vfs_sync_dir(q->home->env->vfs, parent, err);
+    mutex_lock(&q->lock);
+    q->dir_kept = status == BECK_OK;
+    mutex_unlock(&q->lock);
+    return status;
+}
+
 beck_status queue_snapshot(struct queue *q, beck_error *err)
 {
     if (!q->durable)
         return BECK_OK;
+    beck_status kept = keep_directory(q, err);
+    if (kept)
+        return kept;
     struct buf b;
     struct fifo_sync *syncs = calloc(q->options.priority_max + 1, sizeof *syncs);
     if (!syncs)

@@ -416,6 +416,37 @@ static void what_is_durable_is_there_after_the_power_went(void **state)
     place_end(&p);
 }
 
+static void declarations_share_the_waiting_for_the_disk(void **state)
+{
+    struct place p;
+    char name[16];
+    (void)state;
+    start(&p);
+    accepted(queue(p.s, "before", "d", text));
+    for (int round = 0; round < 2; round++) {
+        uint64_t before = vfs_sim_calls(p.w.vfs, VFS_OP_SYNC | VFS_OP_SYNC_DIR);
+        for (int i = 0; i < 50; i++) {
+            struct queue_declared out;
+            struct binding_declaration b = binding("amq.topic", name, "#");
+            snprintf(name, sizeof name, "%d.%d", round, i);
+            struct queue_declaration d = {.name = beck_str(name), .durable = true, .later = true};
+            accepted(session_declare_queue(p.s, &d, &out, text));
+            b.destination = beck_str(name);
+            b.later = true;
+            accepted(session_bind(p.s, &b, text));
+        }
+        accepted(session_sync(p.s, text));
+        assert_in_range(vfs_sim_calls(p.w.vfs, VFS_OP_SYNC | VFS_OP_SYNC_DIR) - before, 1, 4);
+        place_crash(&p);
+        for (int i = 0; i <= round * 50 + 49; i++) {
+            snprintf(name, sizeof name, "%d.%d", i / 50, i % 50);
+            accepted(queue(p.s, name, "p", text));
+            assert_non_null(strstr(route(&p, "amq.topic", "k"), name));
+        }
+    }
+    place_end(&p);
+}
+
 static void a_queue_that_was_made_otherwise_is_a_queue_of_the_root(void **state)
 {
     struct place p;
@@ -753,6 +784,7 @@ int main(void)
         cmocka_unit_test(exclusive_queues_are_their_connections_and_go_with_it),
         cmocka_unit_test(an_unused_queue_expires),
         cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
+        cmocka_unit_test(declarations_share_the_waiting_for_the_disk),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
         cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),

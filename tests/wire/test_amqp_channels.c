@@ -454,6 +454,69 @@ static void test_pipelined_methods_are_answered_in_order(void **state)
     peer_close(&c);
 }
 
+static void put_declare(struct buf *b, uint16_t channel, const char *name, bool passive)
+{
+    struct method m = {.id = METHOD_queue_declare};
+    m.queue_declare.queue = beck_str(name);
+    m.queue_declare.arguments = bytes_of("", 0);
+    m.queue_declare.passive = passive;
+    method_put(b, channel, &m);
+}
+
+static void put_bind(struct buf *b, uint16_t channel, const char *name)
+{
+    struct method m = {.id = METHOD_queue_bind};
+    m.queue_bind.queue = beck_str(name);
+    m.queue_bind.arguments = bytes_of("", 0);
+    method_put(b, channel, &m);
+}
+
+static void hear_declared(struct peer *c, uint16_t channel, const char *name)
+{
+    peer_hear(c, channel, METHOD_queue_declare_ok);
+    assert_true(bytes_equal_text(c->m.queue_declare_ok.queue, name));
+}
+
+static void test_what_follows_a_refused_declaration_is_not_done(void **state)
+{
+    struct peer c = {0};
+    struct buf b;
+    peer_open(*state, &c);
+    for (uint16_t ch = 1; ch <= 3; ch++)
+        peer_open_channel(&c, ch);
+    buf_init(&b, 1 << 20);
+    put_declare(&b, 1, "one", false);
+    put_declare(&b, 2, "two", false);
+    put_bind(&b, 1, "none");
+    put_declare(&b, 1, "three", false);
+    put_declare(&b, 2, "four", false);
+    put_bind(&b, 2, "");
+    put_declare(&b, 3, "three", true);
+    peer_send_bytes(&c, b.data, b.len);
+    hear_declared(&c, 1, "one");
+    hear_declared(&c, 2, "two");
+    peer_hear_close(&c, 1, 404, "NOT_FOUND - no queue 'none' in vhost '/'");
+    hear_declared(&c, 2, "four");
+    peer_hear(&c, 2, METHOD_queue_bind_ok);
+    peer_hear_close(&c, 3, 404, "NOT_FOUND - no queue 'three' in vhost '/'");
+    peer_close(&c);
+
+    /* What ends the connection ends it behind what came before. */
+    peer_open(*state, &c);
+    peer_open_channel(&c, 1);
+    buf_clear(&b);
+    for (int i = 0; i < 300; i++)
+        put_declare(&b, 1, "one", false);
+    put_declare(&b, 9, "one", false);
+    put_declare(&b, 1, "one", false);
+    peer_send_bytes(&c, b.data, b.len);
+    for (int i = 0; i < 300; i++)
+        hear_declared(&c, 1, "one");
+    peer_hear_close(&c, 0, 504, "CHANNEL_ERROR - expected 'channel.open'");
+    peer_close(&c);
+    buf_release(&b);
+}
+
 /* With properties of 100,000 bytes and more: a header named "a". */
 static void send_long_header(struct peer *c, uint16_t channel, char part[120000])
 {
@@ -526,6 +589,7 @@ int main(void)
         TEST(both_may_close_a_channel_at_once),
         TEST(every_method_has_its_answer_unless_it_wants_none),
         TEST(pipelined_methods_are_answered_in_order),
+        TEST(what_follows_a_refused_declaration_is_not_done),
         TEST(messages_that_are_not_whole_take_no_more_memory_than_they_may),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,7 @@ void work_start(struct amqp_connection *c, struct work *w, bool holds, struct po
 struct call {
     struct work work;
     struct channel *channel;            /* a reference */
+    struct call *next;                  /* of a group */
     void (*run)(struct call *call);     /* leaves code and text */
     void (*answer)(struct call *call);  /* after success, on the loop; NULL: none */
     void (*release)(struct call *call); /* in any case, behind that; NULL: none */
@@ -86,6 +87,16 @@ struct call *call_new(struct channel *ch, beck_bytes payload);
 /* An error closes what it has to. */
 void call_start(struct call *call, void (*run)(struct call *call),
                 void (*answer)(struct call *call));
+
+/* One of a group: what declares. Those that follow each other are run one by one, wait for the disk together, and
+ * are answered in order. It starts with calls_start, which comes before anything else of the connection is
+ * handled. */
+void call_join(struct call *call, void (*run)(struct call *call),
+               void (*answer)(struct call *call));
+/* There is a group, and what came can join it. */
+bool calls_take(const struct amqp_connection *c, const struct frame *f);
+void calls_start(struct amqp_connection *c); /* nothing holds it */
+void calls_drop(struct amqp_connection *c);  /* those of channels that are not open any more */
 
 /* ---- connections ---- */
 
@@ -135,6 +146,9 @@ struct amqp_connection {
     struct batch *batch;     /* within `bytes`: answers that are gathered */
     struct channel *flushes; /* channels with publications that are not flushed */
     size_t unacked;
+    struct call *group, **group_end; /* call_join */
+    size_t group_count, group_bytes, group_ran;
+    struct work group_work;
     struct work end;
     int end_code; /* what connection.close says then; 0: close-ok */
     uint32_t end_method;

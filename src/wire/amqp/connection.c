@@ -251,6 +251,10 @@ static bool waits(const struct amqp_connection *c)
 
 void amqp_go_on(struct amqp_connection *c)
 {
+    if (c->group && c->held == 0)
+        calls_drop(c);
+    if (c->group && c->held == 0)
+        calls_start(c);
     if (c->over) {
         if (c->works == 0 && c->ended)
             free_connection(c);
@@ -442,6 +446,14 @@ static size_t one_frame(struct amqp_connection *c, beck_bytes input)
     if (c->streaming)
         return stream(c, input);
     enum frame_read how = frame_read(input, c->frame_max, &f, &size);
+    if (c->group && how == FRAME_WHOLE && calls_take(c, &f)) {
+        c->group_bytes += size;
+        return whole_frame(c, &f, input, size);
+    }
+    if (c->group) {
+        calls_start(c);
+        return 0;
+    }
     if (how == FRAME_TOO_LARGE || how == FRAME_WRONG_END)
         return broken_frame(c, &f, how, size, input.len);
     if (input.len >= FRAME_HEAD && f.type == FRAME_BODY && f.channel != 0 &&
@@ -564,6 +576,8 @@ size_t amqp_bytes(struct connection *net, beck_bytes input)
             break;
         at += n;
     }
+    if (c->group && c->held == 0)
+        calls_start(c);
     amqp_flush(c);
     c->batch = NULL;
     atomic_store_explicit(&c->received,

@@ -10,6 +10,7 @@ static void run_declare(struct call *call)
                                      .durable = m->durable,
                                      .auto_delete = m->auto_delete,
                                      .internal = m->internal,
+                                     .later = true,
                                      .arguments = m->arguments};
     call->code = session_declare_exchange(call->work.c->session, &d, call->text);
 }
@@ -28,7 +29,8 @@ static void run_bind(struct call *call)
                                     .destination = m->destination,
                                     .source = m->source,
                                     .routing_key = m->routing_key,
-                                    .arguments = m->arguments};
+                                    .arguments = m->arguments,
+                                    .later = true};
     call->code = session_bind(call->work.c->session, &d, call->text);
 }
 
@@ -59,7 +61,10 @@ static void start(struct channel *ch, beck_bytes payload, bool nowait,
     if (!call)
         return;
     call->nowait = nowait;
-    call_start(call, run, answer);
+    if (run == run_declare || run == run_bind)
+        call_join(call, run, answer);
+    else
+        call_start(call, run, answer);
 }
 
 void exchange_method(struct channel *ch, const struct method *m, beck_bytes payload)

@@ -23,6 +23,7 @@ static void run_declare(struct call *call)
                                   .durable = m->durable,
                                   .exclusive = m->exclusive,
                                   .auto_delete = m->auto_delete,
+                                  .later = true,
                                   .arguments = m->arguments};
     call->code = session_declare_queue(call->work.c->session, &d, &call->declared, call->text);
 }
@@ -63,6 +64,7 @@ static void run_bind(struct call *call)
     const struct queue_bind *m = &call->m.queue_bind;
     struct binding_declaration d =
         binding(call, m->queue, m->exchange, m->routing_key, m->arguments);
+    d.later = true;
     call->code = session_bind(call->work.c->session, &d, call->text);
 }
 
@@ -120,7 +122,10 @@ static void start(struct channel *ch, beck_bytes payload, bool nowait,
     if (!call)
         return;
     call->nowait = nowait;
-    call_start(call, run, answer);
+    if (run == run_declare || run == run_bind)
+        call_join(call, run, answer);
+    else
+        call_start(call, run, answer);
 }
 
 static void start_named(struct channel *ch, beck_bytes name, const struct method *m,
