@@ -305,28 +305,34 @@ int consumer_set_topics(struct member *m, const struct kafka_strings *names)
 /* 1: changed, 0: not, -1: refused. */
 static int set_regex(struct beating *b)
 {
-    beck_bytes text = b->request->subscribed_topic_regex, old = b->m->regex_text, kept = {0};
+    struct member *m = b->m;
+    beck_bytes text = b->request->subscribed_topic_regex, user = b->client->user, kept = {0},
+               whose = {0};
     beck_error err = {0};
-    if (!text.data || bytes_equal(text, old))
+    bool same = !text.data || bytes_equal(text, m->regex_text);
+    if (same && (!m->regex_text.data || bytes_equal(user, m->user)))
         return 0;
+    text = same ? m->regex_text : text;
     int error = KAFKA_NONE;
     if (text.len > 0) {
-        kept = group_copy(text);
-        error =
-            kept.data ? consumer_use_regex(b->group, text, &err) : KAFKA_COORDINATOR_NOT_AVAILABLE;
+        bool copied = group_text_set(&kept, text) && group_text_set(&whose, user);
+        error = copied ? consumer_use_regex(b->group, text, user, &err)
+                       : KAFKA_COORDINATOR_NOT_AVAILABLE;
     }
     if (error) {
         group_text_free(&kept);
+        group_text_free(&whose);
         refuse(b, error, err.text[0] ? err.text : NULL);
         return -1;
     }
-    if (kept.data && consumer_regex(b->group, text)->members == 1)
-        group_put_regex(b->group, consumer_regex(b->group, text));
-    if (old.data)
-        consumer_unuse_regex(b->group, old);
-    group_text_free(&b->m->regex_text);
-    b->m->regex_text = kept;
-    return old.data || kept.data;
+    bool had = m->regex_text.data != NULL;
+    if (had)
+        consumer_unuse_regex(b->group, m->regex_text, m->user);
+    group_text_free(&m->regex_text);
+    group_text_free(&m->user);
+    m->regex_text = kept;
+    m->user = whose;
+    return !same && (had || kept.data);
 }
 
 /* A field that was sent, and differs. -1: no memory. */
@@ -410,7 +416,7 @@ void consumer_fence(struct member *m)
     group_put_member_gone(m);
     consumer_disown(m);
     if (m->regex_text.data)
-        consumer_unuse_regex(group, m->regex_text);
+        consumer_unuse_regex(group, m->regex_text, m->user);
     member_remove(m);
     member_free(m);
     if (consumer_downgrade(group)) {
@@ -478,10 +484,11 @@ static void drop_new(struct beating *b)
     member_free(m);
 }
 
-bool consumer_step(struct member *m, bool moves, const struct partition_set *owned, bool *changed)
+bool consumer_step(struct member *m, const struct group_client *client, bool moves,
+                   const struct partition_set *owned, bool *changed)
 {
     struct group *group = m->group;
-    moves = consumer_look_at_topics(group) || moves;
+    moves = consumer_look_at_topics(group, client) || moves;
     if (moves) {
         group->epoch++;
         group_put_epoch(group);
@@ -511,7 +518,8 @@ static void beat(struct beating *b)
     }
     consumer_touch(b->m);
     bool changed = false;
-    if (!consumer_step(b->m, b->moves, r->topic_partitions.is_null ? NULL : &b->owned, &changed)) {
+    if (!consumer_step(b->m, b->client, b->moves, r->topic_partitions.is_null ? NULL : &b->owned,
+                       &changed)) {
         refuse(b, KAFKA_COORDINATOR_NOT_AVAILABLE, NULL);
         return;
     }

@@ -82,7 +82,8 @@ struct member {
     int32_t epoch, previous_epoch; /* epoch: also of a classic one, see classic_is_of */
     enum member_state state;
     beck_bytes rack, assignor, regex_text; /* owned; data NULL: none */
-    beck_bytes *topics;                    /* owned, sorted, each an allocation */
+    beck_bytes user;    /* owned; whose regular expression it is. NULL: not known since a restart */
+    beck_bytes *topics; /* owned, sorted, each an allocation */
     size_t topic_count;
     struct partition_set assigned, revoking, target;
     struct deadline revocation; /* of a classic member: it has to join, or to sync */
@@ -122,13 +123,15 @@ enum group_state {
     GROUP_DEAD
 };
 
-/* What a regular expression of members stands for. */
+/* What a regular expression of members stands for; one for each user that has it. */
 struct group_regex {
     struct group_regex *next;
     struct regex *compiled;
-    beck_bytes text;    /* owned */
-    beck_bytes *topics; /* owned, sorted */
+    beck_bytes text, user; /* owned */
+    beck_bytes *topics;    /* owned, sorted: those that the user may see */
     size_t topic_count;
+    uint64_t generation; /* of topics, that it was matched under */
+    int64_t matched_ms;
     uint32_t members;
 };
 
@@ -324,7 +327,8 @@ int consumer_set_topics(struct member *m, const struct kafka_strings *names);
 bool consumer_rename(struct member *m, beck_bytes id);
 /* Another epoch where the member or topics say so (moves), a target for it, and a step of the member
  * towards it, as consumer_reconcile. False: no memory. */
-bool consumer_step(struct member *m, bool moves, const struct partition_set *owned, bool *changed);
+bool consumer_step(struct member *m, const struct group_client *client, bool moves,
+                   const struct partition_set *owned, bool *changed);
 /* It has time for the next step, a rebalance's; then it is fenced. */
 void consumer_await(struct member *m);
 /* Who has the partition now; NULL: nobody. */
@@ -343,16 +347,21 @@ void consumer_drop_regex(struct group *group, struct group_regex **at);
 beck_bytes consumer_assignor(const struct group *group);
 /* Its target is what its epoch stands for. */
 bool consumer_is_reconciled(const struct member *m);
-/* Looks at topics and regular expressions again; true: what the group subscribes to has changed. */
-bool consumer_look_at_topics(struct group *group);
+/* Looks at topics again, and at regular expressions of the client's user; true: what the group
+ * subscribes to has changed. */
+bool consumer_look_at_topics(struct group *group, const struct group_client *client);
 /* A new target for all, under the epoch of the group. False: no memory. */
 bool consumer_make_target(struct group *group);
-/* True: it stands for other topics than before. */
-bool consumer_resolve_regex(struct group *group, struct group_regex *r);
-struct group_regex *consumer_regex(const struct group *group, beck_bytes text);
+/* Where it was not matched with topics as they are now, or that is long ago, it is. True: it stands for
+ * other topics than before. */
+bool consumer_match_regex(struct group *group, struct group_regex *r,
+                          const struct group_client *client);
+struct group_regex *consumer_regex(const struct group *group, beck_bytes text, beck_bytes user);
 /* 0, INVALID_REGULAR_EXPRESSION (why in *err), COORDINATOR_NOT_AVAILABLE. Takes one member more. */
-int consumer_use_regex(struct group *group, beck_bytes text, beck_error *err);
-void consumer_unuse_regex(struct group *group, beck_bytes text);
+int consumer_use_regex(struct group *group, beck_bytes text, beck_bytes user, beck_error *err);
+void consumer_unuse_regex(struct group *group, beck_bytes text, beck_bytes user);
+/* As a record has it; false: no memory, or it is none. */
+bool consumer_load_regex(struct group *group, beck_bytes text, const struct kafka_strings *topics);
 void group_consumer_free(struct group *group);
 /* A group without members begins anew with that protocol, and keeps its offsets. */
 void consumer_become_classic(struct group *group);

@@ -19,7 +19,7 @@ static bool decode(const struct kafka_table *t, beck_bytes from, struct kafka_ar
 
 /* ---- groups ---- */
 
-/* Its members are gone. */
+/* Its members are gone, and what they subscribe to. */
 static void forget_members(struct group *group)
 {
     while (group->first) {
@@ -27,6 +27,8 @@ static void forget_members(struct group *group)
         member_remove(m);
         member_free(m);
     }
+    while (group->regexes)
+        consumer_drop_regex(group, &group->regexes);
 }
 
 /* The group, of that type; one of the other type has become it since. NULL: no memory. */
@@ -310,6 +312,29 @@ static bool load_current(struct groups *g, beck_bytes id, beck_bytes member_id, 
     return loaded;
 }
 
+static bool load_regex(struct groups *g, beck_bytes key, beck_bytes value, struct kafka_arena *a)
+{
+    struct kafka_consumer_group_regular_expression_key k;
+    struct kafka_consumer_group_regular_expression_value v;
+    if (!decode(kafka_consumer_group_regular_expression_key_table(), key, a, &k))
+        return false;
+    struct group *group =
+        value.data ? group_of(g, k.group_id, GROUP_CONSUMER) : group_find(g, k.group_id);
+    struct group_regex *r =
+        group ? consumer_regex(group, k.regular_expression, (beck_bytes){0}) : NULL;
+    if (value.data)
+        return group &&
+               decode(kafka_consumer_group_regular_expression_value_table(), value, a, &v) &&
+               consumer_load_regex(group, k.regular_expression, &v.topics);
+    for (struct group_regex **at = r ? &group->regexes : NULL; at && *at; at = &(*at)->next) {
+        if (*at == r) {
+            consumer_drop_regex(group, at);
+            break;
+        }
+    }
+    return true;
+}
+
 /* ---- all kinds ---- */
 
 static bool load_of_member(struct groups *g, int16_t kind, beck_bytes key, beck_bytes value,
@@ -355,7 +380,9 @@ static bool load(struct groups *g, beck_bytes key, beck_bytes value, int64_t pro
     case 7:
     case 8:
         return load_of_member(g, kind, key, value, a);
-    default: /* regular expressions are looked at again; others are not ours */
+    case 16:
+        return load_regex(g, key, value, a);
+    default: /* not ours */
         return true;
     }
 }
@@ -390,13 +417,20 @@ static void settle_members(struct group *group)
             partition_set_release(&m->revoking);
             whole = false;
         }
-        if (m->regex_text.data && consumer_use_regex(group, m->regex_text, &(beck_error){0}))
+        if (m->regex_text.data &&
+            consumer_use_regex(group, m->regex_text, (beck_bytes){0}, &(beck_error){0}))
             group_text_free(&m->regex_text);
         if (!whole || !consumer_own(m)) {
             consumer_disown(m);
             member_remove(m);
             member_free(m);
         }
+    }
+    for (struct group_regex **at = &group->regexes; *at;) {
+        if ((*at)->members == 0)
+            consumer_drop_regex(group, at);
+        else
+            at = &(*at)->next;
     }
 }
 

@@ -142,7 +142,7 @@ static void make_classic(struct mixing *j)
         return;
     m->classic = true;
     if (m->regex_text.data)
-        consumer_unuse_regex(j->group, m->regex_text);
+        consumer_unuse_regex(j->group, m->regex_text, m->user);
     group_text_free(&m->regex_text);
     group_text_free(&m->assignor);
     j->moves = true;
@@ -198,7 +198,7 @@ static void join_as(struct mixing *j)
         classic_begin_rebalance(j->group);
         return;
     }
-    if (!consumer_step(j->m, j->moves, &j->owned, &changed)) {
+    if (!consumer_step(j->m, j->client, j->moves, &j->owned, &changed)) {
         refuse(j, KAFKA_COORDINATOR_NOT_AVAILABLE);
         return;
     }

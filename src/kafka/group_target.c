@@ -109,19 +109,23 @@ static void picture_release(struct picture *p)
     kafka_arena_release(&p->arena);
 }
 
-bool consumer_look_at_topics(struct group *group)
+bool consumer_look_at_topics(struct group *group, const struct group_client *client)
 {
     struct groups *g = group->all;
     uint64_t generation = g->topics.generation(g->topics.ctx);
+    bool others = false; /* some expression stands for them */
     struct picture p;
-    if (generation == group->topics_generation)
-        return false;
-    for (struct group_regex *r = group->regexes; r; r = r->next)
-        if (consumer_resolve_regex(group, r))
+    for (struct group_regex *r = group->regexes; r; r = r->next) {
+        if (bytes_equal(r->user, client->user) && consumer_match_regex(group, r, client)) {
             group_put_regex(group, r);
+            others = true;
+        }
+    }
+    if (generation == group->topics_generation && !others)
+        return false;
     picture_init(&p, group);
     int64_t hash = hash_subjects(&p);
-    bool changed = !p.failed && hash != group->metadata_hash;
+    bool changed = others || (!p.failed && hash != group->metadata_hash);
     if (!p.failed) {
         group->topics_generation = generation;
         group->metadata_hash = hash;
@@ -160,7 +164,7 @@ static size_t add_topics(const struct picture *p, const beck_bytes *names, size_
 static bool list_topics(struct picture *p, const struct member *m, struct assign_member *out)
 {
     const struct group_regex *r =
-        m->regex_text.data ? consumer_regex(m->group, m->regex_text) : NULL;
+        m->regex_text.data ? consumer_regex(m->group, m->regex_text, m->user) : NULL;
     size_t room = m->topic_count + (r ? r->topic_count : 0), n = 0, kept = 0;
     uint32_t *topics = kafka_alloc_many(&p->arena, room, sizeof *topics);
     if (!topics)

@@ -240,9 +240,9 @@ struct member *member_new(struct group *group, beck_bytes id, beck_bytes instanc
 
 void member_free(struct member *m)
 {
-    beck_bytes *texts[] = {&m->id,          &m->instance_id, &m->client_id,
-                           &m->client_host, &m->assignment,  &m->rack,
-                           &m->assignor,    &m->regex_text,  NULL};
+    beck_bytes *texts[] = {
+        &m->id,   &m->instance_id, &m->client_id,  &m->client_host, &m->assignment,
+        &m->rack, &m->assignor,    &m->regex_text, &m->user,        NULL};
     assert(!m->join && !m->sync);
     deadline_clear(&m->group->all->deadlines, &m->session);
     deadline_clear(&m->group->all->deadlines, &m->revocation);

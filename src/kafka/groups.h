@@ -68,6 +68,11 @@ struct group_client {
     beck_bytes id;   /* client.id */
     beck_bytes host; /* "/127.0.0.1" */
     int16_t version; /* of the request */
+    beck_bytes user; /* "" or nothing: anybody */
+    /* Whether the user may know of the topic; called with groups.lock held, does not block. NULL: of
+     * all. */
+    bool (*may_see)(void *ctx, beck_bytes topic);
+    void *ctx;
 };
 
 /* Reads the log, when there is one. `timers` and what `topics` refers to outlive it. */

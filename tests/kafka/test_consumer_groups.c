@@ -14,7 +14,8 @@ struct client {
     int32_t epoch;
     uint32_t held[HELD]; /* topic number << 16 | partition */
     size_t held_count;
-    bool confirm; /* says what it has with the next heartbeat */
+    bool confirm;     /* says what it has with the next heartbeat */
+    const char *user; /* sees topics that begin with its first letter, and "t"; NULL: all */
     int error, interval_ms;
     char message[200];
 };
@@ -56,13 +57,25 @@ static size_t split(char *text, beck_bytes *out)
     return n;
 }
 
+static bool may_see(void *ctx, beck_bytes name)
+{
+    const struct client *c = ctx;
+    char first = *(const char *)name.data;
+    return first == c->user[0] || first == 't';
+}
+
 /* A heartbeat; with everything when it joins, and with what it holds where that is to be said. */
 static int beat_as(const char *group, struct client *c)
 {
     static struct kafka_consumer_group_heartbeat_request_topic_partition held[TOPICS];
     static int32_t partitions[TOPICS][HELD];
     struct kafka_consumer_group_heartbeat_request r;
-    struct group_client client = {beck_str("client"), beck_str("/127.0.0.1"), 1};
+    struct group_client client = {.id = beck_str("client"),
+                                  .host = beck_str("/127.0.0.1"),
+                                  .version = 1,
+                                  .user = beck_str(c->user ? c->user : ""),
+                                  .may_see = c->user ? may_see : NULL,
+                                  .ctx = c};
     char names[200];
     beck_bytes topics[TOPICS];
     bool joins = c->epoch == 0;
@@ -347,6 +360,37 @@ static void regular_expressions_are_those_of_re2(void **state)
     }
 }
 
+static void regular_expressions_show_what_the_user_may_see(void **state)
+{
+    struct client v = client("v", NULL), u = client("u", NULL), *both[] = {&v, &u};
+    (void)state;
+    topic(&x, "v", 4);
+    topic(&x, "w", 2);
+    v.regex = u.regex = ".*";
+    v.user = "v";
+    u.user = "u";
+    beat(&v);
+    assert_int_equal(v.held_count, 10); /* t and v */
+    gworld_kill(&x);
+    beat(&v);
+    assert_int_equal(v.epoch, 1);
+    beat(&u);
+    for (int again = 0; again < 2; again++) {
+        converge(both, 2);
+        assert_int_equal(v.held_count + u.held_count, 13); /* t, u and v */
+        for (size_t i = 0; i < v.held_count; i++)
+            assert_true(v.held[i] >> 16 == 0 || v.held[i] >> 16 == 2);
+        for (size_t i = 0; i < u.held_count; i++)
+            assert_true(u.held[i] >> 16 == 0 || u.held[i] >> 16 == 1);
+        gworld_reopen(&x);
+    }
+    /* Rights change without that topics do. */
+    v.user = "w";
+    pass(&x, 20 * SECOND);
+    converge(both, 2);
+    assert_int_equal(v.held_count + u.held_count, 11); /* t, u and w */
+}
+
 static void groups_are_there_again_after_a_restart(void **state)
 {
     struct client a = client("a", "t,u"), b = client("b", "t"), *both[] = {&a, &b};
@@ -605,6 +649,7 @@ int main(void)
         TEST(a_static_member_comes_back_to_what_it_had),
         TEST(topics_that_grow_and_come_are_noticed),
         TEST(regular_expressions_are_those_of_re2),
+        TEST(regular_expressions_show_what_the_user_may_see),
         TEST(groups_are_there_again_after_a_restart),
         TEST(a_partition_that_two_have_is_given_to_one),
         TEST(commits_need_the_epoch),

@@ -208,7 +208,8 @@ static int beat_modern_at(struct peer *c, int32_t epoch)
     static struct kafka_consumer_group_heartbeat_request_topic_partition held[2];
     static int32_t numbers[2][8];
     struct kafka_consumer_group_heartbeat_request r;
-    struct group_client client = {beck_str("client"), beck_str("/127.0.0.1"), 1};
+    struct group_client client = {
+        .id = beck_str("client"), .host = beck_str("/127.0.0.1"), .version = 1};
     beck_bytes names[2] = {beck_str("a"), beck_str("b")};
     kafka_consumer_group_heartbeat_request_init(&r);
     r.group_id = beck_str("g");

@@ -87,7 +87,8 @@ static void beat(struct modern *c, int32_t epoch)
     static struct kafka_consumer_group_heartbeat_request_topic_partition held[SUBJECTS];
     static int32_t numbers[SUBJECTS][PARTITIONS];
     struct kafka_consumer_group_heartbeat_request r;
-    struct group_client client = {beck_str("client"), beck_str("/127.0.0.1"), 1};
+    struct group_client client = {
+        .id = beck_str("client"), .host = beck_str("/127.0.0.1"), .version = 1};
     beck_bytes names[SUBJECTS];
     bool whole = epoch == 0 || c->full;
     kafka_consumer_group_heartbeat_request_init(&r);

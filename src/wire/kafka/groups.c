@@ -16,6 +16,11 @@ void answer_later(void *ctx, const void *body)
         request_fail(ctx, NO_MEMORY);
 }
 
+static bool may_see(void *ctx, beck_bytes topic)
+{
+    return request_may(ctx, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DESCRIBE, topic);
+}
+
 bool fill_group_client(struct kafka_request *r, struct group_client *out)
 {
     const char *address = request_peer(r)->address;
@@ -28,7 +33,12 @@ bool fill_group_client(struct kafka_request *r, struct group_client *out)
     host[0] = '/';
     memcpy(host + 1, address, len);
     *out = (struct group_client){
-        .id = request_client_id(r), .host = bytes_of(host, len + 1), .version = request_version(r)};
+        .id = request_client_id(r),
+        .host = bytes_of(host, len + 1),
+        .version = request_version(r),
+        .user = beck_str(request_identity(r) ? identity_name(request_identity(r)) : ""),
+        .may_see = may_see,
+        .ctx = r};
     return true;
 }
 
