@@ -13,7 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define WARM_STEP 32768
+#define WARM_STEP 131072  /* as much as the system reads ahead */
 #define HEADERS_READ 8192 /* two distances of index entries */
 #define DECOMPRESSED_MAX (256u << 20)
 

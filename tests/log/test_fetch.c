@@ -300,6 +300,37 @@ static void only_the_tail_is_given_at_once(void **state)
     world_close(&w);
 }
 
+static void who_would_wait_for_a_new_segment_hears_so(void **state)
+{
+    (void)state;
+    struct world w;
+    struct buf batch;
+    struct batch_header h;
+    beck_partition_info before, after;
+    int64_t offset;
+    char text[1000] = {0};
+    beck_event e = {.type = beck_str("t"), .data = bytes_of(text, sizeof text - 1)};
+    struct batch_header producer = {.producer_id = -1, .producer_epoch = -1, .base_sequence = -1};
+    memset(text, 'x', sizeof text - 1);
+    buf_init(&batch, 1 << 20);
+    assert_int_equal(make_batch(&batch, &e, 1, 1700000000000, BECK_CODEC_NONE, &producer), 0);
+    assert_int_equal(batch_header_read(batch.data, &h, NULL), 0);
+    world_open(&w, 7);
+    struct partition *p = world_partition(&w, 0, 0);
+    assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
+    for (int i = 0; i < 20; i++) {
+        partition_info(p, &before);
+        bool waits = partition_waits_to_produce(p, &h);
+        assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
+        partition_info(p, &after);
+        assert_int_equal(waits, after.segments > before.segments);
+    }
+    assert_true(after.segments > 3);
+    assert_int_equal(partition_close(p, NULL), 0);
+    buf_release(&batch);
+    world_close(&w);
+}
+
 static void a_range_outlives_the_segment_and_the_partition(void **state)
 {
     (void)state;
@@ -514,6 +545,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
         cmocka_unit_test(only_the_tail_is_given_at_once),
+        cmocka_unit_test(who_would_wait_for_a_new_segment_hears_so),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),
         cmocka_unit_test(an_idle_partition_keeps_no_memory_for_batches),

@@ -320,7 +320,6 @@ static void run_press(struct net_task *t)
     }
 }
 
-/* With memory.lock. */
 static void press(struct memory_holder *h)
 {
     struct kafka_request *r =
@@ -339,7 +338,7 @@ void request_holds(struct kafka_request *r)
     r->holder.press = press;
     memory_hold(m, r->class, &r->holder);
     if (memory_is_short(m, r->class))
-        memory_press(m, r->class);
+        press(&r->holder);
 }
 
 /* ---- what handlers ask ---- */
