@@ -124,6 +124,20 @@ static bool is_named(char *const *list, size_t count, const char *variable)
     return found;
 }
 
+/* Meant for this process alone, by systemd: a program that has them would tell that the service is ready, or
+ * that it goes on. */
+static bool is_of_service(const char *variable)
+{
+    static const char *const names[] = {"NOTIFY_SOCKET=",  "LISTEN_FDS=",    "LISTEN_PID=",
+                                        "LISTEN_FDNAMES=", "WATCHDOG_USEC=", "WATCHDOG_PID="};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strncmp(variable, names[i], strlen(names[i])) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Pointers to our own environment, then to the strings in h->attributes. */
 static beck_status point_environment(struct handler *h)
 {
@@ -149,7 +163,8 @@ static beck_status point_environment(struct handler *h)
         /* Of an event that we may ourselves stem from. */
         bool foreign = strncmp(environ[i], "CE_", 3) == 0;
         bool secret = h->options->private_environment && strncmp(environ[i], "BECK_", 5) == 0;
-        if (!foreign && !secret && !is_named(h->options->environment, own, environ[i])) {
+        if (!foreign && !secret && !is_of_service(environ[i]) &&
+            !is_named(h->options->environment, own, environ[i])) {
             h->environment[count++] = environ[i];
         }
     }

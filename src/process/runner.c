@@ -83,6 +83,29 @@ static void add_user(struct words *w, const struct runner_options *o)
     add_word(w, "--");
 }
 
+#define USER_VARIABLES 4
+
+/* As after a login of that user, unless they are given. */
+static void add_user_variables(struct words *w, const struct runner_options *o)
+{
+    const struct passwd *user = o->user ? getpwnam(o->user) : NULL;
+    if (!user)
+        return;
+    const char *const pairs[USER_VARIABLES][2] = {{"HOME=", user->pw_dir},
+                                                  {"USER=", user->pw_name},
+                                                  {"LOGNAME=", user->pw_name},
+                                                  {"SHELL=", user->pw_shell}};
+    for (size_t i = 0; i < USER_VARIABLES; i++) {
+        bool given = false;
+        for (size_t k = 0; k < o->environment_count; k++)
+            given |= strncmp(o->environment[k], pairs[i][0], strlen(pairs[i][0])) == 0;
+        char text[4200];
+        snprintf(text, sizeof text, "%s%s", pairs[i][0], pairs[i][1]);
+        if (!given)
+            add_word(w, text);
+    }
+}
+
 static void add_limits(struct words *w, const struct runner_options *o)
 {
     if (o->memory_max <= 0 && o->cpu_max_ms <= 0 && o->files_max <= 0 && o->processes_max <= 0)
@@ -112,7 +135,7 @@ static beck_status check_programs(const struct runner *r, const struct runner_op
 static beck_status copy_options(struct runner *r, const struct runner_options *o, beck_error *err)
 {
     struct words program = {.cap = o->program_count + PREFIX_MAX};
-    struct words environment = {.cap = o->environment_count + 1};
+    struct words environment = {.cap = o->environment_count + USER_VARIABLES + 1};
     r->program = program.at = calloc(program.cap, sizeof *program.at);
     r->environment = environment.at = calloc(environment.cap + 1, sizeof *environment.at);
     r->queue = strdup(o->queue);
@@ -126,6 +149,7 @@ static beck_status copy_options(struct runner *r, const struct runner_options *o
         environment.cap++;
         for (size_t i = 0; i < o->environment_count; i++)
             add_word(&environment, o->environment[i]);
+        add_user_variables(&environment, o);
         good = !program.bad && !environment.bad;
     }
     return good ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to run a program");

@@ -249,7 +249,8 @@ static const struct setting queue_rows[] = {
      RUN(user),
      .value = "USER",
      .reloadable = true,
-     .help = "the program runs as this user; needs a server that runs as root"},
+     .help = "the program runs as this user, with its HOME, USER, LOGNAME and SHELL; needs a "
+             "server that runs as root"},
     {.name = "run_group",
      .kind = SETTING_TEXT,
      RUN(group),

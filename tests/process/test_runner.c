@@ -4,6 +4,7 @@
 #include "base/error.h"
 
 #include <pthread.h>
+#include <pwd.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -151,6 +152,8 @@ static void directory_environment_and_limits_are_the_programs(void **state)
     const char *const environment[] = {"COLOUR=green", "HOME=/nowhere"};
     begin(&w, NULL);
     setenv("BECK_SECRET", "hidden", 1);
+    setenv("NOTIFY_SOCKET", "/run/systemd/notify", 1);
+    setenv("WATCHDOG_USEC", "1", 1);
     struct runner_options o = {.directory = "/usr",
                                .environment = environment,
                                .environment_count = 2,
@@ -158,13 +161,16 @@ static void directory_environment_and_limits_are_the_programs(void **state)
                                .cpu_max_ms = 2500,
                                .memory_max = 512 << 20,
                                .processes_max = 4000};
-    struct runner *r = run(&w, &o,
-                           "echo $PWD $COLOUR $HOME \"<$BECK_SECRET>\" $BECK_QUEUE "
-                           "$(ulimit -n) $(ulimit -t) $(ulimit -v)");
+    struct runner *r =
+        run(&w, &o,
+            "echo $PWD $COLOUR $HOME \"<$BECK_SECRET$NOTIFY_SOCKET$WATCHDOG_USEC>\" $BECK_QUEUE "
+            "$(ulimit -n) $(ulimit -t) $(ulimit -v)");
     put(&w, "a");
     wait_for(&w, "output: /usr green /nowhere <> work 20 3 524288\n", 1);
     runner_stop(r);
     unsetenv("BECK_SECRET");
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("WATCHDOG_USEC");
     end(&w);
 }
 
@@ -175,10 +181,16 @@ static void a_program_runs_as_another_user(void **state)
         skip();
     struct world w;
     begin(&w, NULL);
-    struct runner_options o = {.user = "nobody", .files_max = 30};
-    struct runner *r = run(&w, &o, "echo $(id -un) $(id -gn) $(ulimit -n)");
+    const char *const environment[] = {"SHELL=/bin/own"};
+    struct runner_options o = {
+        .user = "nobody", .files_max = 30, .environment = environment, .environment_count = 1};
+    struct runner *r =
+        run(&w, &o, "echo $(id -un) $(id -gn) $(ulimit -n) $HOME $USER $LOGNAME $SHELL");
+    char said[256];
+    snprintf(said, sizeof said, "output: nobody nogroup 30 %s nobody nobody /bin/own\n",
+             getpwnam("nobody")->pw_dir);
     put(&w, "a");
-    wait_for(&w, "output: nobody nogroup 30\n", 1);
+    wait_for(&w, said, 1);
     runner_stop(r);
     end(&w);
 }
