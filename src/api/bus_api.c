@@ -72,6 +72,10 @@ static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o
     beck_status status = disk ? leftovers_forget(b, name, err) : BECK_OK;
     if (!status && disk)
         status = leftovers_remove(b, is_name, ctx, err);
+    /* Also when they were gone already: files of a bus that had the name must not come back into this one, which makes
+     * its own with the first write. */
+    if (!status && disk)
+        status = vfs_sync_dir(b->env.vfs, b->data_dir, err);
     if (status)
         return status;
     status = handle_add_bus(b, name, o, NULL, out, err);

@@ -96,11 +96,13 @@ beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck
     char path[4600];
     if (!data_dir || strlen(data_dir) > 3500)
         return error_set(err, BECK_EINVAL, "the path of the data directory is missing or too long");
-    snprintf(path, sizeof path, "%s/__topology-0", data_dir);
-    if (!vfs_exists(v.env.vfs, path))
+    char topology[4600];
+    snprintf(topology, sizeof topology, "%s/__topology-0", data_dir);
+    snprintf(path, sizeof path, "%s/.lock", data_dir);
+    /* It has the first once anything was made in it, and a copy may lack the second. */
+    if (!vfs_exists(v.env.vfs, topology) && !vfs_exists(v.env.vfs, path))
         return error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", data_dir);
     struct file *lock;
-    snprintf(path, sizeof path, "%s/.lock", data_dir);
     beck_status status = vfs_lock(v.env.vfs, path, &lock, err);
     if (status == BECK_EBUSY && remote_listens(data_dir))
         return error_set(err, status,

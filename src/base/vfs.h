@@ -105,7 +105,8 @@ void vfs_sim_capacity(
     int64_t bytes); /* all files together; writes beyond give BECK_EFULL. -1: no limit */
 uint64_t vfs_sim_calls(struct vfs *v, unsigned ops); /* so far */
 /* Loss of power: open files become dead (BECK_EIO for ever, file_close still allowed), locks are
- * dropped, every unsynced sector and name survives or not at random. */
+ * dropped, every unsynced sector and name survives or not at random. Who held a lock does not know that it has ended:
+ * until somebody holds one again, no file is opened for writing. */
 void vfs_sim_crash(struct vfs *v);
 /* End of the process: as crash, but everything written survives. */
 void vfs_sim_kill(struct vfs *v);

@@ -38,6 +38,7 @@ struct sim {
     beck_status fail_code;
     uint64_t stop_in; /* write-like calls until the power goes; 0: never */
     bool stopped;
+    bool ended;       /* so has who held a lock, and nobody holds one since */
     int64_t capacity; /* -1: no limit */
 };
 
@@ -358,6 +359,8 @@ static beck_status open_locked(struct sim *s, struct sim_file *f, unsigned flags
     beck_status status = enter(s, VFS_OP_OPEN, f->file.name, err);
     if (status != BECK_OK)
         return status;
+    if (s->ended && !lock && (flags & VFS_WRITE) != 0)
+        return no_power(f->file.name, err);
     struct node *n;
     int error = find_or_make(s, f->file.name, flags, &n);
     if (error != 0)
@@ -371,6 +374,7 @@ static beck_status open_locked(struct sim *s, struct sim_file *f, unsigned flags
         return no_memory(f->file.name, err);
     f->holds_lock = lock;
     n->locked = n->locked || lock;
+    s->ended = s->ended && !lock;
     attach(s, f, n);
     tree_charge(&s->tree, n);
     return BECK_OK;
@@ -603,8 +607,10 @@ void vfs_sim_stop_at(struct vfs *v, uint64_t nth)
 /* Open files die, locks go, the power is back for whoever opens next. */
 static void end_process(struct sim *s)
 {
-    for (struct sim_file *f = s->files; f != NULL; f = f->next)
+    for (struct sim_file *f = s->files; f != NULL; f = f->next) {
+        s->ended = s->ended || (f->node != NULL && f->holds_lock);
         detach(f);
+    }
     s->stop_in = 0;
     s->stopped = false;
 }

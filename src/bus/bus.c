@@ -110,14 +110,13 @@ static beck_status partition_path(const beck_bus *b, const char *data_dir, uint3
 static beck_status open_partition(beck_bus *b, const char *data_dir,
                                   const beck_bus_options *options,
                                   const struct checkpoint *recovery,
-                                  const struct checkpoint *log_start, bool *made, beck_error *err)
+                                  const struct checkpoint *log_start, beck_error *err)
 {
     struct partition_options po = {.bus = *options,
                                    .memory = options->storage == BECK_STORAGE_MEMORY,
                                    .routed = b->routing.routed,
                                    .routed_ctx = b->routing.ctx,
                                    .generation = &b->topology,
-                                   .made = made,
                                    .id = b->id};
     uint32_t i = b->opened_count;
     char dir[4096];
@@ -156,14 +155,11 @@ static beck_status open_partitions(beck_bus *b, const char *data_dir,
 {
     uint32_t count = b->options.partitions;
     beck_status status = BECK_OK;
-    bool made = false;
     b->partitions = calloc(count, sizeof(struct partition *));
     if (!b->partitions)
         return error_set(err, BECK_ENOMEM, "no memory for %u partitions", count);
     while (b->opened_count < count && !status)
-        status = open_partition(b, data_dir, &b->options, recovery, log_start, &made, err);
-    if (!status && made)
-        status = vfs_sync_dir(b->env->vfs, data_dir, err);
+        status = open_partition(b, data_dir, &b->options, recovery, log_start, err);
     if (!status)
         b->partition_count = count;
     return status;
@@ -343,14 +339,12 @@ beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, bec
 {
     beck_bus_options options;
     beck_status status = BECK_OK;
-    bool made = false;
     bus_options_get(b, &options);
     if (count > b->opened_count)
         status = grow_array(b, count, err);
     while (b->opened_count < count && !status)
-        status = open_partition(b, data_dir, &options, NULL, NULL, &made, err);
-    /* Also for those that an earlier call made before it failed. */
-    return status ? status : vfs_sync_dir(b->env->vfs, data_dir, err);
+        status = open_partition(b, data_dir, &options, NULL, NULL, err);
+    return status;
 }
 
 beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *err)

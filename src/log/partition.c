@@ -359,17 +359,6 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
 
 /* ---- durability ---- */
 
-static beck_status sync_files(struct partition *p, struct segment **files, size_t count,
-                              bool dir_dirty, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    for (size_t i = 0; i < count && !status; i++)
-        status = segment_sync(files[i], err);
-    if (!status && dir_dirty)
-        status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    return status;
-}
-
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
     mutex_lock(&p->lock);
@@ -400,7 +389,9 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     mutex_unlock(&p->lock);
     beck_error why;
     error_clear(&why);
-    status = sync_files(p, &active, 1, dir_dirty, &why);
+    status = segment_sync(active, &why);
+    if (!status && dir_dirty)
+        status = vfs_sync_dir(p->env->vfs, p->dir, &why);
     mutex_lock(&p->lock);
     segment_unuse(active);
     p->syncing = false;

@@ -58,14 +58,12 @@ struct partition_options {
     partition_routed_fn routed;
     void *routed_ctx;
     const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
-    /* Set when the directory was made: the caller then syncs the one above, once for many. NULL: it is synced here. */
-    bool *made;
     const uint8_t *
         id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
                           opened */
 };
 
-/* dir: made when missing; ignored for memory. recovery_point: below it everything is known to be
+/* dir: made with the first write when it is missing; ignored for memory. recovery_point: below it everything is known to be
  * whole. log_start: from the checkpoint, 0 if none. */
 beck_status partition_open(const struct env *env, const char *dir, const char *bus, uint32_t number,
                            const struct partition_options *options, int64_t recovery_point,

@@ -100,7 +100,10 @@ struct partition {
     struct txn_index aborted; /* of all segments */
     int64_t aborted_saved;    /* what was ended below it is in the files */
     struct dedup *dedup;
-    bool poisoned, dir_dirty, marked;
+    bool poisoned, marked;
+    bool dir_dirty; /* names in its directory are not synced */
+    bool dormant;   /* the active segment is closed, or not made yet: see partition_rouse */
+    uint8_t id[16]; /* of the bus, for files that are made */
     bool condemned; /* poisoned because its bus is deleted */
     bool syncing;   /* somebody syncs the active segment or makes the next one: nobody rolls, nobody
                      else syncs */
@@ -115,9 +118,9 @@ struct partition {
     int64_t maintained;    /* written, when it was maintained last */
     int64_t hidden_bytes;  /* see partition_keep_hidden */
     /* Of compaction, used with the upkeep only. */
-    int64_t cleaned;          /* it has seen everything below */
-    int64_t horizon_ms;       /* when the first of those that it found passes */
-    size_t compact_keys;      /* of one pass; 0: the default. For tests */
+    int64_t cleaned;     /* it has seen everything below */
+    int64_t horizon_ms;  /* when the first of those that it found passes */
+    size_t compact_keys; /* of one pass; 0: the default. For tests */
 };
 
 /* Keeps a written batch in memory; false: no memory, nothing was kept. With the lock, as the
@@ -133,6 +136,12 @@ struct block *partition_next_memory(struct partition *p, int64_t offset);
 /* The segment that holds the offset, or the first behind it; -1: none. With the lock. */
 ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
 beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);
+/* Of the active segment, which stays closed while nothing is written: many partitions are idle, and files are few. What
+ * was never written to has no files at all. Rouse: opens or makes it; with the lock, and as the writer where it may not
+ * be made yet, as the lock is free meanwhile. Doze: closes it, unless something is going on. With the lock, which is
+ * free meanwhile. */
+beck_status partition_rouse(struct partition *p, beck_error *err);
+void partition_doze(struct partition *p);
 void partition_move_visible(struct partition *p);
 /* Calls the watches whose offset is visible, or `all`. With the lock. */
 void partition_call_watches(struct partition *p, bool all);

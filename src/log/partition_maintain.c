@@ -100,9 +100,9 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
     static const char *const suffixes[] = {".index", ".timeindex"};
     struct segment *s = p->segments[p->segment_count - 1];
     struct file *files[2] = {NULL, NULL};
-    if (s->unsure)
-        return segment_reindex(s, err);
-    beck_status status = BECK_OK;
+    beck_status status = partition_rouse(p, err);
+    if (status || s->unsure)
+        return status ? status : segment_reindex(s, err);
     /* As when it is sealed: should a crash come between its end and its sealing, nobody looks at it
      * again. */
     if (s->max_timestamp_ms >= 0)
@@ -303,6 +303,7 @@ static void drop_idle(struct partition *p, int64_t now_ms)
         buf_release(&p->scratch);
         codec_release(&p->codec);
         gathers_drop(p);
+        partition_doze(p);
     }
     p->maintained = p->written;
 }

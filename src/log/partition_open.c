@@ -371,23 +371,21 @@ static beck_status write_derived(struct partition *p, const char *name, const ch
     return status;
 }
 
-static void choose_id(struct partition *p, uint8_t id[16])
+static void choose_id(struct partition *p)
 {
     if (p->options.id) {
-        memcpy(id, p->options.id, 16);
-    } else if (partition_read_id(p->env->vfs, p->dir, id, NULL)) {
+        memcpy(p->id, p->options.id, 16);
+    } else if (partition_read_id(p->env->vfs, p->dir, p->id, NULL)) {
         struct rng rng;
         rng_seed_system(&rng);
-        uuid_v7(p->env->clock, &rng, id);
+        uuid_v7(p->env->clock, &rng, p->id);
     }
 }
 
 static beck_status write_metadata(struct partition *p, beck_error *err)
 {
     char text[64];
-    uint8_t id[16];
-    choose_id(p, id);
-    id_text(id, text);
+    id_text(p->id, text);
     beck_status status = write_derived(p, "partition.metadata", text, err);
     return status ? status : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
 }
@@ -412,6 +410,9 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
     char text[64], path[4200];
     uint8_t there[16];
     beck_status status = BECK_OK;
+    memcpy(p->id, id, 16);
+    if (p->segments[0]->unmade)
+        return BECK_OK; /* it gets it with its files */
     if (partition_read_id(p->env->vfs, p->dir, there, NULL) || memcmp(there, id, 16) != 0) {
         id_text(id, text);
         snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
@@ -421,31 +422,101 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
                                    : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
 }
 
-static beck_status make_directory(struct partition *p, beck_error *err)
+/* ---- the active segment, made and open while it is needed ---- */
+
+/* Its files' names, and its own. */
+static beck_status sync_names(const struct partition *p, beck_error *err)
+{
+    char parent[4200];
+    beck_status status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    if (status)
+        return status;
+    snprintf(parent, sizeof parent, "%s", p->dir);
+    char *slash = strrchr(parent, '/');
+    if (slash)
+        *slash = 0;
+    return vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
+}
+
+/* Without the lock; nobody else uses the segment. */
+static beck_status make_files(struct partition *p, struct segment **out, beck_error *err)
 {
     beck_status status = vfs_mkdir(p->env->vfs, p->dir, err);
     if (status == BECK_EEXIST)
         status = BECK_OK;
     if (!status)
         status = write_metadata(p, err);
+    if (!status)
+        status = segment_create(p->env, p->dir, 0, NULL, out, err);
+    if (!status && (status = sync_names(p, err))) {
+        segment_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+beck_status partition_rouse(struct partition *p, beck_error *err)
+{
+    struct segment **active = &p->segments[p->segment_count - 1], *made = NULL;
+    beck_status status = BECK_OK;
+    if (!p->dormant)
+        return BECK_OK;
+    if (!(*active)->unmade) {
+        status = segment_use(*active, err);
+    } else {
+        assert(p->writing && p->segment_count == 1);
+        mutex_unlock(&p->lock);
+        status = make_files(p, &made, err);
+        mutex_lock(&p->lock);
+        if (!status) {
+            segment_free(*active);
+            *active = made;
+            p->dir_dirty = false;
+        }
+    }
+    p->dormant = status != BECK_OK;
+    return status;
+}
+
+void partition_doze(struct partition *p)
+{
+    struct segment *active = p->segments[p->segment_count - 1];
+    if (p->dormant || p->writing || p->syncing || p->poisoned || p->env->read_only ||
+        !gather_is_empty(p->gather) || p->synced != p->written || active->users > 1)
+        return;
+    p->writing = true;
+    mutex_unlock(&p->lock);
+    beck_status status = segment_trim(active, NULL);
+    if (!status)
+        status = segment_sync(active, NULL);
+    mutex_lock(&p->lock);
+    /* Readers may look into the indexes. */
+    if (!status)
+        status = index_flush(active->offsets, NULL);
+    if (!status)
+        status = index_flush(active->times, NULL);
+    if (!status) {
+        segment_unuse(active);
+        p->dormant = true;
+    }
+    p->writing = false;
+    partition_write_orphans(p);
+    cond_broadcast(&p->changed);
+}
+
+/* Nothing was ever written to it. */
+static beck_status know_unmade(struct partition *p, beck_error *err)
+{
+    struct segment *s;
+    beck_status status = segment_know(p->env, p->dir, 0, &s, err);
     if (status)
         return status;
-    struct segment *s;
-    status = segment_create(p->env, p->dir, 0, NULL, &s, err);
-    if (!status && (status = partition_add_segment(p, s, err)))
+    s->unmade = true;
+    status = partition_add_segment(p, s, err);
+    if (status)
         segment_free(s);
-    if (!status)
-        status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    if (p->options.made) {
-        *p->options.made = true;
-        return status;
-    }
-    char parent[4200];
-    snprintf(parent, sizeof parent, "%s", p->dir);
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *slash = 0;
-    return status ? status : vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
+    p->dormant = !status;
+    return status;
 }
 
 /* A crash while a segment was being replaced leaves it without indexes. When they cannot be made,
@@ -482,10 +553,8 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
                                "\"%s\" holds no segment, but %lld events had been synced there; "
                                "restore it from a backup",
                                p->dir, (long long)recovery_point);
-        else if (p->env->read_only)
-            status = error_set(err, BECK_ENOENT, "\"%s\" holds no segment", p->dir);
         else
-            status = make_directory(p, err);
+            status = know_unmade(p, err);
     } else if (!status) {
         status = recover(p, &l, recovery_point, err);
     }
@@ -503,14 +572,15 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         p->first = log_start < p->next ? log_start : p->next;
     if (p->env->read_only)
         return BECK_OK;
-    uint8_t id[16];
-    choose_id(p, id);
-    status = partition_write_id(p, id, err);
+    choose_id(p);
+    if (active->unmade)
+        return BECK_OK;
+    status = partition_write_id(p, p->id, err);
     if (status)
         return status;
-    /* What recovery kept may not have been on the device yet, and the names of segments neither: it
-          * counts as synced from now on. Nothing behind the recovery point: nothing to do, except that the
-     * name of an empty segment may be new. */
+    /* What recovery kept may not have been on the device yet, and the names of segments neither, nor its own before the
+     * first recovery point: it counts as synced from now on. Nothing behind the recovery point: nothing to do, except
+     * that the name of an empty segment may be new. */
     p->dir_dirty = atomic_load(&active->size) == 0;
     if (p->next > recovery_point) {
         atomic_store(&active->dirty, true);
@@ -519,7 +589,14 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
             status = vfs_sync_dir(p->env->vfs, p->dir, err);
         p->dir_dirty = status != BECK_OK;
     }
+    if (!status && recovery_point == 0)
+        status = sync_names(p, err);
     make_missing_indexes(p);
+    if (!status) {
+        mutex_lock(&p->lock);
+        partition_doze(p);
+        mutex_unlock(&p->lock);
+    }
     return status;
 }
 
@@ -625,6 +702,8 @@ beck_status partition_close(struct partition *p, beck_error *err)
         status = partition_sync(p, err);
         mutex_lock(&p->lock);
         struct segment *active = p->segments[p->segment_count - 1];
+        if (!status && (active->unsealed || active->unsure))
+            status = partition_rouse(p, err);
         /* Whoever else reads the files finds batches only. An opening would cut the rest as well. */
         if (!status && segment_trim(active, NULL) == BECK_OK)
             segment_sync(active, NULL);
@@ -680,7 +759,7 @@ static beck_status time_start(struct partition *p, int64_t time_ms, int64_t *fro
     for (size_t i = 0; i < p->segment_count && !status; i++) {
         struct segment *s = p->segments[i];
         int64_t newest;
-        if (i + 1 < p->segment_count && p->segments[i + 1]->base_offset <= p->first)
+        if (s->unmade || (i + 1 < p->segment_count && p->segments[i + 1]->base_offset <= p->first))
             continue;
         status = segment_max_timestamp(s, &newest, err);
         if (status || newest < time_ms)

@@ -295,7 +295,8 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
         return error_set(err, status, "no memory for producers of bus \"%s\"", p->bus);
     if (p->options.memory)
         return keep_in_memory(p, batches, &h, err);
-    if (partition_must_roll(p, &h))
+    status = partition_rouse(p, err);
+    if (!status && partition_must_roll(p, &h))
         status = roll(p, h.base_offset, err);
     if (status)
         return status;
@@ -458,7 +459,9 @@ beck_status partition_roll(struct partition *p, beck_error *err)
     if (atomic_load(&p->segments[p->segment_count - 1]->size) == 0)
         return BECK_OK;
     p->writing = true;
-    beck_status status = roll(p, p->written, err);
+    beck_status status = partition_rouse(p, err);
+    if (!status)
+        status = roll(p, p->written, err);
     p->writing = false;
     partition_write_orphans(p);
     cond_broadcast(&p->changed);

@@ -105,6 +105,7 @@ static beck_status open_index(struct segment *s, enum index_kind kind, struct in
 
 beck_status segment_use(struct segment *s, beck_error *err)
 {
+    assert(!s->unmade);
     if (s->users == 0) {
         char path[4200];
         segment_path(s, ".log", path, sizeof path);
@@ -329,7 +330,7 @@ static beck_status scan_max_timestamp(struct segment *s, beck_error *err)
 beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *err)
 {
     beck_status status = BECK_OK;
-    if (s->max_timestamp_ms < 0) {
+    if (s->max_timestamp_ms < 0 && !s->unmade) {
         status = segment_use(s, err);
         if (status)
             return status;
@@ -352,7 +353,11 @@ beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err)
         uint8_t head[BATCH_HEADER];
         size_t got;
         struct batch_header h;
-        beck_status status = segment_read(s, head, sizeof head, 0, &got, err);
+        beck_status status = segment_use(s, err);
+        if (status)
+            return status;
+        status = segment_read(s, head, sizeof head, 0, &got, err);
+        segment_unuse(s);
         if (!status)
             status = batch_header_read(head, &h, err);
         if (status)

@@ -42,6 +42,7 @@ struct segment {
     int64_t padded_to;   /* zeros stand behind size up to here (segment_pad); 0: none */
     bool checked;        /* the indexes have been looked at, or were made here */
     bool unsure;         /* a sync of an index failed: both are made again */
+    bool unmade;         /* empty, and there are no files yet: it cannot be used */
 };
 
 /* Makes the file that the next segment of a directory will be, ahead of need. */

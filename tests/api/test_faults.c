@@ -481,7 +481,7 @@ static void making_may_end_at_any_call(void **state)
         bool has_bus = !beck_bus_get(b, "shop", &bus, NULL);
         bool has_queue = !beck_queue_info_get(b, "work", &(beck_queue_info){0}, NULL);
         assert_int_equal(vfs_list(r.vfs, "data", count_shop, &dirs, NULL), BECK_OK);
-        assert_int_equal(dirs, has_bus ? 3 : 0);
+        assert_int_equal(dirs, 0); /* nothing was written to it */
         if (vfs_exists(r.vfs, "data/__queues"))
             assert_int_equal(vfs_list(r.vfs, "data/__queues", count_all, &queues, NULL), BECK_OK);
         assert_int_equal(queues, has_queue);

@@ -910,6 +910,43 @@ static void readers_and_publishers_go_on_while_segments_are_replaced(void **stat
     world_close(&w);
 }
 
+static void what_is_idle_has_no_file_open_and_what_is_new_has_none(void **state)
+{
+    (void)state;
+    struct world w;
+    int64_t offset;
+    world_open(&w, 1);
+    struct partition *p = world_partition(&w, 0, 0);
+    maintain(p, NULL);
+    assert_false(vfs_exists(w.vfs, DIR_B));
+    assert_int_equal(partition_close(p, NULL), 0);
+    p = world_partition(&w, 0, 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(put_event(p, "s", "x", BECK_LEVEL_SYNCED, &offset), 0);
+        assert_int_equal(offset, i);
+        assert_int_equal(p->segments[0]->users, 1);
+        maintain(p, NULL);
+        maintain(p, NULL);
+        assert_int_equal(p->segments[0]->users, 0);
+        struct cursor *c;
+        const struct record_view *v;
+        assert_int_equal(cursor_open(p, &c, NULL), 0);
+        assert_int_equal(cursor_read(c, i, false, &v, NULL, NULL), 0);
+        cursor_close(c);
+        if (i == 1) {
+            assert_int_equal(partition_close(p, NULL), 0);
+            p = world_partition(&w, 0, 0);
+            assert_int_equal(p->segments[0]->users, 0);
+        }
+    }
+    partition_abandon(p);
+    vfs_sim_crash(w.vfs);
+    p = world_partition(&w, 0, 0);
+    assert_int_equal(partition_next(p), 4);
+    partition_abandon(p);
+    world_close(&w);
+}
+
 static void errors_name_the_file_that_is_there(void **state)
 {
     (void)state;
@@ -922,7 +959,7 @@ static void errors_name_the_file_that_is_there(void **state)
         beck_event e = {.type = beck_str("t"), .data = beck_str("x")};
         const beck_event *list[] = {&e};
         struct append a = {.events = list, .count = 1, .level = BECK_LEVEL_WRITTEN};
-        vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, false, BECK_EIO);
+        vfs_sim_fail(w.vfs, VFS_OP_WRITE, i ? 1 : 3, false, BECK_EIO); /* other files come first */
         assert_int_equal(partition_append(p, &a, &err), BECK_EIO);
         assert_non_null(
             strstr(err.text, i ? "/00000000000000000002.log\"" : "/00000000000000000000.log\""));
@@ -940,6 +977,7 @@ static void errors_name_the_file_that_is_there(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_idle_has_no_file_open_and_what_is_new_has_none),
         cmocka_unit_test(errors_name_the_file_that_is_there),
         cmocka_unit_test(segments_older_than_the_retention_time_go_and_the_rest_stays),
         cmocka_unit_test(the_last_event_of_an_idle_bus_expires_too_and_offsets_go_on),
