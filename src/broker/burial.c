@@ -239,6 +239,21 @@ static beck_status send_all(const struct sending *s, const struct route *r, beck
     return refused ? BECK_ELIMIT : BECK_OK;
 }
 
+/* All of them; after an error some get it twice. */
+static beck_status send_to_streams(struct sending *s, const struct route *r, beck_error *err)
+{
+    struct bus_addressed to = {.content = s->content};
+    beck_status status = BECK_OK;
+    for (size_t k = r->engine_count; k < r->count && !status; k++) {
+        s->bus = r->queues[k]->bus;
+        status = append_synced(s, &to, err);
+        if (status == BECK_ECLOSED) /* it was deleted */
+            status = BECK_OK;
+    }
+    s->burial->streamed |= status == BECK_OK && r->count > r->engine_count;
+    return status;
+}
+
 beck_status burial_send(struct delivery_home *h, struct broker_queue *q, const struct route *r,
                         enum storage storage, const beck_event *e, beck_bytes content,
                         uint64_t *note, beck_error *err)
@@ -255,9 +270,7 @@ beck_status burial_send(struct delivery_home *h, struct broker_queue *q, const s
                         .synced = storage == STORE_KEPT};
     beck_status status = storage == STORE_NOWHERE ? BECK_OK : send_all(&s, r, err);
     if (!status || status == BECK_ELIMIT) {
-        beck_status streams =
-            r->count > r->engine_count ? route_append_streams(r, e, content, err) : BECK_OK;
-        b->streamed |= streams == BECK_OK;
+        beck_status streams = send_to_streams(&s, r, err);
         status = streams ? streams : status;
     }
     mutex_lock(&h->lock);

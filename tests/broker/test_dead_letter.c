@@ -397,7 +397,13 @@ static void a_loss_of_power_loses_no_dead_letter(void **state)
         place_start(&p, seed);
         channel_begin(&c, p.s);
         source_queue(&p, "amq.topic", 0);
-        accepted(queue(p.s, "dead", "d", text));
+        bool stream = seed % 2 == 0;
+        struct arguments a;
+        args(&a, NULL, NULL);
+        if (stream)
+            table_put_text(&a.table, "x-queue-type", beck_str("stream"));
+        accepted(queue_as(p.s, "dead", "d", &a.table, NULL, text));
+        buf_release(&a.table);
         accepted(bind_to(p.s, "amq.topic", "dead", "#", text));
         consume(&c, "q");
         for (int i = 0; i < MANY; i++)
@@ -411,7 +417,9 @@ static void a_loss_of_power_loses_no_dead_letter(void **state)
             sched_yield();
         channel_end(&c);
         place_crash(&p);
-        int64_t dead = info_of(&p.w, "dead").ready, source = info_of(&p.w, "q").ready;
+        struct queue_declared there;
+        accepted(queue_as(p.s, "dead", "p", NULL, &there, text));
+        int64_t dead = there.messages, source = info_of(&p.w, "q").ready;
         assert_true(dead >= MANY - left && dead + source >= MANY);
         place_end(&p);
     }
