@@ -193,7 +193,8 @@ struct groups {
     struct deadlines deadlines;
     struct deadline expiry;
     bool closing;
-    bool sweeps; /* number `sweep`, which has come to this bucket of by_id */
+    bool sweeps;  /* number `sweep`, which has come to this bucket of by_id */
+    bool expires; /* the sweep looks at the time, too */
     uint64_t sweep;
     size_t sweep_at;
     uint64_t changes; /* of offsets: numbers them */

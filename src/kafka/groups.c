@@ -81,7 +81,7 @@ static void look(struct job *job)
     struct groups *g = (struct groups *)(void *)((char *)job - offsetof(struct groups, look));
     atomic_store(&g->looks, false);
     groups_lock(g);
-    offsets_begin_sweep(g);
+    offsets_begin_sweep(g, false);
     groups_unlock(g);
     sweep(g);
 }
@@ -95,7 +95,7 @@ void groups_topics_changed(struct groups *g)
 static void expiry_due(struct deadline *d)
 {
     struct groups *g = (struct groups *)(void *)((char *)d - offsetof(struct groups, expiry));
-    offsets_begin_sweep(g);
+    offsets_begin_sweep(g, true);
     deadline_set(&g->deadlines, d, group_now_ns(g) + g->settings.expiry_check_ms * 1000000);
 }
 

@@ -280,15 +280,20 @@ static bool is_being_committed(const struct group *group, const struct offset_en
     return coming.found;
 }
 
+static bool is_due(const struct group *group, const struct offset_entry *e, const struct slice *s)
+{
+    if (e->present && is_gone(group->all, e))
+        return true;
+    return group->all->expires && is_expired(group, e, s->now_ms) &&
+           !group_subscribes(group, e->topic);
+}
+
 static void sweep_bucket(struct group *group, struct slice *s)
 {
     for (struct lookup_node *n = group->offsets.buckets[group->sweep_at]; n; n = n->next) {
         const struct offset_entry *e = lookup_of(n, struct offset_entry, node);
         s->looks -= s->looks > 0;
-        if (!e->present ||
-            (!is_gone(group->all, e) &&
-             (!is_expired(group, e, s->now_ms) || group_subscribes(group, e->topic))) ||
-            is_being_committed(group, e))
+        if (!is_due(group, e, s) || is_being_committed(group, e))
             continue;
         put_gone(group, e);
         s->gone -= s->gone > 0;
@@ -304,7 +309,7 @@ static bool sweep_group(struct group *group, struct slice *s)
     if (is_over(s))
         return false;
     s->looks--;
-    if (group_is_void(group)) {
+    if (g->expires && group_is_void(group)) {
         group_put_gone(group);
         group_free(group);
         return true;
@@ -324,8 +329,9 @@ static bool sweep_group(struct group *group, struct slice *s)
     return true;
 }
 
-void offsets_begin_sweep(struct groups *g)
+void offsets_begin_sweep(struct groups *g, bool expires)
 {
+    g->expires = expires || (g->sweeps && g->expires);
     g->sweeps = true;
     g->sweep++;
     g->sweep_at = 0;

@@ -13,9 +13,9 @@ void offsets_free(struct group *group);      /* all of a group */
 void offsets_free_pending(struct groups *g); /* all transactions */
 /* Records that say that they are gone, those on their way included. */
 void offsets_put_gone(struct group *group);
-/* A sweep takes what is out of date, offsets of topics that are gone, and groups that are nothing any
- * more; from the beginning, also where one has not come to its end. */
-void offsets_begin_sweep(struct groups *g);
+/* A sweep takes offsets of topics that are gone and, where it expires, what is out of date and groups
+ * that are nothing any more; from the beginning, also where one has not come to its end. */
+void offsets_begin_sweep(struct groups *g, bool expires);
 /* A slice of it, of about so many looks and records. False: it is done. */
 bool offsets_sweep(struct groups *g);
 #define SLICE_LOOKS 20000

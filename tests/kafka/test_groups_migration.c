@@ -575,6 +575,37 @@ static void who_is_behind_loses_nothing(void **state)
     assert_int_equal(beat_classic(&c), KAFKA_ILLEGAL_GENERATION);
 }
 
+/* What was written of the one type is gone when the other one is written later. */
+static void a_migration_that_could_not_be_written_is_written_later(void **state)
+{
+    struct peer c = {0}, m = modern("m");
+    beck_bytes id = beck_str("g");
+    int error = -100;
+    (void)state;
+    enter(&c);
+    vfs_sim_fail(x.w.vfs, VFS_OP_WRITE, 1, true, BECK_EFULL);
+    assert_int_equal(beat_modern(&m), KAFKA_COORDINATOR_NOT_AVAILABLE);
+    vfs_sim_fail(x.w.vfs, VFS_OP_WRITE, 0, false, BECK_OK);
+    assert_int_equal(beat_modern(&m), 0);
+    gworld_kill(&x);
+    assert_string_equal(members(), "cm");
+    assert_int_equal(beat_classic(&c), KAFKA_REBALANCE_IN_PROGRESS);
+    assert_int_equal(enter(&c), 0);
+    vfs_sim_fail(x.w.vfs, VFS_OP_WRITE, 1, true, BECK_EFULL);
+    assert_int_equal(beat_modern_at(&m, -1), KAFKA_COORDINATOR_NOT_AVAILABLE);
+    vfs_sim_fail(x.w.vfs, VFS_OP_WRITE, 0, false, BECK_OK);
+    assert_int_equal(enter(&c), 0);
+    gworld_kill(&x);
+    assert_string_equal(members(), "!Stable");
+    assert_int_equal(beat_classic(&c), 0);
+    assert_int_equal(leave(&x, "g", c.id, NULL, 4), 0);
+    groups_delete(x.g, &id, 1, note_deleted, &error);
+    settled(&x);
+    assert_int_equal(error, 0);
+    gworld_kill(&x);
+    assert_false(groups_has(x.g, id));
+}
+
 /* ---- at random ---- */
 
 static struct rng rng;
@@ -757,6 +788,7 @@ int main(void)
         TEST(a_cooperative_member_keeps_what_it_was_not_told_to_give_up),
         TEST(static_members_change_their_protocol),
         TEST(who_is_behind_loses_nothing),
+        TEST(a_migration_that_could_not_be_written_is_written_later),
         cmocka_unit_test(no_partition_has_two_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

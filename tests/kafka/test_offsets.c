@@ -404,7 +404,7 @@ static void a_huge_group_expires_in_slices(void **state)
     for (bool more = true; more; slices++) {
         groups_lock(x.g);
         if (slices == 0)
-            offsets_begin_sweep(x.g);
+            offsets_begin_sweep(x.g, true);
         more = offsets_sweep(x.g);
         struct round *written = group_log_round(x.g);
         assert_true(written->count <= SLICE_GONE + 20);
