@@ -136,8 +136,8 @@ class Client:
                 found.append((kind, name, pattern, user, operation))
         return code, found
 
-    def make_rule(self, kind, name, pattern, user, operation, permission=3):
-        body = struct.pack(">ib", 1, kind) + text(name) + struct.pack(">b", pattern) + text(user) + text("*")
+    def make_rule(self, kind, name, pattern, user, operation, permission=3, host="*"):
+        body = struct.pack(">ib", 1, kind) + text(name) + struct.pack(">b", pattern) + text(user) + text(host)
         answer = self.call(30, 1, body + struct.pack(">bb", operation, permission))
         answer.take(8)
         return answer.number("h")
@@ -311,6 +311,8 @@ class KafkaAccess(unittest.TestCase):
             self.assertEqual(c.make_rule(3, "*", 3, "User:bob", 3), 0)
             self.assertEqual(c.make_rule(2, "orders", 3, "User:nobody", 3), 42)
             self.assertEqual(c.make_rule(2, "orders", 3, "User:bob", 3, permission=2), 42)
+            self.assertEqual(c.make_rule(2, "orders", 3, "User:bob", 3, host="10.0.0.1"), 42)
+            self.assertEqual(c.make_rule(2, "orders", 3, "User:*", 3), 42)
             bobs = [(2, "orders", 3, "User:bob", 3), (2, "bills.", 4, "User:bob", 4), (3, "*", 3, "User:bob", 3)]
             self.assertEqual([rule for rule in c.rules()[1] if rule[3] == "User:bob"], bobs)
             with self.client() as other:
