@@ -52,6 +52,7 @@ FETCHED = [
     ("fetch_kafka_python.sh", "kafka-python", "Clients of Kafka for Python", "kafka-clients"),
     ("fetch_kafka_node.sh", "kafka-node", "Clients of Kafka for Node.js", "kafka-clients"),
     ("fetch_kafka_librdkafka.sh", "kafka-librdkafka", "librdkafka and its tests", "kafka-clients"),
+    ("fetch_kafka_rdkafka_node.sh", "kafka-rdkafka-node", "node-rdkafka and its tests", "kafka-check"),
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
     ("fetch_promtool.sh", "promtool", "Prometheus' promtool", "promtool"),
@@ -64,10 +65,11 @@ FETCHED = [
 ]
 
 
-def fetch(folder):
+def fetch(folder, options):
     """Tests are skipped without what they need from outside; so that does not go unseen, this says so."""
+    left_out = [suite for option, suite in zip(options, options[1:]) if option == "--no-suite"]
     for script, name, what, suite in FETCHED:
-        if subprocess.run([f"tools/{script}", str(folder / name)], cwd=ROOT, check=False).returncode:
+        if suite not in left_out and subprocess.run([f"tools/{script}", str(folder / name)], cwd=ROOT, check=False).returncode:
             print(f"{what} could not be fetched: the tests of suite {suite} are skipped", flush=True)
 
 
@@ -102,7 +104,7 @@ def run(name):
         print(f"{folder.name}/ cannot be configured", flush=True)
         return 0, 1, 0
     if name in ("plain", "kafka"):
-        fetch(folder)
+        fetch(folder, options)
     else:
         borrow(folder)
     log = folder / "meson-logs" / "testlog.json"
