@@ -394,6 +394,17 @@ beck_status broker_open(beck *handle, const struct broker_settings *settings, st
         status = delivery_open(b, err);
         b->delivers = !status;
     }
+    if (!status) {
+        broker_begin_change(b);
+        /* Else it is tried at the next opening, with what comes until then once more. */
+        beck_error why;
+        b->complete = missed_give(b, &why) == BECK_OK;
+        broker_end_change(b);
+        if (!b->complete)
+            env_report(&handle->env, why.code,
+                       "what was published without a server does not get to queues of AMQP: %s",
+                       why.text);
+    }
     if (!status)
         status = start_keeper(b, err);
     if (status)
@@ -436,6 +447,10 @@ void broker_close(struct broker *b)
     if (!b)
         return;
     stop_keeper(b);
+    broker_begin_change(b);
+    if (b->complete)
+        missed_note(b);
+    broker_end_change(b);
     if (b->delivers)
         delivery_close(b);
     engine_listen(b, false);

@@ -139,6 +139,7 @@ struct broker {
     bool keeper_runs, stopping, woken;
     _Atomic(int64_t) full_ns;                 /* broker_full_ns */
     bool delivers;                            /* delivery_open was called */
+    bool complete;                            /* what it missed was given */
     _Atomic(struct delivery_home *) delivery; /* delivery.h; NULL: not open */
     struct mutex keeper_lock;
     struct cond keeper_wake;

@@ -82,10 +82,30 @@ int past_rewind(struct session *s, struct broker_queue *q, beck_bytes arguments,
 struct past {
     struct delivery_home *home;
     struct exchange *exchange;
-    struct broker_queue *queue;
+    struct broker_queue *queue; /* NULL: all */
     beck_bus *copies;
     struct buf content, raw;
 };
+
+/* Queues that have had no copies yet get them from now on. */
+static beck_status join_all(const struct past *p, const struct route *r, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < r->engine_count && !p->queue && !status; i++)
+        status = queue_join(r->queues[i], p->copies, err);
+    return status;
+}
+
+static beck_status hand_copy(const struct past *p, const struct route *r, const beck_event *e,
+                             beck_bytes content, beck_error *err)
+{
+    beck_status status = join_all(p, r, err);
+    if (!status && r->engine_count > 0)
+        status = route_append(p->home, r, p->copies, e, content, err);
+    if (!status && !p->queue)
+        status = route_append_streams(r, e, content, err);
+    return status == BECK_ELIMIT || status == BECK_ENOENT ? BECK_OK : status;
+}
 
 /* One that the queue would have got. */
 static beck_status give(struct past *p, const struct record_view *v, struct targets *scratch,
@@ -105,28 +125,33 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
     if (status || properties_read(buf_bytes(&p->raw), &properties, NULL))
         return BECK_OK;
     topology_read(p->home->broker);
-    struct route *r =
-        route_new(p->home, p->exchange, key, &properties, scratch, targets_only, p->queue);
+    struct route *r = route_new(p->home, p->exchange, key, &properties, scratch,
+                                p->queue ? targets_only : NULL, p->queue);
     topology_end_read(p->home->broker);
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory to route an event");
-    e.deliver_at_ms = e.expires_at_ms = 0;
-    if (r->engine_count > 0)
-        status =
-            route_append(p->home, r, p->copies, &e, ours ? content : buf_bytes(&p->content), err);
+    if (p->queue)
+        e.deliver_at_ms = e.expires_at_ms = 0;
+    status = hand_copy(p, r, &e, ours ? content : buf_bytes(&p->content), err);
     route_release(r);
-    return status == BECK_ELIMIT ? BECK_OK : status;
+    return status;
 }
 
-static beck_status give_partition(struct past *p, struct partition *partition,
-                                  const beck_from *from, beck_error *err)
+/* Whether it got there when it was published. */
+static bool has_it(const struct past *p, const struct carried *c)
+{
+    return p->queue ? carried_names(c, p->queue->number) : c->content.len > 0;
+}
+
+static beck_status give_from(struct past *p, struct partition *partition, int64_t offset,
+                             beck_error *err)
 {
     struct targets scratch = {0};
     struct cursor *cursor = NULL;
-    int64_t offset, end = partition_visible(partition);
-    beck_status status = partition_resolve(partition, from, &offset, err);
-    if (!status)
-        status = cursor_open(partition, &cursor, err);
+    int64_t end = partition_visible(partition);
+    if (offset >= end)
+        return BECK_OK;
+    beck_status status = cursor_open(partition, &cursor, err);
     while (!status && offset < end) {
         const struct record_view *v;
         int64_t skip_to = 0;
@@ -139,12 +164,44 @@ static beck_status give_partition(struct past *p, struct partition *partition,
         if (status || v->offset >= end)
             break;
         offset = v->offset + 1;
-        if (!carried_names(&v->carried, p->queue->number))
+        if (!has_it(p, &v->carried))
             status = give(p, v, &scratch, err);
     }
     cursor_close(cursor);
     targets_release(&scratch);
     return status == BECK_END || status == BECK_ERANGE ? BECK_OK : status;
+}
+
+static beck_status give_partition(struct past *p, struct partition *partition,
+                                  const beck_from *from, beck_error *err)
+{
+    int64_t offset;
+    beck_status status = partition_resolve(partition, from, &offset, err);
+    if (!status)
+        status = give_from(p, partition, offset, err);
+    return status == BECK_ERANGE ? BECK_OK : status;
+}
+
+beck_status past_give_missed(struct delivery_home *h, struct exchange *x,
+                             struct partition *partition, int64_t from, beck_error *err)
+{
+    struct past p = {.home = h, .exchange = x};
+    if (from >= partition_visible(partition))
+        return BECK_OK;
+    beck_status status = past_bus(h, &p.copies, err);
+    buf_init(&p.content, CONTENT_MAX);
+    buf_init(&p.raw, CONTENT_MAX);
+    if (!status)
+        status = give_from(&p, partition, from, err);
+    buf_release(&p.content);
+    buf_release(&p.raw);
+    return status;
+}
+
+beck_status past_sync(struct delivery_home *h, beck_error *err)
+{
+    beck_bus *copies = atomic_load(&h->past);
+    return copies ? partition_sync(bus_partition(copies, 0), err) : BECK_OK;
 }
 
 static int give_all(struct past *p, const beck_from *from, char *text)

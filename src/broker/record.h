@@ -18,6 +18,7 @@
  *   vhost-limit, user-limit
  *                      of, name, value
  *   bus                name: a bus of the engine that the broker made for an exchange
+ *   seen               ends: of the partitions of such a bus when the broker closed, u64 each (missed.c)
  */
 #ifndef BECK_BROKER_RECORD_H
 #define BECK_BROKER_RECORD_H
@@ -38,6 +39,7 @@ enum record_kind {
     RECORD_VHOST_LIMIT,
     RECORD_USER_LIMIT,
     RECORD_BUS,
+    RECORD_SEEN,
     RECORD_KINDS
 };
 

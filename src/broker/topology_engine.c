@@ -369,6 +369,13 @@ static beck_status watch_bus(struct exchange *x, beck_bus *bus, beck_error *err)
     return bus_set_router(bus, route_published, link, err);
 }
 
+void engine_each_link(struct broker *b, void (*each)(void *ctx, const struct bus_link_view *l),
+                      void *ctx)
+{
+    for (const struct bus_link *l = b->links; l; l = l->next)
+        each(ctx, &(struct bus_link_view){l->vhost, l->exchange, l->bus});
+}
+
 void engine_release_links(struct broker *b)
 {
     while (b->links) {

@@ -475,6 +475,57 @@ static void a_queue_that_was_made_otherwise_is_a_queue_of_the_root(void **state)
     place_end(&p);
 }
 
+/* As a program or the command line does that opens the directory while there is no server. */
+static void publish_without_broker(struct place *p, const char *type, const char *text)
+{
+    beck_bus *bus = NULL;
+    beck_event e = {.type = beck_str(type), .data = beck_str(text)};
+    check_ok(beck_bus_get(p->w.b, "orders", &bus, err));
+    check_ok(beck_publish(bus, &e, err));
+}
+
+static void what_is_published_without_a_broker_is_routed_when_it_opens(void **state)
+{
+    struct place p;
+    struct buf arguments;
+    struct queue_declared out;
+    uint32_t messages;
+    (void)state;
+    start(&p);
+    buf_init(&arguments, 1000);
+    table_put_text(&arguments, "x-queue-type", beck_str("stream"));
+    world_bus(&p.w, "orders", NULL);
+    accepted(exchange(p.s, "orders", "topic", "d", NULL, text));
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(queue_as(p.s, "log", "d", &arguments, NULL, text));
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    accepted(bind_to(p.s, "orders", "log", "#", text));
+    publish_without_broker(&p, "order.created", "0"); /* the broker is there */
+    for (int round = 0; round < 2; round++) {
+        place_finish(&p);
+        world_reopen(&p.w);
+        publish_without_broker(&p, "order.created", "1");
+        publish_without_broker(&p, "other", "2");
+        world_reopen(&p.w);
+        publish_without_broker(&p, "order.paid", "3");
+        place_begin(&p);
+        accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+        assert_int_equal(messages, round == 0 ? 3 : 2);
+        accepted(queue_as(p.s, "log", "p", NULL, &out, text));
+        assert_int_equal(out.messages, 1 + 3 * (round + 1));
+        place_reopen(&p);
+        accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+        assert_int_equal(messages, 0); /* once */
+    }
+    /* Nor does what was routed come again after a crash. */
+    publish_without_broker(&p, "order.created", "4");
+    place_crash(&p);
+    accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    assert_int_equal(messages, 1);
+    buf_release(&arguments);
+    place_end(&p);
+}
+
 static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
 {
     struct place p;
@@ -786,6 +837,7 @@ int main(void)
         cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
         cmocka_unit_test(declarations_share_the_waiting_for_the_disk),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
+        cmocka_unit_test(what_is_published_without_a_broker_is_routed_when_it_opens),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
         cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),
         cmocka_unit_test(an_auto_delete_queue_goes_with_its_last_consumer),
