@@ -65,6 +65,7 @@ const struct config_key config_keys[] = {
     FIXED(CONFIG_INT, "default.replication.factor", "1", "This broker is the only replica."),
     FIXED(CONFIG_BOOLEAN, "delete.topic.enable", "true", "Topics can be deleted."),
     LONG(B, "follower.replication.throttled.rate", "9223372036854775807", 0, NULL, "Kept and given back."),
+    FIXED(CONFIG_STRING, "group.consumer.migration.policy", "bidirectional", "Groups change from the classic protocol to the new one and back with their members."),
     FIXED(CONFIG_LIST, "group.coordinator.rebalance.protocols", "classic,consumer,share", "The protocols of groups."),
     LONG(B, "leader.replication.throttled.rate", "9223372036854775807", 0, NULL, "Kept and given back."),
     LONG(B, "log.cleaner.backoff.ms", "15000", 0, NULL, "Kept and given back."),
