@@ -101,7 +101,7 @@ struct share_fetch {
     struct timer timer;
     int64_t deadline_ns;
     _Atomic(int) noted;
-    _Atomic(bool) cancelled;
+    _Atomic(bool) cancelled, hurried;
     bool begun, acknowledges;
     bool settled; /* out: records were accepted or rejected; share_sync before it is answered */
 };
@@ -111,6 +111,8 @@ bool share_fetch_run(struct share_fetch *f);
 /* The client is gone: it is run again soon, gives nothing more, and its session ends. Any thread,
  * while it has not ended. */
 void share_fetch_cancel(struct share_fetch *f);
+/* It waits no longer: it is run again soon, and gives what there is. Any thread, while it has not ended. */
+void share_fetch_hurry(struct share_fetch *f);
 /* (slow) After all fetches of a connection have ended: so do its sessions, and what they hold is given
  * back. */
 void share_disconnected(struct kafka *k, const void *connection);

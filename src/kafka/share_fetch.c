@@ -604,7 +604,7 @@ static bool prepare_to_wait(struct share_fetch *f)
     if (left <= 0)
         return false;
     atomic_store(&f->noted, NOTE_NONE);
-    if (atomic_load(&f->cancelled)) /* what comes later is noted */
+    if (atomic_load(&f->cancelled) || atomic_load(&f->hurried)) /* what comes later is noted */
         return false;
     int64_t wait_ns = watch(f, left);
     f->timer = (struct timer){.due = on_timer};
@@ -622,6 +622,12 @@ static bool wait_now(struct share_fetch *f)
 void share_fetch_cancel(struct share_fetch *f)
 {
     atomic_store(&f->cancelled, true);
+    note(f);
+}
+
+void share_fetch_hurry(struct share_fetch *f)
+{
+    atomic_store(&f->hurried, true);
     note(f);
 }
 

@@ -70,6 +70,7 @@ static void give_up(struct kafka_request *r)
 static void take_heartbeat(struct kafka_request *r)
 {
     request_on_close(r, give_up);
+    request_on_short(r, give_up);
     hold(r);
 }
 

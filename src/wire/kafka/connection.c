@@ -194,7 +194,7 @@ static void start(struct kafka_connection *c, beck_bytes frame)
     r->api->handler(r);
     if (r->api->in_place)
         request_forget_body(r);
-    else if (!r->answered && r->on_close)
+    else if (!r->answered && r->on_short)
         request_holds(r);
 }
 

@@ -36,6 +36,7 @@ struct found {
     int code;
     struct partition *p; /* NULL: there is an error for good */
     struct partition_watch watch;
+    int64_t seen; /* where what was looked at ended, or before */
     int64_t high, stable, first;
     struct partition_range range;
     bool held; /* there is a range */
@@ -311,12 +312,15 @@ static bool look(struct fetching *f, struct fetch_part *part, struct found *foun
     found->code = resolve(f, part, &found->p);
     if (found->code)
         return true;
-    found->high = partition_high(found->p);
-    found->stable = partition_stable(found->p);
+    found->seen = f->committed ? partition_stable(found->p) : partition_high(found->p);
     found->first = partition_first(found->p);
     int64_t max = part->bytes_max < left ? part->bytes_max : left;
     beck_status status = partition_fetch_how(found->p, part->offset, max > 0 ? (size_t)max : 0, one,
                                              f->committed, how, &found->range, NULL);
+    /* Read behind that: what was fetched may reach further than all that was there before, and a transaction
+     * in it may have been aborted since. */
+    found->high = partition_high(found->p);
+    found->stable = partition_stable(found->p);
     found->held = !status && found->range.len > 0;
     if (found->held && request_version(f->r) < ZSTD_VERSION) {
         if (f->on_pool || found->range.block)
@@ -539,11 +543,8 @@ static void arm(struct fetching *f)
         if (!found->p)
             continue;
         /* Behind what is there now and is not enough. */
-        found->watch =
-            (struct partition_watch){.fn = came,
-                                     .ctx = f,
-                                     .offset = f->committed ? found->stable : found->high,
-                                     .uncommitted = !f->committed};
+        found->watch = (struct partition_watch){
+            .fn = came, .ctx = f, .offset = found->seen, .uncommitted = !f->committed};
         if (found->watch.offset < f->parts[i].offset)
             found->watch.offset = f->parts[i].offset;
         if (!partition_watch(found->p, &found->watch))
@@ -629,6 +630,7 @@ void handle_fetch(struct kafka_request *r)
         atomic_init(&f->woken, true); /* nobody else has it before it is armed */
         request_set_state(r, f);
         request_on_close(r, hurry);
+        request_on_short(r, hurry);
         go_on(f);
     }
 }

@@ -305,14 +305,14 @@ static void run_press(struct net_task *t)
     struct kafka_request *r =
         (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, press_task));
     struct kafka_connection *c = r->c;
-    void (*fn)(struct kafka_request * r) = r->on_close;
+    void (*fn)(struct kafka_request * r) = r->on_short;
     atomic_store(&r->pressed, false);
     if (r->gone) {
         free(r);
         return;
     }
     if (!r->answered && fn) {
-        r->on_close = NULL;
+        r->on_short = NULL;
         fn(r);
     } else if (r->sending > 0 && connection_now_ns(c->net) - connection_sent_ns(c->net) >
                                      r->wire->settings.receive_timeout_ms * (int64_t)UNREAD_NS) {
@@ -406,6 +406,11 @@ void *request_state(const struct kafka_request *r)
 void request_on_close(struct kafka_request *r, void (*fn)(struct kafka_request *r))
 {
     r->on_close = fn;
+}
+
+void request_on_short(struct kafka_request *r, void (*fn)(struct kafka_request *r))
+{
+    r->on_short = fn;
 }
 
 void request_at_end(struct kafka_request *r, void (*fn)(struct kafka *k, const void *connection))
@@ -566,7 +571,7 @@ static void put_range(struct kafka_request *r, struct connection *net, struct ra
     if (records->file_size) {
         connection_write_file(net, records->fd, records->position, records->file_size, range_sent,
                               g);
-    } else if (records->block) {
+    } else if (records->block && !records->release) {
         connection_write_block(net, records->block, records->bytes);
         range_sent(g);
     } else {

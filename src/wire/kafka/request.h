@@ -70,8 +70,12 @@ void request_at_end(struct kafka_request *r, void (*fn)(struct kafka *k, const v
 /* A name of the connection, as long as `fn` has not ended. */
 const void *request_connection(const struct kafka_request *r);
 
-/* The handler has what it needs, and waits for something else: what it holds is counted. When memory is
- * short the function of request_on_close is called. Loop, and nobody else has the request. */
+/* `fn` is called on the loop, once, when others wait for the memory of the request before it is answered:
+ * it is to be answered soon then, with what there is. As with request_on_close another thread may be
+ * about to answer. In the handler only. */
+void request_on_short(struct kafka_request *r, void (*fn)(struct kafka_request *r));
+/* The handler has what it needs, and waits for something else: what it holds is counted. Loop, and nobody
+ * else has the request. */
 void request_waits(struct kafka_request *r);
 
 /* ---- rights ---- */

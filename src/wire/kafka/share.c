@@ -154,6 +154,12 @@ static void cancel_fetch(struct kafka_request *r)
     share_fetch_cancel(&f->fetch);
 }
 
+static void hurry_fetch(struct kafka_request *r)
+{
+    struct fetching *f = request_state(r);
+    share_fetch_hurry(&f->fetch);
+}
+
 void handle_share_fetch(struct kafka_request *r)
 {
     const struct kafka_share_fetch_request *q = request_body(r);
@@ -180,6 +186,7 @@ void handle_share_fetch(struct kafka_request *r)
                                     .again = fetch_again};
     request_set_state(r, f);
     request_on_close(r, cancel_fetch);
+    request_on_short(r, hurry_fetch);
     request_defer(r, run_fetch);
 }
 

@@ -139,6 +139,7 @@ struct kafka_request {
     void (*run)(struct kafka_request *r);      /* on the pool */
     int64_t turn_ns;                           /* when that began; 0: it did not */
     void (*on_close)(struct kafka_request *r); /* loop */
+    void (*on_short)(struct kafka_request *r); /* loop */
     const char *failed;
     bool answered; /* back on the loop */
     bool token;    /* came without a header, and is answered so */
