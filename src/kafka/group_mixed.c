@@ -113,7 +113,7 @@ static int find_member(struct mixing *j)
     if (!j->m && !r->group_instance_id.data)
         return make_member(j, r->member_id);
     int error = classic_check(j->group, r->member_id, r->group_instance_id);
-    return !error && !j->m->classic ? KAFKA_UNKNOWN_MEMBER_ID : error;
+    return !error && (!j->m || !j->m->classic) ? KAFKA_UNKNOWN_MEMBER_ID : error;
 }
 
 /* Partitions of topics that are not there are nobody's. False: no memory. */
