@@ -149,8 +149,8 @@ struct produce {
  * is synced where it is given. BECK_ESEQUENCE, BECK_EFENCED: see log/producers.h. PARTITION_STALE as
  * partition_append. */
 beck_status partition_produce(struct partition *p, struct produce *a, beck_error *err);
-/* Whether a call at level written would wait for a sync, which a new segment needs, whoever makes it; as far as
- * can be known before. */
+/* Whether a call at level written would wait for files to be opened or made, or for a sync, which a new segment needs,
+ * whoever makes it; as far as can be known before. */
 bool partition_waits_to_produce(struct partition *p, const struct batch_header *h);
 
 /* Writes what is gathered, then makes it durable. Called by the committer, one round at a time. */

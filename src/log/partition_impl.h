@@ -166,7 +166,12 @@ beck_status partition_clean_owed(struct partition *p, const struct sealed *seale
 beck_status partition_compact(struct partition *p, const struct partition_owed *owed,
                               beck_error *err);
 
-beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err);
+/* What producers_snapshot_write made, synced. Without the lock. */
+beck_status partition_write_snapshot(const struct partition *p, int64_t offset, beck_bytes snapshot,
+                                     beck_error *err);
+#define SNAPSHOT_BYTES (64u << 20)
+/* Of a rolled segment, with a use. The lock is held on entry and exit, and free during the syncs. */
+beck_status partition_seal(struct partition *p, struct segment *s, beck_error *err);
 
 /* ---- gathers and the writer's part (partition_write.c); all with the lock, which those that write let go meanwhile ---- */
 struct gather *gather_get(struct partition *p);

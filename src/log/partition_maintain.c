@@ -85,7 +85,7 @@ static beck_status seal_rolled(struct partition *p, beck_error *err)
         beck_status status = segment_use(s, err);
         if (status)
             return status;
-        status = segment_seal(s, err);
+        status = partition_seal(p, s, err);
         segment_unuse(s);
         if (status)
             return status;
@@ -135,7 +135,7 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
     int64_t target = p->written;
     size_t known = producers_count(p->producers);
     struct buf snapshot;
-    buf_init(&snapshot, 64u << 20);
+    buf_init(&snapshot, SNAPSHOT_BYTES);
     beck_status status = BECK_OK;
     if (known > 0 && producers_snapshot_write(p->producers, &snapshot))
         status = error_set(err, BECK_ENOMEM, "no memory for a producer snapshot");
@@ -147,11 +147,8 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
         status = partition_save_aborted(p, err);
         mutex_unlock(&p->lock);
     }
-    if (!status && known > 0) {
-        char path[4200];
-        snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)target);
-        status = vfs_write_file(p->env->vfs, path, buf_bytes(&snapshot), err);
-    }
+    if (!status && known > 0)
+        status = partition_write_snapshot(p, target, buf_bytes(&snapshot), err);
     buf_release(&snapshot);
     mutex_lock(&p->lock);
     if (!status)

@@ -31,20 +31,12 @@ ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset)
     return low - 1;
 }
 
-beck_status partition_write_snapshot(struct partition *p, int64_t offset, beck_error *err)
+beck_status partition_write_snapshot(const struct partition *p, int64_t offset, beck_bytes snapshot,
+                                     beck_error *err)
 {
-    struct buf out;
-    buf_init(&out, 64u << 20);
-    beck_status status = producers_snapshot_write(p->producers, &out);
-    if (status) {
-        error_set(err, status, "no memory for a producer snapshot");
-    } else {
-        char path[4200];
-        snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)offset);
-        status = vfs_write_file(p->env->vfs, path, buf_bytes(&out), err);
-    }
-    buf_release(&out);
-    return status;
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)offset);
+    return vfs_write_file(p->env->vfs, path, snapshot, err);
 }
 
 /* ---- what is in the directory ---- */
@@ -711,9 +703,15 @@ beck_status partition_close(struct partition *p, beck_error *err)
             status = segment_seal(active, err);
         if (!status)
             status = partition_save_aborted(p, err);
-        if (!status && producers_count(p->producers) > 0)
-            status = partition_write_snapshot(p, p->written, err);
+        struct buf snapshot;
+        buf_init(&snapshot, SNAPSHOT_BYTES);
+        bool known = producers_count(p->producers) > 0;
+        if (!status && known && producers_snapshot_write(p->producers, &snapshot))
+            status = error_set(err, BECK_ENOMEM, "no memory for a producer snapshot");
         mutex_unlock(&p->lock);
+        if (!status && known)
+            status = partition_write_snapshot(p, p->written, buf_bytes(&snapshot), err);
+        buf_release(&snapshot);
     }
     partition_abandon(p);
     return status;

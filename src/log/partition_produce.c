@@ -196,8 +196,8 @@ static bool writes_at_once(struct partition *p, const struct produce *a,
         return true;
     if (level != BECK_LEVEL_SYNCED)
         return true;
-    /* A new segment waits for a sync, which who leaves a completion does not. */
-    return a->size > COPIED_MAX && !(later && partition_must_roll(p, h));
+    /* A new segment, or a first one, waits for a sync, which who leaves a completion does not. */
+    return a->size > COPIED_MAX && !(later && (p->dormant || partition_must_roll(p, h)));
 }
 
 /* A batch larger than a gather waits for its turn to be written from where it lies. With the lock. */
@@ -220,7 +220,7 @@ bool partition_waits_to_produce(struct partition *p, const struct batch_header *
         return false;
     mutex_lock(&p->lock);
     placed.base_offset = p->written;
-    bool waits = partition_must_roll(p, &placed) || (p->writing && p->syncing);
+    bool waits = p->dormant || partition_must_roll(p, &placed) || (p->writing && p->syncing);
     mutex_unlock(&p->lock);
     return waits;
 }

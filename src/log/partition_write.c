@@ -191,6 +191,43 @@ bool partition_must_roll(struct partition *p, const struct batch_header *h)
            h->max_timestamp_ms - s->created_ms > p->options.bus.segment_ms;
 }
 
+beck_status partition_seal(struct partition *p, struct segment *s, beck_error *err)
+{
+    beck_status status = segment_seal_write(s, err);
+    if (!status && !s->unsealed)
+        return BECK_OK;
+    if (!status) {
+        mutex_unlock(&p->lock);
+        status = segment_seal_sync(s, err);
+        mutex_lock(&p->lock);
+    }
+    s->unsealed = s->unsure = status != BECK_OK;
+    return status;
+}
+
+/* What makes recovery shorter: indexes of the segment that was left, what is known of producers. As roll. */
+static void finish_roll(struct partition *p, struct segment *old, int64_t base_offset)
+{
+    struct buf snapshot;
+    buf_init(&snapshot, SNAPSHOT_BYTES);
+    bool known = !partition_save_aborted(p, NULL) && producers_count(p->producers) > 0 &&
+                 !producers_snapshot_write(p->producers, &snapshot);
+    while (p->syncing)
+        cond_wait(&p->changed, &p->lock);
+    p->syncing = true; /* who looks whether a call would wait sees it */
+    partition_seal(p, old, NULL);
+    segment_unuse(old);
+    if (known) {
+        mutex_unlock(&p->lock);
+        known = !partition_write_snapshot(p, base_offset, buf_bytes(&snapshot), NULL);
+        mutex_lock(&p->lock);
+    }
+    p->has_snapshots |= known;
+    p->syncing = false;
+    cond_broadcast(&p->changed);
+    buf_release(&snapshot);
+}
+
 /* The old segment is synced, and its name, before the new one exists, so that only the last segment
  * can ever have a torn tail or be lost. The lock is held on entry and exit. */
 static beck_status roll(struct partition *p, int64_t base_offset, beck_error *err)
@@ -232,10 +269,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     if (status)
         return status;
     partition_add_segment(p, fresh, NULL);
-    segment_seal(old, NULL);
-    segment_unuse(old);
-    if (!partition_save_aborted(p, NULL) && producers_count(p->producers) > 0)
-        p->has_snapshots |= partition_write_snapshot(p, base_offset, NULL) == BECK_OK;
+    finish_roll(p, old, base_offset);
     return BECK_OK;
 }
 

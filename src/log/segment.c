@@ -287,7 +287,7 @@ beck_status segment_time_offset(struct segment *s, int64_t time_ms, int64_t *off
     return status;
 }
 
-beck_status segment_seal(struct segment *s, beck_error *err)
+beck_status segment_seal_write(struct segment *s, beck_error *err)
 {
     beck_status status = BECK_OK;
     if (s->unsure)
@@ -298,9 +298,23 @@ beck_status segment_seal(struct segment *s, beck_error *err)
         status = index_append_time(s->times, s->max_timestamp_ms,
                                    (int32_t)(s->max_timestamp_offset - s->base_offset), err);
     if (!status)
-        status = index_sync(s->offsets, err);
+        status = index_flush(s->offsets, err);
+    return status ? status : index_flush(s->times, err);
+}
+
+beck_status segment_seal_sync(struct segment *s, beck_error *err)
+{
+    beck_status status = index_sync(s->offsets, err);
+    return status ? status : index_sync(s->times, err);
+}
+
+beck_status segment_seal(struct segment *s, beck_error *err)
+{
+    beck_status status = segment_seal_write(s, err);
+    if (!status && !s->unsealed)
+        return BECK_OK;
     if (!status)
-        status = index_sync(s->times, err);
+        status = segment_seal_sync(s, err);
     s->unsealed = s->unsure = status != BECK_OK;
     return status;
 }

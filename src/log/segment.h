@@ -92,6 +92,10 @@ void segment_check(struct segment *s);
 /* Last entries of both indexes, flushed and synced, as Kafka does when a segment is rolled or
  * closed. */
 beck_status segment_seal(struct segment *s, beck_error *err);
+/* The same of one that is not appended to any more, in parts: the first with the lock, the second, which is to follow
+ * while `unsealed` is set, without it. Then the caller sets `unsealed` and `unsure`: whether either failed. */
+beck_status segment_seal_write(struct segment *s, beck_error *err);
+beck_status segment_seal_sync(struct segment *s, beck_error *err);
 /* The largest timestamp (from the time index's last entry, else by scanning), and that of the first
  * batch; -1 when empty. */
 beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *err);

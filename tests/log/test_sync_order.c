@@ -3,8 +3,10 @@
  * is on the device. On a disk whose syncs take long, so that others would overtake them.
  */
 #include "world.h"
+#include "produced.h"
 
 #include "base/vfs_impl.h"
+#include "log/partition_impl.h"
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -128,6 +130,67 @@ static void a_segment_begins_once_the_sync_of_the_one_before_it_is_over(void **s
     }
 }
 
+/* ---- nobody waits for the lock meanwhile ---- */
+
+static struct partition *watched;
+static int syncs;
+
+static beck_status watching_sync(struct file *f, beck_error *err)
+{
+    assert_false(mutex_held(&watched->lock));
+    syncs++;
+    return files->sync(f, err);
+}
+
+static beck_status watching_sync_dir(struct vfs *v, const char *path, beck_error *err)
+{
+    assert_false(watched && mutex_held(&watched->lock));
+    return disk->sync_dir(v, path, err);
+}
+
+static beck_status watching_open(struct vfs *v, const char *path, unsigned flags, struct file **out,
+                                 beck_error *err)
+{
+    beck_status status = disk->open(v, path, flags, out, err);
+    if (status)
+        return status;
+    files = (*out)->ops;
+    slow_files = *files;
+    slow_files.sync = watching_sync;
+    (*out)->ops = &slow_files;
+    return BECK_OK;
+}
+
+static void the_lock_is_free_during_every_sync(void **state)
+{
+    struct world w;
+    int64_t offset, recovery_point, log_start;
+    char text[1000] = {0};
+    (void)state;
+    memset(text, 'x', sizeof text - 1);
+    world_open(&w, 1);
+    disk = w.vfs->ops;
+    slow_disk = *disk;
+    slow_disk.open = watching_open;
+    slow_disk.sync_dir = watching_sync_dir;
+    w.vfs->ops = &slow_disk;
+    syncs = 0;
+    struct partition *p = watched = world_partition(&w, 0, 0);
+    for (int32_t i = 0; i < 20; i++) {
+        assert_int_equal(produce_one(p, 7, i, text, BECK_LEVEL_WRITTEN, &offset), 0);
+        if (i % 7 == 0)
+            assert_int_equal(partition_checkpoint(p, &recovery_point, &log_start, NULL), 0);
+    }
+    assert_true(segments_of(p) > 3 && syncs > 12);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(partition_checkpoint(p, &recovery_point, &log_start, NULL), 0);
+    partition_abandon(p);
+    watched = NULL;
+    w.vfs->ops = disk;
+    world_close(&w);
+}
+
 /* ---- what waited for a sync is handed on ---- */
 
 static _Atomic(int) in_hook, overlaps, hook_calls;
@@ -205,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_recovery_point_is_given_only_for_what_is_on_the_device),
         cmocka_unit_test(a_segment_begins_once_the_sync_of_the_one_before_it_is_over),
+        cmocka_unit_test(the_lock_is_free_during_every_sync),
         cmocka_unit_test(routes_are_handed_on_one_sync_after_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
