@@ -8,6 +8,7 @@
 #include "kafka/message/produce.h"
 #include "kafka/message/share.h"
 #include "kafka/topics.h"
+#include "wire/kafka/wire_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -754,6 +755,31 @@ static void pipelined_batches_are_stored_in_order(void **state)
     free(value);
 }
 
+static void blocks_count_until_they_are_sent(void **state)
+{
+    enum { LONG = 100000, FETCHES = 20, LOOKS = 100 };
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    struct kafka_peer c;
+    struct fetch_question x;
+    char *value = calloc(1, LONG);
+    memset(value, 'v', LONG - 1);
+    for (int i = 0; i < 8; i++)
+        produce_records(d, t, value, 1);
+    kafka_dial(&d->w, &c);
+    fetch_of(&x, t, 0);
+    for (int i = 0; i < FETCHES; i++) /* more than sockets keep */
+        kafka_say(&c, kafka_fetch_request_table(), 12, &x.q);
+    for (int seen = 0; seen < LOOKS;) {
+        fetch(d, t, 12, 7);
+        seen = atomic_load(&d->w.wire->blocks) > 0 ? seen + 1 : 0;
+    }
+    kafka_hang_up(&c);
+    while (atomic_load(&d->w.wire->blocks) > 0)
+        fetch(d, t, 12, 7);
+    free(value);
+}
+
 /* More of them than there are threads: they take turns. */
 static void long_requests_of_many_clients_are_answered_whole(void **state)
 {
@@ -893,6 +919,7 @@ int main(void)
         TEST(offsets_are_found_by_time),
         TEST(records_are_counted_whatever_the_codec),
         TEST(pipelined_batches_are_stored_in_order),
+        TEST(blocks_count_until_they_are_sent),
         TEST(long_requests_of_many_clients_are_answered_whole),
         TEST(there_has_been_one_leader_epoch),
         TEST(records_of_a_share_member_that_hangs_up_go_to_another),
