@@ -100,6 +100,7 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
     static const char *const suffixes[] = {".index", ".timeindex"};
     struct segment *s = p->segments[p->segment_count - 1];
     struct file *files[2] = {NULL, NULL};
+    bool dormant = p->dormant;
     beck_status status = partition_rouse(p, err);
     if (status || s->unsure)
         return status ? status : segment_reindex(s, err);
@@ -125,6 +126,8 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
     }
     mutex_lock(&p->lock);
     s->unsure |= status != BECK_OK;
+    if (dormant)
+        partition_doze(p);
     return status;
 }
 

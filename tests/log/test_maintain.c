@@ -937,6 +937,9 @@ static void what_is_idle_has_no_file_open_and_what_is_new_has_none(void **state)
             assert_int_equal(partition_close(p, NULL), 0);
             p = world_partition(&w, 0, 0);
             assert_int_equal(p->segments[0]->users, 0);
+            int64_t recovery_point, log_start;
+            assert_int_equal(partition_checkpoint(p, &recovery_point, &log_start, NULL), 0);
+            assert_int_equal(p->segments[0]->users, 0);
         }
     }
     partition_abandon(p);
