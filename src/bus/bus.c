@@ -351,6 +351,9 @@ beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *
 {
     beck_status status = BECK_OK;
     assert(options->partitions >= b->partition_count && options->partitions <= b->opened_count);
+    /* Before a partition deduplicates: until then it refuses what was routed as one (publish.c). */
+    if (options->dedup_window_ms > 0)
+        atomic_store(&b->dedup_window_ms, options->dedup_window_ms);
     for (uint32_t i = 0; i < b->opened_count; i++) {
         beck_status one = partition_alter(bus_partition(b, i), options, status ? NULL : err);
         status = status ? status : one;

@@ -328,7 +328,7 @@ static void goes_on_with_partitions_that_were_added(void **state)
     unfollow(&f);
     for (int i = 1; i < 50; i++)
         publish(w, "orders", "t", i);
-    follow(&f, w, "/v1/buses/orders/events", id);
+    follow(&f, w, "/v1/buses/orders/events?from=now", id);
     for (int i = 50; i < 100; i++)
         publish(w, "orders", "t", i);
     for (int i = 1; i < 100; i++) {
@@ -338,6 +338,38 @@ static void goes_on_with_partitions_that_were_added(void **state)
     }
     assert_non_null(strstr(f.id, ".3-"));
     unfollow(&f);
+}
+
+static void *add_partitions(void *bus)
+{
+    beck_bus_info info;
+    for (uint32_t count = 2; count <= 60; count++) {
+        assert_int_equal(beck_bus_info_get(bus, &info, NULL), BECK_OK);
+        info.options.partitions = count;
+        assert_int_equal(beck_bus_alter(bus, &info.options, NULL), BECK_OK);
+    }
+    return NULL;
+}
+
+static void many_come_while_partitions_are_added(void **state)
+{
+    const struct world *w = *state;
+    beck_bus *bus;
+    beck_bus_info info;
+    pthread_t thread;
+    for (int i = 0; i < 100; i++)
+        publish(w, "orders", "t", i);
+    assert_int_equal(beck_bus_get(w->b, "orders", &bus, NULL), BECK_OK);
+    assert_int_equal(pthread_create(&thread, NULL, add_partitions, bus), 0);
+    do {
+        struct follower f;
+        follow(&f, w, "/v1/buses/orders/events?from=earliest", NULL);
+        int number = next_number(&f, NULL);
+        assert_true(number == 0 || number == -1); /* the stream may end at once */
+        unfollow(&f);
+        assert_int_equal(beck_bus_info_get(bus, &info, NULL), BECK_OK);
+    } while (info.options.partitions < 60);
+    pthread_join(thread, NULL);
 }
 
 /* With the first user nobody may read without a name: also who reads already, however busy. */
@@ -431,6 +463,7 @@ int main(void)
         one(many_followers_of_one_bus),
         one(ends_with_its_bus),
         one(goes_on_with_partitions_that_were_added),
+        one(many_come_while_partitions_are_added),
         one(ends_when_its_caller_may_no_longer_read),
         one(ends_when_the_server_drains),
         one(stopping_cuts_off_who_stalls),

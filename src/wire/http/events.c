@@ -283,12 +283,7 @@ static void handle_read(struct http_request *r)
     struct events_query q = {.options = {.type = http_query(r, "type"),
                                          .subject = http_query(r, "subject"),
                                          .cursor = http_query(r, "cursor")}};
-    const char *last = follow ? http_header(r, "Last-Event-ID") : NULL;
-    if (last && *last)
-        q.options.cursor = last;
-    /* Partitions that a cursor does not name were made since. */
-    bool now = follow && !q.options.cursor;
-    beck_from otherwise = {.kind = now ? BECK_FROM_NOW : BECK_FROM_EARLIEST};
+    beck_from otherwise = {.kind = follow ? BECK_FROM_NOW : BECK_FROM_EARLIEST};
     int64_t partition;
     if (!http_query_number(r, "partition", 0, BUS_PARTITIONS_MAX - 1, -1, &partition) ||
         !http_query_from(r, "from", otherwise, &q.options.from) ||
@@ -296,6 +291,9 @@ static void handle_read(struct http_request *r)
         (follow && !check_stream(r)))
         return;
     q.options.partition_plus_1 = (int32_t)partition + 1;
+    const char *last = follow ? http_header(r, "Last-Event-ID") : NULL;
+    if (last && *last)
+        q.options.cursor = last;
     beck_error err;
     beck_bus *bus;
     beck_status status = find_bus(r, &bus, &err);

@@ -499,20 +499,24 @@ static beck_status feed_new(struct follow_hub *hub, beck_bus *bus, const struct 
     return BECK_OK;
 }
 
-/* The feed of those who ask for the same, with one follower more. */
+/* The feed of those who ask for the same and read as many partitions, with one follower more. */
 static beck_status feed_get(struct follow_hub *hub, beck_bus *bus, const struct events_query *q,
-                            struct feed **out, beck_error *err)
+                            uint32_t lanes, struct feed **out, beck_error *err)
 {
     beck_status status = BECK_OK;
     const struct reading_options *o = &q->options;
     mutex_lock(&hub->lock);
     struct feed *f = hub->feeds;
     while (f && (f->closed || f->bus != bus || f->partition_plus_1 != o->partition_plus_1 ||
-                 f->positions != q->positions || !same_text(f->type, o->type) ||
-                 !same_text(f->subject, o->subject)))
+                 f->positions != q->positions || f->reading->count != lanes ||
+                 !same_text(f->type, o->type) || !same_text(f->subject, o->subject)))
         f = f->next;
     if (!f) {
         status = feed_new(hub, bus, q, &f, err);
+        if (!status && f->reading->count != lanes) {
+            feed_free(f);
+            status = BECK_EBUSY; /* it got partitions in between */
+        }
         if (!status) {
             f->next = hub->feeds;
             if (f->next)
@@ -588,6 +592,8 @@ static beck_status open_own(struct follower *f)
                                       .subject = feed->subject};
     if (!status)
         status = reading_open(feed->bus, &options, &f->reading, NULL);
+    if (!status && f->reading->count != shared->count)
+        status = BECK_ESTALE; /* it has more partitions now: whoever follows comes again */
     buf_release(&cursor);
     return status;
 }
@@ -737,7 +743,7 @@ static beck_status follower_new(struct http_request *r, beck_bus *bus, const str
             note_positions(f->reading, f->at);
     }
     if (!status)
-        status = feed_get(r->connection->http->follow, bus, q, &f->feed, err);
+        status = feed_get(r->connection->http->follow, bus, q, f->reading->count, &f->feed, err);
     if (!status) {
         *out = f;
         return BECK_OK;
@@ -754,7 +760,10 @@ void follow_answer(struct http_request *r, beck_bus *bus, const struct events_qu
 {
     beck_error err;
     struct follower *f = NULL;
-    beck_status status = follower_new(r, bus, q, &f, &err);
+    beck_status status;
+    do /* a bus gets partitions seldom */
+        status = follower_new(r, bus, q, &f, &err);
+    while (status == BECK_EBUSY);
     if (status) {
         http_fail(r, status, &err);
         return;

@@ -209,6 +209,7 @@ static bool arm(struct page_call *p)
         waits = partition_watch(lane->partition, &p->watches[i]);
     }
     int arming = ARMING;
+    waits = waits && !reading_is_outgrown(p->reading); /* before, nobody would have said so */
     return waits && atomic_compare_exchange_strong(&p->state, &arming, ARMED);
 }
 

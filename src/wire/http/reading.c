@@ -110,9 +110,11 @@ static beck_status open_lanes(struct reading *r, const struct reading_options *o
         r->count++;
     }
     beck_status status = o->cursor ? apply_cursor(r, o->cursor, err) : BECK_OK;
+    /* Partitions that a cursor does not name were made since. */
+    beck_from from = o->cursor ? (beck_from){.kind = BECK_FROM_EARLIEST} : o->from;
     for (uint32_t i = 0; i < r->count && !status; i++)
         if (r->lanes[i].next < 0)
-            status = partition_resolve(r->lanes[i].partition, &o->from, &r->lanes[i].next, err);
+            status = partition_resolve(r->lanes[i].partition, &from, &r->lanes[i].next, err);
     reading_extend(r);
     return status;
 }

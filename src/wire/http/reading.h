@@ -38,7 +38,8 @@ struct reading {
 struct reading_options {
     beck_from from;
     int32_t partition_plus_1; /* 0: all */
-    const char *cursor;       /* instead of `from`, in the partitions that it names; NULL: none */
+    const char *cursor; /* instead of `from`; partitions that it does not name are read from their
+                           beginning. NULL: none */
     const char *type, *subject;
     int64_t until_ms;
 };
