@@ -10,6 +10,7 @@
 
 #include "base/rng.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,9 +46,12 @@ struct world {
 
 static inline void world_report(void *ctx, const beck_error *e)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     struct world *w = ctx;
+    pthread_mutex_lock(&lock);
     w->reports++;
     w->last_report = *e;
+    pthread_mutex_unlock(&lock);
     if (getenv("BECK_TEST_REPORTS"))
         print_error("report: %s: %s\n", beck_status_name(e->code), e->text);
 }
