@@ -757,7 +757,7 @@ static void pipelined_batches_are_stored_in_order(void **state)
 
 static void blocks_count_until_they_are_sent(void **state)
 {
-    enum { LONG = 100000, FETCHES = 20, LOOKS = 100 };
+    enum { LONG = 100000, FETCHES = 100, LOOKS = 100 };
     struct data_test *d = *state;
     struct topic *t = make_topic(d, "t", 1, NULL, NULL);
     struct kafka_peer c;
@@ -767,7 +767,7 @@ static void blocks_count_until_they_are_sent(void **state)
     for (int i = 0; i < 8; i++)
         produce_records(d, t, value, 1);
     kafka_dial(&d->w, &c);
-    fetch_of(&x, t, 0);
+    fetch_of(&x, t, 7); /* the last: it is in memory */
     for (int i = 0; i < FETCHES; i++) /* more than sockets keep */
         kafka_say(&c, kafka_fetch_request_table(), 12, &x.q);
     for (int seen = 0; seen < LOOKS;) {
