@@ -366,8 +366,8 @@ static void note_routed(void *ctx, struct partition *p, const struct routed *ite
     (void)ctx;
     (void)p;
     for (size_t i = 0; i < count; i++)
-        if (items[i].offset >= 0)
-            running->handed[running->handed_count++] = items[i].offset;
+        for (uint32_t n = 0; items[i].offset >= 0 && n < items[i].count; n++)
+            running->handed[running->handed_count++] = items[i].offset + n;
 }
 
 static int64_t end_of(const struct run *r)
