@@ -158,15 +158,14 @@ static beck_status route_run(struct publish *u, void *const *routes, size_t rout
         if (known && known[i].known)
             continue;
         for (size_t r = 0; r < admitted; r++)
-            u->routes[u->route_count++] =
-                (struct routed){.route = routes[r],
-                                .offset = (int64_t)i,
-                                .deliver_at_ms = e->deliver_at_ms,
-                                .expires_at_ms = e->expires_at_ms,
-                                .bytes = differ ? e->data.len : bytes,
-                                .count = differ ? 1 : (uint32_t)count,
-                                .priority = (uint16_t)e->priority,
-                                .addressed = r >= matched};
+            u->routes[u->route_count++] = (struct routed){.route = routes[r],
+                                                          .offset = (int64_t)i,
+                                                          .deliver_at_ms = e->deliver_at_ms,
+                                                          .expires_at_ms = e->expires_at_ms,
+                                                          .bytes = differ ? e->data.len : bytes,
+                                                          .count = differ ? 1 : (uint32_t)count,
+                                                          .priority = (uint16_t)e->priority,
+                                                          .addressed = r >= matched};
     }
     return status;
 }
