@@ -671,6 +671,9 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
     offset_map_init(&map, p->compact_keys ? p->compact_keys : MAP_KEYS);
     cleaner_init(&c, p, owed, &map);
     int64_t from = from_start ? 0 : p->cleaned;
+    /* The map has nothing of the tombstones before `from`; they wait as before. */
+    if (!from_start)
+        c.horizon_ms = p->horizon_ms;
     status = compact_passes(&c, from, &list, &count, err);
     /* After a failure the old time stands, so that it is tried again. */
     if (!status)

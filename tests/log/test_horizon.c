@@ -29,17 +29,19 @@ static int teardown(void **state)
     return 0;
 }
 
+static const char *const keys[KEYS] = {"a", "b", "c"}, *const others[KEYS] = {"d", "e", "f"};
+
 /* One batch of producer `id` in a transaction (0: of none), with a record for each key; text NULL: tombstones. */
-static void put_keys(int64_t id, const char *text, beck_codec codec)
+static void put_batch(int64_t id, const char *const subjects[KEYS], const char *text,
+                      beck_codec codec)
 {
-    static const char *const keys[KEYS] = {"a", "b", "c"};
     beck_event e[KEYS] = {0};
     struct buf batch;
     struct batch_header producer = {
         .producer_id = id, .base_sequence = sequences[id], .attributes = BATCH_TRANSACTIONAL};
     for (int i = 0; i < KEYS; i++)
         e[i] = (beck_event){.type = beck_str("t"),
-                            .subject = beck_str(keys[i]),
+                            .subject = beck_str(subjects[i]),
                             .data = text ? beck_str(text) : (beck_bytes){0}};
     buf_init(&batch, 1 << 20);
     assert_int_equal(make_batch(&batch, e, KEYS, OLD_MS, codec, id ? &producer : NULL), 0);
@@ -47,6 +49,11 @@ static void put_keys(int64_t id, const char *text, beck_codec codec)
     assert_int_equal(partition_produce(p, &a, NULL), 0);
     sequences[id] += KEYS;
     buf_release(&batch);
+}
+
+static void put_keys(int64_t id, const char *text, beck_codec codec)
+{
+    put_batch(id, keys, text, codec);
 }
 
 static void end_txn(int64_t id, bool commit)
@@ -140,6 +147,23 @@ static void a_tombstone_stays_a_day_whatever_its_timestamp_says(void **state)
     }
 }
 
+/* Each compaction is of what is new since the last one, until a day has passed. */
+static void a_tombstone_goes_however_often_other_keys_are_compacted(void **state)
+{
+    (void)state;
+    put_keys(0, "text", BECK_CODEC_NONE);
+    put_keys(0, NULL, BECK_CODEC_NONE);
+    compact();
+    world_advance(&w, 1000);
+    for (int i = 0; i < 9; i++)
+        put_batch(0, others, "more than half is new", BECK_CODEC_NONE);
+    compact();
+    assert_int_equal(counted().tombstones, KEYS);
+    world_advance(&w, DAY_MS);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(counted().tombstones, 0);
+}
+
 static void the_end_of_a_transaction_goes_a_day_after_its_records(void **state)
 {
     (void)state;
@@ -198,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_tombstone_stays_a_day_whatever_its_timestamp_says),
+        TEST(a_tombstone_goes_however_often_other_keys_are_compacted),
         TEST(the_end_of_a_transaction_goes_a_day_after_its_records),
         TEST(an_end_stays_while_its_records_do_in_whatever_segment),
     };
