@@ -447,13 +447,13 @@ void broker_close(struct broker *b)
     if (!b)
         return;
     stop_keeper(b);
+    if (b->delivers)
+        delivery_close(b);
+    engine_listen(b, false);
     broker_begin_change(b);
     if (b->complete)
         missed_note(b);
     broker_end_change(b);
-    if (b->delivers)
-        delivery_close(b);
-    engine_listen(b, false);
     engine_release_links(b);
     broker_begin_change(b);
     drop_bindings(b);

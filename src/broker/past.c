@@ -140,7 +140,7 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
 /* Whether it got there when it was published. */
 static bool has_it(const struct past *p, const struct carried *c)
 {
-    return p->queue ? carried_names(c, p->queue->number) : c->content.len > 0;
+    return p->queue ? carried_names(c, p->queue->number) : c->content.len + c->queues.len > 0;
 }
 
 static beck_status give_from(struct past *p, struct partition *partition, int64_t offset,

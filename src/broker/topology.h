@@ -134,7 +134,7 @@ int64_t queue_length(const struct broker_queue *q);
 
 /* ---- missed.c ---- */
 
-/* When the broker closes, with change_lock, as long as events are routed; and when it opens, with all of topology and
+/* When the broker closes, with change_lock, last of all that is done while events are routed; and when it opens, with all of topology and
  * delivery, before there are sessions. */
 void missed_note(struct broker *b);
 beck_status missed_give(struct broker *b, beck_error *err);

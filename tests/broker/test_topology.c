@@ -526,6 +526,26 @@ static void what_is_published_without_a_broker_is_routed_when_it_opens(void **st
     place_end(&p);
 }
 
+static void what_was_routed_while_the_broker_closed_is_not_given_again(void **state)
+{
+    struct place p;
+    uint32_t messages;
+    (void)state;
+    start(&p);
+    world_bus(&p.w, "orders", NULL);
+    accepted(exchange(p.s, "orders", "topic", "d", NULL, text));
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    broker_begin_change(p.broker);
+    missed_note(p.broker);
+    broker_end_change(p.broker);
+    publish_without_broker(&p, "order.created", "0");
+    place_crash(&p);
+    accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    assert_int_equal(messages, 1);
+    place_end(&p);
+}
+
 static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
 {
     struct place p;
@@ -838,6 +858,7 @@ int main(void)
         cmocka_unit_test(declarations_share_the_waiting_for_the_disk),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
         cmocka_unit_test(what_is_published_without_a_broker_is_routed_when_it_opens),
+        cmocka_unit_test(what_was_routed_while_the_broker_closed_is_not_given_again),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
         cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),
         cmocka_unit_test(an_auto_delete_queue_goes_with_its_last_consumer),
