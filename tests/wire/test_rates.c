@@ -34,7 +34,11 @@ static const char *history(struct rates *r, const char *of, int64_t value, int64
     static char text[4096];
     json_t *o = json_object(), *s;
     size_t i, len = 0;
-    rates_put(r, o, beck_str(of), "publish", value, false, &(struct rates_range){age, incr});
+    size_t left = RATE_SAMPLES_MAX;
+    rates_put(r, o, beck_str(of), "publish", value, false, &(struct rates_range){age, incr, &left});
+    assert_int_equal(
+        json_array_size(json_object_get(json_object_get(o, "publish_details"), "samples")),
+        RATE_SAMPLES_MAX - left);
     json_t *details = json_object_get(o, "publish_details");
     text[0] = '\0';
     json_array_foreach(json_object_get(details, "samples"), i, s)
@@ -84,7 +88,7 @@ static void history_is_of_the_times_at_which_somebody_asked(void **state)
     assert_true(avg == 20 && avg_rate == 2);
     assert_string_equal(history(r, "q", 40, 10, 5, &avg, &avg_rate), "40@20 30@15 20@10");
     clock_virtual_advance(clock, 7 * SECOND);
-    assert_string_equal(history(r, "q", 47, 10, 5, &avg, &avg_rate), "40@25 40@20 30@15");
+    assert_string_equal(history(r, "q", 47, 10, 5, &avg, &avg_rate), "40@20 30@15");
     for (int i = 0; i < 1000; i++) {
         clock_virtual_advance(clock, 5 * SECOND);
         rate(r, "q", 100 + i);
@@ -94,6 +98,44 @@ static void history_is_of_the_times_at_which_somebody_asked(void **state)
     for (const char *at = all; (at = strchr(at, ' ')); at++)
         count++;
     assert_in_range(count, RATE_SAMPLES_MAX - 1, RATE_SAMPLES_MAX);
+    rates_free(r);
+    clock_virtual_free(clock);
+}
+
+/* However many steps lie between. */
+static void history_has_as_many_samples_as_there_are(void **state)
+{
+    struct clock *clock = clock_virtual_new(WALL);
+    struct rates *r = rates_new(clock);
+    double avg, avg_rate;
+    (void)state;
+    assert_string_equal(history(r, "q", 0, 600, 5, &avg, &avg_rate), "0@0");
+    clock_virtual_advance(clock, 300 * SECOND);
+    assert_string_equal(history(r, "q", 600, 600, 5, &avg, &avg_rate), "600@300 0@0");
+    assert_true(avg_rate == 2);
+    rates_free(r);
+    clock_virtual_free(clock);
+}
+
+static void an_answer_has_no_more_samples_than_it_may(void **state)
+{
+    struct clock *clock = clock_virtual_new(WALL);
+    struct rates *r = rates_new(clock);
+    size_t left = 14, found[4] = {0};
+    (void)state;
+    for (int i = 0; i < 12; i++) {
+        json_t *o = json_object();
+        char name[] = {(char)('a' + i % 4), 0};
+        left = i % 4 ? left : 14;
+        rates_put(r, o, beck_str(name), "n", i, false, &(struct rates_range){50, 10, &left});
+        found[i % 4] = json_array_size(json_object_get(json_object_get(o, "n_details"), "samples"));
+        json_decref(o);
+        if (i % 4 == 3)
+            clock_virtual_advance(clock, 10 * SECOND);
+    }
+    assert_int_equal(found[2], 3);
+    assert_int_equal(found[3], 0); /* it has six steps, and might have filled all */
+    assert_int_equal(left, 5);
     rates_free(r);
     clock_virtual_free(clock);
 }
@@ -121,6 +163,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rate_is_what_was_gained_since_the_question_before),
         cmocka_unit_test(history_is_of_the_times_at_which_somebody_asked),
+        cmocka_unit_test(history_has_as_many_samples_as_there_are),
+        cmocka_unit_test(an_answer_has_no_more_samples_than_it_may),
         cmocka_unit_test(history_of_many_counters_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,8 +31,9 @@ struct call {
     const char *user;
     bool admin, monitoring;
     struct rates_range lengths, msg_rates, data_rates,
-        node_stats; /* ?lengths_age=..&lengths_incr=.. */
-    json_t *body;   /* an object; of routes that read one */
+        node_stats;      /* ?lengths_age=..&lengths_incr=.. */
+    size_t samples_left; /* of all of those */
+    json_t *body;        /* an object; of routes that read one */
     char text[BROKER_TEXT];
     beck_error err;
 };

@@ -91,10 +91,10 @@ static int64_t asked_seconds(const struct http_request *r, const char *name)
 }
 
 /* What makes no sense is as if it was not there. */
-static struct rates_range asked_range(const struct http_request *r, const char *age,
-                                      const char *incr)
+static struct rates_range asked_range(struct call *c, const char *age, const char *incr)
 {
-    struct rates_range range = {asked_seconds(r, age), asked_seconds(r, incr)};
+    struct rates_range range = {asked_seconds(c->r, age), asked_seconds(c->r, incr),
+                                &c->samples_left};
     return range.age_s >= range.incr_s && range.incr_s > 0 ? range : (struct rates_range){0};
 }
 
@@ -102,11 +102,11 @@ static void dispatch(struct http_request *r)
 {
     struct management *m = http_site_ctx(r);
     const struct management_route *route = m->route_details[http_route_of(r) - m->routes];
-    struct call c = {.r = r, .m = m, .b = m->context.broker};
-    c.lengths = asked_range(r, "lengths_age", "lengths_incr");
-    c.msg_rates = asked_range(r, "msg_rates_age", "msg_rates_incr");
-    c.data_rates = asked_range(r, "data_rates_age", "data_rates_incr");
-    c.node_stats = asked_range(r, "node_stats_age", "node_stats_incr");
+    struct call c = {.r = r, .m = m, .b = m->context.broker, .samples_left = RATE_ANSWER_SAMPLES};
+    c.lengths = asked_range(&c, "lengths_age", "lengths_incr");
+    c.msg_rates = asked_range(&c, "msg_rates_age", "msg_rates_incr");
+    c.data_rates = asked_range(&c, "data_rates_age", "data_rates_incr");
+    c.node_stats = asked_range(&c, "node_stats_age", "node_stats_incr");
     if (admit(&c, route->level) && (!route->body || read_body(&c)))
         route->run(&c);
     json_decref(c.body);

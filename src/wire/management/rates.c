@@ -113,26 +113,44 @@ static const struct sample *at_time(const struct ring *g, int64_t at_ns, uint32_
     return *age < g->count ? ring_at(g, *age) : NULL;
 }
 
-/* At full steps of the clock on the wall, as whoever draws several of them expects. Newest first. */
+static void put_sample(json_t *list, const struct sample *s, int64_t at_ns)
+{
+    json_array_append_new(list, json_pack("{s:I,s:I}", "sample", (json_int_t)s->value, "timestamp",
+                                          (json_int_t)(at_ns / 1000000)));
+}
+
+static size_t samples_wanted(const struct rates_range *range)
+{
+    int64_t steps = range->age_s / range->incr_s + 1;
+    return steps < RATE_SAMPLES_MAX ? (size_t)steps : RATE_SAMPLES_MAX;
+}
+
+/* At full steps of the clock on the wall, as whoever draws several of them expects; each at the first step that
+ * knows it. Newest first. */
 static void put_samples(const struct rates *r, json_t *details, const struct ring *g,
                         const struct rates_range *range, int64_t now_ns)
 {
     int64_t incr_ns = range->incr_s * 1000000000, wall_ns = clock_wall_ns(r->clock);
-    int64_t steps = range->age_s / range->incr_s, at_ns = wall_ns - wall_ns % incr_ns;
+    int64_t at_ns = wall_ns - wall_ns % incr_ns;
     double sum = 0, first = 0, last = 0;
     json_t *list = json_array();
+    const struct sample *later = NULL; /* of the step before */
     uint32_t age = 0;
-    size_t n = 0;
-    for (; (int64_t)n <= steps && n < RATE_SAMPLES_MAX; n++, at_ns -= incr_ns) {
+    size_t n = 0, wanted = samples_wanted(range);
+    for (; n < wanted; n++, at_ns -= incr_ns) {
         const struct sample *s = at_time(g, now_ns - (wall_ns - at_ns), &age);
         if (!s)
             break;
-        json_array_append_new(list, json_pack("{s:I,s:I}", "sample", (json_int_t)s->value,
-                                              "timestamp", (json_int_t)(at_ns / 1000000)));
+        if (later && s != later)
+            put_sample(list, later, at_ns + incr_ns);
+        later = s;
         sum += (double)s->value;
         first = (double)s->value;
         last = n == 0 ? first : last;
     }
+    if (later)
+        put_sample(list, later, at_ns + incr_ns);
+    *range->left -= json_array_size(list);
     double seconds = n > 1 ? (double)(n - 1) * (double)range->incr_s : 0;
     json_object_set_new(details, "samples", list);
     json_object_set_new(details, "avg_rate", json_real(n > 1 ? (last - first) / seconds : 0));
@@ -174,8 +192,9 @@ void rates_put(struct rates *r, json_t *object, beck_bytes of, const char *count
     mutex_lock(&r->lock);
     double rate = sample(r, p, hash, now);
     json_object_set_new(details, "rate", json_real(rate < 0 && !falls ? 0 : rate));
-    struct ring *g = range->incr_s > 0 ? find_ring(r, hash) : NULL;
-    if (range->incr_s > 0 && !g)
+    bool history = range->incr_s > 0 && samples_wanted(range) <= *range->left;
+    struct ring *g = history ? find_ring(r, hash) : NULL;
+    if (history && !g)
         g = make_ring(r, p);
     if (g) {
         g->asked_ns = now.at_ns;
