@@ -50,6 +50,11 @@ static inline bool entry_delivered(const struct entry *e)
 {
     return (e->meta & ENTRY_DELIVERED) != 0;
 }
+/* It was rejected and waits for whoever buries. No other has failed attempts and not been delivered. */
+static inline bool entry_rejected(const struct entry *e)
+{
+    return entry_attempts(e) > 0 && !entry_delivered(e);
+}
 static inline uint32_t entry_level(const struct entry *e)
 {
     return 255 - (uint32_t)(e->seq >> 56);

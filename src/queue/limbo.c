@@ -8,7 +8,8 @@
  * takes its turn, and is written or refused when the call returns.
  *
  * The function that buries may have one wait (queue_bury_fn). Those that wait are the first in limbo, also
- * answers; the others do not wait for them.
+ * answers; the others do not wait for them. That one was rejected is written down before: after a restart
+ * it is in limbo again.
  */
 #include "queue/queue_impl.h"
 
@@ -99,9 +100,12 @@ static beck_status resolve(struct queue *q, struct limbo *l, beck_error *err)
         return try_again(q, l, err);
     if (last)
         l->reason = "attempts";
-    /* A delivery that failed counts; an event that was never delivered has none. */
-    if (last || (strcmp(l->reason, "rejected") == 0 && !l->waits))
+    /* A delivery that failed counts, once; an event that was never delivered has none. */
+    bool rejected = strcmp(l->reason, "rejected") == 0 && !entry_rejected(&l->entry);
+    if (last || rejected)
         l->entry.meta = entry_meta(entry_expires_ms(&l->entry), entry_attempts(&l->entry) + 1);
+    if (rejected)
+        l->entry.meta &= ~(uint64_t)ENTRY_DELIVERED;
     return dead_bury(q, l, err);
 }
 
@@ -281,10 +285,16 @@ beck_status queue_put_away(struct queue *q, const struct limbo *l, beck_error *e
     mutex_unlock(&q->lock);
     struct limbo own = *l;
     beck_status status = resolve(q, &own, err);
+    bool waits = status == BECK_EBUSY && own.waits;
+    if (waits && entry_rejected(&own.entry)) {
+        beck_status kept = state_retried(q, &own.entry, 0, (beck_bytes){0}, err);
+        waits = !kept;
+        status = kept ? kept : status;
+    }
     mutex_lock(&q->lock);
     q->limbo_working = false;
     cond_broadcast(&q->quiet);
-    if (status == BECK_EBUSY && own.waits)
+    if (waits)
         status = leave_waiting(q, &own, err);
     bool more = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);

@@ -145,10 +145,11 @@ void queue_expect(struct queue *q, bool expected);
  * "maxlen", "attempts" or "delivery_limit". BECK_OK: it is put away, and gone from the queue; an
  * error: it stays, and is given again later; BECK_EBUSY with *note set: it waits, and is given again,
  * with that note, once queue_bury_again was called. Those behind it go on meanwhile. *note is 0 at
- * first; what waits when the queue is recovered or another function is set begins anew. No lock is held, and the thread is in no publish of
- * its own; but it may be one of a consumer or the timer, which must not wait for a sync. One
- * call at a time per queue. It must not wait for anybody who uses this queue. `attempts`: failed
- * ones, with the last. What is passed is valid during the call. */
+ * first; what waits when another function is set begins anew, and so does, when a durable queue is
+ * recovered, what was rejected. No lock is held, and the thread is in no publish of its own; but it
+ * may be one of a consumer or the timer, which must not wait for a sync. One call at a time per queue.
+ * It must not wait for anybody who uses this queue. `attempts`: failed ones, with the last. What is
+ * passed is valid during the call. */
 typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_event *e,
                                      const struct carried *c, const char *reason, uint32_t attempts,
                                      uint64_t *note, beck_error *err);
@@ -158,8 +159,8 @@ bool queue_bury_again(struct queue *q);
 /* fn NULL: dead letters, as before. Once it returns the earlier one is not running any more. */
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
 /* Nothing expires, is dropped or put away before somebody said what becomes of it (queue_set_bury)
- * or takes from the queue (consumer_open); of queues with dead letters of their own it changes
- * nothing. Not written down. */
+ * or takes from the queue (consumer_open); of queues with dead letters of their own, which no function
+ * buries, it changes nothing. */
 void queue_hold(struct queue *q, bool held);
 
 /* ---- state ---- */

@@ -236,10 +236,10 @@ static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
 {
     return &q->limbo[q->limbo_first + i];
 }
-/* There are some that do not wait. With the lock, as the next. */
+/* There are some that do not wait, and may be put away. With the lock, as the next. */
 static inline bool queue_limbo_has_work(const struct queue *q)
 {
-    return q->limbo_count > q->limbo_waiting;
+    return q->limbo_count > q->limbo_waiting && !q->held;
 }
 static inline bool queue_limbo_has_room(const struct queue *q)
 {

@@ -436,6 +436,21 @@ static beck_status apply_changes(struct recovery *r, beck_error *err)
     return status;
 }
 
+/* What was rejected and waited for whoever buries does so again. With the lock. */
+static beck_status put_rejected_back(struct queue *q)
+{
+    size_t count = q->return_count;
+    beck_status status = BECK_OK;
+    q->return_count = 0; /* as in filter_returns */
+    for (size_t i = 0; i < count && !status; i++) {
+        struct entry e = q->returns[i];
+        status = entry_rejected(&e) ? queue_add_limbo(q, &e, "rejected", "rejected", -1, -1)
+                                    : queue_push_return(q, &e);
+    }
+    q->held |= q->limbo_count > 0;
+    return status;
+}
+
 /* ---- the whole ---- */
 
 struct recover_all {
@@ -595,6 +610,8 @@ static beck_status finish_queue(struct recovery *r, beck_error *err)
         return status;
     mutex_lock(&q->lock);
     status = apply_changes(r, err);
+    if (!status)
+        status = put_rejected_back(q);
     if (!status && !r->closed)
         suspect_everything(q);
     q->ready_bytes -= r->bytes_gone;

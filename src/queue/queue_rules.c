@@ -34,8 +34,11 @@ void queue_expect(struct queue *q, bool expected)
 void queue_hold(struct queue *q, bool held)
 {
     mutex_lock(&q->lock);
-    q->held = held && q->options.no_dead_letters;
+    q->held = held && (q->options.no_dead_letters || q->bury);
+    bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
 }
 
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)

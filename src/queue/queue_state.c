@@ -7,7 +7,7 @@
  *
  *   'S' settled      count u32, where u64 each, bytes of their data u64 (not in older logs)
  *   'R' retried      where u64, meta u64, seq u64, due_ms u64 (0: at once), the failure as JSON
- *                    text to the end
+ *                    text to the end; also that it was rejected and waits (entry_rejected)
  *   'D' redriven     count u32, offset u64 of each dead letter
  *   'P' dead purged  the same
  *
