@@ -45,6 +45,7 @@ struct cleaner {
     int64_t horizon_ms; /* when the first that waits for it can go; INT64_MAX: none does */
     struct offset_map
         open; /* by producer id: batches of a transaction that were kept, while held; its end follows */
+    bool open_full; /* there are more producers: every end is kept */
     struct codec codec;
     struct buf unpacked, records, batch;
     struct buf
@@ -65,7 +66,7 @@ static void cleaner_init(struct cleaner *c, struct partition *p, const struct pa
     buf_init(&c->records, DECOMPRESSED_MAX);
     buf_init(&c->batch, DECOMPRESSED_MAX + (DECOMPRESSED_MAX >> 2));
     buf_init(&c->over, DECOMPRESSED_MAX);
-    offset_map_init(&c->open, MAP_KEYS);
+    offset_map_init(&c->open, p->compact_keys ? p->compact_keys : MAP_KEYS);
 }
 
 static void cleaner_release(struct cleaner *c)
@@ -146,6 +147,9 @@ static beck_status note_open(struct cleaner *c, const struct batch_header *h, be
 {
     beck_bytes id = bytes_of(&h->producer_id, sizeof h->producer_id);
     beck_status status = offset_map_put(&c->open, id, h->base_offset);
+    c->open_full |= status == BECK_ELIMIT;
+    if (status == BECK_ELIMIT)
+        return BECK_OK;
     if (status)
         return error_set(err, status, "no memory to compact \"%s\"", c->p->dir);
     offset_map_find(&c->open, id)->held = true;
@@ -165,7 +169,7 @@ static beck_status is_over(struct cleaner *c, const struct batch_header *h, bool
     }
     struct offset_entry *e =
         offset_map_find(&c->open, bytes_of(&h->producer_id, sizeof h->producer_id));
-    *over = !e || !e->held;
+    *over = (!e || !e->held) && !c->open_full;
     if (e)
         e->held = false;
     return *over ? buf_append(&c->over, &h->base_offset, size) : BECK_OK;
@@ -176,10 +180,11 @@ static beck_status is_over(struct cleaner *c, const struct batch_header *h, bool
 static beck_status next_peeked(struct batch_records *r, struct peeked *out, beck_error *err)
 {
     const struct batch_header *h = &r->header;
-    beck_status status =
-        record_peek(r->records, &r->at, h->base_offset, h->base_timestamp_ms, &out->offset,
-                    &out->timestamp_ms, &out->key, &out->value_is_null, &out->whole, err);
-    if (h->attributes & BATCH_LOG_APPEND_TIME)
+    bool append_time = h->attributes & BATCH_LOG_APPEND_TIME;
+    beck_status status = record_peek(
+        r->records, &r->at, h->base_offset, append_time ? 0 : h->base_timestamp_ms, &out->offset,
+        &out->timestamp_ms, &out->key, &out->value_is_null, &out->whole, err);
+    if (append_time)
         out->timestamp_ms = h->max_timestamp_ms;
     return status;
 }
@@ -189,8 +194,33 @@ static bool is_aborted(struct partition *p, const struct batch_header *h)
     return (h->attributes & BATCH_TRANSACTIONAL) && partition_is_aborted(p, h);
 }
 
-/* A record whose timestamp counts from a later base. */
-static beck_status move_base(struct buf *out, beck_bytes whole, int64_t shift)
+/* What a record's delta becomes when it counts from another base; false: it cannot. */
+static bool delta_from(const struct batch_header *h, int64_t delta, int64_t base_ms, int64_t *out)
+{
+    int64_t ms, base;
+    return !__builtin_add_overflow(h->base_timestamp_ms, delta, &ms) &&
+           !__builtin_sub_overflow(ms, base_ms, out) &&
+           (!(h->attributes & BATCH_LOG_APPEND_TIME) ||
+            !__builtin_sub_overflow(h->max_timestamp_ms, *out, &base));
+}
+
+/* Timestamps may be so early that they cannot be counted from the horizon: such a batch waits without one. */
+static bool can_mark(const struct cleaner *c, const struct batch_header *h, beck_bytes records)
+{
+    bool can = true;
+    for (size_t at = 0; at < records.len && can;) {
+        int64_t offset, delta;
+        beck_bytes key;
+        bool is_null;
+        can = !record_peek(records, &at, 0, 0, &offset, &delta, &key, &is_null, NULL, NULL) &&
+              delta_from(h, delta, c->now_ms + DELETE_RETENTION_MS, &delta);
+    }
+    return can;
+}
+
+/* A record whose timestamp counts from another base; can_mark has seen it. */
+static beck_status move_base(struct buf *out, beck_bytes whole, const struct batch_header *h,
+                             int64_t base_ms)
 {
     const uint8_t *p = whole.data, *end = p + whole.len;
     uint8_t prefix[VARINT_BYTES], head[1 + VARINT_BYTES];
@@ -198,7 +228,8 @@ static beck_status move_base(struct buf *out, beck_bytes whole, int64_t shift)
     p += varint_read(p, end, &length);
     head[0] = *p++; /* attributes */
     p += varint_read(p, end, &delta);
-    size_t head_len = 1 + varint_write(head + 1, delta - shift), rest_len = (size_t)(end - p);
+    delta_from(h, delta, base_ms, &delta);
+    size_t head_len = 1 + varint_write(head + 1, delta), rest_len = (size_t)(end - p);
     size_t prefix_len = varint_write(prefix, (int64_t)(head_len + rest_len));
     beck_status status = buf_append(out, prefix, prefix_len);
     if (!status)
@@ -222,7 +253,7 @@ static beck_status mark_batch(struct cleaner *c, const struct batch_header *h, b
         bool is_null;
         status =
             record_peek(records, &at, 0, 0, &offset, &timestamp_ms, &key, &is_null, &whole, err);
-        if (!status && move_base(&moved, whole, marked.base_timestamp_ms - h->base_timestamp_ms))
+        if (!status && move_base(&moved, whole, h, marked.base_timestamp_ms))
             status = error_set(err, BECK_ENOMEM, "no memory to rewrite a batch");
     }
     if (!status)
@@ -243,6 +274,7 @@ static beck_status clean_control(struct cleaner *c, const struct batch_header *h
     if (status)
         return error_set(err, status, "no memory to compact \"%s\"", c->p->dir);
     kept = kept && (!over || waits(c, h, &mark));
+    mark = mark && can_mark(c, h, records);
     *(kept ? &c->kept : &c->dropped) += 1;
     c->marked += mark;
     if (!kept)
@@ -285,6 +317,7 @@ static beck_status clean_batch(struct cleaner *c, const struct batch_header *h, 
         status = note_open(c, h, err);
     if (status)
         return status;
+    mark = mark && can_mark(c, h, r.records);
     c->kept += count;
     c->dropped += h->count - count;
     c->marked += mark;
@@ -606,6 +639,7 @@ static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed
         int64_t end;
         status = fill_map(c, *list, *count, from, &end, err);
         offset_map_clear(&c->open);
+        c->open_full = false;
         for (size_t i = 0; i < *count && !status && (*list)[i].segment->base_offset < end; i++)
             status = clean_segment(c, &(*list)[i], err);
         if (status)

@@ -120,7 +120,7 @@ struct partition {
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;     /* it has seen everything below */
     int64_t horizon_ms;  /* when the first of those that it found passes */
-    size_t compact_keys; /* of one pass; 0: the default. For tests */
+    size_t compact_keys; /* of one pass, and producers; 0: the default. For tests */
 };
 
 /* Keeps a written batch in memory; false: no memory, nothing was kept. With the lock, as the

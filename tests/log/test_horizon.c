@@ -10,6 +10,7 @@
 static struct world w;
 static struct partition *p;
 static int32_t sequences[10];
+static int64_t produced_ms;
 
 static int setup(void **state)
 {
@@ -17,6 +18,7 @@ static int setup(void **state)
     world_open(&w, 1);
     w.options.bus.compact = true;
     memset(sequences, 0, sizeof sequences);
+    produced_ms = OLD_MS;
     p = world_partition(&w, 0, 0);
     return 0;
 }
@@ -44,7 +46,7 @@ static void put_batch(int64_t id, const char *const subjects[KEYS], const char *
                             .subject = beck_str(subjects[i]),
                             .data = text ? beck_str(text) : (beck_bytes){0}};
     buf_init(&batch, 1 << 20);
-    assert_int_equal(make_batch(&batch, e, KEYS, OLD_MS, codec, id ? &producer : NULL), 0);
+    assert_int_equal(make_batch(&batch, e, KEYS, produced_ms, codec, id ? &producer : NULL), 0);
     struct produce a = {.batch = batch.data, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
     assert_int_equal(partition_produce(p, &a, NULL), 0);
     sequences[id] += KEYS;
@@ -101,7 +103,7 @@ static beck_status count(void *ctx, const struct batch_header *h, beck_bytes bat
     buf_init(&room, 1 << 20);
     assert_int_equal(batch_records_open(&r, batch, &codec, &room, NULL), 0);
     while (!batch_records_next(&r, partition_context(p), &v, NULL)) {
-        assert_int_equal(v.timestamp_ms, OLD_MS);
+        assert_int_equal(v.timestamp_ms, produced_ms);
         n->tombstones += v.value_is_null;
     }
     codec_release(&codec);
@@ -216,6 +218,37 @@ static void an_end_stays_while_its_records_do_in_whatever_segment(void **state)
     }
 }
 
+/* Its timestamps cannot be counted from a horizon. */
+static void a_tombstone_from_the_beginning_of_time_stays(void **state)
+{
+    (void)state;
+    produced_ms = INT64_MIN + 1;
+    put_keys(0, NULL, BECK_CODEC_NONE);
+    for (int i = 0; i < 3; i++) {
+        put_batch(0, others, "text", BECK_CODEC_NONE);
+        compact();
+        struct counts n = counted();
+        assert_int_equal(n.tombstones, KEYS);
+        assert_int_equal(n.marked, 0);
+        world_advance(&w, DAY_MS + 1);
+    }
+    read_again();
+}
+
+static void ends_stay_while_more_producers_have_records_than_are_known(void **state)
+{
+    (void)state;
+    p->compact_keys = KEYS;
+    for (int id = 1; id <= 6; id++) {
+        put_batch(id, id % 2 ? keys : others, "text", BECK_CODEC_NONE);
+        end_txn(id, true);
+    }
+    compact();
+    assert_int_equal(counted().controls, 6);
+    assert_int_equal(counted().marked, 4);
+    read_again();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -225,6 +258,8 @@ int main(void)
         TEST(a_tombstone_goes_however_often_other_keys_are_compacted),
         TEST(the_end_of_a_transaction_goes_a_day_after_its_records),
         TEST(an_end_stays_while_its_records_do_in_whatever_segment),
+        TEST(a_tombstone_from_the_beginning_of_time_stays),
+        TEST(ends_stay_while_more_producers_have_records_than_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
