@@ -168,16 +168,32 @@ static void drop_oldest(struct producers *p, size_t count)
         }
 }
 
-beck_status producers_reserve(struct producers *p, size_t count)
+static beck_status grow_for(struct producers *p, size_t count)
 {
     beck_status status = BECK_OK;
 
-    /* Many at once, so that finding them is not done for each. */
-    if (p->count + count > PRODUCERS_MAX && p->count - p->open > PRODUCERS_MAX / 8)
-        drop_oldest(p, p->count + count - PRODUCERS_MAX + PRODUCERS_MAX / 8);
     while (status == BECK_OK && (p->count + count) * 4 > p->cap * 3)
         status = grow(p);
     return status;
+}
+
+beck_status producers_reserve(struct producers *p, size_t count)
+{
+    /* Many at once, so that finding them is not done for each. */
+    if (p->count + count > PRODUCERS_MAX && p->count - p->open > PRODUCERS_MAX / 8)
+        drop_oldest(p, p->count + count - PRODUCERS_MAX + PRODUCERS_MAX / 8);
+    return grow_for(p, count);
+}
+
+/* One that is not there; there is room. */
+static struct producer *add(struct producers *p, int64_t id)
+{
+    struct producer *e = slot_of(p->slots, p->cap, id);
+
+    *e = (struct producer){
+        .id = id, .epoch = NONE, .coordinator_epoch = NONE, .txn_first_offset = NONE};
+    p->count++;
+    return e;
 }
 
 /* Finds or makes; NULL: no memory. */
@@ -187,13 +203,7 @@ static struct producer *take(struct producers *p, int64_t id)
 
     if (e != NULL)
         return e;
-    if (producers_reserve(p, 1) != BECK_OK)
-        return NULL;
-    e = slot_of(p->slots, p->cap, id);
-    *e = (struct producer){
-        .id = id, .epoch = NONE, .coordinator_epoch = NONE, .txn_first_offset = NONE};
-    p->count++;
-    return e;
+    return producers_reserve(p, 1) == BECK_OK ? add(p, id) : NULL;
 }
 
 /* ---- sequences ---- */
@@ -524,9 +534,10 @@ static beck_status entry_read(struct producers *p, const uint8_t *bytes, beck_er
         return error_set(err, BECK_ECORRUPT,
                          "damaged producer snapshot: the last batch of producer %lld cannot be",
                          (long long)id);
-    e = take(p, id);
-    if (e == NULL)
+    /* All of them: more than PRODUCERS_MAX too, of whom some go when the next one comes. */
+    if (grow_for(p, 1) != BECK_OK)
         return error_set(err, BECK_ENOMEM, "no memory left for the producers of a partition");
+    e = add(p, id);
     e->epoch = (int16_t)get_u16(bytes + 8);
     e->seen_ms = (int64_t)get_u64(bytes + 26);
     e->coordinator_epoch = (int32_t)get_u32(bytes + 34);

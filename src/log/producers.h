@@ -67,7 +67,7 @@ void producers_expire(struct producers *p, int64_t now_ms, int64_t expiry_ms);
 
 /* When `out` has no room for them, without the batches before the last ones. BECK_ENOMEM, BECK_ELIMIT. */
 beck_status producers_snapshot_write(const struct producers *p, struct buf *out);
-/* Replaces the content. BECK_ECORRUPT: checksum or version; the content is then empty. */
+/* Replaces the content; also by more than PRODUCERS_MAX, as older versions wrote them. BECK_ECORRUPT: checksum or version; the content is then empty. */
 beck_status producers_snapshot_read(struct producers *p, beck_bytes file, beck_error *err);
 
 #endif

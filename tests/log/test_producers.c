@@ -644,6 +644,35 @@ static void the_oldest_go_first_when_there_are_too_many(void **state)
     buf_release(&file);
 }
 
+/* Older versions kept as many as came. */
+static void a_snapshot_of_more_than_are_kept_is_read(void **state)
+{
+    const size_t kafkas = 10 + (size_t)PRODUCERS_MAX * 46;
+    struct buf file;
+    int64_t first;
+
+    (void)state;
+    store(batch(0, 0, 0, 1, 0));
+    for (int64_t id = 0; id < PRODUCERS_MAX; id++)
+        store(batch(id, 0, id == 0, 1, id + 1));
+    buf_init(&file, 64u << 20);
+    assert_int_equal(producers_snapshot_write(p, &file), BECK_OK);
+    assert_int_equal(file.len, kafkas + 4 + 24); /* the first one's older batch */
+    assert_int_equal(buf_reserve(&file, 46), BECK_OK);
+    memmove(file.data + kafkas, file.data + kafkas - 46, file.len - kafkas + 46);
+    put_u64(file.data + kafkas, PRODUCERS_MAX);
+    put_u32(file.data + 6, PRODUCERS_MAX + 1);
+    file.len += 46;
+    seal(&file);
+    OK(producers_snapshot_read(p, buf_bytes(&file), &err));
+    assert_int_equal(producers_count(p), PRODUCERS_MAX + 1);
+    FAILS(check(batch(0, 0, 0, 1, 0), &first), BECK_EDUPLICATE, "again");
+    FAILS(check(batch(PRODUCERS_MAX, 0, 0, 1, 0), &first), BECK_EDUPLICATE, "again");
+    store(batch(PRODUCERS_MAX + 1, 0, 0, 1, PRODUCERS_MAX + 1));
+    assert_true(producers_count(p) <= PRODUCERS_MAX);
+    buf_release(&file);
+}
+
 static void no_transaction_more_is_begun_where_too_many_are_open(void **state)
 {
     int64_t first;
@@ -696,6 +725,7 @@ int main(void)
         TEST(damaged_older_batches_are_refused_and_leave_nothing),
         TEST(thousands_of_producers_are_kept),
         TEST(the_oldest_go_first_when_there_are_too_many),
+        TEST(a_snapshot_of_more_than_are_kept_is_read),
         TEST(no_transaction_more_is_begun_where_too_many_are_open),
         TEST(a_clock_that_was_set_back_keeps_nobody_for_ever),
     };
