@@ -6,10 +6,16 @@
  */
 #include "queue/queue_impl.h"
 
-static beck_status refuse_full(const struct queue *q, beck_error *err)
+/* With so many more. Dead letters that nobody has taken yet count too. */
+static int64_t length_with(const struct queue *q, size_t count)
+{
+    return queue_ready(q) + (int64_t)q->limbo_waiting + atomic_load(&q->admitted) + (int64_t)count;
+}
+
+static beck_status refuse_full(const struct queue *q, size_t count, beck_error *err)
 {
     const struct queue_rules *r = &q->rules;
-    if (r->bytes_max && (!r->length_max || queue_ready(q) < r->length_max))
+    if (r->bytes_max && (!r->length_max || length_with(q, count) <= r->length_max))
         return error_set(err, BECK_ELIMIT,
                          "queue \"%s\" is full: %lld bytes of data are its bytes_max; add "
                          "consumers or raise it",
@@ -23,8 +29,7 @@ static beck_status refuse_full(const struct queue *q, beck_error *err)
 static bool has_room(const struct queue *q, size_t count, size_t bytes)
 {
     const struct queue_rules *r = &q->rules;
-    int64_t waiting = (int64_t)q->limbo_waiting; /* dead letters that nobody has taken yet */
-    int64_t events = queue_ready(q) + waiting + atomic_load(&q->admitted) + (int64_t)count;
+    int64_t events = length_with(q, count);
     int64_t data =
         q->ready_bytes + q->waiting_bytes + atomic_load(&q->admitted_bytes) + (int64_t)bytes;
     return r->overflow != BECK_OVERFLOW_REFUSE ||
@@ -39,7 +44,7 @@ beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err
     if (refuses) {
         mutex_lock(&q->lock);
         if (!has_room(q, count, bytes))
-            status = refuse_full(q, err);
+            status = refuse_full(q, count, err);
     }
     if (!status) {
         atomic_fetch_add_explicit(&q->admitted, (int64_t)count, memory_order_relaxed);

@@ -105,6 +105,8 @@ static void what_does_not_fit_is_refused(void **state)
     beck_consumer_close(c);
     r.length_max = 1;
     queue_set_rules(queue_of(&w), &r);
+    assert_int_equal(beck_publish_many(bus, e + 2, 2, NULL, NULL, &why), BECK_ELIMIT);
+    assert_non_null(strstr(why.text, "length_max"));
     check_ok(beck_publish(bus, &e[3], err));
     assert_int_equal(beck_publish(bus, &e[3], &why), BECK_ELIMIT);
     assert_non_null(strstr(why.text, "length_max"));
