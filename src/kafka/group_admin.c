@@ -218,6 +218,7 @@ static int delete_group(struct groups *g, beck_bytes id)
         return KAFKA_NON_EMPTY_GROUP;
     /* Its offsets go with their records: who commits meanwhile finds nothing of them left. */
     offsets_put_gone(group);
+    group->stays = false;
     consumer_become_classic(group);
     group_text_free(&group->protocol_type);
     group_text_free(&group->protocol);

@@ -392,7 +392,7 @@ bool group_is_void(const struct group *group)
 
 bool group_is_known(const struct group *group)
 {
-    return !group_is_empty(group) || !group->offsets_only || group->present > 0;
+    return !group_is_empty(group) || !group->offsets_only || group->present > 0 || group->stays;
 }
 
 static bool among(const struct kafka_strings *topics, beck_bytes topic)

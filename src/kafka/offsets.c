@@ -101,7 +101,7 @@ static void remove_value(struct group *group, struct offset_entry *e, uint64_t n
 /* Of a group that was deleted the last offset is gone. */
 static void free_if_void(struct group *group)
 {
-    if (group->offsets_only && group_is_void(group))
+    if (group->offsets_only && !group->stays && group_is_void(group))
         group_free(group);
 }
 

@@ -207,6 +207,8 @@ void offsets_delete(struct groups *g, const struct kafka_offset_delete_request *
     groups_lock(g);
     struct group *group = group_find(g, r->group_id);
     body->error_code = (int16_t)check_deleting(group, r->group_id);
+    if (!body->error_code)
+        group->stays = true;
     bool made = body->error_code || kafka_array(&reply->arena, &body->topics, r->topics.count);
     for (size_t i = 0; made && !body->error_code && i < r->topics.count; i++)
         made = delete_topic(group, &r->topics.at[i], &reply->arena, &body->topics.at[i]);

@@ -304,6 +304,19 @@ static int delete_now(const char *id)
     return error;
 }
 
+static void a_group_whose_offsets_were_deleted_can_be_deleted(void **state)
+{
+    (void)state;
+    commit(&x, (struct commit){.offset = 5});
+    assert_int_equal(delete_offset("t"), 0);
+    assert_int_equal(delete_now("g"), 0);
+    assert_int_equal(delete_now("g"), KAFKA_GROUP_ID_NOT_FOUND);
+    assert_int_equal(commit(&x, (struct commit){.offset = 6}), 0);
+    assert_int_equal(fetch(&x, 0).offset, 6);
+    assert_int_equal(delete_now("g"), 0);
+    assert_int_equal(delete_now("g"), KAFKA_GROUP_ID_NOT_FOUND);
+}
+
 struct asked {
     bool deletes;
     int32_t partition;
@@ -552,6 +565,7 @@ int main(void)
         TEST(offsets_are_deleted_unless_subscribed),
         TEST(long_names_are_kept),
         TEST(many_threads_commit_at_once),
+        TEST(a_group_whose_offsets_were_deleted_can_be_deleted),
         TEST(deleted_groups_stay_deleted),
         TEST(a_huge_group_expires_in_slices),
         TEST(a_transaction_does_not_bring_a_deleted_group_back),
