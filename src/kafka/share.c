@@ -507,8 +507,10 @@ static beck_status drop_record(struct shares *s, beck_bytes topic, beck_bytes gr
     beck_status status = store_queue(s, group, topic, NULL, NULL, false, err);
     if (!status && q && !own_rules)
         status = beck_queue_delete(s->k->engine, queue_name(q), err);
-    if (q)
+    if (q) {
+        queue_hold(q, false);
         queue_release(q);
+    }
     return status;
 }
 
@@ -532,6 +534,8 @@ static beck_status load_queue(struct shares *s, const struct loaded *r, beck_err
     if (!sq)
         return error_set(err, BECK_ENOMEM, "no memory for share groups");
     share_queue_configure(s, group, sq);
+    if (!atomic_load(&sq->dead_topic))
+        queue_hold(q, false);
     share_queue_release(sq);
     return BECK_OK;
 }

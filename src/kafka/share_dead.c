@@ -280,6 +280,8 @@ static void finish(struct job *j)
     struct share_queue *sq = of_job(j);
     while (atomic_load(&sq->dead_waits) && bury_round(sq))
         continue;
+    if (!atomic_load(&sq->gone))
+        queue_hold(sq->queue, true); /* it goes on after the next start */
     set_place(sq, NULL);
     share_queue_free(sq);
 }

@@ -160,7 +160,8 @@ bool queue_bury_again(struct queue *q);
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);
 /* Nothing expires, is dropped or put away before somebody said what becomes of it (queue_set_bury)
  * or takes from the queue (consumer_open); of queues with dead letters of their own, which no function
- * buries, it changes nothing. */
+ * buries, it changes nothing. A queue whose snapshot says that a function buried is held when it is
+ * recovered. */
 void queue_hold(struct queue *q, bool held);
 
 /* ---- state ---- */

@@ -280,8 +280,9 @@ beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *er
 /* ---- queue_state.c, queue_recover.c: the form of snapshots ---- */
 #define SNAPSHOT_VERSION 3
 #define SNAPSHOT_WITHOUT_BYTES 2 /* as written until bytes were counted */
-#define SNAPSHOT_OPEN 0xff       /* its last byte: more may have been delivered since */
-#define SNAPSHOT_CLOSED 0xfe
+#define SNAPSHOT_END 0xff        /* its last byte, without: */
+#define SNAPSHOT_CLOSED 0x01     /* nothing has been delivered since */
+#define SNAPSHOT_BURIES 0x02     /* a function buries, which is to be set before anything is put away */
 #define SOURCE_GONE 1
 #define SOURCE_MIXED 2
 

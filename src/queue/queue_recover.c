@@ -307,7 +307,9 @@ static beck_status load_rest(struct recovery *r, struct input *in, bool with_byt
     uint64_t all = r->listed + q->return_count + schedule_count(q->delayed);
     q->ready_bytes =
         r->lost ? (int64_t)((double)bytes * (double)(all - r->lost) / (double)all) : bytes;
-    r->closed = *take(in, 1) == SNAPSHOT_CLOSED;
+    uint8_t end = *take(in, 1);
+    r->closed = !(end & SNAPSHOT_CLOSED);
+    q->held |= !(end & SNAPSHOT_BURIES);
     return status;
 }
 

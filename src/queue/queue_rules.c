@@ -35,6 +35,7 @@ void queue_hold(struct queue *q, bool held)
 {
     mutex_lock(&q->lock);
     q->held = held && (q->options.no_dead_letters || q->bury);
+    q->dirty = true;
     bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
@@ -50,13 +51,14 @@ void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
     q->limbo_heirs--;
     q->bury = fn;
     q->bury_ctx = ctx;
-    for (size_t i = 0; i < q->limbo_waiting; i++) {
+    for (size_t i = 0; i < q->limbo_count; i++) {
         queue_limbo(q, i)->waits = false;
         queue_limbo(q, i)->note = 0;
     }
     q->limbo_waiting = 0;
     q->waiting_bytes = 0;
     q->held &= !fn;
+    q->dirty = true;
     bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)

@@ -28,7 +28,8 @@
  *     failures    count u32; each: where u64, length u32, JSON text
  *     bytes       u64: data of all that is in the lists, taken or in the schedule, but dead letters
  *                 that were put back (not in version 2)
- *     end         u8: 255, or 254 when nothing has been delivered since
+ *     end         u8: 255; less 1 when nothing has been delivered since, less 2 when a function
+ *                 buries (queue_set_bury)
  *
  * Everything that a snapshot refers to is synced before it is written, so it never speaks of events
  * that a loss of power took away.
@@ -287,7 +288,8 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_
     add_u32(b, failures);
     histories_each(&q->histories, add_failure, b);
     add_u64(b, (uint64_t)all_bytes(q));
-    status = buf_append_byte(b, q->closing ? SNAPSHOT_CLOSED : SNAPSHOT_OPEN);
+    int without = (q->closing ? SNAPSHOT_CLOSED : 0) | (q->bury || q->held ? SNAPSHOT_BURIES : 0);
+    status = buf_append_byte(b, (uint8_t)(SNAPSHOT_END & ~without));
     if (status && b->len < SNAPSHOT_BYTES_MAX / 2)
         return error_set(err, BECK_ENOMEM, "no memory for a snapshot of queue \"%s\"", q->name);
     if (status)

@@ -219,6 +219,46 @@ static void a_restart_goes_on_with_the_topic(void **state)
     share_end(&s);
 }
 
+/* As long as nobody has said where it goes it stays. */
+static void what_ends_before_share_groups_are_open_goes_to_the_topic(void **state)
+{
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1);
+    beck_event e = {.type = beck_str("t"), .expires_at_ms = clock_wall_ms(s.w.clock) + SECOND};
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "");
+    check_ok(beck_publish_many(bus, &e, 1, NULL, NULL, err));
+    kafka_close(s.k);
+    world_reopen(&s.w);
+    world_advance(&s.w, 2 * SECOND);
+    check_counts(&s.w, "share.g.t", 1, 0, 0, 0);
+    share_begin(&s);
+    info_of(&s.w, "share.g.t");
+    wait_until_gone(&s, 0, 1);
+    assert_int_equal(letters_in(&s, 0), 1);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 0);
+    share_end(&s);
+}
+
+static void what_was_held_is_not_once_the_topic_is_gone(void **state)
+{
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1);
+    beck_event e = {.type = beck_str("t"), .expires_at_ms = clock_wall_ms(s.w.clock) + SECOND};
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "");
+    check_ok(beck_publish_many(bus, &e, 1, NULL, NULL, err));
+    kafka_close(s.k);
+    world_reopen(&s.w);
+    check_ok(beck_bus_delete(s.w.b, "dlq.g", err));
+    share_begin(&s);
+    world_advance(&s.w, 2 * SECOND);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 1);
+    share_end(&s);
+}
+
 /* More than are under way at a time. */
 static void what_was_rejected_and_answered_does_not_come_again(void **state)
 {
@@ -289,6 +329,8 @@ int main(void)
         cmocka_unit_test(a_topic_that_does_not_allow_it_gets_none),
         cmocka_unit_test(what_waits_when_the_topic_changes_is_written_to_the_other),
         cmocka_unit_test(a_restart_goes_on_with_the_topic),
+        cmocka_unit_test(what_ends_before_share_groups_are_open_goes_to_the_topic),
+        cmocka_unit_test(what_was_held_is_not_once_the_topic_is_gone),
         cmocka_unit_test(what_was_rejected_and_answered_does_not_come_again),
         cmocka_unit_test(a_loss_of_power_loses_no_letter_and_brings_no_record_back),
     };
