@@ -463,6 +463,58 @@ static void what_cannot_be_put_away_stays(void **state)
     world_end(&w);
 }
 
+/* What was rejected waits, anything else fails. */
+static beck_status bury_rejected_later(void *ctx, struct queue *q, const beck_event *e,
+                                       const struct carried *c, const char *reason,
+                                       uint32_t attempts, uint64_t *note, beck_error *err)
+{
+    bool rejected = strcmp(reason, "rejected") == 0;
+    (void)ctx;
+    (void)q;
+    (void)e;
+    (void)c;
+    (void)attempts;
+    *note = rejected ? 7 : 0;
+    return error_set(err, rejected ? BECK_EBUSY : BECK_EFULL, "not now");
+}
+
+static beck_status log_notes(void *ctx, struct queue *q, const beck_event *e,
+                             const struct carried *c, const char *reason, uint32_t attempts,
+                             uint64_t *note, beck_error *err)
+{
+    char *log = ctx;
+    (void)q;
+    (void)c;
+    (void)reason;
+    (void)attempts;
+    (void)err;
+    snprintf(log + strlen(log), 64 - strlen(log), "%.*s:%d ", (int)e->data.len,
+             (const char *)e->data.data, (int)*note);
+    return BECK_OK;
+}
+
+static void another_function_begins_anew_also_behind_what_failed(void **state)
+{
+    struct world w;
+    struct queue_rules r = none;
+    char log[64] = "";
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    queue_set_bury(queue_of(&w), bury_rejected_later, NULL);
+    put(bus, "t", "1");
+    put(bus, "t", "2");
+    r.length_max = 1;
+    queue_set_rules(queue_of(&w), &r);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    beck_delivery d = take(c, "2");
+    check_ok(beck_reject(c, d.tag, "no", err));
+    beck_consumer_close(c);
+    queue_set_bury(queue_of(&w), log_notes, log);
+    assert_string_equal(log, "1:0 2:0 ");
+    world_end(&w);
+}
+
 /* The hook of a bus must not publish to it; so others do what it would have had to. */
 static void what_is_too_much_may_be_published_to_its_own_bus(void **state)
 {
@@ -546,6 +598,7 @@ int main(void)
         cmocka_unit_test(many_are_rejected_and_stale_ones_passed_over),
         cmocka_unit_test(a_function_takes_the_place_of_the_dead_letters),
         cmocka_unit_test(what_cannot_be_put_away_stays),
+        cmocka_unit_test(another_function_begins_anew_also_behind_what_failed),
         cmocka_unit_test(what_is_too_much_may_be_published_to_its_own_bus),
         cmocka_unit_test(the_timer_puts_away_what_the_hook_could_not),
     };
