@@ -112,6 +112,7 @@ bool memory_is_short(const struct memory *m, enum memory_class class)
 void memory_hold(struct memory *m, enum memory_class class, struct memory_holder *h)
 {
     struct memory_share *s = &m->shares[class];
+    h->on = true;
     mutex_lock(&m->lock);
     h->next = s->holders;
     h->at = &s->holders;
@@ -123,13 +124,13 @@ void memory_hold(struct memory *m, enum memory_class class, struct memory_holder
 
 void memory_unhold(struct memory *m, struct memory_holder *h)
 {
-    if (!h->at)
+    if (!h->on)
         return;
+    h->on = false;
     mutex_lock(&m->lock);
     *h->at = h->next;
     if (h->next)
         h->next->at = h->at;
-    h->at = NULL;
     mutex_unlock(&m->lock);
 }
 

@@ -29,7 +29,8 @@ struct memory_waiter {
 };
 
 struct memory_holder {
-    struct memory_holder *next, **at;       /* at NULL: in no list */
+    bool on;                                /* in a list; of whoever holds and lets go */
+    struct memory_holder *next, **at;       /* with the lock */
     void (*press)(struct memory_holder *h); /* with the lock: takes a note */
 };
 

@@ -333,7 +333,7 @@ static void press(struct memory_holder *h)
 void request_holds(struct kafka_request *r)
 {
     struct memory *m = &r->wire->memory;
-    if (r->counted <= HELD_SMALL || r->holder.at)
+    if (r->counted <= HELD_SMALL || r->holder.on)
         return;
     r->holder.press = press;
     memory_hold(m, r->class, &r->holder);
