@@ -119,6 +119,7 @@ void share_queue_release(struct share_queue *sq)
 
 void share_queue_free(struct share_queue *sq)
 {
+    timers_cancel(&sq->shares->k->timers, &sq->dead_timer);
     queue_release(sq->queue);
     free((void *)sq->group.data);
     free(sq);

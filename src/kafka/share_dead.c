@@ -9,7 +9,8 @@
  *
  * Whoever buries writes the record at once, and the entry waits in its queue (queue_bury_fn). A thread
  * of the share groups syncs what was written and has the queue bury again: so an entry leaves only when
- * its dead letter is as safe as acks=all says. A crash in between may write it twice.
+ * its dead letter is as safe as acks=all says. A crash in between may write it twice. What cannot be
+ * written waits as well, and is tried again by a timer.
  *
  * The note of an entry is the topic's generation and the round in which it was written. A round that was
  * synced lets all of that generation up to it go; what waits when the topic changes is written again.
@@ -137,13 +138,33 @@ static beck_status write_letter(struct share_queue *sq, struct topic *t, const b
 
 /* ---- burying ---- */
 
-/* Its job is to come. */
+#define RETRY_NS 500000000LL
+
+/* Its job is to come, unless its last reference is gone. */
 static void poke(struct share_queue *sq)
 {
     if (atomic_exchange(&sq->dead_poked, true))
         return;
-    atomic_fetch_add(&sq->refs, 1);
-    pool_push(&sq->shares->undertaker, &sq->job);
+    uint32_t refs = atomic_load(&sq->refs);
+    while (refs > 0 && !atomic_compare_exchange_weak(&sq->refs, &refs, refs + 1))
+        continue;
+    if (refs > 0)
+        pool_push(&sq->shares->undertaker, &sq->job);
+}
+
+static void retry(struct timer *t)
+{
+    struct share_queue *sq =
+        (struct share_queue *)(void *)((char *)t - offsetof(struct share_queue, dead_timer));
+    atomic_store(&sq->dead_timed, false);
+    poke(sq);
+}
+
+static void retry_later(struct share_queue *sq)
+{
+    if (!atomic_exchange(&sq->dead_timed, true))
+        timers_set(&sq->shares->k->timers, &sq->dead_timer,
+                   clock_mono_ns(clock_system()) + RETRY_NS);
 }
 
 #define GENERATION (UINT64_C(1) << 32)
@@ -163,6 +184,21 @@ static bool read_place(struct share_queue *sq, struct topic **t, uint64_t *round
            generation_of(*round) == generation_of(atomic_load(&sq->dead_round));
 }
 
+/* It waits, and others do not wait for it. */
+static beck_status not_written(struct share_queue *sq, const beck_error *why, uint64_t *note,
+                               beck_error *err)
+{
+    if (!atomic_exchange(&sq->dead_told, true))
+        env_report(&sq->shares->k->engine->env, why->code,
+                   "dead letters of share group \"%.*s\" cannot be written now (%s); they wait",
+                   (int)sq->group.len, (const char *)sq->group.data, why->text);
+    *note = 1; /* of no generation */
+    atomic_store(&sq->dead_failed, true);
+    atomic_store(&sq->dead_waits, true);
+    retry_later(sq);
+    return error_set(err, BECK_EBUSY, "its dead letter cannot be written now");
+}
+
 static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const struct carried *c,
                         const char *reason, uint32_t attempts, uint64_t *note, beck_error *err)
 {
@@ -176,9 +212,11 @@ static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const s
     if (!read_place(sq, &t, &round)) {
         *note = 1; /* of no generation */
     } else if (generation_of(*note) != generation_of(round)) {
-        beck_status status = write_letter(sq, t, e, reason, attempts, err);
+        beck_error why = {0};
+        beck_status status = write_letter(sq, t, e, reason, attempts, &why);
         if (status)
-            return status;
+            return not_written(sq, &why, note, err);
+        atomic_store(&sq->dead_told, false);
         uint64_t now = atomic_load(&sq->dead_round); /* read after it was written */
         *note = generation_of(now) == generation_of(round) ? now + 1 : 1;
     }
@@ -233,7 +271,8 @@ static bool bury_round(struct share_queue *sq)
         return false;
     atomic_store(&sq->dead_synced, round + 1);
     atomic_store(&sq->dead_waits, false);
-    if (queue_bury_again(sq->queue))
+    atomic_store(&sq->dead_failed, false);
+    if (queue_bury_again(sq->queue) && !atomic_load(&sq->dead_failed))
         return true;
     atomic_store(&sq->dead_waits, true);
     return false;
@@ -248,13 +287,15 @@ static void work(struct job *j)
 {
     struct share_queue *sq = of_job(j);
     atomic_store(&sq->dead_poked, false);
-    bury_round(sq);
+    if (!bury_round(sq) && atomic_load(&sq->dead_waits) && atomic_load(&sq->dead_topic))
+        retry_later(sq);
     share_queue_release(sq);
 }
 
 void share_dead_init(struct share_queue *sq)
 {
     sq->job.run = work;
+    sq->dead_timer.due = retry;
     atomic_store(&sq->dead_round, 2 * GENERATION);
 }
 

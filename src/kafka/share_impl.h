@@ -3,6 +3,7 @@
 #define BECK_KAFKA_SHARE_IMPL_H
 
 #include "base/pool.h"
+#include "base/timers.h"
 #include "broker/lookup.h"
 #include "kafka/kafka_impl.h"
 #include "kafka/share.h"
@@ -27,6 +28,10 @@ struct share_queue {
     /* The generation of the topic, odd while it changes, << 32, and a round: of what is written now, and the
      * last that was synced. */
     _Atomic(uint64_t) dead_round, dead_synced;
+    _Atomic(bool) dead_failed; /* a letter could not be written, in this round */
+    _Atomic(bool) dead_told;   /* the log says so */
+    _Atomic(bool) dead_timed;  /* the timer is set */
+    struct timer dead_timer;
     struct job job; /* of the undertaker */
 };
 

@@ -219,6 +219,35 @@ static void a_restart_goes_on_with_the_topic(void **state)
     share_end(&s);
 }
 
+/* A queue that is full and refuses is a topic that cannot be written. */
+static void what_cannot_be_written_holds_up_no_others_and_is_tried_again(void **state)
+{
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1);
+    group_config(&s, "g", "share.delivery.count.limit", "2");
+    world_queue(&s.w, "full",
+                &(beck_queue_options){.length_max = 1, .overflow = BECK_OVERFLOW_REFUSE});
+    world_bind(&s.w, "full", "dlq.g", "#", BECK_FROM_NOW);
+    put_record(share_topic(&s, "dlq.g")->bus, 2, "k", "v");
+    put_record(bus, 0, "k", "v");
+    put_record(bus, 0, "k", "v");
+    put_record(bus, 0, "k", "v");
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 1), "0:0-0*1");
+    assert_int_equal(answer(&s, "m", 1, 0, 0, 0, RELEASE), 0);
+    check_got(fetch_from(&s, "m", 2, "t", 100), "0:0-0*2 0:1-2*1");
+    world_advance(&s.w, 31 * SECOND); /* nobody answers */
+    check_got(fetch_from(&s, "m", 3, "t", 100), "0:1-2*2");
+    assert_int_equal(answer(&s, "m", 4, 0, 1, 1, REJECT), 0);
+    assert_int_equal(letters_in(&s, 0), 0);
+    check_ok(beck_queue_delete(s.w.b, "full", err));
+    while (letters_in(&s, 0) < 2)
+        sched_yield();
+    assert_int_equal(letters_in(&s, 0), 2);
+    share_end(&s);
+}
+
 /* As long as nobody has said where it goes it stays. */
 static void what_ends_before_share_groups_are_open_goes_to_the_topic(void **state)
 {
@@ -329,6 +358,7 @@ int main(void)
         cmocka_unit_test(a_topic_that_does_not_allow_it_gets_none),
         cmocka_unit_test(what_waits_when_the_topic_changes_is_written_to_the_other),
         cmocka_unit_test(a_restart_goes_on_with_the_topic),
+        cmocka_unit_test(what_cannot_be_written_holds_up_no_others_and_is_tried_again),
         cmocka_unit_test(what_ends_before_share_groups_are_open_goes_to_the_topic),
         cmocka_unit_test(what_was_held_is_not_once_the_topic_is_gone),
         cmocka_unit_test(what_was_rejected_and_answered_does_not_come_again),
