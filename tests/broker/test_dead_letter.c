@@ -302,6 +302,7 @@ static void a_target_that_refuses_is_tried_again_alone(void **state)
     struct place p;
     struct channel c, wide, narrow;
     struct arguments a;
+    bool seen[3] = {false};
     (void)state;
     place_start(&p, 1);
     channel_begin(&c, p.s);
@@ -331,7 +332,13 @@ static void a_target_that_refuses_is_tried_again_alone(void **state)
             pump(&narrow);
             sched_yield();
         }
-        check_texts(&narrow, three[i]);
+        /* Whichever is tried first when there is room. */
+        size_t which = 0;
+        while (which < 3 && strcmp(narrow.texts, three[which]) != 0)
+            which++;
+        assert_true(which < 3 && !seen[which]);
+        seen[which] = true;
+        narrow.texts[0] = 0;
         settle_all(&narrow, SETTLE_ACK);
     }
     while (info_of(&p.w, "q").in_flight > 0)
