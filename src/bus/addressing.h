@@ -1,6 +1,6 @@
 /*
  * Whom events are addressed to while they are published: the queues that the caller or the bus's
- * router found, and what the records carry of them. One publish on one thread. /
+ * router found, and what the records carry of them. One publish on one thread.
  */
 #ifndef BECK_BUS_ADDRESSING_H
 #define BECK_BUS_ADDRESSING_H

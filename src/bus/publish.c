@@ -1,6 +1,6 @@
 /*
  * Publishing to a bus: events are checked, put into partitions, routed, appended, and given to
- * listeners; or given to listeners only, where nothing is routed from a bus in memory. /
+ * listeners; or given to listeners only, where nothing is routed from a bus in memory.
  */
 #include "bus/publish_impl.h"
 #include "bus/subscribers_inline.h"

@@ -14,7 +14,7 @@
  * own name; names that are not legal or belong to an attribute, and values that cannot be read,
  * stay in the record only. What another protocol keeps beside an event (struct carried) are the
  * headers beck-queues and amqp, which are no extensions. Of two extensions of one name the first
- * stands. /
+ * stands.
  */
 #ifndef BECK_LOG_RECORD_H
 #define BECK_LOG_RECORD_H

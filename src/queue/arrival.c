@@ -2,7 +2,7 @@
  * What publishers bring: whether there is room for it, and the hook of partitions that lists it.
  *
  * Where each event goes to several queues, the hook is given their items in turns. They are sorted
- * by queue, some hundred at once, so that a queue's lock is taken for many. /
+ * by queue, some hundred at once, so that a queue's lock is taken for many.
  */
 #include "queue/queue_impl.h"
 

@@ -3,7 +3,7 @@
  * one time, not by each of them. Numbers that records carry lead to queues directly; only queues
  * with patterns are asked about every event.
  *
- * What is left, for whatever reason, is read by each queue for itself (queue_catch_up). /
+ * What is left, for whatever reason, is read by each queue for itself (queue_catch_up).
  */
 #include "queue/queue_impl.h"
 
