@@ -885,6 +885,16 @@ static void test_a_large_request_that_does_not_come_makes_room(void **state)
     sender_release(&s);
 }
 
+static void test_a_small_request_that_does_not_come_whole_ends_its_connection(void **state)
+{
+    struct peer c;
+    uint8_t byte;
+    dial(*state, &c);
+    send_bytes(&c, "\0\0\x10\0and then nothing", 20);
+    assert_false(receive(&c, &byte, 1));
+    hang_up(&c);
+}
+
 static void test_an_answer_that_is_not_read_makes_room(void **state)
 {
     struct world *w = *state;
@@ -936,6 +946,7 @@ int main(void)
         TIGHT_TEST(test_small_requests_do_not_wait_for_large_ones),
         TIGHT_TEST(test_whoever_hangs_up_waits_for_no_memory),
         IMPATIENT_TEST(test_a_large_request_that_does_not_come_makes_room),
+        IMPATIENT_TEST(test_a_small_request_that_does_not_come_whole_ends_its_connection),
         IMPATIENT_TEST(test_an_answer_that_is_not_read_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

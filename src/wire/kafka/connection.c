@@ -293,12 +293,15 @@ static size_t next_frame(struct kafka_connection *c, beck_bytes input)
     if ((whole || size > MEMORY_SMALL_MAX) && !take_memory(c, size))
         return 0;
     if (!whole) {
-        if (c->granted)
-            look_soon(c);
+        /* A small one takes memory when it is whole, and has no longer to come than others. */
+        if (!c->granted && c->begun_ns == 0)
+            c->begun_ns = connection_now_ns(c->net);
+        look_soon(c);
         if (connection_expect(c->net, FRAME_HEAD + (size_t)size, NULL))
             kafka_drop(c, "a request is larger than kafka.request_max");
         return 0;
     }
+    c->begun_ns = 0;
     start(c, bytes_of((const uint8_t *)input.data + FRAME_HEAD, size));
     return FRAME_HEAD + (size_t)size;
 }
@@ -367,6 +370,12 @@ static void tick(struct connection *net)
         if (c->paused && !connection_is_full(net))
             c->granted_ns = connection_now_ns(net); /* it is not read */
         if (is_late(c))
+            kafka_drop(c, "a request does not come whole in time");
+        look_soon(c);
+    } else if (c->begun_ns != 0) {
+        if (c->paused)
+            c->begun_ns = connection_now_ns(net); /* it is not read */
+        if (connection_now_ns(net) - c->begun_ns > c->wire->settings.receive_timeout_ms * NS_PER_MS)
             kafka_drop(c, "a request does not come whole in time");
         look_soon(c);
     }

@@ -82,6 +82,7 @@ struct kafka_connection {
     struct net_task granted_task;
     size_t granted; /* bytes that are taken for it */
     int64_t granted_ns;
+    int64_t begun_ns; /* since when a small request is coming; 0: none is cut */
     bool waits;       /* for that */
     bool granting;    /* granted_task is on its way */
     uint32_t waiting; /* in the list */
