@@ -32,7 +32,7 @@
  *   timers.lock            times that come
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups
- *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
+ *   tail.lock, beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
  *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock, kafka_memory.lock,
  *   addresses.lock, broker.keeper_lock, recent.lock, kafka.topics_lock (a rwlock), kafka.configs_lock, amqp.lock, confirms.lock: leaves, nothing is taken inside
  *

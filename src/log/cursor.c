@@ -105,26 +105,14 @@ static beck_status stand_at(struct cursor *c, struct block *b)
 
 static beck_status seek_memory(struct cursor *c, int64_t offset)
 {
-    struct partition *p = c->p;
-    mutex_lock(&p->lock);
-    struct block *b = partition_find_memory(p, offset);
-    if (!b && p->block_count > 0)
-        b = p->blocks[0];
-    if (b)
-        block_retain(b);
-    mutex_unlock(&p->lock);
-    return stand_at(c, b);
+    struct block *b = tail_at(&c->p->tail, offset);
+    return stand_at(c, b ? b : tail_next(&c->p->tail, offset));
 }
 
 /* Blocks that nobody is owed are gone, so the next one need not begin where this one ends. */
 static beck_status next_block(struct cursor *c)
 {
-    struct partition *p = c->p;
-    mutex_lock(&p->lock);
-    struct block *b = partition_next_memory(p, c->block->base_offset);
-    if (b)
-        block_retain(b);
-    mutex_unlock(&p->lock);
+    struct block *b = tail_next(&c->p->tail, c->block->base_offset);
     return b ? stand_at(c, b) : BECK_END;
 }
 
@@ -223,11 +211,7 @@ static beck_status fill(struct cursor *c, size_t want, size_t *left, beck_error 
     *left = block_left(c);
     if (*left >= want || c->p->options.memory)
         return BECK_OK;
-    mutex_lock(&c->p->lock);
-    struct block *b = partition_find_block(c->p, c->segment->base_offset, c->position);
-    if (b)
-        block_retain(b);
-    mutex_unlock(&c->p->lock);
+    struct block *b = tail_find(&c->p->tail, c->segment->base_offset, c->position);
     beck_status status = BECK_OK;
     if (b)
         set_block(c, b, false);

@@ -50,12 +50,12 @@ beck_status partition_check_memory(const struct partition *p, beck_error *err)
 {
     int64_t max =
         p->options.bus.retention_bytes ? p->options.bus.retention_bytes : MEMORY_BYTES_DEFAULT;
-    if (!p->options.memory || p->memory_bytes < max)
+    if (!p->options.memory || tail_bytes(&p->tail) < max)
         return BECK_OK;
     return error_set(err, BECK_ELIMIT,
                      "the queues of memory bus \"%s\" hold %lld bytes of events; settle them, or "
                      "raise retention_bytes",
-                     p->bus, (long long)p->memory_bytes);
+                     p->bus, (long long)tail_bytes(&p->tail));
 }
 
 static beck_status gather_event(struct partition *p, const beck_event *e,

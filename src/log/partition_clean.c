@@ -436,7 +436,7 @@ static beck_status remove_segment(struct partition *p, struct segment *s, beck_e
     p->sealed_known = false;
     memmove(p->segments + i, p->segments + i + 1,
             (p->segment_count - i) * sizeof(struct segment *));
-    partition_forget_blocks(p, s->base_offset);
+    tail_forget(&p->tail, s->base_offset);
     txn_index_trim(&p->aborted, p->segments[0]->base_offset, INT64_MAX);
     segment_forget(s);
     segment_unuse(s);
@@ -460,7 +460,7 @@ static beck_status replace_segment(struct partition *p, struct segment *old, str
     mutex_lock(&p->lock);
     p->segments[index_of(p, old)] = copy;
     p->sealed_known = false;
-    partition_forget_blocks(p, old->base_offset);
+    tail_forget(&p->tail, old->base_offset);
     segment_unuse(copy);
     segment_forget(old);
     segment_unuse(old);

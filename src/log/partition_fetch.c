@@ -69,12 +69,14 @@ static struct segment *segment_of(const struct partition *p, int64_t base_offset
  * lock. */
 static bool find_in_tail(struct partition *p, int64_t offset, bool at_once, struct place *out)
 {
-    struct block *b = partition_find_memory(p, offset);
+    struct block *b = tail_at(&p->tail, offset);
     struct segment *s = b ? segment_of(p, b->segment) : NULL;
-    if (!s || (at_once && s->users == 0) || !find_in_block(b, offset, out) || segment_use(s, NULL))
-        return false;
-    out->segment = s;
-    return true;
+    bool found = s && !(at_once && s->users == 0) && find_in_block(b, offset, out) &&
+                 segment_use(s, NULL) == BECK_OK;
+    if (found)
+        out->segment = s;
+    block_release(b); /* the tail keeps it as long as the lock is held */
+    return found;
 }
 
 /* Walks headers of the file, in use, from place->position on. *found false: the segment ends before. */
@@ -167,11 +169,8 @@ static beck_status position_of_end(struct partition *p, const struct place *plac
  * batch. With the lock. */
 static int64_t cut(struct partition *p, const struct place *place, int64_t limit)
 {
-    int64_t base = place->segment->base_offset, known = 0;
+    int64_t known = tail_begin(&p->tail, place->segment->base_offset, limit);
     int64_t first_end = place->position + (int64_t)place->first_size;
-    for (size_t i = p->block_count; i-- > 0 && known == 0;)
-        if (p->blocks[i]->segment == base && p->blocks[i]->position <= limit)
-            known = p->blocks[i]->position;
     if (known < first_end) {
         int32_t indexed;
         if (index_lookup_position(place->segment->offsets, limit, &indexed, NULL) == BECK_OK)
@@ -246,27 +245,20 @@ static beck_status give(struct partition *p, struct place *place, int64_t end, s
     return BECK_OK;
 }
 
-/* Batches in memory have no checksum until somebody outside gets them. With the lock. */
-static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end, size_t bytes_max,
-                               bool one_at_least, struct partition_range *out, beck_error *err)
+/* Batches in memory have no checksum until somebody outside gets them. */
+static beck_status copy_of(const struct block *b, const struct place *place, int64_t end,
+                           size_t bytes_max, struct partition_range *out, beck_error *err)
 {
-    struct place place = {.segment = NULL};
-    struct block *b = partition_find_memory(p, offset);
-    if (!b || !find_in_block(b, offset, &place))
-        b = b ? partition_next_memory(p, b->base_offset) : p->block_count ? p->blocks[0] : NULL;
-    if (!b || (!place.block && !find_in_block(b, offset, &place)) ||
-        (place.first_size > bytes_max && !one_at_least))
-        return BECK_OK;
-    if (bytes_max < place.first_size)
-        bytes_max = place.first_size;
+    if (bytes_max < place->first_size)
+        bytes_max = place->first_size;
     int64_t most = b->position + (int64_t)atomic_load(&b->len);
-    if (most - place.position > (int64_t)bytes_max)
-        most = place.position + (int64_t)bytes_max;
-    size_t len = whole_batches(b, place.position, most);
+    if (most - place->position > (int64_t)bytes_max)
+        most = place->position + (int64_t)bytes_max;
+    size_t len = whole_batches(b, place->position, most);
     struct block *copy = block_new(len);
     if (!copy)
         return error_set(err, BECK_ENOMEM, "no memory to copy %zu bytes of batches", len);
-    memcpy(copy->data, b->data + (place.position - b->position), len);
+    memcpy(copy->data, b->data + (place->position - b->position), len);
     struct batch_header h;
     size_t at = 0;
     for (; at < len && !batch_header_read(copy->data + at, &h, NULL) && h.base_offset < end;
@@ -277,6 +269,24 @@ static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end,
     out->bytes = bytes_of(copy->data, at);
     out->len = at;
     return BECK_OK;
+}
+
+static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end, size_t bytes_max,
+                               bool one_at_least, struct partition_range *out, beck_error *err)
+{
+    struct place place = {.segment = NULL};
+    struct block *b = tail_at(&p->tail, offset);
+    bool found = b && find_in_block(b, offset, &place);
+    if (!found) {
+        block_release(b);
+        b = tail_next(&p->tail, offset);
+        found = b && find_in_block(b, offset, &place);
+    }
+    beck_status status = BECK_OK;
+    if (found && (place.first_size <= bytes_max || one_at_least))
+        status = copy_of(b, &place, end, bytes_max, out, err);
+    block_release(b);
+    return status;
 }
 
 beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,

@@ -7,14 +7,13 @@
 #include "log/partition.h"
 #include "log/producers.h"
 #include "log/segment.h"
+#include "log/tail.h"
 #include "log/txn_index.h"
 
 #define GATHER_BYTES (1u << 20) /* publishers wait while so much is gathered and being written */
 #define GATHER_BYTES_MAX (64u << 20) /* one publish_many */
 #define GATHERS_KEPT 3
-#define TAIL_BLOCK_BYTES (64u << 10)
-#define TAIL_BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
-#define PAD_AFTER 16   /* waits for a sync: who publishes once or twice has nothing of zeros */
+#define PAD_AFTER 16 /* waits for a sync: who publishes once or twice has nothing of zeros */
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
 
 /* A producer's batch that is not written yet. */
@@ -69,10 +68,8 @@ struct partition {
     size_t segment_count, segment_cap;
     bool sealed_known; /* the sums of the sealed segments, which follow; for partition_info */
     int64_t sealed_bytes, sealed_oldest_ms, sealed_newest_ms;
-    struct block **blocks; /* recent batches, in order; in memory: all that is owed */
-    size_t block_count, block_cap;
-    int64_t memory_bytes; /* of blocks, in memory */
-    int64_t memory_end;   /* position behind the last byte, in memory */
+    struct tail tail;
+    int64_t memory_end; /* position behind the last byte, in memory */
 
     int64_t first, next, written, synced; /* see partition.h */
     int64_t synced_oldest; /* of the transactions that were open there when `synced` was written */
@@ -123,16 +120,6 @@ struct partition {
     size_t compact_keys; /* of one pass, and producers; 0: the default. For tests */
 };
 
-/* Keeps a written batch in memory; false: no memory, nothing was kept. With the lock, as the
- * writer. */
-bool partition_add_block(struct partition *p, beck_bytes batch, int64_t base_offset,
-                         int64_t segment, int64_t position);
-/* The block that holds this position of a segment (disk), or this offset (memory); NULL: none. With
- * the lock. Not retained. */
-struct block *partition_find_block(struct partition *p, int64_t segment, int64_t position);
-struct block *partition_find_memory(struct partition *p, int64_t offset);
-/* The first block that begins behind this offset. As above. */
-struct block *partition_next_memory(struct partition *p, int64_t offset);
 /* The segment that holds the offset, or the first behind it; -1: none. With the lock. */
 ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);
 beck_status partition_add_segment(struct partition *p, struct segment *s, beck_error *err);
@@ -152,8 +139,6 @@ beck_status partition_roll(struct partition *p, beck_error *err);
  * while files are read. After an error what could be known is. */
 beck_status partition_know_sealed(struct partition *p, beck_error *err);
 void partition_unref(struct partition *p);
-/* Drops the blocks of one segment (-1: of all) from the tail cache. With the lock. */
-void partition_forget_blocks(struct partition *p, int64_t segment);
 /* The sealed segments that end in (above, limit]; the caller frees *out. With the upkeep, without the
  * lock. */
 beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t limit,

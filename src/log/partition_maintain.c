@@ -299,7 +299,7 @@ static void drop_idle(struct partition *p, int64_t now_ms)
     if (p->dedup)
         dedup_find(p->dedup, bytes_of(NULL, 0), bytes_of(NULL, 0), now_ms, &offset);
     if (p->maintained == p->written && !p->writing && !p->options.memory) {
-        partition_forget_blocks(p, -1);
+        tail_forget(&p->tail, -1);
         buf_release(&p->scratch);
         codec_release(&p->codec);
         gathers_drop(p);

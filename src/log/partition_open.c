@@ -596,8 +596,7 @@ static void free_all(struct partition *p)
 {
     for (size_t i = 0; i < p->segment_count; i++)
         segment_free(p->segments[i]);
-    for (size_t i = 0; i < p->block_count; i++)
-        block_release(p->blocks[i]);
+    tail_release(&p->tail);
     while (p->free_gathers || p->gather) {
         struct gather *g = p->gather ? p->gather : p->free_gathers;
         if (g == p->gather)
@@ -608,7 +607,6 @@ static void free_all(struct partition *p)
     }
     file_close(p->prepared);
     free(p->segments);
-    free(p->blocks);
     free(p->held);
     free(p->held_batches);
     txn_index_release(&p->aborted);
@@ -635,6 +633,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     p->options = *options;
     p->horizon_ms = INT64_MAX;
     mutex_init(&p->lock);
+    tail_init(&p->tail, options->memory);
     cond_init(&p->changed);
     codec_init(&p->codec);
     buf_init(&p->scratch, GATHER_BYTES_MAX + (GATHER_BYTES_MAX >> 2));

@@ -99,8 +99,11 @@ void partition_hand_on(struct partition *p, struct routed *routes, size_t count,
     if (count == 0)
         return;
     /* Before anybody can settle one. All of a batch lies in the newest block. */
+    size_t owed = 0;
     for (size_t i = 0; p->options.memory && i < count; i++)
-        p->blocks[p->block_count - 1]->owed += routes[i].count;
+        owed += routes[i].count;
+    if (owed > 0)
+        tail_own(&p->tail, owed);
     bool visible = routes[count - 1].offset < partition_visible(p);
     if (visible && !is_waiting(p)) {
         mutex_unlock(&p->lock);
@@ -183,4 +186,10 @@ void partition_give_back_held(struct partition *p)
     if (p->held_begin < p->held_end)
         give_back(p, p->held + p->held_begin, p->held_end - p->held_begin, -1);
     p->held_begin = p->held_end = 0;
+}
+
+void partition_disown(struct partition *p, const int64_t *offsets, size_t count)
+{
+    if (p->options.memory)
+        tail_disown(&p->tail, offsets, count);
 }

@@ -143,7 +143,7 @@ void partition_info(struct partition *p, beck_partition_info *out)
                                  .written_offset = p->written,
                                  .synced_offset = p->synced,
                                  .segments = (uint32_t)p->segment_count,
-                                 .bytes = p->options.memory ? p->memory_bytes : p->sealed_bytes,
+                                 .bytes = p->options.memory ? tail_bytes(&p->tail) : p->sealed_bytes,
                                  .oldest_ms = -1,
                                  .newest_ms = -1};
     if (p->segment_count > 0) {

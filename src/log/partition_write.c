@@ -302,7 +302,7 @@ static void note_batch(struct partition *p, struct segment *s, beck_bytes batch,
     int64_t position = atomic_load(&s->size);
     segment_note(s, h);
     p->written_batches++;
-    partition_add_block(p, batch, h->base_offset, s->base_offset, position);
+    tail_add(&p->tail, batch, h->base_offset, s->base_offset, position);
     partition_note_producer(p, h, batch.data);
     p->written = batch_last_offset(h) + 1;
 }
@@ -310,7 +310,7 @@ static void note_batch(struct partition *p, struct segment *s, beck_bytes batch,
 static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
                                   const struct batch_header *h, beck_error *err)
 {
-    if (!partition_add_block(p, batch, h->base_offset, 0, p->memory_end))
+    if (!tail_add(&p->tail, batch, h->base_offset, 0, p->memory_end))
         return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
     p->memory_end += (int64_t)batch.len;
     partition_note_producer(p, h, batch.data);

@@ -279,9 +279,9 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
     s->content = v->carried.content;
     size_t extensions = v->event.extension_count * sizeof *v->extensions;
     bool own_id = v->event.id.data == v->id;
-    beck_status status = buf_reserve(&s->memory, extensions + (own_id ? v->event.id.len : 0));
-    if (status)
-        return status;
+    size_t need = extensions + (own_id ? v->event.id.len : 0);
+    if (need > s->memory.cap && buf_reserve(&s->memory, need))
+        return BECK_ENOMEM;
     if (extensions) {
         memcpy(s->memory.data, v->extensions, extensions);
         s->event.extensions = (const beck_attribute *)s->memory.data;
@@ -379,47 +379,66 @@ static bool is_wanted(const struct queue *q, const struct acquire *which, const 
            which->wanted(which->ctx, s->bus, s->number, entry_offset(e));
 }
 
+/* How many entries may leave the queue now: there is a slot for each, and room where they go when
+ * they have expired or come back. With the lock. */
+static size_t room_for(beck_consumer *c, size_t max, size_t passes)
+{
+    struct queue *q = c->queue;
+    while (c->free_count < max && c->slot_count < c->prefetch && !more_slots(c))
+        continue;
+    size_t limbo = queue_limbo_room(q);
+    max = max < c->free_count ? max : c->free_count;
+    max = max < limbo ? max : limbo;
+    return max == 0 || queue_reserve_returns(q, passes + max) ? 0 : max;
+}
+
+/* With the lock. */
+static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t now_ns,
+                             int64_t deadline_ns)
+{
+    struct queue *q = c->queue;
+    struct slot *s = consumer_slot(c, c->free_slots[--c->free_count]);
+    s->entry = *e;
+    if (entry_offset(e) < q->sources[entry_source(e)].suspect)
+        s->entry.meta |= ENTRY_DELIVERED;
+    c->held++;
+    s->state = SLOT_HELD;
+    s->counted = entry_source(e) != DEAD_SOURCE;
+    s->taken_ns = now_ns;
+    atomic_store_explicit(&s->shown, false, memory_order_relaxed);
+    slot_link(q, s, deadline_ns);
+    q->in_flight++;
+    return s;
+}
+
 size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
                         const struct acquire *which, struct slot **taken, beck_error *err)
 {
     struct queue *q = c->queue;
-    struct entry passed[ACQUIRE_PASSED_MAX];
-    size_t n = 0, passes = 0;
+    struct entry passed[ACQUIRE_PASSED_MAX], run[TAKE_MAX];
+    size_t n = 0, passes = 0, room, i = 0, count = 0;
     int64_t deadline_ns = queue_deadline_ns(q, now_ns);
-    while (n < max && queue_limbo_has_room(q)) {
-        if (c->free_count == 0 && (c->slot_count == c->prefetch || more_slots(c)))
+    while (n < max && i == count && (room = room_for(c, which ? 1 : max - n, passes)) > 0) {
+        count = queue_pop_some(q, run, room < TAKE_MAX ? room : TAKE_MAX, err);
+        if (count == 0)
             break;
-        struct slot *s = consumer_slot(c, c->free_slots[c->free_count - 1]);
-        /* Room to come back is reserved before an entry leaves. */
-        if (queue_reserve_returns(q, passes + 1) || !queue_pop_next(q, &s->entry, err))
-            break;
-        int64_t expires = entry_expires_ms(&s->entry);
-        if (expires && expires <= now_ms) {
-            if (queue_expire(q, &s->entry))
-                break;
-            continue;
-        }
-        if (!is_wanted(q, which, &s->entry)) {
-            if (passes == which->passed_max || passes == ACQUIRE_PASSED_MAX) {
-                queue_push_return(q, &s->entry);
+        for (i = 0; i < count; i++) {
+            int64_t expires = entry_expires_ms(&run[i]);
+            if (expires && expires <= now_ms) {
+                if (queue_expire(q, &run[i]))
+                    break;
+            } else if (is_wanted(q, which, &run[i])) {
+                taken[n++] = move_one(c, &run[i], now_ns, deadline_ns);
+            } else if (passes < which->passed_max && passes < ACQUIRE_PASSED_MAX) {
+                passed[passes++] = run[i];
+            } else {
                 break;
             }
-            passed[passes++] = s->entry;
-            continue;
         }
-        if (entry_offset(&s->entry) < q->sources[entry_source(&s->entry)].suspect)
-            s->entry.meta |= ENTRY_DELIVERED;
-        c->free_count--;
-        c->held++;
-        s->state = SLOT_HELD;
-        s->counted = entry_source(&s->entry) != DEAD_SOURCE;
-        s->taken_ns = now_ns;
-        atomic_store_explicit(&s->shown, false, memory_order_relaxed);
-        slot_link(q, s, deadline_ns);
-        q->in_flight++;
-        taken[n++] = s;
     }
-    for (size_t i = 0; i < passes; i++)
+    for (; i < count; i++)
+        queue_push_return(q, &run[i]);
+    for (i = 0; i < passes; i++)
         queue_push_return(q, &passed[i]);
     q->dirty |= n > 0;
     return n;
@@ -619,10 +638,16 @@ static struct slot *begin(beck_consumer *c, uint64_t tag)
     return s;
 }
 
+static void end_operations(struct queue *q, size_t count)
+{
+    q->operations -= (uint32_t)count;
+    if (count > 0 && q->operations == 0)
+        cond_broadcast(&q->quiet);
+}
+
 static void end_operation(struct queue *q)
 {
-    if (--q->operations == 0)
-        cond_broadcast(&q->quiet);
+    end_operations(q, 1);
 }
 
 static void leave(struct queue *q, beck_consumer *c, struct slot *s)
@@ -651,7 +676,8 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         if (!s)
             continue;
         slots[n] = s;
-        bytes += slot_bytes(s);
+        if (q->durable)
+            bytes += slot_bytes(s);
         taken_ns[n] = s->taken_ns;
         if (n == 0 || entry_source(&s->entry) != entry_source(&entries[n - 1])) {
             struct partition *p = q->sources[entry_source(&s->entry)].partition;
@@ -665,17 +691,15 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         status = state_settled(q, entries, n, bytes, err);
         mutex_lock(&q->lock);
     }
-    for (size_t i = 0; i < n; i++) {
-        end_operation(q);
-        if (status) {
-            slots[i]->state = SLOT_HELD;
-            continue;
-        }
+    end_operations(q, n);
+    for (size_t i = 0; i < n && status; i++)
+        slots[i]->state = SLOT_HELD;
+    for (size_t i = 0; i < n && !status; i++) {
         if (q->histories.count)
             histories_remove(&q->histories, entries[i].where);
         leave(q, c, slots[i]);
-        q->settled++;
     }
+    q->settled += status ? 0 : (int64_t)n;
     queue_tidy_bytes(q);
     q->dirty = true;
     mutex_unlock(&q->lock);

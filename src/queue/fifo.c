@@ -430,15 +430,28 @@ beck_status fifo_peek(struct fifo *f, struct entry *out, beck_error *err)
     return BECK_OK;
 }
 
-beck_status fifo_pop(struct fifo *f, struct entry *out, beck_error *err)
+beck_status fifo_pop_run(struct fifo *f, struct entry *out, size_t max, size_t *count,
+                         beck_error *err)
 {
     beck_status status = fifo_peek(f, out, err);
     if (status != BECK_OK)
         return status;
-    f->head++;
+    uint64_t first = f->head, end = f->tail < f->head_block->end ? f->tail : f->head_block->end;
+    if (end - first > max)
+        end = first + max;
+    const uint8_t *p = fifo_block_at(f->head_block, first);
+    for (; f->head < end; f->head++, p += FIFO_ENTRY_BYTES)
+        get_entry(f, p, f->head, out++);
     if (f->head == f->tail || f->head == f->head_block->end)
         leave_block(f);
+    *count = (size_t)(end - first);
     return BECK_OK;
+}
+
+beck_status fifo_pop(struct fifo *f, struct entry *out, beck_error *err)
+{
+    size_t count;
+    return fifo_pop_run(f, out, 1, &count, err);
 }
 
 /* ---- walks ---- */

@@ -48,6 +48,9 @@ beck_status fifo_push(struct fifo *f, struct entry *e, beck_error *err);
 /* The entry at the head; BECK_END: empty. */
 beck_status fifo_peek(struct fifo *f, struct entry *out, beck_error *err);
 beck_status fifo_pop(struct fifo *f, struct entry *out, beck_error *err);
+/* The same for up to `max` (> 0) that are in memory together; *count: so many. */
+beck_status fifo_pop_run(struct fifo *f, struct entry *out, size_t max, size_t *count,
+                         beck_error *err);
 /* The entry with this number, which is in [head, tail): reads a block that is not in memory without
  * keeping it. For walks, in order. */
 struct fifo_walk {

@@ -241,7 +241,7 @@ void queue_note_popped(struct queue *q, const struct entry *e)
         s->popped = entry_offset(e) + 1;
 }
 
-bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
+size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err)
 {
     struct fifo *f = first_level(q);
     struct entry head;
@@ -254,18 +254,21 @@ bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err)
         }
         if (!f || before(&q->returns[0], &head)) {
             pop_return(q, out);
-            return true;
+            return 1;
         }
+        max = 1; /* the next one may be one that came back */
     }
+    size_t count;
     if (!f)
-        return false;
-    if (fifo_pop(f, out, &why)) {
+        return 0;
+    if (fifo_pop_run(f, out, max, &count, &why)) {
         fifo_failed(q, &why);
         error_set(err, why.code, "%s", why.text);
-        return false;
+        return 0;
     }
-    queue_note_popped(q, out);
-    return true;
+    for (size_t i = 0; i < count; i++)
+        queue_note_popped(q, &out[i]);
+    return count;
 }
 
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms)

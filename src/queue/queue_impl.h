@@ -160,8 +160,8 @@ int64_t queue_ready(const struct queue *q);
 /* Memory was reserved when it was taken: cannot fail once reserved. */
 beck_status queue_push_return(struct queue *q, const struct entry *e);
 beck_status queue_reserve_returns(struct queue *q, size_t more);
-/* The next to deliver; false: nothing (err.code != 0: a file failed). */
-bool queue_pop_next(struct queue *q, struct entry *out, beck_error *err);
+/* The next to deliver, up to `max` (> 0); how many. 0: nothing (err.code != 0: a file failed). */
+size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err);
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
 void queue_wake(struct queue *q, size_t count);
 /* What consumers hold and what is in limbo is the queue's no more. */
@@ -241,9 +241,14 @@ static inline bool queue_limbo_has_work(const struct queue *q)
 {
     return q->limbo_count > q->limbo_waiting && !q->held;
 }
+static inline size_t queue_limbo_room(const struct queue *q)
+{
+    size_t used = q->limbo_count - q->limbo_waiting;
+    return used < LIMBO_MAX ? LIMBO_MAX - used : 0;
+}
 static inline bool queue_limbo_has_room(const struct queue *q)
 {
-    return q->limbo_count - q->limbo_waiting < LIMBO_MAX;
+    return queue_limbo_room(q) > 0;
 }
 void limbo_init(struct limbo *l, const struct entry *e, const char *reason, const char *why,
                 int64_t delay_ms, int64_t size);

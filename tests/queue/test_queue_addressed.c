@@ -152,7 +152,7 @@ static void many_queues_get_each_event_in_order(void **state)
             beck_consumer_close(c);
         }
         if (memory)
-            assert_int_equal(bus_partition(bus, 0)->blocks[0]->owed, 0);
+            assert_int_equal(bus_partition(bus, 0)->tail.blocks[0]->owed, 0);
         world_end(&w);
     }
 }
@@ -249,7 +249,7 @@ static void a_queue_that_was_deleted_meanwhile_keeps_nothing(void **state)
         check_counts(&w, "q", 0, 0, 0, 0);
         drain_queue(&w, "r", "1");
         if (memory)
-            assert_int_equal(bus_partition(bus, 0)->blocks[0]->owed, 0);
+            assert_int_equal(bus_partition(bus, 0)->tail.blocks[0]->owed, 0);
         world_end(&w);
     }
 }
@@ -796,7 +796,7 @@ static void publishers_consumers_and_changes_at_once(void **state)
             queue_release(one.queues[i]);
         if (memory)
             assert_int_equal(
-                bus_partition(bus, 0)->blocks[bus_partition(bus, 0)->block_count - 1]->owed, 0);
+                bus_partition(bus, 0)->tail.blocks[bus_partition(bus, 0)->tail.count - 1]->owed, 0);
         world_end(&w);
     }
 }

@@ -420,7 +420,7 @@ static void a_function_takes_the_place_of_the_dead_letters(void **state)
         check_counts(&w, "q", 0, 0, 0, 0);
         beck_consumer_close(c);
         if (memory) {
-            assert_int_equal(bus_partition(bus, 0)->blocks[0]->owed, 0);
+            assert_int_equal(bus_partition(bus, 0)->tail.blocks[0]->owed, 0);
         } else {
             world_kill(&w);
             check_counts(&w, "q", 0, 0, 0, 0);
