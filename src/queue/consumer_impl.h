@@ -1,4 +1,4 @@
-/* The inside of a consumer, shared by consumer.c and acquire.c only. */
+/* The inside of a consumer, shared by consumer*.c and acquire.c only. */
 #ifndef BECK_QUEUE_CONSUMER_IMPL_H
 #define BECK_QUEUE_CONSUMER_IMPL_H
 
@@ -49,11 +49,39 @@ static inline struct slot *consumer_find(const beck_consumer *c, uint64_t tag)
     return s->state != SLOT_FREE && slot_tag(s) == tag ? s : NULL;
 }
 
+/* More slots, up to the prefetch. With the lock. */
+beck_status consumer_more_slots(beck_consumer *c);
+
+/* Neighbours point into one block. Its count is shared with the publisher and other consumers, so
+ * references are had and given back many at once: this one is shared from now on. */
+void consumer_share(beck_consumer *c, struct block *b);
+
+static inline void consumer_drop_block(beck_consumer *c, struct block *b)
+{
+    if (b && b == c->shared)
+        c->spare_refs++;
+    else
+        block_release(b);
+}
+
+static inline void consumer_free_slot(beck_consumer *c, struct slot *s)
+{
+    consumer_drop_block(c, s->block);
+    s->block = NULL;
+    if (s->memory.cap > 65536)
+        buf_release(&s->memory);
+    s->state = SLOT_FREE;
+    s->generation++;
+    c->free_slots[c->free_count++] = s->index;
+    c->held--;
+}
+
 /* Moves up to max entries into slots; `which`: only those that it wants, and dead letters that were
  * put back; NULL: all. With the lock. */
 size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
                         const struct acquire *which, struct slot **taken, beck_error *err);
 /* The rest without the lock. */
+void consumer_close_cursors(beck_consumer *c);
 beck_status consumer_cursor(beck_consumer *c, uint32_t source, struct cursor **out,
                             beck_error *err);
 /* An event that cannot be had any more leaves the queue; said aloud when it is damage. */

@@ -1,0 +1,288 @@
+/*
+ * Saying how deliveries went. It is an operation: the slot becomes BUSY, the operation is written to
+ * the state log without the lock, then the entry leaves (or goes back). So what has been answered
+ * survives the end of the process, and an answer that could not be written leaves the delivery held.
+ */
+#include "queue/consumer_impl.h"
+
+static beck_status say_stale(beck_error *err)
+{
+    return error_set(err, BECK_ESTALE,
+                     "the delivery is no longer held: it was settled before, or its deadline "
+                     "passed; raise deadline_ms or extend it");
+}
+
+/* Makes the slot of a held delivery BUSY. A stale one is freed. With the lock. */
+static struct slot *begin(beck_consumer *c, uint64_t tag)
+{
+    struct slot *s = consumer_find(c, tag);
+    if (!s)
+        return NULL;
+    if (s->state == SLOT_STALE) {
+        consumer_free_slot(c, s);
+        return NULL;
+    }
+    if (s->state != SLOT_HELD)
+        return NULL;
+    s->state = SLOT_BUSY;
+    c->queue->operations++;
+    return s;
+}
+
+static void end_operations(struct queue *q, size_t count)
+{
+    q->operations -= (uint32_t)count;
+    if (count > 0 && q->operations == 0)
+        cond_broadcast(&q->quiet);
+}
+
+static void end_operation(struct queue *q)
+{
+    end_operations(q, 1);
+}
+
+static void leave(struct queue *q, beck_consumer *c, struct slot *s)
+{
+    slot_unlink(q, s);
+    q->in_flight--;
+    consumer_free_slot(c, s);
+}
+
+#define SETTLE_AT_ONCE 256
+
+static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
+                               beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct slot *slots[SETTLE_AT_ONCE];
+    struct entry entries[SETTLE_AT_ONCE];
+    int64_t taken_ns[SETTLE_AT_ONCE];
+    size_t n = 0;
+    int64_t bytes = 0;
+    bool memory = false;
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = begin(c, tags[i]);
+        stale[i] = s == NULL;
+        if (!s)
+            continue;
+        slots[n] = s;
+        if (q->durable)
+            bytes += slot_bytes(s);
+        taken_ns[n] = s->taken_ns;
+        if (n == 0 || entry_source(&s->entry) != entry_source(&entries[n - 1])) {
+            struct partition *p = q->sources[entry_source(&s->entry)].partition;
+            memory |= p && partition_is_memory(p);
+        }
+        entries[n++] = s->entry;
+    }
+    beck_status status = BECK_OK;
+    if (n > 0 && q->durable) {
+        mutex_unlock(&q->lock);
+        status = state_settled(q, entries, n, bytes, err);
+        mutex_lock(&q->lock);
+    }
+    end_operations(q, n);
+    for (size_t i = 0; i < n && status; i++)
+        slots[i]->state = SLOT_HELD;
+    for (size_t i = 0; i < n && !status; i++) {
+        if (q->histories.count)
+            histories_remove(&q->histories, entries[i].where);
+        leave(q, c, slots[i]);
+    }
+    q->settled += status ? 0 : (int64_t)n;
+    queue_tidy_bytes(q);
+    q->dirty = true;
+    mutex_unlock(&q->lock);
+    if (memory && !status)
+        queue_disown(q, entries, n);
+    if (!status && q->m_settled)
+        counter_add(q->m_settled, n);
+    if (!status && n > 0)
+        queue_record_processing(q, taken_ns, n);
+    return status;
+}
+
+beck_status consumer_settle_each(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
+                                 beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t at = 0; at < count && !status; at += SETTLE_AT_ONCE) {
+        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        status = settle_some(c, tags + at, n, stale + at, err);
+    }
+    return status;
+}
+
+beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count, beck_error *err)
+{
+    bool any = false;
+    for (size_t at = 0; at < count; at += SETTLE_AT_ONCE) {
+        bool stale[SETTLE_AT_ONCE];
+        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        beck_status status = settle_some(c, tags + at, n, stale, err);
+        if (status)
+            return status;
+        for (size_t i = 0; i < n; i++)
+            any |= stale[i];
+    }
+    return any ? say_stale(err) : BECK_OK;
+}
+
+/* Another try, or a dead letter: written before the delivery is let go of. */
+static beck_status fail(beck_consumer *c, uint64_t tag, const char *reason, const char *why,
+                        int64_t delay_ms, beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct limbo l;
+    mutex_lock(&q->lock);
+    struct slot *s = begin(c, tag);
+    if (s)
+        limbo_init(&l, &s->entry, reason, why, delay_ms, slot_bytes(s));
+    mutex_unlock(&q->lock);
+    if (!s)
+        return say_stale(err);
+    beck_status status = queue_put_away(q, &l, err);
+    mutex_lock(&q->lock);
+    end_operation(q);
+    int64_t taken_ns = s->taken_ns;
+    if (status) {
+        s->state = SLOT_HELD;
+    } else {
+        queue_count_failed(q, s);
+        leave(q, c, s);
+        q->rejected += reason != NULL;
+    }
+    mutex_unlock(&q->lock);
+    if (!status)
+        queue_record_processing(q, &taken_ns, 1);
+    return status;
+}
+
+beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, const char *why,
+                           beck_error *err)
+{
+    if (delay_ms < -1)
+        return error_set(err, BECK_EINVAL, "delay_ms = %lld is negative; -1 means the back-off",
+                         (long long)delay_ms);
+    return fail(c, tag, NULL, why, delay_ms, err);
+}
+
+beck_status consumer_reject(beck_consumer *c, uint64_t tag, const char *why, beck_error *err)
+{
+    return fail(c, tag, "rejected", why, -1, err);
+}
+
+/* When one that has come back so often is ready again; 0: at once. */
+static int64_t due_of(const struct queue *q, const struct return_delay *delay, uint32_t attempts)
+{
+    if (delay->min_ms <= 0)
+        return 0;
+    int64_t most = delay->max_ms > delay->min_ms ? delay->max_ms : delay->min_ms;
+    int64_t ms = attempts <= most / delay->min_ms ? delay->min_ms * (int64_t)attempts : most;
+    int64_t now_ms = clock_wall_ms(q->home->env->clock);
+    ms = ms < delay->min_ms ? delay->min_ms : ms;
+    return ms < INT64_MAX / 2 - now_ms ? now_ms + ms : INT64_MAX / 2;
+}
+
+/* To its place. After an error it is held as before. With the lock. */
+static beck_status give_back(beck_consumer *c, struct slot *s, bool counts,
+                             const struct return_delay *delay)
+{
+    struct queue *q = c->queue;
+    struct entry e = s->entry;
+    int64_t size = slot_bytes(s);
+    uint32_t attempts = entry_attempts(&e) + (counts ? 1 : 0);
+    bool last = counts && q->rules.attempts_max && attempts >= q->rules.attempts_max;
+    if (counts)
+        e.meta = entry_meta(entry_expires_ms(&e), attempts);
+    e.meta |= ENTRY_DELIVERED;
+    if (last && queue_add_limbo(q, &e, "delivery_limit", "it was given back too often", -1, size)) {
+        s->state = SLOT_HELD;
+        return BECK_ENOMEM;
+    }
+    leave(q, c, s);
+    q->dirty = true;
+    if (!last) {
+        int64_t due_ms = due_of(q, delay, attempts);
+        if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
+            queue_push_return(q, &e);
+        q->ready_bytes += size;
+    }
+    return BECK_OK;
+}
+
+static const struct return_delay at_once;
+
+beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    struct slot *s = begin(c, tag);
+    if (s) {
+        end_operation(q);
+        give_back(c, s, false, &at_once);
+        queue_wake(q, 1);
+    }
+    mutex_unlock(&q->lock);
+    return s ? BECK_OK : say_stale(err);
+}
+
+beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                  const struct return_delay *delay, beck_error *err)
+{
+    struct queue *q = c->queue;
+    size_t returned = 0;
+    beck_status status = BECK_OK;
+    mutex_lock(&q->lock);
+    for (size_t i = 0; i < count && !status; i++) {
+        struct slot *s = begin(c, tags[i]);
+        if (!s)
+            continue;
+        end_operation(q);
+        status = give_back(c, s, counts, delay);
+        returned += !status;
+    }
+    queue_wake(q, returned);
+    queue_keep_limits(q);
+    bool limbo = queue_limbo_has_work(q);
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+    return status ? error_set(err, status, "no memory to give deliveries back") : BECK_OK;
+}
+
+beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                                 beck_error *err)
+{
+    return consumer_return_later(c, tags, count, counts, &at_once, err);
+}
+
+beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t count,
+                                 const char *why, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        beck_error stale = {0};
+        status = fail(c, tags[i], "rejected", why, -1, &stale);
+        if (status == BECK_ESTALE)
+            status = BECK_OK;
+        else if (status)
+            error_set(err, status, "%s", stale.text);
+    }
+    return status;
+}
+
+beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    struct slot *s = consumer_find(c, tag);
+    bool held = s && s->state == SLOT_HELD;
+    if (held) {
+        slot_unlink(q, s);
+        slot_link(q, s, queue_deadline_ns(q, clock_mono_ns(q->home->env->clock)));
+    }
+    mutex_unlock(&q->lock);
+    return held ? BECK_OK : say_stale(err);
+}
