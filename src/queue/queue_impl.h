@@ -154,12 +154,14 @@ struct queue {
 /* ---- queue_rules.c ---- */
 bool queue_rules_refuse(const struct queue_rules *r); /* whether what is too much can be refused */
 
-/* ---- queue.c; all with the lock unless said ---- */
+/* ---- queue.c, queue_order.c, queue_time.c; all with the lock unless said ---- */
 void queue_release_many(struct queue *q, uint32_t count); /* references; without the lock */
 int64_t queue_ready(const struct queue *q);
 /* Memory was reserved when it was taken: cannot fail once reserved. */
 beck_status queue_push_return(struct queue *q, const struct entry *e);
 beck_status queue_reserve_returns(struct queue *q, size_t more);
+/* The first of them, which is there. */
+void queue_pop_return(struct queue *q, struct entry *out);
 /* The next to deliver, up to `max` (> 0); how many. 0: nothing (err.code != 0: a file failed). */
 size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err);
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
@@ -171,6 +173,8 @@ bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
 /* When the next thing of that kind happens, as mono time. */
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
+/* All that are ready and have expired leave, up to a limit. */
+void queue_expire_ready(struct queue *q, int64_t now_ms);
 void slot_unlink(struct queue *q, struct slot *s);
 int64_t queue_deadline_ns(const struct queue *q, int64_t now_ns); /* of what is taken now */
 void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns);
@@ -287,7 +291,7 @@ beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *er
 #define SNAPSHOT_WITHOUT_BYTES 2 /* as written until bytes were counted */
 #define SNAPSHOT_END 0xff        /* its last byte, without: */
 #define SNAPSHOT_CLOSED 0x01     /* nothing has been delivered since */
-#define SNAPSHOT_BURIES 0x02     /* a function buries, which is to be set before anything is put away */
+#define SNAPSHOT_BURIES 0x02 /* a function buries, which is to be set before anything is put away */
 #define SOURCE_GONE 1
 #define SOURCE_MIXED 2
 
