@@ -237,7 +237,7 @@ typedef struct beck_bus_options {
  * buses do). */
 
 /* Makes a bus, or finds the one of this name when its options are the same. BECK_EEXIST: it exists
- * with others. */
+ * with others; or directories of its name hold events of a bus that is not known here. */
 BECK_API beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *options,
                                      beck_bus **out, beck_error *err);
 

@@ -12,9 +12,21 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
     return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
 }
 
-static enum leftover is_name(void *ctx, const char *bus)
+struct left {
+    const char *bus;
+    enum leftover what;
+};
+
+static enum leftover is_left(void *ctx, const char *bus)
 {
-    return strcmp(ctx, bus) == 0 ? LEFTOVER_GONE : LEFTOVER_NONE;
+    const struct left *left = ctx;
+    return strcmp(left->bus, bus) == 0 ? left->what : LEFTOVER_NONE;
+}
+
+static beck_status remove_left(beck *b, const char *bus, enum leftover what, beck_error *err)
+{
+    struct left left = {bus, what};
+    return leftovers_remove(b, is_left, &left, err);
 }
 
 /* BECK_ENOENT: there is none. */
@@ -29,8 +41,8 @@ static beck_status find_same(beck *b, const char *name, const beck_bus_options *
     bus_options_get(bus, &known);
     if (!bus_options_equal(&known, o))
         return error_set(err, BECK_EEXIST,
-                         "bus \"%s\" exists with other options; use it as it is, or delete it "
-                         "first",
+                         "bus \"%s\" exists with other options; use it as it is, or change them: "
+                         "beck bus alter",
                          name);
     *out = bus;
     return BECK_OK;
@@ -63,26 +75,34 @@ void handle_tell_changed(beck *b, beck_bus *bus, enum bus_change what)
         w->changed(w->ctx, bus, what);
 }
 
+/* Nothing of an earlier bus of the name comes back into this one. What no deletion left is in the way. */
+static beck_status clear_place(beck *b, const char *name, beck_error *err)
+{
+    beck_error why = {0}, unread = {0};
+    bool deleted;
+    beck_status status = remove_left(b, name, LEFTOVER_IN_WAY, &why);
+    if (status == BECK_EEXIST && !topology_was_deleted(b, name, &deleted, &unread) && deleted)
+        status = remove_left(b, name, LEFTOVER_GONE, &why);
+    if (status)
+        return error_set(err, status, "%s", why.text);
+    status = leftovers_forget(b, name, err);
+    /* Also when they were gone already: it makes its own with the first write. */
+    return status ? status : vfs_sync_dir(b->env.vfs, b->data_dir, err);
+}
+
 /* With upkeep_lock and admin_lock. */
 static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o, beck_bus **out,
                             beck_error *err)
 {
     bool disk = o->storage == BECK_STORAGE_DISK;
-    void *ctx = (void *)(uintptr_t)name;
-    beck_status status = disk ? leftovers_forget(b, name, err) : BECK_OK;
-    if (!status && disk)
-        status = leftovers_remove(b, is_name, ctx, err);
-    /* Also when they were gone already: files of a bus that had the name must not come back into this one, which makes
-     * its own with the first write. */
-    if (!status && disk)
-        status = vfs_sync_dir(b->env.vfs, b->data_dir, err);
+    beck_status status = disk ? clear_place(b, name, err) : BECK_OK;
     if (status)
         return status;
     status = handle_add_bus(b, name, o, NULL, out, err);
     if (!status && disk && (status = topology_put_bus(b, name, o, bus_id(*out), err)))
         handle_drop_bus(b, *out);
     if (status && disk)
-        leftovers_remove(b, is_name, ctx, NULL);
+        remove_left(b, name, LEFTOVER_GONE, NULL);
     if (!status)
         handle_tell_changed(b, *out, BUS_MADE);
     return status;
@@ -228,7 +248,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
         return BECK_OK;
     /* The bus is gone; what cannot be removed now goes before another of its name is made. */
     leftovers_forget(b, bus->name, NULL);
-    if (leftovers_remove(b, is_name, bus->name, &why))
+    if (remove_left(b, bus->name, LEFTOVER_GONE, &why))
         report_left(b, bus->name, &why);
     return BECK_OK;
 }

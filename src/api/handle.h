@@ -167,9 +167,13 @@ void workers_stop(beck_workers *w);
  * *more: there is more. Not what is in a bus without events (bus_has_events): beck_trace does that. */
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
+/* Whether the last that is known of a bus of this name is that it was deleted. */
+beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err);
+
 /* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown,
- * those in which nothing was ever stored. */
-enum leftover { LEFTOVER_NONE, LEFTOVER_GONE, LEFTOVER_UNKNOWN };
+ * those in which nothing was ever stored. LEFTOVER_IN_WAY: as unknown, but one that holds something is
+ * BECK_EEXIST. */
+enum leftover { LEFTOVER_NONE, LEFTOVER_GONE, LEFTOVER_UNKNOWN, LEFTOVER_IN_WAY };
 beck_status leftovers_remove(beck *b, enum leftover (*what)(void *ctx, const char *bus), void *ctx,
                              beck_error *err);
 /* Removes the directories of queues that do not exist. When the handle is opened. */

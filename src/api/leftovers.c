@@ -6,7 +6,8 @@
  * so; its files are made before that. A crash, or a disk that fails, may leave some of them, and a
  * later bus of the same name must not find them: they are removed by the deletion, by the next
  * opening, and before a bus is made. Of a bus that __topology does not know only directories in
- * which nothing was ever stored are touched.
+ * which nothing was ever stored are touched; others are somebody's data, and no bus of their name is
+ * made while they are there.
  */
 #include "api/handle.h"
 
@@ -16,7 +17,7 @@
 
 struct found_dir {
     char *name;
-    bool unknown;
+    enum leftover what;
 };
 
 struct dirs {
@@ -69,7 +70,7 @@ static int note_dir(struct dirs *d, const char *name, enum leftover what)
     char *copy = grown ? strdup(name) : NULL;
     if (!copy)
         return d->failed = true;
-    d->list[d->count++] = (struct found_dir){copy, what == LEFTOVER_UNKNOWN};
+    d->list[d->count++] = (struct found_dir){copy, what};
     return 0;
 }
 
@@ -102,6 +103,30 @@ static int unlink_entry(void *ctx, const char *name, bool is_dir)
     return 0;
 }
 
+static beck_status refuse_in_way(const char *dir, beck_error *err)
+{
+    return error_set(
+        err, BECK_EEXIST,
+        "\"%s\" holds events of a bus that is not known here, and is not written over; "
+        "move it to another directory, and take it in from there with beck import "
+        "kafka",
+        dir);
+}
+
+/* One of them. */
+static beck_status remove_dir(beck *b, const struct found_dir *found, beck_error *err)
+{
+    struct vfs *v = b->env.vfs;
+    char dir[4600];
+    snprintf(dir, sizeof dir, "%s/%s", b->data_dir, found->name);
+    if (found->what != LEFTOVER_GONE && !is_unused(v, dir))
+        return found->what == LEFTOVER_IN_WAY ? refuse_in_way(dir, err) : BECK_OK;
+    struct entry_of e = {v, dir};
+    /* What cannot be removed makes the last step fail. */
+    vfs_list(v, dir, unlink_entry, &e, NULL);
+    return vfs_rmdir(v, dir, err);
+}
+
 beck_status leftovers_remove(beck *b, enum leftover (*what)(void *ctx, const char *bus), void *ctx,
                              beck_error *err)
 {
@@ -110,16 +135,8 @@ beck_status leftovers_remove(beck *b, enum leftover (*what)(void *ctx, const cha
     beck_status status = vfs_list(v, b->data_dir, collect_dir, &d, err);
     if (!status && d.failed)
         status = error_set(err, BECK_ENOMEM, "no memory to look for files of deleted buses");
-    for (size_t i = 0; i < d.count && !status; i++) {
-        char dir[4600];
-        snprintf(dir, sizeof dir, "%s/%s", b->data_dir, d.list[i].name);
-        if (d.list[i].unknown && !is_unused(v, dir))
-            continue;
-        struct entry_of e = {v, dir};
-        /* What cannot be removed makes the last step fail. */
-        vfs_list(v, dir, unlink_entry, &e, NULL);
-        status = vfs_rmdir(v, dir, err);
-    }
+    for (size_t i = 0; i < d.count && !status; i++)
+        status = remove_dir(b, &d.list[i], err);
     if (!status && d.count > 0)
         status = vfs_sync_dir(v, b->data_dir, err);
     for (size_t i = 0; i < d.count; i++)

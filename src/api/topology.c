@@ -437,14 +437,40 @@ static beck_status load_binding(beck *b, const struct item *item, beck_error *er
     return status;
 }
 
-static enum leftover is_left(void *ctx, const char *bus)
+static void release_items(struct items *items)
 {
-    const struct items *items = ctx;
+    for (size_t i = 0; i < items->count; i++) {
+        free(items->list[i].subject);
+        free(items->list[i].json);
+    }
+    free(items->list);
+    free(items->table);
+}
+
+/* NULL: there is none. */
+static const struct item *find_bus_item(const struct items *items, const char *bus)
+{
     char subject[300];
     snprintf(subject, sizeof subject, "bus/%s", bus);
     uint32_t place = items->count > 0 ? *item_place(items, beck_str(subject)) : 0;
-    if (place)
-        return items->list[place - 1].gone ? LEFTOVER_GONE : LEFTOVER_NONE;
+    return place ? &items->list[place - 1] : NULL;
+}
+
+beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err)
+{
+    struct items items = {0};
+    beck_status status = read_items(b, &items, err);
+    const struct item *last = find_bus_item(&items, bus);
+    *deleted = last && last->gone;
+    release_items(&items);
+    return status;
+}
+
+static enum leftover is_left(void *ctx, const char *bus)
+{
+    const struct item *item = find_bus_item(ctx, bus);
+    if (item)
+        return item->gone ? LEFTOVER_GONE : LEFTOVER_NONE;
     return bus_name_check("bus", bus, false, NULL) ? LEFTOVER_NONE : LEFTOVER_UNKNOWN;
 }
 
@@ -468,11 +494,6 @@ beck_status topology_load(beck *b, beck_error *err)
         env_report(&b->env, why.code, "files of a deleted bus are left: %s", why.text);
     if (!status && !b->read_only)
         leftovers_remove_queues(b);
-    for (size_t i = 0; i < items.count; i++) {
-        free(items.list[i].subject);
-        free(items.list[i].json);
-    }
-    free(items.list);
-    free(items.table);
+    release_items(&items);
     return status;
 }

@@ -205,7 +205,8 @@ static int make(struct kafka *k, const struct topic_new *what, struct config_set
         status = configs_put_topic(k, t, configs, &err);
     } else {
         config_set_free(configs);
-        if (status == BECK_EEXIST)
+        beck_bus *there;
+        if (status == BECK_EEXIST && !beck_bus_get(k->engine, name, &there, NULL))
             return refuse(text, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%s' already exists.", name);
         if (!status)
             return refuse(text, KAFKA_UNKNOWN_SERVER_ERROR, "Topic '%s' was deleted at once.",
