@@ -27,8 +27,8 @@
  *   hooks.lock             the sources of webhooks
  *   feed.lock              what followers of one feed share
  *   http.quiet_lock        the wait for the last request
- *   transactions.lock      transactional ids and their transactions
  *   groups.lock            groups, their members and offsets
+ *   transactions.lock      transactional ids and their transactions
  *   timers.lock            times that come
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups

@@ -20,13 +20,13 @@ struct group_log {
     struct groups *g;
     struct round *first, *last; /* that wait */
     bool writing;
-    size_t unsynced;  /* rounds that are answered once they are synced */
-    struct cond idle; /* nobody writes any more, and none is unsynced */
+    size_t unsynced; /* rounds that are answered once they are synced */
+    /* Nobody writes any more, and none is unsynced; or one of a transaction is concluded. */
+    struct cond idle;
     _Atomic(beck_bus *) bus;
     struct job make;     /* the bus */
     struct round *taken; /* by whoever writes; NULL: concluded */
     beck_status status;  /* of what was taken */
-    int64_t offset;      /* of that, when it is transactional */
     /* Whether the call that appended has returned, and whether `appended` was called: the second of
      * the two goes on. */
     _Atomic(bool) half;
@@ -257,7 +257,6 @@ static beck_status append_transactional(struct groups *g, beck_event *events, si
                             .generation = atomic_load(&bus->topology),
                             .level = BECK_LEVEL_WRITTEN};
         status = partition_produce(bus_partition(bus, 0), &p, err);
-        g->log->offset = p.first_offset;
         if (status != PARTITION_STALE)
             break;
         status = BECK_OK;
@@ -330,16 +329,6 @@ static void answer_synced(struct completion *c)
     mutex_unlock(&g->lock);
 }
 
-/* What was written of a transaction that somebody else has ended meanwhile: nobody else will end it here. */
-static void end_late(struct groups *g, struct round *taken)
-{
-    int64_t since = partition_open_since(group_log_partition(g), taken->producer_id);
-    if (since >= 0 && since <= g->log->offset)
-        return;
-    taken->failed = true;
-    offsets_end_transaction(g, taken->producer_id, false);
-}
-
 static void conclude(struct groups *g, struct round *taken, bool failed)
 {
     struct committer *committer = g->engine->env.committer;
@@ -353,17 +342,16 @@ static void conclude(struct groups *g, struct round *taken, bool failed)
     }
     if (g->log->taken == taken)
         g->log->taken = NULL;
+    if (taken && taken->transactional)
+        cond_broadcast(&g->log->idle);
+    bool waits = taken && taken->transactional && !taken->failed && taken->count > 0 &&
+                 !committer_by_interval(committer);
+    g->log->unsynced += waits;
     mutex_unlock(&g->lock);
-    bool written = taken && taken->transactional && !taken->failed && taken->count > 0;
-    if (written)
-        end_late(g, taken);
-    if (!written || taken->failed || committer_by_interval(committer)) {
+    if (!waits) {
         answer(taken);
         return;
     }
-    mutex_lock(&g->lock);
-    g->log->unsynced++;
-    mutex_unlock(&g->lock);
     taken->synced.run = answer_synced;
     committer_queue(committer, group_log_partition(g), &taken->synced);
 }
@@ -460,6 +448,21 @@ void group_log_unlock(struct groups *g)
         answer(local);
     if (mine)
         go_on(g);
+}
+
+static bool is_of(const struct round *r, int64_t producer_id)
+{
+    return r && r->transactional && r->producer_id == producer_id;
+}
+
+void group_log_end_rounds(struct groups *g, int64_t producer_id)
+{
+    struct group_log *log = g->log;
+    assert(mutex_held(&g->lock));
+    for (struct round *r = log->first; r; r = r->next)
+        r->failed = r->failed || is_of(r, producer_id);
+    while (is_of(log->taken, producer_id))
+        cond_wait(&log->idle, &g->lock);
 }
 
 struct partition *group_log_partition(struct groups *g)

@@ -70,6 +70,9 @@ void offset_change_free(struct offset_change *c);
 /* The commits of a group that are on their way: nobody sees them yet. */
 void group_log_each_commit(struct groups *g, beck_bytes group,
                            void (*fn)(void *ctx, const struct offset_change *c), void *ctx);
+/* None of the producer's offsets are on their way when it returns: what was being written is, what waited has failed. The
+ * lock is free meanwhile. */
+void group_log_end_rounds(struct groups *g, int64_t producer_id);
 /* Gives up groups.lock; writes what waits unless somebody does, answers. */
 void group_log_unlock(struct groups *g);
 /* NULL: nothing was ever written. Any thread. */

@@ -2,9 +2,14 @@
 #include "kafka/group_topics.h"
 
 #include "kafka/configs.h"
+#include "kafka/group_log.h"
 #include "kafka/kafka_impl.h"
+#include "kafka/offsets.h"
+#include "kafka/transactions.h"
 
 #include <stdlib.h>
+
+#define IMPLICIT_VERSION 5 /* from here on committing adds offsets to a transaction */
 
 static bool tell(struct topic *t, struct group_topic *out)
 {
@@ -49,6 +54,12 @@ static int64_t configured(void *ctx, beck_bytes group, const char *key)
     return configs_number(ctx, CONFIG_GROUP, group, key);
 }
 
+static int may_add(void *ctx, const struct kafka_txn_offset_commit_request *r, int16_t version)
+{
+    return transactions_check(ctx, r->transactional_id, r->producer_id, r->producer_epoch,
+                              beck_str(GROUP_LOG_BUS), 0, version >= IMPLICIT_VERSION);
+}
+
 static void changed(void *ctx, struct topic *t, enum topic_change what)
 {
     struct kafka *k = ctx;
@@ -65,7 +76,9 @@ beck_status group_topics_open(struct kafka *k, beck_error *err)
                                        .initial_rebalance_delay_ms =
                                            k->settings.group_initial_rebalance_delay_ms,
                                        .configured = configured,
-                                       .configured_ctx = k};
+                                       .configured_ctx = k,
+                                       .may_add = may_add,
+                                       .may_add_ctx = k};
     beck_status status = groups_open(k->engine, &k->timers, &topics, &settings, &k->groups, err);
     if (status)
         return status;

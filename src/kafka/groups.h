@@ -22,6 +22,7 @@
 #include "kafka/message/groups.h"
 
 struct groups;
+struct kafka_txn_offset_commit_request;
 
 typedef void (*groups_done)(void *ctx, const void *answer);
 
@@ -61,6 +62,12 @@ struct groups_settings {
      * Does not block; called with groups.lock held. NULL: as above. */
     int64_t (*configured)(void *ctx, beck_bytes group, const char *key);
     void *configured_ctx;
+    /* Whether the transaction of a TxnOffsetCommit is open and has offsets, or gets them now; 0, or a code of Kafka's. Does
+     * not block; called with groups.lock held, so that an end which is decided afterwards finds them
+     * (offsets_before_end). NULL: it is. */
+    int (*may_add)(void *ctx, const struct kafka_txn_offset_commit_request *request,
+                   int16_t version);
+    void *may_add_ctx;
 };
 
 /* Who asks. */

@@ -200,6 +200,13 @@ void offsets_end_locked(struct groups *g, int64_t producer_id, bool commit)
     free(t);
 }
 
+void offsets_before_end(struct groups *g, int64_t producer_id)
+{
+    mutex_lock(&g->lock);
+    group_log_end_rounds(g, producer_id);
+    mutex_unlock(&g->lock);
+}
+
 void offsets_end_transaction(struct groups *g, int64_t producer_id, bool commit)
 {
     mutex_lock(&g->lock);
@@ -502,7 +509,10 @@ void offsets_commit_pending(struct groups *g, const struct kafka_txn_offset_comm
                            .kind = CHANGE_PENDING,
                            .now_ms = group_now_ms(g),
                            .expire_ms = -1};
-    int error = check_transactional(&c, r, version);
+    const struct groups_settings *s = &g->settings;
+    int error = s->may_add ? s->may_add(s->may_add_ctx, r, version) : KAFKA_NONE;
+    if (!error)
+        error = check_transactional(&c, r, version);
     struct round *round = group_log_round(g);
     if (round) {
         round->transactional = true;

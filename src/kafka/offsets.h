@@ -28,11 +28,15 @@ void offsets_delete(struct groups *g, const struct kafka_offset_delete_request *
 
 /* ---- transactions ---- */
 
-/* Offsets that count once the transaction of the producer is committed, which the caller has
- * checked to be open; until then who asks for stable offsets gets UNSTABLE_OFFSET_COMMIT. They are
+/* Offsets that count once the transaction of the producer is committed (groups_settings.may_add says
+ * that it is open); until then who asks for stable offsets gets UNSTABLE_OFFSET_COMMIT. They are
  * one transactional batch in group_log_partition. kafka_txn_offset_commit_response */
 void offsets_commit_pending(struct groups *g, const struct kafka_txn_offset_commit_request *request,
                             int16_t version, groups_done done, void *ctx);
+/* The producer's transaction is decided, so nothing is added to it any more, and its end is written next. What is on its
+ * way to group_log_partition is there when this returns, or will be refused: nothing of the producer's comes behind its
+ * end. Waits for a write. */
+void offsets_before_end(struct groups *g, int64_t producer_id);
 /* The end of the producer's transaction was written to group_log_partition. In memory. */
 void offsets_end_transaction(struct groups *g, int64_t producer_id, bool commit);
 /* Of `__consumer_offsets`; NULL: nothing was ever written to it. */

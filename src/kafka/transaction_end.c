@@ -34,16 +34,19 @@ static void marker_done(void *ctx, beck_status status, int64_t offset)
     mutex_unlock(&m->lock);
 }
 
-static void tell_groups(struct transactions *ts, beck_bytes topic, int64_t producer_id, bool commit)
+/* NULL: the topic is not that of their offsets. */
+static struct groups *groups_of(const struct transactions *ts, beck_bytes topic)
 {
-    if (ts->k->groups && bytes_equal_text(topic, OFFSETS_TOPIC))
-        offsets_end_transaction(ts->k->groups, producer_id, commit);
+    return bytes_equal_text(topic, OFFSETS_TOPIC) ? ts->k->groups : NULL;
 }
 
 /* What the end of a transaction says, to one partition. */
 static void end_partition(struct transactions *ts, const struct transaction_end *what,
                           const struct transaction_partition *where, struct markers *m)
 {
+    struct groups *groups = groups_of(ts, where->topic);
+    if (groups)
+        offsets_before_end(groups, what->producer_id);
     struct topic *topic = topics_find(ts->k, where->topic);
     struct partition *p = topic ? topic_partition(topic, where->number) : NULL;
     if (!p)
@@ -61,8 +64,8 @@ static void end_partition(struct transactions *ts, const struct transaction_end 
     beck_status status = partition_end_transaction(p, &e, &err);
     /* The producer goes on: it was ended before, by a coordinator that could not say so any more. */
     bool over = status == BECK_EFENCED || status == BECK_ECLOSED;
-    if (!status || over)
-        tell_groups(ts, where->topic, what->producer_id, what->commit);
+    if (groups && (!status || over))
+        offsets_end_transaction(groups, what->producer_id, what->commit);
     if (!status)
         bus_call_committed(topic->bus, (uint32_t)where->number, &e);
     if (status && !over)

@@ -3,6 +3,7 @@
  * transaction all is seen or nothing. The seed of a failing run is printed; BECK_TEST_SEED runs that one
  * alone.
  */
+#include "held_disk.h"
 #include "place.h"
 
 #include "../log/produced.h"
@@ -726,25 +727,31 @@ static void note_error(void *ctx, const void *answer)
                       .error_code;
 }
 
-static int commit_offset(const struct transaction_producer *x, int64_t offset, bool version_2)
+/* *error is set when it is answered. */
+static void ask_to_commit(const struct transaction_producer *x, int64_t offset, bool version_2,
+                          int *error)
 {
     struct kafka_txn_offset_commit_request_partition where = {.committed_offset = offset,
                                                               .committed_leader_epoch = -1};
     struct kafka_txn_offset_commit_request_topic t = {.name = beck_str("u"),
                                                       .partitions = {.at = &where, .count = 1}};
     struct kafka_txn_offset_commit_request r;
-    int error = version_2 ? KAFKA_NONE : add(x, OFFSETS, 0);
-    if (!error)
-        error = check(x, OFFSETS, 0, version_2);
-    if (error)
-        return error;
     kafka_txn_offset_commit_request_init(&r);
+    r.transactional_id = x->id;
     r.group_id = beck_str("g");
     r.producer_id = x->producer_id;
     r.producer_epoch = x->epoch;
     r.topics.at = &t;
     r.topics.count = 1;
-    offsets_commit_pending(kafka_groups(p.k), &r, 3, note_error, &error);
+    offsets_commit_pending(kafka_groups(p.k), &r, version_2 ? 5 : 3, note_error, error);
+}
+
+static int commit_offset(const struct transaction_producer *x, int64_t offset, bool version_2)
+{
+    int error = version_2 ? KAFKA_NONE : add(x, OFFSETS, 0);
+    if (error)
+        return error;
+    ask_to_commit(x, offset, version_2, &error);
     group_log_wait(kafka_groups(p.k));
     return error;
 }
@@ -870,6 +877,116 @@ static void records_and_offsets_stand_together_wherever_the_power_goes(void **st
                 ;
 }
 
+/* ---- offsets that meet the end of their transaction ---- */
+
+struct committing {
+    struct transaction_producer x;
+    int64_t offset;
+    int error;
+};
+
+static void *commit_elsewhere(void *ctx)
+{
+    struct committing *c = ctx;
+    ask_to_commit(&c->x, c->offset, true, &c->error);
+    return NULL;
+}
+
+static void *end_elsewhere(void *ctx)
+{
+    struct committing *c = ctx;
+    c->error = transactions_end(p.k, &c->x, true, true);
+    return NULL;
+}
+
+/* The batch is written, and groups do not know it yet; the transaction is being ended meanwhile. */
+static void a_commit_shows_offsets_that_are_just_being_written(void **state)
+{
+    (void)state;
+    struct groups *g = kafka_groups(p.k);
+    struct transaction_producer x = init("x");
+    pthread_t writer, ender;
+    held_begin(p.w.vfs, OFFSETS "-0/");
+    assert_int_equal(commit_offset(&x, 1, true), KAFKA_NONE);
+    assert_int_equal(transactions_end(p.k, &x, true, true), KAFKA_NONE);
+
+    struct committing offsets = {.x = x, .offset = 2, .error = -1}, last = {.x = x};
+    struct partition *log = group_log_partition(g);
+    held_hold();
+    pthread_create(&writer, NULL, commit_elsewhere, &offsets);
+    held_await();
+    mutex_lock(&g->lock);
+    held_let_go();
+    while (partition_open_since(log, x.producer_id) < 0)
+        sched_yield();
+    pthread_create(&ender, NULL, end_elsewhere, &last);
+    while (strcmp(state_of("x"), "PrepareCommit") != 0)
+        sched_yield();
+    /* An end that does not wait for groups would be written now. */
+    for (int i = 0; i < 10000 && partition_open_since(log, x.producer_id) >= 0; i++)
+        sched_yield();
+    mutex_unlock(&g->lock);
+    pthread_join(ender, NULL);
+    pthread_join(writer, NULL);
+    group_log_wait(g);
+    assert_int_equal(last.error, KAFKA_NONE);
+    assert_int_equal(offsets.error, KAFKA_NONE);
+    assert_int_equal(committed_offset(), 2);
+    place_reopen(&p);
+    assert_int_equal(committed_offset(), 2);
+}
+
+/* The group's log is being written for others. */
+static void commit_and_end(void *ctx, const void *answer)
+{
+    struct committing *c = ctx;
+    (void)answer;
+    ask_to_commit(&c->x, c->offset, false, &c->error);
+    assert_int_equal(c->error, -1);
+    assert_int_equal(transactions_end(p.k, &c->x, true, false), KAFKA_NONE);
+}
+
+static void offsets_that_wait_take_no_part_in_what_is_committed_before(void **state)
+{
+    (void)state;
+    struct groups *g = kafka_groups(p.k);
+    struct transaction_producer x = init("x");
+    struct kafka_offset_commit_request_partition where = {.committed_offset = 7,
+                                                          .committed_leader_epoch = -1};
+    struct kafka_offset_commit_request_topic t = {.name = beck_str("u"),
+                                                  .partitions = {.at = &where, .count = 1}};
+    struct kafka_offset_commit_request r;
+    kafka_offset_commit_request_init(&r);
+    r.group_id = beck_str("g");
+    r.generation_id_or_member_epoch = -1;
+    r.topics.at = &t;
+    r.topics.count = 1;
+    assert_int_equal(commit_offset(&x, 1, false), KAFKA_NONE);
+    struct committing late = {.x = x, .offset = 2, .error = -1};
+    offsets_commit(g, &r, 8, commit_and_end, &late);
+    group_log_wait(g);
+    assert_int_equal(late.error, KAFKA_COORDINATOR_NOT_AVAILABLE);
+    assert_true(partition_open_since(group_log_partition(g), x.producer_id) < 0);
+    assert_int_equal(committed_offset(), 7);
+    assert_int_equal(commit_offset(&x, 3, false), KAFKA_NONE);
+    assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
+    place_reopen(&p);
+    assert_int_equal(committed_offset(), 3);
+}
+
+static void offsets_of_a_transaction_that_has_ended_are_refused(void **state)
+{
+    (void)state;
+    struct transaction_producer x = init("x"), old = x;
+    int error = -1;
+    ask_to_commit(&x, 1, false, &error);
+    assert_int_equal(error, KAFKA_INVALID_TXN_STATE);
+    assert_int_equal(commit_offset(&x, 1, true), KAFKA_NONE);
+    assert_int_equal(transactions_end(p.k, &x, true, true), KAFKA_NONE);
+    assert_int_equal(commit_offset(&old, 2, true), KAFKA_INVALID_PRODUCER_EPOCH);
+    assert_int_equal(committed_offset(), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, finish)
 
 int main(void)
@@ -895,6 +1012,9 @@ int main(void)
         TEST(queues_get_what_is_committed_after_a_restart),
         TEST(a_queue_that_too_much_is_held_for_reads_the_log),
         TEST(listeners_are_called_for_what_is_committed),
+        TEST(a_commit_shows_offsets_that_are_just_being_written),
+        TEST(offsets_that_wait_take_no_part_in_what_is_committed_before),
+        TEST(offsets_of_a_transaction_that_has_ended_are_refused),
         cmocka_unit_test(all_of_a_transaction_is_seen_or_nothing),
         cmocka_unit_test(records_and_offsets_stand_together_wherever_the_power_goes),
     };
