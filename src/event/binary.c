@@ -21,6 +21,23 @@ static int hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+/* A value may come as a quoted string of HTTP (RFC 9110 5.6.4), which is taken apart before the percent
+ * signs are (CloudEvents HTTP binding 3.1.3.2). */
+static char *unquote(char *text)
+{
+    size_t len = strlen(text);
+    if (len < 2 || text[0] != '"' || text[len - 1] != '"')
+        return text;
+    char *out = text;
+    for (size_t i = 1; i + 1 < len; i++) {
+        if (text[i] == '\\' && i + 2 < len)
+            i++;
+        *out++ = text[i];
+    }
+    *out = 0;
+    return text;
+}
+
 static beck_bytes decode(char *text)
 {
     char *out = text;
@@ -125,7 +142,7 @@ beck_status binary_read_header(beck_event *e, beck_attribute *extensions, size_t
     for (char *p = name; *p; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p |= 0x20;
-    beck_bytes text = decode(value), key = beck_str(name);
+    beck_bytes text = decode(unquote(value)), key = beck_str(name);
     if (!bytes_is_utf8(text))
         return error_set(err, BECK_EINVAL, "header ce-%.64s is not UTF-8 once decoded", name);
     bool known;

@@ -70,12 +70,13 @@ static void binary_mode(void **state)
         *state,
         "ce-specversion: 1.0\r\nCE-Type: order.created\r\nce-source: /shop\r\nce-id: 1\r\n"
         "ce-time: 2026-01-31T12:00:00Z\r\nce-subject: %E2%82%AC%20100%25\r\n"
-        "ce-color: a%22b\r\nce-priority: 7\r\nContent-Type: text/plain\r\n",
+        "ce-color: a%22b\r\nce-quoted: \"q\\\"x%20y\"\r\nce-priority: 7\r\n"
+        "Content-Type: text/plain\r\n",
         "hello",
         "[{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/shop\",\"type\":\"order.created\","
         "\"subject\":\"\xe2\x82\xac 100%\",\"time\":\"2026-01-31T12:00:00Z\","
         "\"datacontenttype\":\"text/plain\",\"priority\":7,\"color\":\"a\\\"b\","
-        "\"data\":\"hello\"}]\n");
+        "\"quoted\":\"q\\\"x y\",\"data\":\"hello\"}]\n");
     round_trip(*state,
                "ce-specversion: 1.0\r\nce-type: order.created\r\nce-time: 2026-01-31T12:00:00Z\r\n"
                "Content-Type: application/octet-stream\r\n",
@@ -162,6 +163,7 @@ static void json_refused(void **state)
     must_refuse(*state, "Content-Type: text/html\r\n", "x", 415, "text/html");
     must_refuse(*state, "Content-Type: application/cloudevents+avro\r\n", "x", 415, "avro");
     must_refuse(*state, NULL, "{}", 415, "Content-Type is");
+    must_refuse(*state, JSON "Content-Encoding: gzip\r\n", "{}", 415, "Content-Encoding");
     assert_int_equal(stored(*state, "orders"), 0);
 }
 
@@ -193,6 +195,44 @@ static void options_of_a_publish(void **state)
     expect(r, 200);
     reply_free(&r);
     assert_int_equal(stored(*state, "new"), 1);
+}
+
+static void expect_refusal(struct reply r, int status, const char *text)
+{
+    expect(r, status);
+    assert_non_null(strstr(r.body, text));
+    reply_free(&r);
+}
+
+/* No trying again helps. */
+static void what_never_fits_is_no_matter_of_too_many(void **state)
+{
+    const struct world *w = *state;
+    beck_bus_options options = {.event_bytes_max = 1000};
+    beck_bus *bus;
+    char body[2000];
+    snprintf(body, sizeof body, "{\"eventType\":\"a\",\"data\":\"%01500d\"}", 0);
+    assert_int_equal(beck_bus_create(w->b, "small", &options, &bus, NULL), BECK_OK);
+    expect_refusal(post(w, "/v1/buses/small/events", JSON, body), 413, "event_bytes_max");
+    assert_int_equal(stored(w, "small"), 0);
+}
+
+static void a_bus_in_memory_promises_nothing_that_lasts(void **state)
+{
+    const struct world *w = *state;
+    beck_bus_options options = {.storage = BECK_STORAGE_MEMORY};
+    beck_bus *bus;
+    assert_int_equal(beck_bus_create(w->b, "mem", &options, &bus, NULL), BECK_OK);
+    expect_refusal(post(w, "/v1/buses/mem/events?level=synced", JSON, "{\"eventType\":\"a\"}"), 400,
+                   "in memory");
+    struct reply r = post(w, "/v1/buses/mem/events", JSON, "{\"eventType\":\"a\"}");
+    expect(r, 200);
+    reply_free(&r);
+}
+
+static void a_parameter_comes_once(void **state)
+{
+    expect_refusal(ask(*state, "GET /v1/buses/orders/events?type=a&type=b"), 400, "more than once");
 }
 
 /* A bus that was deleted is not found again by its name; one made anew is. */
@@ -536,6 +576,9 @@ int main(void)
         one(json_refused),
         one(a_batch_is_stored_whole_or_not_at_all),
         one(options_of_a_publish),
+        one(what_never_fits_is_no_matter_of_too_many),
+        one(a_bus_in_memory_promises_nothing_that_lasts),
+        one(a_parameter_comes_once),
         one(publishers_at_once_get_an_offset_each),
         one(a_bus_is_deleted_and_made_anew),
         one(large_bodies_go_through_the_pool),

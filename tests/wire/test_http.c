@@ -107,7 +107,8 @@ static void a_publish_at_each_level(void **state)
     }
 }
 
-/* What a browser sends for a page of elsewhere, also for a name that was made to mean this machine. */
+/* What a browser sends for a page of elsewhere, also for a name that was made to mean this machine; and what a proxy
+ * hands on. */
 static void requests_of_pages_of_elsewhere_need_a_name(void **state)
 {
     static const struct {
@@ -122,7 +123,10 @@ static void requests_of_pages_of_elsewhere_need_a_name(void **state)
                  {"Host: localhost:2325\r\nOrigin: null\r\n", 403},
                  {"Host: evil.example\r\n", 403},
                  {"Host: evil.example\r\nOrigin: http://evil.example\r\n", 403},
-                 {"Host: 127.0.0.1.evil.example\r\n", 403}};
+                 {"Host: 127.0.0.1.evil.example\r\n", 403},
+                 {"Host: 127.0.0.1:2325\r\nX-Forwarded-For: 192.0.2.1\r\n", 403},
+                 {"Host: 127.0.0.1:2325\r\nForwarded: for=192.0.2.1\r\n", 403},
+                 {"Host: 127.0.0.1:2325\r\nVia: 1.1 proxy\r\n", 403}};
     const struct world *w = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct stream_in in;

@@ -59,6 +59,8 @@ static void answer(struct publish_call *p, beck_status status, const beck_publis
                    const beck_error *err)
 {
     if (status) {
+        if (status == BECK_ELIMIT) /* a queue is full, for now */
+            http_set_header(p->r, "Retry-After", "1");
         http_fail(p->r, status, err);
         return;
     }
@@ -101,8 +103,33 @@ static bool gather(struct publish_call *p, const beck_event *event)
            gather_publish(p->r->connection->http->gathers, p->bus, &what);
 }
 
+/* What no trying again helps. False: it was refused. */
+static bool may_publish(const struct publish_call *p, const beck_event *events, size_t count)
+{
+    beck_bus_options o;
+    bus_options_get(p->bus, &o);
+    if (o.storage == BECK_STORAGE_MEMORY && p->options.level > BECK_LEVEL_NONE) {
+        http_refuse(p->r, 400, "bus \"%s\" is in memory, where nothing lasts: leave level=%s away",
+                    p->bus->name, level_names[p->options.level]);
+        return false;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (events[i].data.len > o.event_bytes_max) {
+            http_refuse(p->r, 413,
+                        "the data of an event have %zu bytes; bus \"%s\" takes %llu "
+                        "(event_bytes_max): raise it, or send less",
+                        events[i].data.len, p->bus->name, (unsigned long long)o.event_bytes_max);
+            return false;
+        }
+    return true;
+}
+
 static void publish(struct publish_call *p, const beck_event *events, size_t count)
 {
+    if (!may_publish(p, events, count)) {
+        publish_release(&p->events);
+        return;
+    }
     beck_error err = {0};
     beck_published published = {.position = {0, -1}};
     p->count = count;

@@ -79,15 +79,27 @@ static bool is_local_host(const char *host)
            inet_pton(AF_INET6, name, &v6) == 1;
 }
 
+/* What a proxy writes that hands a request on. */
+static bool is_handed_on(const struct http_request *r)
+{
+    static const char *const marks[] = {"X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (http_header(r, marks[i]))
+            return true;
+    return false;
+}
+
 /* Any page that somebody on this machine looks at can have the browser send requests here, so one
  * without a name must not come from a page of elsewhere: neither openly (Origin), nor by a name that
- * was made to mean this machine (Host). */
+ * was made to mean this machine (Host). Nor from anybody for whom a proxy on this machine asks. */
 static bool is_of_elsewhere(const struct http_request *r)
 {
     const char *host = http_header(r, "Host"), *origin = http_header(r, "Origin");
     const struct access_peer *peer = http_peer(r);
     if (strcmp(peer->address, "unix") == 0) /* no browser gets there */
         return false;
+    if (peer->loopback && is_handed_on(r))
+        return true;
     if (origin) {
         const char *rest = strstr(origin, "://");
         return !host || !rest || strcasecmp(rest + 3, host) != 0 ||
@@ -174,7 +186,8 @@ enum naming request_name(struct http_request *r, bool slow)
         http_refuse(
             r, 403,
             "requests without a name are for this machine's own programs, not for pages of "
-            "other hosts: use http://localhost, or make a user and send a password or token");
+            "other hosts nor for those behind a proxy: use http://localhost, or make a user and "
+            "send a password or token");
         return NAMING_REFUSED;
     }
     if (!authorization && named) {

@@ -246,11 +246,15 @@ bool request_check_arguments(struct http_request *r)
         const struct http_param *p = r->route->params;
         for (; p && p->name && strcmp(p->name, name) && strcmp(p->name, "*"); p++)
             best = nearest(name, best, &distance, p->name);
-        if (p && p->name)
-            continue;
-        http_refuse(r, 400, "query parameter \"%.60s\" is unknown%s%s%s", name,
-                    best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
-        return false;
+        if (!p || !p->name) {
+            http_refuse(r, 400, "query parameter \"%.60s\" is unknown%s%s%s", name,
+                        best ? "; did you mean \"" : "", best ? best : "", best ? "\"?" : "");
+            return false;
+        }
+        if (strcmp(p->name, "*") != 0 && http_query(r, name) != r->arguments[i].value) {
+            http_refuse(r, 400, "query parameter \"%.60s\" comes more than once", name);
+            return false;
+        }
     }
     return true;
 }

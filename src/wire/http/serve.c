@@ -79,6 +79,12 @@ static bool check_framing(struct http_request *r)
                     (unsigned long long)r->body_length, (unsigned long long)max);
         return false;
     }
+    const char *encoding = r->body_length > 0 ? http_header(r, "Content-Encoding") : NULL;
+    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0) {
+        http_set_header(r, "Accept-Encoding", "identity");
+        http_refuse(r, 415, "Content-Encoding is \"%.60s\"; send the body as it is", encoding);
+        return false;
+    }
     const char *expect = http_header(r, "Expect");
     r->expects = expect && r->head.minor > 0 && r->body_length > 0;
     if (expect && strcasecmp(expect, "100-continue") != 0) {
