@@ -437,10 +437,26 @@ typedef struct beck_queue_options {
     bool no_dead_letters;   /* drop instead of keeping dead letters */
 } beck_queue_options;
 
-/* Queue names: as bus names. */
+/* Makes a queue, or finds the one of this name when its options are the same. BECK_EEXIST: it exists
+ * with others. Queue names: as bus names. */
 BECK_API beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
                                        beck_error *err);
 BECK_API beck_status beck_queue_delete(beck *b, const char *name, beck_error *err);
+
+/* Changes the options of a queue to `options`, in which zero is the default again: take those of
+ * beck_queue_info_get and change what is to be. In force once this returns, and kept; what the queue
+ * holds, its position and its dead letters stay. Storage and priority_max stay as they were made.
+ *   attempts_max, backoff   of the next failure on; an event that has failed that often already
+ *                           has its last attempt
+ *   deadline_ms             of deliveries from now on. Workers, and programs that handle events, keep
+ *                           to the one that they began with
+ *   ttl_ms                  of events that come from now on
+ *   length_max, overflow    at once: what is too much is dropped, or, when it is refused, stays
+ *   no_dead_letters         of events that die from now on
+ * BECK_EINVAL: what cannot be changed, or a value out of range; also attempts_max, deadline_ms, ttl_ms,
+ * length_max and overflow while AMQP arguments, a policy or a share group say what they are. */
+BECK_API beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options *options,
+                                      beck_error *err);
 
 typedef struct beck_binding {
     const char *bus;

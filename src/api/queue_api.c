@@ -78,7 +78,7 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
         if (!queue_options_equal(&info.options, &o))
             status = error_set(err, BECK_EEXIST,
                                "queue \"%s\" exists with other options; use it as it is, or "
-                               "delete it first",
+                               "change them: beck queue alter",
                                name);
         else if (!later && o.storage == BECK_STORAGE_DISK && !queue_number_is_kept(q))
             status = keep_queue(b, q, &o, false, err);
@@ -452,6 +452,41 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
         queue_keep_number(q);
         queue_pause(q, paused);
     }
+    end_change(b);
+    return status;
+}
+
+/* Written down before it is in force. */
+static beck_status alter_queue(beck *b, struct queue *q, beck_queue_options *o, beck_error *err)
+{
+    beck_queue_info info;
+    queue_info(q, &info);
+    if (o->storage == BECK_STORAGE_DEFAULT)
+        o->storage = info.options.storage;
+    beck_status status = queue_options_check(o, b->data_dir != NULL, err);
+    if (!status)
+        status = queue_check_alter(q, o, err);
+    if (status || queue_options_equal(o, &info.options))
+        return status;
+    if (o->storage == BECK_STORAGE_DISK)
+        status = keep_queue(b, q, o, info.paused, err);
+    if (!status)
+        queue_alter(q, o);
+    return status;
+}
+
+beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options *options,
+                             beck_error *err)
+{
+    if (!options)
+        return error_set(err, BECK_EINVAL, "a queue is changed to options: there are none");
+    beck_queue_options o = *options;
+    if (is_remote(b, name))
+        return remote_queue_alter(b->remote, name, &o, err);
+    struct queue *q = begin_change(b, name, err);
+    if (!q)
+        return no_queue(b);
+    beck_status status = alter_queue(b, q, &o, err);
     end_change(b);
     return status;
 }

@@ -97,6 +97,7 @@ struct broker_queue {
     enum queue_kind kind;
     bool durable, exclusive, auto_delete; /* exclusive ones are not durable, whatever was asked */
     bool foreign;                         /* a queue of the engine that was made by other means */
+    bool ruled; /* it has the rules of a policy; of foreign ones, with change_lock */
     uint64_t owner;                       /* connection, of exclusive ones */
     struct session *owner_session;        /* the same; with change_lock. NULL: none */
     struct broker_queue *owned_next, **owned_at; /* of that session */

@@ -60,9 +60,14 @@ void policy_set_rules(struct broker_queue *q)
         .attempts_max = e->delivery_limit < 0 ? 0 : (uint32_t)e->delivery_limit + 1,
         .deadline_ms = -1};
     /* What others made keeps the rules that they gave it, unless a policy says otherwise. */
-    if (!q->engine || (q->foreign && e->policy.len == 0 && e->operator_policy.len == 0))
+    if (!q->engine)
         return;
-    queue_set_rules(q->engine, &rules);
+    bool own = q->foreign && e->policy.len == 0 && e->operator_policy.len == 0;
+    if (!own)
+        queue_set_rules(q->engine, &rules);
+    else if (q->ruled)
+        queue_reset_rules(q->engine);
+    q->ruled = !own;
 }
 
 /* After an error (no memory) some have the new settings, others the old ones. */

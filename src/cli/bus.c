@@ -463,7 +463,8 @@ static const struct command create = {
     .arguments_min = 1,
     .arguments_max = 1,
     .help = "make a bus with options",
-    .about = "Does nothing when the bus exists with the same options; with others it is an error.",
+    .about = "Does nothing when the bus exists with the same options; with others it is an error:\n"
+             "beck bus alter changes them.",
     .examples = "beck bus create orders --partitions 8 --retention 30d --codec zstd\n"
                 "# the newest state of each customer\nbeck bus create customers --compact",
     .options = create_options,

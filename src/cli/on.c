@@ -114,11 +114,14 @@ static int ensure_queue(const struct on *on)
     beck_queue_info info;
     beck_queue_options o = {0};
     beck_error err;
+    bool any;
+    int code;
     beck_status status = beck_queue_info_get(on->call->handle, on->queue, &info, &err);
     if (status == BECK_OK) {
         o = info.options;
-        if (!queue_options_read(on->call, &o)) {
-            return EXIT_DONE;
+        code = queue_options_read(on->call, &o, &any);
+        if (code || !any) {
+            return code;
         }
     } else if (status == BECK_ENOENT) {
         if (on->call->argument_count == 0) {
@@ -126,7 +129,10 @@ static int ensure_queue(const struct on *on)
                               "no queue '%s': give a PATTERN to make it, or see beck queue list",
                               on->queue);
         }
-        queue_options_read(on->call, &o);
+        code = queue_options_read(on->call, &o, &any);
+        if (code) {
+            return code;
+        }
         status = BECK_OK;
     }
     status = status ? status : beck_queue_create(on->call->handle, on->queue, &o, &err);

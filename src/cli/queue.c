@@ -225,8 +225,9 @@ static int create_run(struct call *call)
 {
     beck_queue_options o = {0};
     beck_error err;
-    queue_options_read(call, &o);
-    int code = check_patterns(call);
+    bool any;
+    int code = queue_options_read(call, &o, &any);
+    code = code ? code : check_patterns(call);
     code = code ? code : call_open(call, CALL_CREATE);
     if (code) {
         return code;
@@ -243,6 +244,36 @@ static int create_run(struct call *call)
     }
     call_say(call, "queue '%s' is there%s", call->arguments[0],
              call->argument_count > 1 ? "" : "; beck queue bind feeds it");
+    return EXIT_DONE;
+}
+
+static int alter_run(struct call *call)
+{
+    beck_queue_info info;
+    beck_error err;
+    int code = call_open(call, CALL_EXISTING);
+    if (code) {
+        return code;
+    }
+    beck_status status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
+    if (!status) {
+        code = queue_options_change(call, &info.options);
+        if (code) {
+            return code;
+        }
+        status = beck_queue_alter(call->handle, call->arguments[0], &info.options, &err);
+    }
+    if (!status && call->json) {
+        status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
+    }
+    if (status) {
+        return fail(call, status, &err);
+    }
+    if (call->json) {
+        return show_json(call, &info);
+    }
+    call_say(call, "queue '%s' has these options now: beck queue show %s", call->arguments[0],
+             call->arguments[0]);
     return EXIT_DONE;
 }
 
@@ -430,12 +461,27 @@ static const struct command create = {
     .arguments_min = 1,
     .arguments_max = 64,
     .help = "make a queue, and feed it with types that match",
-    .about = "Does nothing when the queue exists with the same options; with others it is an "
-             "error.",
+    .about =
+        "Does nothing when the queue exists with the same options; with others it is an error:\n"
+        "beck queue alter changes them.",
     .examples = "beck queue create billing 'order.*' 'invoice.#' --from earliest\n"
                 "beck queue create mail mail.due --attempts 5 --backoff list:1m,10m,1h",
     .options = create_options,
     .run = create_run};
+static const struct command alter = {
+    .name = "alter",
+    .arguments = "QUEUE",
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .help = "change options of a queue",
+    .about =
+        "What is not named stays, and so do events, position and dead letters. Priorities cannot\n"
+        "be changed. A deadline is that of deliveries from now on: a beck on that runs keeps to\n"
+        "the one that it began with.",
+    .examples = "beck queue alter billing --attempts 20 --backoff exponential:1s..10m\n"
+                "beck queue alter billing --length-max 0",
+    .options = queue_alter_options,
+    .run = alter_run};
 static const struct command delete = {.name = "delete",
                                       .arguments = "QUEUE",
                                       .arguments_min = 1,
@@ -500,11 +546,11 @@ static const struct command rewind_command = {
     .examples = "beck queue rewind billing earliest\nbeck queue rewind billing 14:30",
     .run = rewind_run};
 
-static const struct command *const children[] = {&list,           &show,  &create,        &bind,
-                                                 &unbind,         &peek,  &pause_command, &resume,
-                                                 &rewind_command, &purge, &delete,        NULL};
+static const struct command *const children[] = {
+    &list,          &show,   &create,         &alter, &bind,   &unbind, &peek,
+    &pause_command, &resume, &rewind_command, &purge, &delete, NULL};
 
 const struct command command_queue = {
     .name = "queue",
-    .help = "list, show, create, bind, peek, pause, rewind, purge and delete queues",
+    .help = "list, show, create, alter, bind, peek, pause, rewind, purge and delete queues",
     .children = children};

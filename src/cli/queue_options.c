@@ -4,10 +4,19 @@
 
 const char *const queue_overflows[] = {"drop-oldest", "refuse", NULL};
 
-bool queue_options_read(const struct call *call, beck_queue_options *o)
+static const char *const yes_no[] = {"no", "yes", NULL};
+
+const struct option queue_alter_options[] = {QUEUE_LIMITS,
+                                             {.name = "no-dead-letters",
+                                              .kind = OPTION_CHOICE,
+                                              .choices = yes_no,
+                                              .help = "drop instead of keeping them"},
+                                             {0}};
+
+static bool read_limits(const struct call *call, beck_queue_options *o)
 {
-    static const char *const names[] = {"attempts", "backoff",    "deadline",   "ttl",
-                                        "overflow", "length-max", "priorities", "no-dead-letters"};
+    static const char *const names[] = {"attempts", "backoff",  "deadline",
+                                        "ttl",      "overflow", "length-max"};
     bool any = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         any = any || option_given(call, names[i]);
@@ -15,8 +24,6 @@ bool queue_options_read(const struct call *call, beck_queue_options *o)
     o->attempts_max = (uint32_t)option_number(call, "attempts", o->attempts_max);
     o->ttl_ms = option_number(call, "ttl", o->ttl_ms);
     o->length_max = option_number(call, "length-max", o->length_max);
-    o->priority_max = (uint32_t)option_number(call, "priorities", o->priority_max);
-    o->no_dead_letters = o->no_dead_letters || option_flag(call, "no-dead-letters");
     if (option_given(call, "backoff")) {
         o->backoff = option_backoff(call, "backoff");
     }
@@ -28,6 +35,34 @@ bool queue_options_read(const struct call *call, beck_queue_options *o)
         o->overflow = (beck_overflow)option_choice(call, "overflow");
     }
     return any;
+}
+
+/* What would never happen was meant otherwise. */
+static int check_overflow(const struct call *call, const beck_queue_options *o)
+{
+    if (option_given(call, "overflow") && o->length_max == 0) {
+        return call_usage(call, "--overflow says what a full queue does, and this one is never "
+                                "full: give --length-max as well");
+    }
+    return EXIT_DONE;
+}
+
+int queue_options_read(const struct call *call, beck_queue_options *o, bool *any)
+{
+    *any = read_limits(call, o) || option_given(call, "priorities") ||
+           option_flag(call, "no-dead-letters");
+    o->priority_max = (uint32_t)option_number(call, "priorities", o->priority_max);
+    o->no_dead_letters = o->no_dead_letters || option_flag(call, "no-dead-letters");
+    return check_overflow(call, o);
+}
+
+int queue_options_change(const struct call *call, beck_queue_options *o)
+{
+    read_limits(call, o);
+    if (option_given(call, "no-dead-letters")) {
+        o->no_dead_letters = option_choice(call, "no-dead-letters") == 1;
+    }
+    return check_overflow(call, o);
 }
 
 static void backoff_text(const beck_backoff *b, struct buf *out)

@@ -169,11 +169,11 @@ void share_queue_configure(struct shares *s, beck_bytes group, struct share_queu
     int64_t lock_ms = setting(s, group, "share.record.lock.duration.ms");
     int64_t attempts = setting(s, group, "share.delivery.count.limit");
     bool known = atomic_load(&sq->lock_ms) != 0;
-    if (known && (sq->own_rules || (lock_ms == atomic_load(&sq->lock_ms) &&
-                                    attempts == atomic_load(&sq->attempts_max))))
+    if (known && !sq->own_rules && lock_ms == atomic_load(&sq->lock_ms) &&
+        attempts == atomic_load(&sq->attempts_max))
         return;
     queue_get_rules(sq->queue, &r);
-    if (!sq->own_rules && (r.deadline_ms != lock_ms || r.attempts_max != attempts)) {
+    if (!sq->own_rules) {
         r.deadline_ms = lock_ms;
         r.attempts_max = (uint32_t)attempts;
         queue_set_rules(sq->queue, &r);

@@ -21,8 +21,8 @@ static beck_status refuse_full(const struct queue *q, size_t count, beck_error *
                          "consumers or raise it",
                          q->name, (long long)r->bytes_max);
     return error_set(err, BECK_ELIMIT,
-                     "queue \"%s\" is full: %lld events are its length_max; add consumers or "
-                     "raise it",
+                     "queue \"%s\" is full: %lld events are its length_max; add consumers, or "
+                     "raise it (beck queue alter)",
                      q->name, (long long)r->length_max);
 }
 

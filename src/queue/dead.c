@@ -359,7 +359,9 @@ static beck_status bury(struct queue *q, struct limbo *l, const struct record_vi
 
 beck_status dead_bury(struct queue *q, struct limbo *l, beck_error *err)
 {
+    mutex_lock(&q->lock);
     bool unread = q->options.no_dead_letters && !q->bury;
+    mutex_unlock(&q->lock);
     if (unread && l->size >= 0)
         return vanish(q, l, err);
     const struct record_view *view = NULL;

@@ -34,12 +34,8 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
         return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
     q->home = home;
     q->options = *options;
-    q->rules = (struct queue_rules){.ttl_ms = options->ttl_ms ? options->ttl_ms : -1,
-                                    .length_max = options->length_max,
-                                    .overflow = options->overflow,
-                                    .attempts_max = options->attempts_max,
-                                    .deadline_ms = options->deadline_ms};
-    atomic_init(&q->refuses, queue_rules_refuse(&q->rules));
+    atomic_init(&q->refuses, false);
+    queue_begin_rules(q);
     q->durable = options->storage == BECK_STORAGE_DISK;
     q->next_due_ms = INT64_MAX;
     atomic_init(&q->refs, 1);

@@ -136,6 +136,12 @@ struct queue_rules {
 };
 void queue_set_rules(struct queue *q, const struct queue_rules *r);
 void queue_get_rules(struct queue *q, struct queue_rules *out);
+void queue_reset_rules(struct queue *q); /* they are as the options say again */
+/* Whether the options, which queue_options_check took, may take the place of those that are in force: not
+ * storage and priority_max; nor, while rules are set, what these rule. */
+beck_status queue_check_alter(struct queue *q, const beck_queue_options *o, beck_error *err);
+/* Puts them in force. With admin_lock; the caller has written them down. */
+void queue_alter(struct queue *q, const beck_queue_options *o);
 /* Of queues whose rules were set: somebody who has room is about to take, so that an event whose
  * time ends when it comes is kept for a moment. So it is anyway while somebody waits in
  * consumer_take or by a queue_watch. */

@@ -80,7 +80,7 @@ struct queue {
     char *dir;     /* for fifo and schedule files; NULL in memory */
     bool dir_kept; /* its entry is on the device */
     bool durable;
-    beck_queue_options options; /* as it was made; what may change is in the rules */
+    beck_queue_options options; /* in force, but for what the rules say */
     uint64_t number;
     bool number_kept; /* it is written down */
 
@@ -153,6 +153,7 @@ struct queue {
 
 /* ---- queue_rules.c ---- */
 bool queue_rules_refuse(const struct queue_rules *r); /* whether what is too much can be refused */
+void queue_begin_rules(struct queue *q); /* as the options say; with the lock */
 
 /* ---- queue.c, queue_order.c, queue_time.c; all with the lock unless said ---- */
 void queue_release_many(struct queue *q, uint32_t count); /* references; without the lock */

@@ -1,4 +1,4 @@
-/* Rules of a queue that change while it lives, and who takes the place of its dead letters. */
+/* Options and rules of a queue that change while it lives, and who takes the place of its dead letters. */
 #include "queue/queue_impl.h"
 
 bool queue_rules_refuse(const struct queue_rules *r)
@@ -24,6 +24,71 @@ void queue_get_rules(struct queue *q, struct queue_rules *out)
     mutex_lock(&q->lock);
     *out = q->rules;
     mutex_unlock(&q->lock);
+}
+
+void queue_begin_rules(struct queue *q)
+{
+    const beck_queue_options *o = &q->options;
+    q->rules = (struct queue_rules){.ttl_ms = o->ttl_ms ? o->ttl_ms : -1,
+                                    .length_max = o->length_max,
+                                    .overflow = o->overflow,
+                                    .attempts_max = o->attempts_max,
+                                    .deadline_ms = o->deadline_ms};
+    q->ruled = false;
+    atomic_store(&q->refuses, queue_rules_refuse(&q->rules));
+}
+
+void queue_reset_rules(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    queue_begin_rules(q);
+    queue_keep_limits(q);
+    bool limbo = queue_limbo_has_work(q);
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
+}
+
+static beck_status refuse_option(const struct queue *q, const char *what, beck_error *err)
+{
+    return error_set(err, BECK_EINVAL,
+                     "%s of queue \"%s\" stays as it was made; make another queue for that", what,
+                     q->name);
+}
+
+beck_status queue_check_alter(struct queue *q, const beck_queue_options *o, beck_error *err)
+{
+    mutex_lock(&q->lock);
+    beck_queue_options now = q->options;
+    bool ruled = q->ruled;
+    mutex_unlock(&q->lock);
+    if (o->storage != now.storage)
+        return refuse_option(q, "the storage", err);
+    if (o->priority_max != now.priority_max)
+        return refuse_option(q, "priority_max", err);
+    if (ruled &&
+        (o->attempts_max != now.attempts_max || o->deadline_ms != now.deadline_ms ||
+         o->ttl_ms != now.ttl_ms || o->length_max != now.length_max || o->overflow != now.overflow))
+        return error_set(
+            err, BECK_EINVAL,
+            "attempts, deadline, time to live and length of queue \"%s\" come from its "
+            "AMQP arguments, a policy or a share group; change them there",
+            q->name);
+    return BECK_OK;
+}
+
+void queue_alter(struct queue *q, const beck_queue_options *o)
+{
+    mutex_lock(&q->lock);
+    q->options = *o;
+    if (!q->ruled)
+        queue_begin_rules(q);
+    q->held &= o->no_dead_letters || q->bury;
+    queue_keep_limits(q);
+    bool limbo = queue_limbo_has_work(q);
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
 }
 
 void queue_expect(struct queue *q, bool expected)

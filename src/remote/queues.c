@@ -20,6 +20,14 @@ beck_status remote_queue_delete(struct remote *r, const char *name, beck_error *
     return remote_do(r, "DELETE", &t, NULL, NULL, err);
 }
 
+beck_status remote_queue_alter(struct remote *r, const char *name,
+                               const beck_queue_options *options, beck_error *err)
+{
+    struct target t;
+    target_of_queue(&t, name, "/options");
+    return remote_do(r, "PUT", &t, &shape_queue_options, options, err);
+}
+
 beck_status remote_queue_bind(struct remote *r, const char *queue, const beck_binding *binding,
                               beck_error *err)
 {

@@ -70,6 +70,8 @@ void remote_reader_close(struct remote_reader *reader);
 beck_status remote_queue_create(struct remote *r, const char *name,
                                 const beck_queue_options *options, beck_error *err);
 beck_status remote_queue_delete(struct remote *r, const char *name, beck_error *err);
+beck_status remote_queue_alter(struct remote *r, const char *name,
+                               const beck_queue_options *options, beck_error *err);
 beck_status remote_queue_bind(struct remote *r, const char *queue, const beck_binding *binding,
                               beck_error *err);
 beck_status remote_queue_unbind(struct remote *r, const char *queue, const char *bus,

@@ -53,9 +53,9 @@ static beck_status compare(const struct setting *rows, const struct record *reco
     }
     if (!status && text.len > 0) {
         status = error_set(err, BECK_EEXIST,
-                           "it exists and differs: %.*s. Correct the configuration, or delete the "
-                           "%s to have it made anew",
-                           (int)text.len, (const char *)text.data, kind);
+                           "it exists and differs: %.*s. Correct the configuration, or change the "
+                           "%s: beck %s alter",
+                           (int)text.len, (const char *)text.data, kind, kind);
     }
     buf_release(&a);
     buf_release(&b);

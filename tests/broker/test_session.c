@@ -250,6 +250,35 @@ static int64_t ttl_of(struct place *p, const char *name)
     return rules.ttl_ms;
 }
 
+static int64_t length_in_force(struct place *p)
+{
+    struct queue_rules rules;
+    struct queue *q = handle_get_queue(p->w.b, "billing", NULL);
+    queue_get_rules(q, &rules);
+    queue_release(q);
+    return rules.length_max;
+}
+
+static void a_policy_rules_what_others_made_as_long_as_there_is_one(void **state)
+{
+    struct place p;
+    beck_error why;
+    beck_queue_options o = {.length_max = 8};
+    (void)state;
+    start(&p);
+    world_queue(&p.w, "billing", &o);
+    accepted(queue(p.s, "billing", "p", text));
+    put_policy(&p, true, "p", "^billing$", "{\"max-length\":5}");
+    assert_int_equal(length_in_force(&p), 5);
+    o.length_max = 9;
+    assert_int_equal(beck_queue_alter(p.w.b, "billing", &o, &why), BECK_EINVAL);
+    check_ok(broker_delete_policy(p.broker, true, beck_str("/"), beck_str("p"), err));
+    assert_int_equal(length_in_force(&p), 8);
+    check_ok(beck_queue_alter(p.w.b, "billing", &o, err));
+    assert_int_equal(length_in_force(&p), 9);
+    place_end(&p);
+}
+
 static void policies_are_in_force_for_what_there_is_and_will_be(void **state)
 {
     struct place p;
@@ -424,6 +453,7 @@ int main(void)
         cmocka_unit_test(limits_are_kept),
         cmocka_unit_test(connections_of_a_vhost_and_of_a_user_are_limited),
         cmocka_unit_test(policies_are_in_force_for_what_there_is_and_will_be),
+        cmocka_unit_test(a_policy_rules_what_others_made_as_long_as_there_is_one),
         cmocka_unit_test(a_policy_gives_an_alternate_exchange_and_lets_queues_expire),
         cmocka_unit_test(administrators_see_what_there_is),
         cmocka_unit_test(parameters_are_kept),

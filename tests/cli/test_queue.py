@@ -31,7 +31,7 @@ class Bus(BeckTest):
     def test_create_twice(self):
         self.beck("bus", "create", "b", "--partitions", "2")
         self.beck("bus", "create", "b", "--partitions", "2")
-        self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="b")
+        self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="beck bus alter")
 
     def test_names_that_are_wrong(self):
         for name in ("a b", "", ".", "..", "__own", "x" * 250, "../x"):
@@ -94,7 +94,28 @@ class Queue(BeckTest):
     def test_create_twice(self):
         self.beck("queue", "create", "q", "--attempts", "3")
         self.beck("queue", "create", "q", "--attempts", "3")
-        self.refused(EXISTS, "queue", "create", "q", "--attempts", "4", says="q")
+        self.refused(EXISTS, "queue", "create", "q", "--attempts", "4", says="beck queue alter")
+
+    def test_options_of_a_queue_are_changed(self):
+        self.beck("queue", "create", "q", "#", "--attempts", "3", "--ttl", "1h")
+        self.emit(4)
+        self.beck("queue", "alter", "q", "--attempts", "5", "--backoff", "none", "--deadline", "0", "--length-max", "3")
+        shown = self.queue("q")
+        self.assertEqual([shown["options"][name] for name in ("attemptsMax", "backoff", "deadlineMs", "ttlMs", "lengthMax")],
+                         [5, "none", -1, 3600000, 3])
+        self.assertEqual((shown["ready"], shown["dead"]), (3, 1))
+        changed = self.beck("queue", "alter", "q", "--ttl", "0", "--no-dead-letters", "yes", "--json").json[0]
+        self.assertEqual([changed["options"][name] for name in ("attemptsMax", "ttlMs", "noDeadLetters")], [5, 0, True])
+        self.refused(USAGE, "queue", "alter", "q", "--priorities", "2")
+        self.refused(NOT_FOUND, "queue", "alter", "none", "--attempts", "2", says="no queue 'none'")
+        self.refused(EXISTS, "on", "--queue", "q", "--attempts", "2", "--", "true", says="beck queue alter")
+
+    def test_overflow_needs_a_length(self):
+        self.refused(USAGE, "queue", "create", "q", "--overflow", "refuse", says="--length-max")
+        self.assert_untouched()
+        self.beck("queue", "create", "q")
+        self.refused(USAGE, "queue", "alter", "q", "--overflow", "refuse", says="--length-max")
+        self.beck("queue", "alter", "q", "--length-max", "2", "--overflow", "refuse")
 
     def test_bind_from_history_and_unbind(self):
         self.emit(3)

@@ -583,6 +583,149 @@ static void the_timer_puts_away_what_the_hook_could_not(void **state)
     vfs_sim_free(w.vfs);
 }
 
+/* ---- options that are changed: beck_queue_alter ---- */
+
+static void alter(struct world *w, const beck_queue_options *o)
+{
+    check_ok(beck_queue_alter(w->b, "q", o, err));
+    beck_queue_options now = info_of(w, "q").options;
+    assert_true(queue_options_equal(&now, o));
+}
+
+static void changed_options_are_in_force_at_once_and_lose_nothing(void **state)
+{
+    struct world w;
+    struct letters all;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.attempts_max = 1});
+    for (int i = 0; i < 5; i++)
+        put(bus, "t", (char[]){(char)('0' + i), 0});
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    check_ok(beck_retry(c, take(c, "0").tag, 0, NULL, err));
+    beck_queue_options o = info_of(&w, "q").options;
+    o.attempts_max = 3;
+    o.backoff = (beck_backoff){BECK_BACKOFF_FIXED, .first_ms = MINUTE, 1, 101, 0, {0}};
+    o.deadline_ms = HOUR;
+    alter(&w, &o);
+    check_counts(&w, "q", 4, 0, 0, 1);
+    beck_delivery d = take(c, "1");
+    world_advance(&w, 59 * MINUTE);
+    check_ok(beck_retry(c, d.tag, -1, NULL, err));
+    check_counts(&w, "q", 3, 0, 1, 1);
+    world_advance(&w, MINUTE);
+    assert_int_equal(take(c, "1").attempt, 2);
+    o.length_max = 2;
+    alter(&w, &o);
+    dead_letters(&w, "q", &all);
+    assert_int_equal(all.count, 2);
+    assert_string_equal(all.list[1].reason, "maxlen");
+    o.overflow = BECK_OVERFLOW_REFUSE;
+    alter(&w, &o);
+    beck_event e = {.type = beck_str("t"), .data = beck_str("5")};
+    beck_error why;
+    assert_int_equal(beck_publish(bus, &e, &why), BECK_ELIMIT);
+    assert_non_null(strstr(why.text, "beck queue alter"));
+    o.length_max = 0;
+    o.overflow = BECK_OVERFLOW_DROP_OLDEST;
+    o.no_dead_letters = true;
+    o.ttl_ms = MINUTE;
+    alter(&w, &o);
+    check_ok(beck_publish(bus, &e, err));
+    world_advance(&w, MINUTE);
+    /* What came before has no time to live, what dies now no letter. */
+    drain(c, "3 4");
+    check_counts(&w, "q", 0, 1, 0, 2);
+    assert_int_equal(info_of(&w, "q").expired, 1);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+static void changed_options_are_kept(void **state)
+{
+    (void)state;
+    for (int power = 0; power < 2; power++) {
+        struct world w;
+        world_start(&w, 1);
+        beck_bus *bus = world_pair(&w, NULL);
+        put(bus, "t", "0");
+        beck_queue_options o = info_of(&w, "q").options;
+        o.attempts_max = 7;
+        o.length_max = 100;
+        o.backoff = (beck_backoff){BECK_BACKOFF_LIST, 1, 1, 101, 2, {5, 6}};
+        check_ok(beck_queue_pause(w.b, "q", true, err));
+        alter(&w, &o);
+        if (power)
+            world_crash(&w);
+        else
+            world_kill(&w);
+        beck_queue_info info = info_of(&w, "q");
+        assert_true(queue_options_equal(&info.options, &o));
+        assert_true(info.paused && info.ready == 1);
+        world_queue(&w, "q", &o);
+        world_end(&w);
+    }
+}
+
+static void what_cannot_be_changed_is_refused(void **state)
+{
+    struct world w;
+    beck_error why;
+    (void)state;
+    world_start(&w, 1);
+    world_pair(&w, NULL);
+    const beck_queue_options before = info_of(&w, "q").options;
+    beck_queue_options o = before;
+    o.priority_max = 3;
+    assert_int_equal(beck_queue_alter(w.b, "q", &o, &why), BECK_EINVAL);
+    assert_non_null(strstr(why.text, "priority_max of queue \"q\" stays"));
+    o = before;
+    o.storage = BECK_STORAGE_MEMORY;
+    assert_int_equal(beck_queue_alter(w.b, "q", &o, &why), BECK_EINVAL);
+    assert_non_null(strstr(why.text, "the storage"));
+    o = before;
+    o.ttl_ms = -1;
+    assert_int_equal(beck_queue_alter(w.b, "q", &o, &why), BECK_EINVAL);
+    assert_int_equal(beck_queue_alter(w.b, "q", NULL, &why), BECK_EINVAL);
+    assert_int_equal(beck_queue_alter(w.b, "none", &before, &why), BECK_ENOENT);
+    assert_int_equal(beck_queue_alter(w.b, NULL, &before, &why), BECK_ENOENT);
+    assert_int_equal(beck_queue_create(w.b, "q", &o, &why), BECK_EINVAL);
+    o.ttl_ms = 1;
+    assert_int_equal(beck_queue_create(w.b, "q", &o, &why), BECK_EEXIST);
+    assert_non_null(strstr(why.text, "beck queue alter"));
+    beck_queue_options now = info_of(&w, "q").options;
+    assert_true(queue_options_equal(&now, &before));
+    world_end(&w);
+}
+
+/* While rules are set, nothing that they rule; afterwards as before. */
+static void options_that_are_ruled_are_refused(void **state)
+{
+    struct world w;
+    beck_error why;
+    (void)state;
+    world_start(&w, 1);
+    world_pair(&w, &(beck_queue_options){.attempts_max = 2});
+    struct queue_rules r = none;
+    r.attempts_max = 5;
+    queue_set_rules(queue_of(&w), &r);
+    beck_queue_options o = info_of(&w, "q").options;
+    o.backoff.first_ms = 7;
+    alter(&w, &o);
+    o.attempts_max = 3;
+    assert_int_equal(beck_queue_alter(w.b, "q", &o, &why), BECK_EINVAL);
+    assert_non_null(strstr(why.text, "policy"));
+    queue_get_rules(queue_of(&w), &r);
+    assert_int_equal(r.attempts_max, 5);
+    queue_reset_rules(queue_of(&w));
+    queue_get_rules(queue_of(&w), &r);
+    assert_int_equal(r.attempts_max, 2);
+    alter(&w, &o);
+    queue_get_rules(queue_of(&w), &r);
+    assert_int_equal(r.attempts_max, 3);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +744,10 @@ int main(void)
         cmocka_unit_test(another_function_begins_anew_also_behind_what_failed),
         cmocka_unit_test(what_is_too_much_may_be_published_to_its_own_bus),
         cmocka_unit_test(the_timer_puts_away_what_the_hook_could_not),
+        cmocka_unit_test(changed_options_are_in_force_at_once_and_lose_nothing),
+        cmocka_unit_test(changed_options_are_kept),
+        cmocka_unit_test(what_cannot_be_changed_is_refused),
+        cmocka_unit_test(options_that_are_ruled_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -379,9 +379,9 @@ class Declared(ServerTest):
         self.assertEqual(
             [line["error"] for line in server.lines if "error" in line],
             ["it exists and differs: partitions is 2 and not 4, retention is 1h and not 2h. Correct the configuration, or "
-             "delete the bus to have it made anew",
-             "it exists and differs: deadline is 30s and not 0s. Correct the configuration, or delete the queue to have it "
-             "made anew"])
+             "change the bus: beck bus alter",
+             "it exists and differs: deadline is 30s and not 0s. Correct the configuration, or change the queue: beck queue "
+             "alter"])
         self.assertIn("beck.yaml:1:17: bus 'orders': it exists and differs", server.lines[-1]["message"])
 
     def test_a_bus_that_a_binding_needs_must_be_there(self):

@@ -231,6 +231,12 @@ static beck_status fail_at(int i, beck *b, beck_error *err)
         return beck_bus_alter(bus_of(b, "__topology"), &(beck_bus_options){0}, err);
     case 39:
         return beck_bus_alter(bus_of(b, "orders"), NULL, err);
+    case 40:
+        return beck_queue_alter(b, "q", &(beck_queue_options){.priority_max = 2}, err);
+    case 41:
+        return beck_queue_alter(b, "none", &(beck_queue_options){0}, err);
+    case 42:
+        return beck_queue_alter(b, "q", NULL, err);
     default:
         return BECK_OK;
     }
@@ -258,7 +264,7 @@ static void errors_keep_code_and_text(void **state)
             fail_msg("failure %d:\n%s: %s\n%s: %s", i, beck_status_name(ours), here.text,
                      beck_status_name(theirs), there.text);
     }
-    assert_int_equal(i, 40);
+    assert_int_equal(i, 43);
 }
 
 /* ---- buses and queues ---- */
@@ -399,6 +405,13 @@ static void queues_are_made_shown_steered_and_deleted(void **state)
     must(beck_queue_rewind(r, "q", &from, &err));
     must(beck_queue_info_get(r, "q", &there, &err));
     assert_int_equal(there.ready, 1);
+    o.attempts_max = 9;
+    o.length_max = 0;
+    must(beck_queue_alter(r, "q", &o, &err));
+    must(beck_queue_info_get(w.b, "q", &here, &err));
+    must(beck_queue_info_get(r, "q", &there, &err));
+    assert_memory_equal(&here.options, &there.options, sizeof here.options);
+    assert_true(there.options.attempts_max == 9 && there.options.length_max == 0);
     must(beck_queue_delete(r, "q", &err));
     assert_int_equal(beck_queue_info_get(r, "q", &there, NULL), BECK_ENOENT);
 }

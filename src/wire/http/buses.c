@@ -153,7 +153,7 @@ const struct http_route http_routes_buses[] = {
      "Makes a bus (201), or finds it with the same options (200); 409: it exists with others", NULL,
      "BusOptions", "Bus"},
     {"PUT", "/v1/buses/{bus}/options", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, alter_bus, "alterBus",
-     "Changes the options of a bus to these: storage and readSynced must stay, partitions can "
+     "Changes the options of a bus to these: storage and read_synced must stay, partitions can "
      "become more",
      NULL, "BusOptions", "Bus"},
     {"DELETE", "/v1/buses/{bus}", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, delete_bus, "deleteBus",

@@ -102,6 +102,19 @@ static void put_queue(struct http_request *r)
         answer_queue(r, known ? 200 : 201);
 }
 
+static void alter_queue(struct http_request *r)
+{
+    beck_queue_options options;
+    beck_error err;
+    if (!document_read(r, &shape_queue_options, &options))
+        return;
+    beck_status status = beck_queue_alter(http_of(r)->b, http_path(r, 0), &options, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        answer_queue(r, 200);
+}
+
 static void delete_queue(struct http_request *r)
 {
     beck_error err;
@@ -243,6 +256,9 @@ const struct http_route http_routes_queues[] = {
      "Makes a queue (201), or finds it with the same options (200), and binds it; 409: it exists "
      "with other options",
      NULL, "QueueSpec", "Queue"},
+    {"PUT", "/v1/queues/{queue}/options", HTTP_POOL, ACCESS_ADMIN, ACCESS_QUEUE, alter_queue,
+     "alterQueue", "Changes the options of a queue to these: storage and priority_max must stay",
+     NULL, "QueueOptions", "Queue"},
     {"DELETE", "/v1/queues/{queue}", HTTP_POOL, ACCESS_ADMIN, ACCESS_QUEUE, delete_queue,
      "deleteQueue", "Deletes a queue with what it holds", NULL, NULL, NULL},
     {"GET", "/v1/queues/{queue}/bindings", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, list_bindings,
