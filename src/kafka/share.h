@@ -108,8 +108,8 @@ struct share_fetch {
 
 /* (slow) True: the response is there, and the fetch has ended. False: wait for `again`. */
 bool share_fetch_run(struct share_fetch *f);
-/* The client is gone: it is run again soon, gives nothing more, and its session ends. Any thread,
- * while it has not ended. */
+/* The client is gone: it is run again soon, gives nothing more, and its session ends unless another connection has gone on
+ * with it. Any thread, while it has not ended. */
 void share_fetch_cancel(struct share_fetch *f);
 /* It waits no longer: it is run again soon, and gives what there is. Any thread, while it has not ended. */
 void share_fetch_hurry(struct share_fetch *f);

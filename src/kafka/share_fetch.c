@@ -668,11 +668,11 @@ bool share_fetch_run(struct share_fetch *f)
     for (;;) {
         unwatch(f);
         if (atomic_load(&f->cancelled)) {
-            share_session_end(f->k->shares, f->session);
+            share_session_end_by(f->k->shares, f->session, f->connection);
             break;
         }
         mutex_lock(&f->session->lock);
-        bool closed = f->session->closed;
+        bool closed = f->session->closed || f->session->connection != f->connection;
         if (!closed)
             take_records(f);
         bool done = closed || has_news(f) || !prepare_to_wait(f);

@@ -79,8 +79,9 @@ struct share_session {
     _Atomic(uint32_t) refs;   /* the table's is one */
     beck_bytes group, member; /* owned */
     int64_t used_ns;          /* when it was last asked for; with shares.lock */
-    const void *connection;   /* that fetched last; with shares.lock */
-    struct mutex lock;        /* over all below */
+    /* That fetched last: the session is of it, and ends with it. Changes with both locks. */
+    const void *connection;
+    struct mutex lock; /* over all below */
     bool closed;
     int32_t epoch; /* the next one that is right */
     struct share_session_topic *topics;
@@ -153,6 +154,8 @@ int share_session_begin(struct shares *s, const struct share_request *r, struct 
 void share_session_leave(struct share_session *session); /* unlocks, lets go */
 /* What it holds is given back as failed attempts. Without its lock. */
 void share_session_end(struct shares *s, struct share_session *session);
+/* The same, if it is still of that connection, and was not begun again or gone on with by another. */
+void share_session_end_by(struct shares *s, struct share_session *session, const void *connection);
 /* That of a member, if there is one. */
 void share_session_end_of(struct shares *s, beck_bytes group, beck_bytes member);
 void share_session_release(struct share_session *session);

@@ -144,11 +144,18 @@ int share_session_begin(struct shares *s, const struct share_request *r, struct 
     }
     if (r->epoch < -1 || (r->epoch == 0 && !r->fetches))
         return KAFKA_INVALID_SHARE_SESSION_EPOCH;
-    int code = find_or_add(s, r, out, text);
-    if (code)
-        return code;
-    struct share_session *session = *out;
-    mutex_lock(&session->lock);
+    struct share_session *session;
+    int code;
+    for (;;) {
+        code = find_or_add(s, r, out, text);
+        if (code)
+            return code;
+        session = *out;
+        mutex_lock(&session->lock);
+        if (!session->closed || r->epoch != 0)
+            break;
+        share_session_leave(session); /* it has just ended, and the next one begins */
+    }
     if (session->closed)
         code = KAFKA_SHARE_SESSION_NOT_FOUND;
     else if (r->epoch > 0 && r->epoch != session->epoch)
@@ -187,23 +194,36 @@ static void give_back_all(struct share_session_topic *st)
     st->consumer = NULL;
 }
 
+/* With its lock and a reference beside the table's. */
+static void close_locked(struct shares *s, struct share_session *session)
+{
+    if (session->closed)
+        return;
+    session->closed = true;
+    for (size_t i = 0; i < session->topic_count; i++)
+        if (session->topics[i].consumer)
+            give_back_all(&session->topics[i]);
+    mutex_lock(&s->lock);
+    lookup_remove(&s->sessions, &session->node);
+    mutex_unlock(&s->lock);
+    share_session_release(session);
+}
+
 void share_session_end(struct shares *s, struct share_session *session)
 {
     atomic_fetch_add(&session->refs, 1);
     mutex_lock(&session->lock);
-    bool ends = !session->closed;
-    session->closed = true;
-    for (size_t i = 0; i < session->topic_count && ends; i++)
-        if (session->topics[i].consumer)
-            give_back_all(&session->topics[i]);
-    mutex_unlock(&session->lock);
-    if (ends) {
-        mutex_lock(&s->lock);
-        lookup_remove(&s->sessions, &session->node);
-        mutex_unlock(&s->lock);
-        share_session_release(session);
-    }
-    share_session_release(session);
+    close_locked(s, session);
+    share_session_leave(session);
+}
+
+void share_session_end_by(struct shares *s, struct share_session *session, const void *connection)
+{
+    atomic_fetch_add(&session->refs, 1);
+    mutex_lock(&session->lock);
+    if (session->connection == connection)
+        close_locked(s, session);
+    share_session_leave(session);
 }
 
 void share_session_end_of(struct shares *s, beck_bytes group, beck_bytes member)
@@ -230,13 +250,11 @@ void share_disconnected(struct kafka *k, const void *connection)
             if (session->connection == connection)
                 found = session;
         }
-        if (found) {
-            found->connection = NULL;
+        if (found)
             atomic_fetch_add(&found->refs, 1);
-        }
         mutex_unlock(&s->lock);
         if (found)
-            share_session_end(s, found);
+            share_session_end_by(s, found, connection);
         share_session_release(found);
     } while (found);
 }

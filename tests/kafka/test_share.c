@@ -1,4 +1,5 @@
 /* Share groups: members, records, answers, positions, and what is left after a restart. */
+#include "kafka/share_impl.h"
 #include "kafka/share_world.h"
 #include "log/produced.h"
 
@@ -634,6 +635,93 @@ static void what_a_client_held_is_free_when_its_connection_ends(void **state)
     share_end(&s);
 }
 
+static void a_session_that_goes_on_elsewhere_does_not_end_with_a_fetch_whose_client_is_gone(
+    void **state)
+{
+    struct share_world s;
+    struct fetching f;
+    struct got g;
+    int first, second;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m1", "t");
+    fetching_init(&s, &f, "m1", 0, "t", 100);
+    f.f.connection = &first;
+    f.r.max_wait_ms = 1000000;
+    assert_false(share_fetch_run(&f.f));
+    fetch_by(&s, &second, "m1", 0, "");
+    put_records(bus, 0, 2);
+    wait_for_again(&f);
+    assert_true(share_fetch_run(&f.f)); /* it takes nothing that its client would not get */
+    fetching_result(&f, &g);
+    check_got(g, "");
+    fetching_release(&f);
+    fetch_by(&s, &second, "m1", 1, "0:0-1*1");
+
+    fetching_init(&s, &f, "m1", 2, "t", 100);
+    f.f.connection = &second;
+    f.r.max_wait_ms = 1000000;
+    assert_false(share_fetch_run(&f.f));
+    fetch_by(&s, &first, "m1", 0, "");
+    share_fetch_cancel(&f.f);
+    wait_for_again(&f);
+    assert_true(share_fetch_run(&f.f));
+    fetching_release(&f);
+    assert_int_equal(answer(&s, "m1", 1, 0, 0, 1, ACCEPT), 0);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 0);
+    share_end(&s);
+}
+
+struct disconnecting {
+    struct kafka *k;
+    const void *connection;
+};
+
+static void *disconnect(void *ctx)
+{
+    struct disconnecting *d = ctx;
+    share_disconnected(d->k, d->connection);
+    return NULL;
+}
+
+static void a_session_is_begun_again_while_its_connection_ends(void **state)
+{
+    struct share_world s;
+    int first, second;
+    pthread_t thread;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m1", "t");
+    put_records(bus, 0, 2);
+    fetch_by(&s, &first, "m1", 0, "0:0-1*1");
+    /* The next request of the member has the session, by another connection. */
+    struct shares *shares = s.k->shares;
+    struct share_request r = {.group = beck_str("g"),
+                              .member = beck_str("m1"),
+                              .connection = &first,
+                              .epoch = 1,
+                              .fetches = true};
+    struct share_session *session;
+    bool final;
+    const char *text;
+    assert_int_equal(share_session_begin(shares, &r, &session, &final, &text), 0);
+    struct disconnecting d = {s.k, &first};
+    pthread_create(&thread, NULL, disconnect, &d);
+    while (atomic_load(&session->refs) < 3)
+        sched_yield();
+    mutex_lock(&shares->lock);
+    session->connection = &second;
+    mutex_unlock(&shares->lock);
+    share_session_leave(session);
+    pthread_join(thread, NULL);
+    assert_int_equal(answer(&s, "m1", 2, 0, 0, 1, ACCEPT), 0);
+    share_disconnected(s.k, &second);
+    assert_int_equal(answer(&s, "m1", 3, 0, 0, 1, ACCEPT), KAFKA_SHARE_SESSION_NOT_FOUND);
+    share_end(&s);
+}
+
 static void who_waits_gets_what_another_gives_back(void **state)
 {
     struct share_world s;
@@ -1113,6 +1201,9 @@ int main(void)
         cmocka_unit_test(a_fetch_waits_no_longer_than_it_says),
         cmocka_unit_test(a_fetch_whose_client_is_gone_ends_its_session),
         cmocka_unit_test(what_a_client_held_is_free_when_its_connection_ends),
+        cmocka_unit_test(
+            a_session_that_goes_on_elsewhere_does_not_end_with_a_fetch_whose_client_is_gone),
+        cmocka_unit_test(a_session_is_begun_again_while_its_connection_ends),
         cmocka_unit_test(who_waits_gets_what_another_gives_back),
         cmocka_unit_test(positions_are_told_and_moved),
         cmocka_unit_test(a_group_begins_where_its_configuration_says),
