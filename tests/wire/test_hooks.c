@@ -214,6 +214,17 @@ static void a_failed_delivery_may_come_again(void **state)
     assert_int_equal(stored(&p->w, "orders"), 2);
 }
 
+static void a_bus_that_was_deleted_is_made_anew(void **state)
+{
+    struct place *p = *state;
+    assert_int_equal(push(p, "gh", SECRET, "d1"), 200);
+    assert_int_equal(beck_bus_delete(p->w.b, "hub", NULL), BECK_OK);
+    assert_int_equal(push(p, "gh", SECRET, "d2"), 200);
+    assert_int_equal(stored(&p->w, "hub"), 1);
+    assert_int_equal(push(p, "gh", SECRET, "d3"), 200);
+    assert_int_equal(stored(&p->w, "hub"), 2);
+}
+
 /* Chunks of a few bytes, a client that waits for leave, and a query that nobody asked for. */
 static void bodies_as_they_come(void **state)
 {
@@ -455,6 +466,7 @@ int main(void)
         TEST(a_repeat_is_no_second_event),
         TEST(a_repeat_after_a_crash),
         TEST(a_failed_delivery_may_come_again),
+        TEST(a_bus_that_was_deleted_is_made_anew),
         TEST(bodies_as_they_come),
         TEST(large_bodies),
         TEST(handshakes),

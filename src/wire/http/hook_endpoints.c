@@ -103,6 +103,22 @@ static beck_status find_window(struct hooks *h, const struct hook_source *s, str
     return BECK_OK;
 }
 
+bool endpoint_is_old(const struct endpoint *e)
+{
+    return atomic_load(&atomic_load_explicit(&e->bus, memory_order_acquire)->closed);
+}
+
+void endpoint_renew(struct hooks *h, struct endpoint *e)
+{
+    beck_bus *bus;
+    beck_error err = {0};
+    beck_status status = find_bus(h, hook_settings(e->hook), &bus, &err);
+    if (status)
+        endpoint_note_failure(e, status, err.text);
+    else
+        atomic_store_explicit(&e->bus, bus, memory_order_release);
+}
+
 static beck_status make_endpoint(struct hooks *h, const struct hook_source *source,
                                  struct endpoint **out, beck_error *err)
 {
@@ -113,9 +129,11 @@ static beck_status make_endpoint(struct hooks *h, const struct hook_source *sour
     atomic_init(&e->references, 1);
     beck_status status = hook_new(source, h->certificates, &e->hook, err);
     const struct hook_source *s = status ? NULL : hook_settings(e->hook);
+    beck_bus *bus = NULL;
     if (!status)
-        status = find_bus(h, s, &e->bus, err);
-    if (!status && s->dedup_window_ms > 0 && atomic_load(&e->bus->dedup_window_ms) == 0) {
+        status = find_bus(h, s, &bus, err);
+    atomic_init(&e->bus, bus);
+    if (!status && s->dedup_window_ms > 0 && atomic_load(&bus->dedup_window_ms) == 0) {
         mutex_lock(&h->lock);
         status = find_window(h, s, &e->seen, err);
         mutex_unlock(&h->lock);

@@ -91,10 +91,10 @@ static bool claim(struct delivery *d, const struct hook_result *result, int64_t 
     return false;
 }
 
-static bool fits(const struct endpoint *e, const struct hook_result *result)
+static bool fits(struct endpoint *e, const struct hook_result *result)
 {
     beck_bus_options o;
-    bus_options_get(e->bus, &o);
+    bus_options_get(atomic_load(&e->bus), &o);
     for (size_t i = 0; i < result->event_count; i++)
         if (result->events[i].data.len > o.event_bytes_max)
             return false;
@@ -127,8 +127,8 @@ static void publish(struct http_request *r, struct endpoint *e, const struct hoo
     if (!on_pool)
         http_later(r);
     /* Once this has worked the request may be answered, and gone. */
-    beck_status status =
-        beck_publish_many(e->bus, result->events, result->event_count, &options, NULL, &err);
+    beck_status status = beck_publish_many(atomic_load(&e->bus), result->events,
+                                           result->event_count, &options, NULL, &err);
     if (status)
         answer_failed(d, status, err.text);
 }
@@ -193,6 +193,8 @@ static void receive(struct http_request *r, struct endpoint *e, bool on_pool);
 
 static void receive_on_pool(struct http_request *r, void *ctx)
 {
+    if (endpoint_is_old(ctx))
+        endpoint_renew(http_of(r)->hooks, ctx);
     receive(r, ctx, true);
 }
 
@@ -247,7 +249,7 @@ static void handle(struct http_request *r)
         http_answer(r, 404, NULL, NULL);
         return;
     }
-    if (http_body(r).len <= INLINE_MAX) {
+    if (http_body(r).len <= INLINE_MAX && !endpoint_is_old(e)) {
         receive(r, e, false);
         return;
     }

@@ -13,11 +13,12 @@
 #define REFUSED_WINDOW_MS 60000 /* in which those of an address, and those kept, are counted */
 #define FAILURE_TEXT_MAX 256
 
-/* A source as it is configured. Does not change, save for the last failure and counters. */
+/* A source as it is configured. Does not change, save for the bus when that was deleted, the last failure and
+ * counters. */
 struct endpoint {
     _Atomic(uint32_t) references;
     struct hook *hook;
-    beck_bus *bus;
+    _Atomic(beck_bus *) bus;
     struct seen *seen; /* NULL: the bus does it, or nobody. The hooks' */
     struct counter *stored, *duplicates, *handshakes, *failed, *limited;
     struct counter *refused[HOOK_REASONS];
@@ -53,6 +54,10 @@ struct hooks {
 /* With a reference, or NULL. */
 struct endpoint *endpoint_get(struct hooks *h, const char *name);
 void endpoint_release(struct endpoint *e);
+/* Its bus has been deleted since: endpoint_renew has to find it again. */
+bool endpoint_is_old(const struct endpoint *e);
+/* Finds the bus by its name, or makes it anew. On the pool. */
+void endpoint_renew(struct hooks *h, struct endpoint *e);
 void endpoint_note_failure(struct endpoint *e, beck_status status, const char *why);
 void endpoints_list(struct hooks *h, struct document_list *out);
 

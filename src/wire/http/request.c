@@ -178,11 +178,17 @@ static bool refuse_method(struct http_request *r, const struct route_place *plac
 {
     struct buf allow;
     buf_init(&allow, 256);
+    bool head = false, options = false;
+    for (size_t i = 0; i < place->count; i++) {
+        head |= strcmp(place->routes[i]->method, "HEAD") == 0;
+        options |= strcmp(place->routes[i]->method, "OPTIONS") == 0;
+    }
     for (size_t i = 0; i < place->count; i++) {
         const char *own = place->routes[i]->method;
-        buf_printf(&allow, strcmp(own, "GET") == 0 ? "GET, HEAD, " : "%s, ", own);
+        buf_printf(&allow, "%s%s%s", i ? ", " : "", own,
+                   strcmp(own, "GET") == 0 && !head ? ", HEAD" : "");
     }
-    buf_append_text(&allow, "OPTIONS");
+    buf_append_text(&allow, options ? "" : ", OPTIONS");
     if (buf_terminate(&allow) == BECK_OK)
         http_set_header(r, "Allow", (const char *)allow.data);
     if (strcmp(r->head.method, "OPTIONS") == 0)
