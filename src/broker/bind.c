@@ -365,7 +365,9 @@ static int make_binding(struct broker *b, const struct ends *e, const struct bin
     if (binding_new(e->source, e->exchange, e->queue, d->routing_key, d->arguments, &binding))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a binding");
     record_binding(&r, binding);
-    beck_status status = binding->durable ? broker_write_later(b, &r, &err) : BECK_OK;
+    beck_status status = engine_lead(e->source, &err);
+    if (!status && binding->durable)
+        status = broker_write_later(b, &r, &err);
     if (!status) {
         topology_write(b);
         status = binding_link(binding);

@@ -8,6 +8,7 @@
 #include "broker/topology.h"
 
 #include "broker/match.h"
+#include "broker/missed.h"
 #include "broker/policy.h"
 
 #include <stdlib.h>
@@ -284,10 +285,12 @@ static int64_t look_after(struct broker *b)
 {
     int64_t next = queues_expire(b);
     broker_begin_change(b);
-    bool left = engine_sweep_buses(b);
+    bool left = engine_sweep_buses(b), noted = b->complete && missed_note(b);
     broker_end_change(b);
-    int64_t sweep = clock_mono_ns(b->handle->env.clock) + SWEEP_NS;
-    return left && sweep < next ? sweep : next;
+    int64_t now = clock_mono_ns(b->handle->env.clock);
+    if (left && now + SWEEP_NS < next)
+        next = now + SWEEP_NS;
+    return noted && now + BROKER_NOTE_NS < next ? now + BROKER_NOTE_NS : next;
 }
 
 static void *keep(void *ctx)

@@ -83,6 +83,8 @@ struct exchange {
     beck_bytes alternate;               /* by argument or policy; empty: none */
     beck_bytes policy, operator_policy; /* names of those in force; empty: none */
     _Atomic(beck_bus *) bus; /* NULL: not made yet (exchange_bus). Valid until beck_close */
+    bool leads; /* it leads somewhere, or did (engine_lead); changed with change_lock and engine_lock */
+    bool stuck; /* how far its bus is routed is not to be moved up; with change_lock */
     _Atomic(uint64_t) published_in,
         published_out; /* counted by publish.c, shown by the management */
 };

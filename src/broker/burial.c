@@ -214,7 +214,8 @@ static beck_status send_to(const struct sending *s, struct broker_queue *const *
                            struct queue *const *engines, size_t count, beck_error *err)
 {
     static const beck_publish_options written = {.level = BECK_LEVEL_WRITTEN, .no_context = true};
-    struct bus_addressed a = {(struct queue **)engines, count, s->content};
+    struct bus_addressed a = {
+        .queues = (struct queue **)engines, .queue_count = count, .content = s->content};
     beck_status status = s->synced
                              ? append_synced(s, &a, err)
                              : bus_publish_addressed(s->bus, s->event, &a, 1, &written, NULL, err);

@@ -70,7 +70,11 @@ static int make_exchange(struct vhost *v, const struct exchange_declaration *d, 
     int code = exchange_new(v, d, &x, text);
     if (code)
         return code;
-    code = write_down(b, x, false, text);
+    beck_error err;
+    if (x->alternate.len > 0 && engine_lead(x, &err))
+        code = broker_refuse(text, REPLY_INTERNAL_ERROR, "cannot declare: %s", err.text);
+    if (!code)
+        code = write_down(b, x, false, text);
     if (!code) {
         topology_write(b);
         beck_status status = exchange_link(x);
@@ -117,10 +121,8 @@ static int delete_exchange(struct exchange *x, char *text)
 {
     beck_error err;
     beck_status status = BECK_OK;
-    if (x->foreign) {
-        bus_set_router(atomic_load(&x->bus), NULL, NULL, NULL);
+    if (x->foreign)
         status = beck_bus_delete(x->vhost->broker->handle, x->name.data, &err);
-    }
     if (status && status != BECK_ENOENT)
         return broker_refuse(text, REPLY_PRECONDITION_FAILED,
                              "exchange '%.*s' in vhost '%.*s' in use", TEXT(x->name),

@@ -170,12 +170,12 @@ void stream_settle(struct subscriber *const *subscribers, size_t count);
 int past_check(struct session *s, beck_bytes queue_name_, beck_bytes arguments, char *text);
 /* The queue gets again what it was given since. Without locks, as the next. */
 int past_rewind(struct session *s, struct broker_queue *q, beck_bytes arguments, char *text);
-/* What was published to the exchange's partition from that offset on, and routed by nobody, goes where its bindings
+/* What was published to the exchange's partition in that range, and routed by nobody, goes where its bindings
  * lead. With change_lock. */
+struct missed;
 beck_status past_give_missed(struct delivery_home *h, struct exchange *x,
-                             struct partition *partition, int64_t from, beck_error *err);
-beck_status past_sync(struct delivery_home *h,
-                      beck_error *err); /* what was given is on the device */
+                             struct partition *partition, int64_t from, int64_t end,
+                             struct missed *missed, beck_error *err);
 /* A new binding: its queue gets what was published since and would have come by it. */
 int past_give(struct session *s, const struct binding_declaration *d, char *text);
 

@@ -157,7 +157,8 @@ static beck_status append_part(struct delivery_home *h, const struct route *r, b
 beck_status route_append(struct delivery_home *h, const struct route *r, beck_bus *bus,
                          const beck_event *e, beck_bytes content, beck_error *err)
 {
-    struct bus_addressed to = {r->engines, r->engine_count, content};
+    struct bus_addressed to = {
+        .queues = r->engines, .queue_count = r->engine_count, .content = content};
     beck_status status = append_part(h, r, bus, e, &to, err);
     if (status != BECK_ELIMIT || r->delays)
         return status;

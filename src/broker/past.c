@@ -5,6 +5,7 @@
  * the events are in the log already as those of others. One that is consumed from a past position is rewound.
  */
 #include "broker/delivery.h"
+#include "broker/missed.h"
 
 #include "event/time.h"
 #include "log/cursor.h"
@@ -82,7 +83,8 @@ int past_rewind(struct session *s, struct broker_queue *q, beck_bytes arguments,
 struct past {
     struct delivery_home *home;
     struct exchange *exchange;
-    struct broker_queue *queue; /* NULL: all */
+    struct broker_queue *queue; /* NULL: all, and */
+    struct missed *missed;
     beck_bus *copies;
     struct buf content, raw;
 };
@@ -96,15 +98,27 @@ static beck_status join_all(const struct past *p, const struct route *r, beck_er
     return status;
 }
 
+static beck_status begin_targets(const struct past *p, const struct route *r, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    if (p->missed && r->engine_count > 0)
+        status = missed_begin_target(p->missed, p->copies, err);
+    for (size_t i = r->engine_count; i < r->count && p->missed && !status; i++)
+        status = missed_begin_target(p->missed, r->queues[i]->bus, err);
+    return status;
+}
+
 static beck_status hand_copy(const struct past *p, const struct route *r, const beck_event *e,
                              beck_bytes content, beck_error *err)
 {
     beck_status status = join_all(p, r, err);
+    if (!status)
+        status = begin_targets(p, r, err);
     if (!status && r->engine_count > 0)
         status = route_append(p->home, r, p->copies, e, content, err);
-    if (!status && !p->queue)
-        status = route_append_streams(r, e, content, err);
-    return status == BECK_ELIMIT || status == BECK_ENOENT ? BECK_OK : status;
+    if (status == BECK_ELIMIT || status == BECK_ENOENT)
+        status = BECK_OK;
+    return status || p->queue ? status : route_append_streams(r, e, content, err);
 }
 
 /* One that the queue would have got. */
@@ -114,6 +128,7 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
     beck_bytes exchange = p->exchange->name, key = v->event.type, raw, content = v->carried.content;
     struct properties properties = {0};
     beck_event e = v->event;
+    struct missed_copy copy;
     uint16_t marks;
     bool ours = message_carried(content, &exchange, &key, &raw, &marks);
     buf_clear(&p->raw);
@@ -124,9 +139,13 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
         status = message_carry(&p->content, exchange, key, buf_bytes(&p->raw), 0);
     if (status || properties_read(buf_bytes(&p->raw), &properties, NULL))
         return BECK_OK;
+    if (p->missed)
+        missed_mark(p->missed, v->offset, &e, &copy);
     topology_read(p->home->broker);
-    struct route *r = route_new(p->home, p->exchange, key, &properties, scratch,
-                                p->queue ? targets_only : NULL, p->queue);
+    struct route *r =
+        p->missed
+            ? route_new(p->home, p->exchange, key, &properties, scratch, missed_targets, p->missed)
+            : route_new(p->home, p->exchange, key, &properties, scratch, targets_only, p->queue);
     topology_end_read(p->home->broker);
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory to route an event");
@@ -140,15 +159,14 @@ static beck_status give(struct past *p, const struct record_view *v, struct targ
 /* Whether it got there when it was published. */
 static bool has_it(const struct past *p, const struct carried *c)
 {
-    return p->queue ? carried_names(c, p->queue->number) : c->content.len + c->queues.len > 0;
+    return p->queue ? carried_names(c, p->queue->number) : c->content.len > 0 || c->queues.data;
 }
 
 static beck_status give_from(struct past *p, struct partition *partition, int64_t offset,
-                             beck_error *err)
+                             int64_t end, beck_error *err)
 {
     struct targets scratch = {0};
     struct cursor *cursor = NULL;
-    int64_t end = partition_visible(partition);
     if (offset >= end)
         return BECK_OK;
     beck_status status = cursor_open(partition, &cursor, err);
@@ -178,30 +196,24 @@ static beck_status give_partition(struct past *p, struct partition *partition,
     int64_t offset;
     beck_status status = partition_resolve(partition, from, &offset, err);
     if (!status)
-        status = give_from(p, partition, offset, err);
+        status = give_from(p, partition, offset, partition_visible(partition), err);
     return status == BECK_ERANGE ? BECK_OK : status;
 }
 
 beck_status past_give_missed(struct delivery_home *h, struct exchange *x,
-                             struct partition *partition, int64_t from, beck_error *err)
+                             struct partition *partition, int64_t from, int64_t end,
+                             struct missed *missed, beck_error *err)
 {
-    struct past p = {.home = h, .exchange = x};
-    if (from >= partition_visible(partition))
-        return BECK_OK;
+    struct past p = {.home = h, .exchange = x, .missed = missed};
+    int64_t first = partition_first(partition);
     beck_status status = past_bus(h, &p.copies, err);
     buf_init(&p.content, CONTENT_MAX);
     buf_init(&p.raw, CONTENT_MAX);
     if (!status)
-        status = give_from(&p, partition, from, err);
+        status = give_from(&p, partition, from > first ? from : first, end, err);
     buf_release(&p.content);
     buf_release(&p.raw);
     return status;
-}
-
-beck_status past_sync(struct delivery_home *h, beck_error *err)
-{
-    beck_bus *copies = atomic_load(&h->past);
-    return copies ? partition_sync(bus_partition(copies, 0), err) : BECK_OK;
 }
 
 static int give_all(struct past *p, const beck_from *from, char *text)

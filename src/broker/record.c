@@ -14,7 +14,7 @@
 static const char *const kinds[RECORD_KINDS] = {
     "vhost",  "exchange",        "queue",     "binding",     "permission", "topic-permission",
     "policy", "operator-policy", "parameter", "vhost-limit", "user-limit", "bus",
-    "seen"};
+    "seen",   "given"};
 
 static const uint64_t subject_seed[2] = {0x6265636b2e616d71ull, 0x702e7265636f7264ull};
 

@@ -18,7 +18,9 @@
  *   vhost-limit, user-limit
  *                      of, name, value
  *   bus                name: a bus of the engine that the broker made for an exchange
- *   seen               ends: of the partitions of such a bus when the broker closed, u64 each (missed.c)
+ *   seen               vhost, exchange, id: of its bus, ends: where what its partitions got is routed, u64 each
+ *                      (missed.c)
+ *   given              bus, from: behind it are copies of what was missed, while they are given
  */
 #ifndef BECK_BROKER_RECORD_H
 #define BECK_BROKER_RECORD_H
@@ -40,6 +42,7 @@ enum record_kind {
     RECORD_USER_LIMIT,
     RECORD_BUS,
     RECORD_SEEN,
+    RECORD_GIVEN,
     RECORD_KINDS
 };
 

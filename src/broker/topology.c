@@ -119,7 +119,7 @@ static beck_status predeclare(struct vhost *v, const struct predeclared *p)
     if (exchange_new(v, &d, &x, text))
         return BECK_ENOMEM;
     x->predeclared = true;
-    x->nameless = !*p->name;
+    x->nameless = x->leads = !*p->name;
     beck_status status = exchange_link(x);
     if (!status && x->nameless)
         v->nameless = x;

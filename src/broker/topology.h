@@ -87,13 +87,9 @@ struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name);
 /* Buses that others make from now on are noticed, or no more. */
 void engine_listen(struct broker *b, bool listen);
 void engine_release_links(struct broker *b);
-/* The buses of exchanges of their own, while nobody declares any. */
-struct bus_link_view {
-    beck_bytes vhost, exchange;
-    beck_bus *bus;
-};
-void engine_each_link(struct broker *b, void (*each)(void *ctx, const struct bus_link_view *l),
-                      void *ctx);
+/* The exchange is about to lead somewhere: from now on what others publish to its bus is routed, and what is missed
+ * while there is no broker is known. */
+beck_status engine_lead(struct exchange *x, beck_error *err);
 
 /* ---- topology_policy.c ---- */
 
@@ -131,13 +127,6 @@ beck_status queue_begin(struct broker_queue *q, bool later, beck_error *err);
 beck_status session_owes(struct session *s, const struct broker_queue *q);
 /* Ready messages; of a stream those that it keeps. */
 int64_t queue_length(const struct broker_queue *q);
-
-/* ---- missed.c ---- */
-
-/* When the broker closes, with change_lock, last of all that is done while events are routed; and when it opens, with all of topology and
- * delivery, before there are sessions. */
-void missed_note(struct broker *b);
-beck_status missed_give(struct broker *b, beck_error *err);
 
 /* ---- broker.c ---- */
 

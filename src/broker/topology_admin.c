@@ -253,7 +253,15 @@ static beck_status apply_policies(struct vhost *v, beck_error *err)
 {
     beck_status status = policy_apply_all(v);
     broker_wake(v->broker, 0);
-    return status ? error_set(err, status, "no memory to apply a policy") : BECK_OK;
+    if (status)
+        return error_set(err, status, "no memory to apply a policy");
+    for (struct lookup_node *n = lookup_walk(&v->exchanges, NULL); n && !status;
+         n = lookup_walk(&v->exchanges, n)) {
+        struct exchange *x = lookup_of(n, struct exchange, node);
+        if (x->alternate.len > 0)
+            status = engine_lead(x, err);
+    }
+    return status;
 }
 
 beck_status broker_put_policy(struct broker *b, bool user, const struct policy_view *p,

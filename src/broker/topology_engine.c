@@ -9,6 +9,7 @@
 #include "broker/topology.h"
 
 #include "broker/message.h"
+#include "broker/missed.h"
 #include "broker/names.h"
 #include "broker/policy.h"
 
@@ -316,24 +317,11 @@ static beck_status route_stranger(struct stranger *s, const struct bus_link *lin
     return reach_others(s, err);
 }
 
-/* Whether anybody could get it at all. */
-static bool is_bound(const struct bus_link *link)
-{
-    topology_read(link->broker);
-    const struct vhost *v = topology_vhost(link->broker, link->vhost);
-    const struct exchange *x = v ? topology_exchange(v, link->exchange) : NULL;
-    bool bound = x && (x->bindings || x->nameless || x->alternate.len > 0);
-    topology_end_read(link->broker);
-    return bound;
-}
-
 static beck_status route_published(void *ctx, beck_bus *bus, const beck_event *e,
                                    struct bus_router_out *out, beck_error *err)
 {
     const struct bus_link *link = ctx;
     struct stranger s = {.event = e, .bus = bus, .out = out, .exchange = link->exchange};
-    if (!is_bound(link))
-        return BECK_OK;
     buf_init(&s.raw, CARRIED_CONTENT_MAX);
     beck_status status = route_stranger(&s, link, err);
     for (size_t i = 0; i < s.other_count; i++)
@@ -344,10 +332,12 @@ static beck_status route_published(void *ctx, beck_bus *bus, const beck_event *e
     return status;
 }
 
-/* With engine_lock. */
+/* With engine_lock. What is published to a bus that leads nowhere is not looked at. */
 static beck_status watch_bus(struct exchange *x, beck_bus *bus, beck_error *err)
 {
     struct broker *b = x->vhost->broker;
+    if (!x->leads)
+        return BECK_OK;
     struct bus_link *link = b->links;
     while (link && !(link->bus == bus && bytes_equal(link->exchange, x->name) &&
                      bytes_equal(link->vhost, x->vhost->name)))
@@ -369,11 +359,24 @@ static beck_status watch_bus(struct exchange *x, beck_bus *bus, beck_error *err)
     return bus_set_router(bus, route_published, link, err);
 }
 
-void engine_each_link(struct broker *b, void (*each)(void *ctx, const struct bus_link_view *l),
-                      void *ctx)
+beck_status engine_lead(struct exchange *x, beck_error *err)
 {
-    for (const struct bus_link *l = b->links; l; l = l->next)
-        each(ctx, &(struct bus_link_view){l->vhost, l->exchange, l->bus});
+    struct broker *b = x->vhost->broker;
+    beck_status status = BECK_OK;
+    if (x->leads || !x->durable)
+        return BECK_OK;
+    mutex_lock(&b->engine_lock);
+    beck_bus *bus = atomic_load(&x->bus);
+    x->leads = true;
+    if (bus)
+        status = watch_bus(x, bus, err);
+    if (!status)
+        status = missed_begin(x, bus, err);
+    x->leads = !status;
+    mutex_unlock(&b->engine_lock);
+    if (!status)
+        broker_wake(b, clock_mono_ns(b->handle->env.clock) + BROKER_NOTE_NS);
+    return status;
 }
 
 void engine_release_links(struct broker *b)
@@ -597,19 +600,31 @@ static bool may_share(const struct exchange *x, const beck_bus *bus)
            may_adopt(x->vhost->broker, bus);
 }
 
-static beck_status load_bus(struct exchange *x, beck_error *err)
+/* NULL: it has none yet. */
+static beck_bus *bus_to_load(struct exchange *x)
 {
     char name[ENGINE_NAME];
-    beck_bus *bus;
-    if (shares_bus(x) || atomic_load(&x->bus))
-        return BECK_OK;
+    beck_bus *bus = atomic_load(&x->bus);
+    if (bus)
+        return bus;
     bus_name_of(x, name);
     int standing = bus_standing(x->vhost->broker, name);
     if (standing == 2 || beck_bus_get(x->vhost->broker->handle, name, &bus, NULL) ||
         (standing == 0 && !may_share(x, bus)))
+        return NULL;
+    return bus;
+}
+
+static beck_status load_bus(struct exchange *x, beck_error *err)
+{
+    if (shares_bus(x))
         return BECK_OK;
-    beck_status status = watch_bus(x, bus, err);
-    if (!status)
+    beck_bus *bus = bus_to_load(x);
+    x->leads = x->nameless || x->bindings || x->alternate.len > 0;
+    beck_status status = bus ? watch_bus(x, bus, err) : BECK_OK;
+    if (!status && x->leads && !x->nameless && !missed_is_seen(x))
+        status = missed_begin(x, bus, err);
+    if (!status && bus)
         atomic_store(&x->bus, bus);
     return status;
 }

@@ -32,6 +32,7 @@ static beck_status ask(struct addressing *a, beck_bus *b, const struct bus_route
         if (status)
             return status;
         a->found[i].queue_count = a->out.count - before;
+        a->found[i].routed = true;
     }
     /* The array does not move any more. */
     size_t at = 0;
@@ -59,7 +60,7 @@ static void fill(struct addressing *a, const beck_bus *b, size_t count, bool dis
     for (size_t i = 0; i < count; i++) {
         const struct bus_addressed *to = &a->to[i];
         a->memory[i] = (struct carried){.content = to->content};
-        if (!disk || to->queue_count == 0)
+        if (!disk || (to->queue_count == 0 && !to->routed))
             continue;
         if (i > 0 && addressing_same(to, to - 1)) {
             a->memory[i].queues = a->memory[i - 1].queues;
@@ -90,7 +91,7 @@ beck_status addressing_init(struct addressing *a, beck_bus *b, struct caller *se
     size_t numbers = 0;
     for (size_t i = 0; i < count && a->to && !status; i++) {
         status = check(&a->to[i], disk, err);
-        carries |= a->to[i].content.len > 0;
+        carries |= a->to[i].content.len > 0 || (disk && a->to[i].routed);
         if (disk && (i == 0 || !addressing_same(&a->to[i], &a->to[i - 1])))
             numbers += a->to[i].queue_count;
     }

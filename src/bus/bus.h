@@ -42,6 +42,7 @@ struct bus_addressed {
         *queues;        /* each once, joined to the bus (handle_join): others do not keep it */
     size_t queue_count; /* on disk at most CARRIED_QUEUES_MAX */
     beck_bytes content; /* at most CARRIED_CONTENT_MAX; may be empty */
+    bool routed;        /* by the router: the record says so also where there is no queue */
 };
 
 /* The queues that the router gives an event. */

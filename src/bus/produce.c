@@ -71,14 +71,15 @@ static beck_status look_at(struct opened *o, size_t i, const struct bus_router *
 {
     const struct record_view *v = &o->view;
     size_t before = o->out.count;
-    o->readdress |= v->carried.queues.len > 0;
+    o->readdress |= v->carried.queues.data != NULL;
     if (router) {
         beck_status status = router->fn(router->ctx, o->u.bus, &v->event, &o->out, err);
         if (status)
             return status;
     }
     o->to[i].queue_count = o->out.count - before;
-    o->readdress |= o->to[i].queue_count > 0;
+    o->to[i].routed = router != NULL;
+    o->readdress |= router != NULL;
     o->events[i] = v->event;
     o->events[i].extensions = NULL;
     o->events[i].extension_count = 0;

@@ -157,7 +157,7 @@ size_t record_carried_size_max(const struct carried *c)
 {
     size_t n = 0;
 
-    if (c->queues.len > 0)
+    if (c->queues.data != NULL)
         n += header_size(sizeof QUEUES_HEADER - 1, c->queues.len);
     if (c->content.len > 0)
         n += header_size(sizeof CONTENT_HEADER - 1, c->content.len);
@@ -258,7 +258,7 @@ static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
 
 static uint8_t *put_carried(uint8_t *p, const struct carried *c)
 {
-    if (c->queues.len > 0)
+    if (c->queues.data != NULL)
         p = PUT(p, QUEUES_HEADER, c->queues);
     if (c->content.len > 0)
         p = PUT(p, CONTENT_HEADER, c->content);
@@ -276,7 +276,7 @@ static inline uint8_t *put_headers(uint8_t *p, const beck_event *e, const struct
                    (e->causationid.len > 0);
 
     if (c != NULL)
-        count += (size_t)(c->queues.len > 0) + (c->content.len > 0);
+        count += (size_t)(c->queues.data != NULL) + (c->content.len > 0);
     p = put_varint(p, (int64_t)count);
     if (type)
         p = PUT(p, "ce_type", e->type);
@@ -809,7 +809,7 @@ beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queue
     size_t at = out->len;
     uint8_t *body = out->data + at + VARINT_MAX, *to = body;
     memcpy(to, front, front_len);
-    to = put_varint(to + front_len, count + (queues.len > 0));
+    to = put_varint(to + front_len, count + (queues.data != NULL));
     p = f.headers;
     for (int64_t i = 0; i < f.header_count; i++) {
         const uint8_t *header = p;
@@ -820,7 +820,7 @@ beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queue
         memcpy(to, header, (size_t)(p - header));
         to += p - header;
     }
-    if (queues.len > 0)
+    if (queues.data != NULL)
         to = PUT(to, QUEUES_HEADER, queues);
     size_t body_len = (size_t)(to - body), prefix = varint_write(out->data + at, (int64_t)body_len);
     memmove(out->data + at + prefix, body, body_len);

@@ -38,7 +38,8 @@ void record_context_init(struct record_context *c, beck_bytes bus, uint32_t part
  * record, which are no extensions. Borrowed. */
 struct carried {
     beck_bytes
-        queues; /* numbers of the queues that get it, 8 bytes each, big-endian; empty: none */
+        queues; /* numbers of the queues that get it, 8 bytes each, big-endian; empty: none. NULL: nobody
+                   looked for any */
     beck_bytes content; /* opaque; empty: none */
 };
 #define CARRIED_QUEUES_MAX 10000
@@ -94,7 +95,7 @@ beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
                         int64_t base_timestamp_ms, int64_t *offset, int64_t *timestamp_ms,
                         beck_bytes *key, bool *value_is_null, beck_bytes *whole, beck_error *err);
 
-/* Appends a copy of one whole record, with other queues in what it carries; none: without that header. */
+/* Appends a copy of one whole record, with other queues in what it carries; NULL: without that header. */
 beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queues);
 
 /* Zig-zag varints. Write: returns the length (at most 10). Read: 0 when the bytes end early or are

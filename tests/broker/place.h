@@ -69,13 +69,23 @@ static inline void place_reopen(struct place *p)
     place_begin(p);
 }
 
-/* The power goes. */
+/* The power goes, or (killed) the process ends and what was written stays. Then the directory is open without a
+ * broker. */
+static inline void place_lose(struct place *p, bool killed)
+{
+    (killed ? vfs_sim_kill : vfs_sim_crash)(p->w.vfs);
+    if (p->s)
+        session_close(p->s);
+    broker_close(p->broker);
+    beck_abandon(p->w.b);
+    p->s = NULL;
+    p->broker = NULL;
+    world_open(&p->w);
+}
+
 static inline void place_crash(struct place *p)
 {
-    vfs_sim_crash(p->w.vfs);
-    place_finish(p);
-    beck_abandon(p->w.b);
-    world_open(&p->w);
+    place_lose(p, false);
     place_begin(p);
 }
 

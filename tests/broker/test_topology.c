@@ -1,4 +1,5 @@
 /* Exchanges, queues and bindings: declared, found, deleted, and there again after a restart. */
+#include "broker/missed.h"
 #include "broker/place.h"
 #include "support/effort.h"
 
@@ -546,6 +547,142 @@ static void what_was_routed_while_the_broker_closed_is_not_given_again(void **st
     place_end(&p);
 }
 
+/* Orders go to the queue `mine`, and whatever it is to the stream `log`. */
+static void start_with_orders(struct place *p)
+{
+    struct buf arguments;
+    start(p);
+    buf_init(&arguments, 1000);
+    table_put_text(&arguments, "x-queue-type", beck_str("stream"));
+    accepted(exchange(p->s, "orders", "topic", "d", NULL, text));
+    accepted(queue(p->s, "mine", "d", text));
+    accepted(queue_as(p->s, "log", "d", &arguments, NULL, text));
+    accepted(bind_to(p->s, "orders", "mine", "order.*", text));
+    accepted(bind_to(p->s, "orders", "log", "#", text));
+    buf_release(&arguments);
+}
+
+static void expect_orders(struct place *p, uint32_t in_queue, uint32_t in_stream)
+{
+    struct queue_declared out;
+    accepted(queue_as(p->s, "mine", "p", NULL, &out, text));
+    assert_int_equal(out.messages, in_queue);
+    accepted(queue_as(p->s, "log", "p", NULL, &out, text));
+    assert_int_equal(out.messages, in_stream);
+}
+
+static void what_is_published_after_the_broker_was_killed_is_routed_once(void **state)
+{
+    struct place p;
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        start_with_orders(&p);
+        world_bus(&p.w, "orders", NULL); /* the exchange has none before somebody publishes to it */
+        publish_without_broker(&p, "order.created", "0");
+        publish_without_broker(&p, "other", "1"); /* to the stream alone */
+        check_ok(beck_sync(p.w.b, err));
+        place_lose(&p, killed);
+        publish_without_broker(&p, "order.created", "2");
+        publish_without_broker(&p, "other", "3");
+        place_begin(&p);
+        expect_orders(&p, 2, 4);
+        publish_without_broker(&p, "order.created", "4");
+        publish_without_broker(&p, "other", "5");
+        check_ok(beck_sync(p.w.b, err));
+        place_lose(&p, killed);
+        world_reopen(&p.w);
+        publish_without_broker(&p, "order.created", "6");
+        place_begin(&p);
+        expect_orders(&p, 4, 7);
+        place_reopen(&p);
+        expect_orders(&p, 4, 7);
+        place_end(&p);
+    }
+}
+
+static void the_bus_that_a_bound_exchange_gets_without_a_broker_is_routed_whole(void **state)
+{
+    struct place p;
+    (void)state;
+    start_with_orders(&p);
+    place_lose(&p, true);
+    world_bus(&p.w, "orders", NULL);
+    publish_without_broker(&p, "order.created", "0");
+    place_begin(&p);
+    expect_orders(&p, 1, 1);
+    place_end(&p);
+}
+
+static void what_was_published_before_the_first_binding_is_not_routed(void **state)
+{
+    struct place p;
+    beck_bus *bus = NULL;
+    struct queue_declared out;
+    (void)state;
+    start(&p);
+    world_bus(&p.w, "orders", NULL);
+    publish_without_broker(&p, "order.created", "0");
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    place_lose(&p, true);
+    publish_without_broker(&p, "order.created", "1");
+    place_begin(&p);
+    accepted(queue_as(p.s, "mine", "p", NULL, &out, text));
+    assert_int_equal(out.messages, 1);
+    /* Nor what is published while it leads nowhere. */
+    accepted(unbind_from(p.s, "orders", "mine", "order.*", text));
+    place_reopen(&p);
+    check_ok(beck_bus_get(p.w.b, "orders", &bus, err));
+    assert_null(atomic_load(&bus->router)); /* so its batches are not opened */
+    publish_without_broker(&p, "order.created", "2");
+    place_lose(&p, true);
+    publish_without_broker(&p, "order.created", "3");
+    place_begin(&p);
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    place_reopen(&p);
+    accepted(queue_as(p.s, "mine", "p", NULL, &out, text));
+    assert_int_equal(out.messages, 1);
+    place_end(&p);
+}
+
+/* True: it came to its end before. */
+static bool open_until(struct place *p, uint64_t nth, bool killed)
+{
+    vfs_sim_stop_at(p->w.vfs, nth);
+    if (broker_open(p->w.b, &p->settings, &p->broker, NULL))
+        p->broker = NULL;
+    bool done = p->broker && p->broker->complete;
+    vfs_sim_stop_at(p->w.vfs, 0);
+    place_lose(p, killed);
+    return done;
+}
+
+static void what_was_published_without_a_broker_comes_once_wherever_opening_it_stops(void **state)
+{
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        bool done = false;
+        for (uint64_t nth = 1; !done; nth++) {
+            struct place p;
+            start_with_orders(&p);
+            place_lose(&p, true);
+            world_bus(&p.w, "orders", NULL);
+            for (int i = 0; i < 3; i++) {
+                publish_without_broker(&p, "order.created", "x");
+                publish_without_broker(&p, "other", "x");
+            }
+            check_ok(beck_sync(p.w.b, err));
+            done = open_until(&p, nth, killed);
+            publish_without_broker(&p, "order.created", "x");
+            check_ok(beck_sync(p.w.b, err));
+            open_until(&p, nth, killed);
+            place_begin(&p);
+            expect_orders(&p, 4, 7);
+            place_end(&p);
+        }
+    }
+}
+
 static void the_bus_of_an_exchange_goes_when_nobody_needs_it(void **state)
 {
     struct place p;
@@ -858,6 +995,10 @@ int main(void)
         cmocka_unit_test(declarations_share_the_waiting_for_the_disk),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
         cmocka_unit_test(what_is_published_without_a_broker_is_routed_when_it_opens),
+        cmocka_unit_test(what_is_published_after_the_broker_was_killed_is_routed_once),
+        cmocka_unit_test(the_bus_that_a_bound_exchange_gets_without_a_broker_is_routed_whole),
+        cmocka_unit_test(what_was_published_before_the_first_binding_is_not_routed),
+        cmocka_unit_test(what_was_published_without_a_broker_comes_once_wherever_opening_it_stops),
         cmocka_unit_test(what_was_routed_while_the_broker_closed_is_not_given_again),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
         cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),
