@@ -318,6 +318,17 @@ static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
     return BECK_OK;
 }
 
+/* Said once, until there is room again. */
+static void note_room(struct partition *p, beck_status status)
+{
+    bool full = status == BECK_EFULL;
+    if (full && !p->full)
+        env_report(p->env, BECK_EFULL,
+                   "no space is left on the disk of \"%s\": events are refused until there is room",
+                   p->dir);
+    p->full = full;
+}
+
 /* The lock is held on entry and exit, and free during I/O. */
 beck_status partition_write_batches(struct partition *p, beck_bytes batches, beck_error *err)
 {
@@ -332,8 +343,10 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
     status = partition_rouse(p, err);
     if (!status && partition_must_roll(p, &h))
         status = roll(p, h.base_offset, err);
-    if (status)
+    if (status) {
+        note_room(p, status);
         return status;
+    }
     struct segment *s = p->segments[p->segment_count - 1];
     int64_t position = atomic_load(&s->size);
     bool pad = worth_padding(p, batches);
@@ -342,6 +355,7 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
     bool padded = !status && pad &&
                   segment_pad(s, position + (int64_t)batches.len, p->options.bus.segment_bytes);
     mutex_lock(&p->lock);
+    note_room(p, status);
     if (padded)
         p->awaited = 0;
     /* An opening may find the refused batch whole. */

@@ -207,6 +207,8 @@ static void a_full_disk_refuses_and_service_resumes_by_itself(void **state)
     vfs_sim_capacity(w.vfs, 1);
     assert_int_equal(put(p, number, BECK_LEVEL_SYNCED, NULL), BECK_EFULL);
     assert_int_equal(put(p, number, BECK_LEVEL_WRITTEN, NULL), BECK_EFULL);
+    assert_int_equal(w.reports, 1); /* once, however many are refused */
+    assert_int_equal(w.last_report.code, BECK_EFULL);
     assert_int_equal(read_all(p, 0), 10);
     vfs_sim_capacity(w.vfs, -1);
     int64_t offset;
