@@ -488,6 +488,8 @@ static struct delivery *delivery_of(struct trace *t, struct step *s, struct queu
 static void add_failure(struct delivery *d, beck_bytes failure)
 {
     size_t len = d->history.len;
+    if (failure.len == 0)
+        return;
     if ((len > 0 && buf_append_byte(&d->history, ',')) ||
         buf_append(&d->history, failure.data, failure.len))
         d->history.len = len;

@@ -185,28 +185,34 @@ static int64_t due_of(const struct queue *q, const struct return_delay *delay, u
     return ms < INT64_MAX / 2 - now_ms ? now_ms + ms : INT64_MAX / 2;
 }
 
-/* To its place. After an error it is held as before. With the lock. */
-static beck_status give_back(beck_consumer *c, struct slot *s, bool counts,
-                             const struct return_delay *delay)
+/* What it is once it has been given back. With the lock. */
+static struct scheduled next_try(const struct queue *q, const struct slot *s, bool counts,
+                                 const struct return_delay *delay)
+{
+    struct scheduled next = {.entry = s->entry};
+    uint32_t attempts = entry_attempts(&s->entry) + (counts ? 1 : 0);
+    next.due_ms = due_of(q, delay, attempts);
+    if (counts)
+        next.entry.meta = entry_meta(entry_expires_ms(&s->entry), attempts);
+    next.entry.meta |= ENTRY_DELIVERED;
+    return next;
+}
+
+/* To its place, or to where it dies of the last attempt. After an error it is held as before. With the lock. */
+static beck_status give_back(beck_consumer *c, struct slot *s, const struct scheduled *next,
+                             bool counts)
 {
     struct queue *q = c->queue;
-    struct entry e = s->entry;
+    const struct entry *e = &next->entry;
     int64_t size = slot_bytes(s);
-    uint32_t attempts = entry_attempts(&e) + (counts ? 1 : 0);
-    bool last = counts && q->rules.attempts_max && attempts >= q->rules.attempts_max;
-    if (counts)
-        e.meta = entry_meta(entry_expires_ms(&e), attempts);
-    e.meta |= ENTRY_DELIVERED;
-    if (last && queue_add_limbo(q, &e, "delivery_limit", "it was given back too often", -1, size)) {
-        s->state = SLOT_HELD;
+    bool last = counts && q->rules.attempts_max && entry_attempts(e) >= q->rules.attempts_max;
+    if (last && queue_add_limbo(q, e, "delivery_limit", "it was given back too often", -1, size))
         return BECK_ENOMEM;
-    }
     leave(q, c, s);
     q->dirty = true;
     if (!last) {
-        int64_t due_ms = due_of(q, delay, attempts);
-        if (due_ms == 0 || queue_push_delayed(q, &e, due_ms))
-            queue_push_return(q, &e);
+        if (next->due_ms == 0 || queue_push_delayed(q, e, next->due_ms))
+            queue_push_return(q, e);
         q->ready_bytes += size;
     }
     return BECK_OK;
@@ -221,11 +227,45 @@ beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err)
     struct slot *s = begin(c, tag);
     if (s) {
         end_operation(q);
-        give_back(c, s, false, &at_once);
+        struct scheduled next = next_try(q, s, false, &at_once);
+        give_back(c, s, &next, false);
         queue_wake(q, 1);
     }
     mutex_unlock(&q->lock);
     return s ? BECK_OK : say_stale(err);
+}
+
+/* With the lock, which it lets go of while it is written down that they count. */
+static beck_status return_some(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
+                               const struct return_delay *delay, size_t *returned, beck_error *err)
+{
+    struct queue *q = c->queue;
+    struct slot *slots[SETTLE_AT_ONCE];
+    struct scheduled next[SETTLE_AT_ONCE];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = begin(c, tags[i]);
+        if (!s)
+            continue;
+        slots[n] = s;
+        next[n++] = next_try(q, s, counts, delay);
+    }
+    beck_status status = BECK_OK;
+    if (n > 0 && counts && q->durable) {
+        mutex_unlock(&q->lock);
+        status = state_given_back(q, next, n, err);
+        mutex_lock(&q->lock);
+    }
+    end_operations(q, n);
+    for (size_t i = 0; i < n; i++)
+        slots[i]->state = SLOT_HELD;
+    for (size_t i = 0; i < n && !status; i++) {
+        status = give_back(c, slots[i], &next[i], counts);
+        if (status)
+            error_set(err, status, "no memory to give deliveries back");
+        *returned += !status;
+    }
+    return status;
 }
 
 beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
@@ -235,13 +275,9 @@ beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t
     size_t returned = 0;
     beck_status status = BECK_OK;
     mutex_lock(&q->lock);
-    for (size_t i = 0; i < count && !status; i++) {
-        struct slot *s = begin(c, tags[i]);
-        if (!s)
-            continue;
-        end_operation(q);
-        status = give_back(c, s, counts, delay);
-        returned += !status;
+    for (size_t at = 0; at < count && !status; at += SETTLE_AT_ONCE) {
+        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        status = return_some(c, tags + at, n, counts, delay, &returned, err);
     }
     queue_wake(q, returned);
     queue_keep_limits(q);
@@ -249,7 +285,7 @@ beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
-    return status ? error_set(err, status, "no memory to give deliveries back") : BECK_OK;
+    return status;
 }
 
 beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,

@@ -229,12 +229,11 @@ beck_status consumer_retry(beck_consumer *c, uint64_t tag, int64_t delay_ms, con
                            beck_error *err);
 beck_status consumer_return(beck_consumer *c, uint64_t tag, beck_error *err);
 /* Gives many back, at their places; those that are not held any more are passed over. counts: as
- * an attempt of each; the last that attempts_max allows makes it leave with the reason
- * "delivery_limit". */
+ * an attempt of each, which is written down before they go back; the last that attempts_max allows
+ * makes it leave with the reason "delivery_limit". After an error some may have gone back, the others are held as before. */
 beck_status consumer_return_many(beck_consumer *c, const uint64_t *tags, size_t count, bool counts,
                                  beck_error *err);
-/* The same, ready again after min_ms for each failed attempt, at most max_ms; min_ms 0: at once. The
- * delay is over when the queue is recovered without a snapshot since. */
+/* The same, ready again after min_ms for each failed attempt, at most max_ms; min_ms 0: at once. */
 struct return_delay {
     int64_t min_ms, max_ms;
 };

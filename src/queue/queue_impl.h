@@ -297,12 +297,21 @@ beck_status queue_read_history(struct queue *q, uint32_t binding, beck_error *er
 #define SOURCE_MIXED 2
 
 /* ---- queue_state.c: operations; without the lock ---- */
-enum operation { OP_SETTLED = 'S', OP_RETRIED = 'R', OP_REDRIVEN = 'D', OP_DEAD_PURGED = 'P' };
+enum operation {
+    OP_SETTLED = 'S',
+    OP_RETRIED = 'R',
+    OP_GIVEN_BACK = 'C',
+    OP_REDRIVEN = 'D',
+    OP_DEAD_PURGED = 'P'
+};
 /* bytes: of their data, where they are counted. */
 beck_status state_settled(struct queue *q, const struct entry *entries, size_t count, int64_t bytes,
                           beck_error *err);
 beck_status state_retried(struct queue *q, const struct entry *e, int64_t due_ms,
                           beck_bytes failure, beck_error *err);
+/* Where that counts as an attempt. due_ms 0: at once. */
+beck_status state_given_back(struct queue *q, const struct scheduled *items, size_t count,
+                             beck_error *err);
 beck_status state_dead(struct queue *q, enum operation op, const int64_t *offsets, size_t count,
                        beck_error *err);
 

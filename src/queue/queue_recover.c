@@ -124,20 +124,37 @@ static beck_status note_dead_entry(struct recovery *r, uint64_t where)
     return note_change(r, &(struct change){.where = where, .dead = true});
 }
 
+/* false: the last word on it is another. */
+static bool take_retried(struct recovery *r, struct input *in, struct change *c)
+{
+    *c = (struct change){.retried = true};
+    c->where = c->entry.where = take_u64(in);
+    c->entry.meta = take_u64(in);
+    c->entry.seq = take_u64(in);
+    c->due_ms = (int64_t)take_u64(in);
+    const struct change *known = find_change(r, c->where);
+    return !in->bad && !(known && known->dead);
+}
+
 static beck_status replay_retried(struct recovery *r, struct input *in)
 {
-    struct change c = {.retried = true};
-    c.where = c.entry.where = take_u64(in);
-    c.entry.meta = take_u64(in);
-    c.entry.seq = take_u64(in);
-    c.due_ms = (int64_t)take_u64(in);
-    if (in->bad)
-        return BECK_OK;
-    const struct change *known = find_change(r, c.where);
-    if (known && known->dead)
+    struct change c;
+    if (!take_retried(r, in, &c))
         return BECK_OK;
     histories_add(&r->q->histories, c.where, bytes_of(in->at, (size_t)(in->end - in->at)));
     return note_change(r, &c);
+}
+
+static beck_status replay_given_back(struct recovery *r, struct input *in)
+{
+    uint32_t count = take_u32(in);
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < count && !in->bad && !status; i++) {
+        struct change c;
+        if (take_retried(r, in, &c))
+            status = note_change(r, &c);
+    }
+    return status;
 }
 
 static beck_status replay_operation(struct recovery *r, beck_bytes data)
@@ -147,6 +164,8 @@ static beck_status replay_operation(struct recovery *r, beck_bytes data)
     beck_status status = BECK_OK;
     if (op == OP_RETRIED)
         return replay_retried(r, &in);
+    if (op == OP_GIVEN_BACK)
+        return replay_given_back(r, &in);
     uint32_t count = take_u32(&in);
     for (uint32_t i = 0; i < count && !in.bad && !status; i++) {
         uint64_t value = take_u64(&in);

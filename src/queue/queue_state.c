@@ -8,6 +8,8 @@
  *   'S' settled      count u32, where u64 each, bytes of their data u64 (not in older logs)
  *   'R' retried      where u64, meta u64, seq u64, due_ms u64 (0: at once), the failure as JSON
  *                    text to the end; also that it was rejected and waits (entry_rejected)
+ *   'C' given back   count u32; each: where u64, meta u64 (the attempt is counted in it), seq u64,
+ *                    due_ms u64 (0: at once)
  *   'D' redriven     count u32, offset u64 of each dead letter
  *   'P' dead purged  the same
  *
@@ -144,6 +146,25 @@ beck_status state_retried(struct queue *q, const struct entry *e, int64_t due_ms
     add_u64(&b, e->seq);
     add_u64(&b, (uint64_t)due_ms);
     buf_append(&b, failure.data, failure.len);
+    return append_operation(q, &b, err);
+}
+
+beck_status state_given_back(struct queue *q, const struct scheduled *items, size_t count,
+                             beck_error *err)
+{
+    if (!q->durable)
+        return BECK_OK;
+    struct buf b;
+    beck_status status = begin_operation(&b, OP_GIVEN_BACK, 4 + count * 32, err);
+    if (status)
+        return status;
+    add_u32(&b, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        add_u64(&b, items[i].entry.where);
+        add_u64(&b, items[i].entry.meta);
+        add_u64(&b, items[i].entry.seq);
+        add_u64(&b, (uint64_t)items[i].due_ms);
+    }
     return append_operation(q, &b, err);
 }
 

@@ -95,6 +95,16 @@ static bool tell_operation(const struct reading *r, struct queue_happening *h, b
         h->due_ms = (int64_t)get_u64(p + 25);
         h->failure = bytes_of(p + 33, data.len - 33);
         ended = tell(r, h, get_u64(p + 1));
+    } else if (data.len >= 5 && p[0] == OP_GIVEN_BACK) {
+        uint32_t count = get_u32(p + 1);
+        p += 5;
+        for (uint32_t i = 0; i < count && 5 + (i + 1) * (size_t)32 <= data.len && !ended; i++) {
+            struct entry e = {.meta = get_u64(p + 8)};
+            h->attempts = entry_attempts(&e);
+            h->due_ms = (int64_t)get_u64(p + 24);
+            ended = tell(r, h, get_u64(p));
+            p += 32;
+        }
     }
     return ended;
 }

@@ -556,6 +556,49 @@ static void what_was_settled_stays_away_after_a_kill_and_the_rest_comes_again(vo
     }
 }
 
+static void what_was_given_back_and_counts_is_known_after_a_kill(void **state)
+{
+    struct world w;
+    struct letters all;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.attempts_max = 3});
+    for (int i = 0; i < 4; i++)
+        put(bus, "t", (char[]){(char)('0' + i), 0});
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    uint64_t tags[4];
+    for (int i = 0; i < 4; i++)
+        tags[i] = take(c, NULL).tag;
+    check_ok(consumer_return_many(c, tags, 2, true, err));
+    struct return_delay delay = {.min_ms = MINUTE};
+    check_ok(consumer_return_later(c, &tags[2], 1, true, &delay, err));
+    check_ok(consumer_return_many(c, &tags[3], 1, false, err));
+    world_kill(&w);
+    check_counts(&w, "q", 3, 0, 1, 0);
+    c = world_consumer(&w, "q", 0);
+    beck_delivery d = take(c, "0");
+    assert_int_equal(d.attempt, 2);
+    assert_true(d.redelivered);
+    check_ok(consumer_return_many(c, &d.tag, 1, true, err));
+    world_kill(&w);
+    c = world_consumer(&w, "q", 0);
+    d = take(c, "0");
+    assert_int_equal(d.attempt, 3);
+    check_ok(consumer_return_many(c, &d.tag, 1, true, err));
+    assert_int_equal(dead_letters(&w, "q", &all)->count, 1);
+    assert_string_equal(all.list[0].reason, "delivery_limit");
+    d = take(c, "1");
+    assert_int_equal(d.attempt, 2);
+    settle(c, d);
+    assert_int_equal(take(c, "3").attempt, 1);
+    world_kill(&w);
+    check_counts(&w, "q", 1, 0, 1, 1);
+    world_advance(&w, MINUTE);
+    c = world_consumer(&w, "q", 0);
+    assert_int_equal(take(c, "2").attempt, 2);
+    world_end(&w);
+}
+
 static void consumers_that_are_left_end_with_the_handle(void **state)
 {
     struct world w;
@@ -596,6 +639,7 @@ int main(void)
         cmocka_unit_test(peeking_shows_the_order_of_delivery_and_takes_nothing),
         cmocka_unit_test(purging_drops_what_is_ready_or_delayed_and_nothing_else),
         cmocka_unit_test(what_was_settled_stays_away_after_a_kill_and_the_rest_comes_again),
+        cmocka_unit_test(what_was_given_back_and_counts_is_known_after_a_kill),
         cmocka_unit_test(consumers_that_are_left_end_with_the_handle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "queue/world.h"
 
 #include "base/bytes.h"
+#include "queue/consumer.h"
 #include "queue/fifo.h"
 #include "support/failing_malloc.h"
 
@@ -273,6 +274,7 @@ static void an_answer_that_cannot_be_written_leaves_the_delivery_held(void **sta
     assert_int_equal(beck_settle(c, &d.tag, 1, NULL), BECK_EFULL);
     assert_int_equal(beck_retry(c, d.tag, 0, "because", NULL), BECK_EFULL);
     assert_int_equal(beck_reject(c, d.tag, "no", NULL), BECK_EFULL);
+    assert_int_equal(consumer_return_many(c, &d.tag, 1, true, NULL), BECK_EFULL);
     check_counts(&w, "q", 0, 1, 0, 0);
     vfs_sim_fail(w.vfs, VFS_OP_WRITE, 0, false, 0);
     check_ok(beck_retry(c, d.tag, 0, "because", err));
