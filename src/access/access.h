@@ -19,7 +19,9 @@ enum access_right {
     ACCESS_PUBLISH = 1, /* to a bus */
     ACCESS_READ = 2,    /* events of a bus; peek, dead letters and counts of a queue */
     ACCESS_WORK = 4,    /* take, settle, retry, reject, return */
-    ACCESS_ADMIN = 8 /* make, change, delete, purge, rewind; on "everything": users, the server */
+    ACCESS_ADMIN = 8, /* make, change, delete, purge, rewind; on "everything": users, the server */
+    ACCESS_CREATE = 16,  /* make a bus of such a name, for Kafka's clients; part of admin */
+    ACCESS_DESCRIBE = 32 /* see that it is there and how it is set; part of every other right */
 };
 
 enum access_kind { ACCESS_SERVER, ACCESS_BUS, ACCESS_QUEUE };
@@ -121,7 +123,8 @@ struct access_rule {
     enum access_kind kind; /* ACCESS_SERVER: all buses, all queues, and for ACCESS_ADMIN users and
                               the server itself; name is not used */
     const char *pattern;   /* of names, with * for any characters: "orders.*" */
-    uint32_t rights;       /* of a bus: publish, read, admin; of a queue: read, work, admin */
+    uint32_t rights;       /* of a bus: publish, read, admin, create, describe;
+                              of a queue: read, work, admin, describe */
 };
 
 struct access_user {

@@ -8,7 +8,8 @@
 
 #define PATTERN_MAX 249 /* of a bus's name */
 
-const char *const user_right_names[USER_RIGHTS] = {"publish", "read", "work", "admin"};
+const char *const user_right_names[USER_RIGHTS] = {"publish", "read",   "work",
+                                                   "admin",   "create", "describe"};
 static const char *const kind_names[] = {"server", "bus", "queue"};
 
 /* ---- life ---- */
@@ -139,6 +140,14 @@ static bool rule_holds(const struct access_rule *rule, enum access_kind kind, co
     return rule->kind == kind && user_pattern_matches(rule->pattern, name);
 }
 
+/* With those that are part of them. */
+static uint32_t all_rights(uint32_t rights)
+{
+    if (rights & ACCESS_ADMIN)
+        rights |= ACCESS_CREATE;
+    return rights ? rights | ACCESS_DESCRIBE : 0;
+}
+
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
                   const char *name)
 {
@@ -151,7 +160,7 @@ bool identity_may(const struct identity *i, enum access_right right, enum access
         if (rule->kind == ACCESS_SERVER && (rule->rights & ACCESS_ADMIN))
             return true;
         if (!own && rule_holds(rule, kind, name))
-            missing &= ~rule->rights;
+            missing &= ~all_rights(rule->rights);
     }
     return missing == 0;
 }
@@ -210,12 +219,14 @@ static beck_status check_pattern(const struct access_rule *rule, beck_error *err
 /* What a right means nothing for is refused, so that nobody takes it for granted. */
 static beck_status check_rights(const struct access_rule *rule, beck_error *err)
 {
-    static const uint32_t allowed[] = {[ACCESS_SERVER] = ACCESS_PUBLISH | ACCESS_READ |
-                                                         ACCESS_WORK | ACCESS_ADMIN,
-                                       [ACCESS_BUS] = ACCESS_PUBLISH | ACCESS_READ | ACCESS_ADMIN,
-                                       [ACCESS_QUEUE] = ACCESS_READ | ACCESS_WORK | ACCESS_ADMIN};
-    static const char *const words[] = {"publish, read, work, admin", "publish, read, admin",
-                                        "read, work, admin"};
+    static const uint32_t allowed[] = {[ACCESS_SERVER] = (1u << USER_RIGHTS) - 1,
+                                       [ACCESS_BUS] = ACCESS_PUBLISH | ACCESS_READ | ACCESS_ADMIN |
+                                                      ACCESS_CREATE | ACCESS_DESCRIBE,
+                                       [ACCESS_QUEUE] = ACCESS_READ | ACCESS_WORK | ACCESS_ADMIN |
+                                                        ACCESS_DESCRIBE};
+    static const char *const words[] = {"publish, read, work, admin, create, describe",
+                                        "publish, read, admin, create, describe",
+                                        "read, work, admin, describe"};
     if (rule->rights && !(rule->rights & ~allowed[rule->kind]))
         return BECK_OK;
     return error_set(err, BECK_EINVAL, "a rule on %s%s%s needs rights of: %s",

@@ -57,8 +57,8 @@ beck_status user_rules_check(const struct access_rule *rules, size_t count, beck
 /* Whether `*` (any characters) and the rest of a pattern are this name. */
 bool user_pattern_matches(const char *pattern, const char *name);
 
-/* The words of rights, of the lowest bit first: "publish", "read", "work", "admin". */
-#define USER_RIGHTS 4
+/* The words of rights, of the lowest bit first: "publish", "read", "work", "admin", "create", "describe". */
+#define USER_RIGHTS 6
 extern const char *const user_right_names[USER_RIGHTS];
 
 #endif

@@ -5,10 +5,9 @@
 static const struct {
     const char *name;
     uint32_t right;
-} rights[] = {{"publish", ACCESS_PUBLISH},
-              {"read", ACCESS_READ},
-              {"work", ACCESS_WORK},
-              {"admin", ACCESS_ADMIN}};
+} rights[] = {{"publish", ACCESS_PUBLISH}, {"read", ACCESS_READ},
+              {"work", ACCESS_WORK},       {"admin", ACCESS_ADMIN},
+              {"create", ACCESS_CREATE},   {"describe", ACCESS_DESCRIBE}};
 #define RIGHTS (sizeof rights / sizeof *rights)
 
 static uint32_t find_right(const char *name, size_t len)
@@ -67,7 +66,7 @@ struct access_rule *user_rules_read(const struct call *call, const char *const *
         if (!read_rule(texts[i], &rules[i])) {
             call_usage(call,
                        "'%s' is no rule: write bus:PATTERN=RIGHTS, queue:PATTERN=RIGHTS or "
-                       "server=RIGHTS, with rights of publish, read, work, admin",
+                       "server=RIGHTS, with rights of publish, read, work, admin, create, describe",
                        texts[i]);
             user_rules_free(rules, count);
             return NULL;

@@ -30,7 +30,8 @@ static const char *const levels[] = {"", "none", "written", "synced", NULL};
 static const char *const codecs[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 static const char *const backoffs[] = {"", "none", "fixed", "exponential", "list", NULL};
 static const char *const overflows[] = {"drop-oldest", "refuse", NULL};
-static const char *const rights[] = {"publish", "read", "work", "admin", NULL};
+static const char *const rights[] = {"publish", "read",     "work", "admin",
+                                     "create",  "describe", NULL};
 
 /* ---- problems, events ---- */
 

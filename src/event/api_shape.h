@@ -189,7 +189,7 @@ beck_status api_trace_step_write(const beck_trace_step *step, struct buf *out, b
 struct api_rule {
     const char *bus, *queue;
     bool server;
-    uint32_t rights; /* bits: publish, read, work, admin */
+    uint32_t rights; /* bits: publish, read, work, admin, create, describe */
 };
 extern const struct shape shape_rule;
 

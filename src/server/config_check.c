@@ -207,6 +207,8 @@ static const struct right_name {
                    {"read", ACCESS_READ},
                    {"work", ACCESS_WORK},
                    {"admin", ACCESS_ADMIN},
+                   {"create", ACCESS_CREATE},
+                   {"describe", ACCESS_DESCRIBE},
                    {NULL, 0}};
 
 uint32_t config_right(const char *name)
@@ -231,7 +233,7 @@ static void check_rule(struct config *c, const struct user_setting *user, size_t
             config_fault(
                 c, rule->record.source,
                 "users.%.200s.rules[%zu]: there is no right '%.60s': give some of publish, "
-                "read, work and admin",
+                "read, work, admin, create and describe",
                 name, i, rule->rights.at[n]);
         }
     }

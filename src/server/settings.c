@@ -448,7 +448,7 @@ static const struct setting rule_rows[] = {
      RULE(rights),
      .value = "RIGHT",
      .needed = true,
-     .help = "some of publish, read, work and admin"},
+     .help = "some of publish, read, work, admin, create and describe"},
     {0}};
 
 static const struct setting_table rule_table = {rule_rows, sizeof(struct rule_setting)};

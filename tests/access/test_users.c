@@ -271,7 +271,8 @@ static void what_is_no_rule_is_refused(void **state)
         {{ACCESS_BUS, "a", 0}, "publish, read, admin"},
         {{ACCESS_BUS, "a", ACCESS_WORK}, "publish, read, admin"},
         {{ACCESS_QUEUE, "a", ACCESS_PUBLISH}, "read, work, admin"},
-        {{ACCESS_SERVER, NULL, 16}, "the server"},
+        {{ACCESS_QUEUE, "a", ACCESS_CREATE}, "read, work, admin"},
+        {{ACCESS_SERVER, NULL, 64}, "the server"},
         {{(enum access_kind)7, "a", ACCESS_READ}, "a bus, a queue or the server"},
     };
     home_make(&h);

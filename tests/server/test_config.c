@@ -326,7 +326,7 @@ static const struct mistake {
     {"users: {ann: {password: x, rules: [{rights: [read]}]}}\n",
      "users.ann.rules[0]: give one of bus, queue and server"},
     {"users: {ann: {password: x, rules: [{bus: a, rights: [write]}]}}\n",
-     "there is no right 'write': give some of publish, read, work and admin"},
+     "there is no right 'write': give some of publish, read, work, admin, create and describe"},
     {"users: {ann: {password: ''}}\n", "the password is empty"},
     /* secrets */
     {"users: {ann: {password: 'file:nowhere'}}\n",

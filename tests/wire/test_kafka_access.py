@@ -321,6 +321,28 @@ class KafkaAccess(unittest.TestCase):
             self.assertEqual(c.delete_rules("User:bob"), (0, 3))
             self.assertEqual(c.rules(), (0, [(4, "kafka-cluster", 3, "User:ann", 2)]))
 
+    def test_rules_to_make_and_to_describe_topics_are_kept_and_hold(self):
+        self.user("ann", "--allow", "server=admin")
+        self.user("bob")
+        with self.client() as c:
+            c.plain("ann", "secret")
+            self.assertEqual([c.make_topic(name) for name in ("bills", "orders")], [0, 0])
+            # What kafka-acls --producer asks for, and the same for all topics on the cluster.
+            self.assertEqual([c.make_rule(2, "new.", 4, "User:bob", operation) for operation in (4, 8, 5)], [0, 0, 0])
+            self.assertEqual([c.make_rule(4, "kafka-cluster", 3, "User:bob", operation) for operation in (8, 12)], [0, 0])
+            self.assertEqual(c.make_rule(2, "orders", 3, "User:bob", 8), 0)
+            self.assertEqual(c.make_rule(3, "group", 3, "User:bob", 8), 0)
+            self.assertEqual(c.make_rule(4, "kafka-cluster", 3, "User:bob", 11), 42)
+            kept = [(2, "new.", 4, "User:bob", op) for op in (4, 5, 8, 10)] + \
+                   [(2, "orders", 3, "User:bob", op) for op in (8, 10)] + [(3, "group", 3, "User:bob", op) for op in (8, 10)]
+            self.assertEqual([rule for rule in c.rules()[1] if rule[3] == "User:bob"], kept)
+            with self.client() as bob:
+                bob.plain("bob", "secret")
+                self.assertEqual(bob.topics_in_log_dirs(), ["orders"])
+                self.assertEqual([bob.make_topic(name) for name in ("new.one", "other")], [0, 29])
+                self.assertEqual(c.make_rule(4, "kafka-cluster", 3, "User:bob", 5), 0)
+                self.assertEqual(bob.make_topic("other"), 0)
+
     def test_of_directories_only_topics_that_may_be_seen_are_told(self):
         self.user("ann", "--allow", "server=admin")
         self.user("bob", "--allow", "bus:orders=read")

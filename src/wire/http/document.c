@@ -91,10 +91,7 @@ void document_list_answer_with(struct document_list *l, struct http_request *r, 
 
 bool document_may_see(const struct http_request *r, enum access_kind kind, const char *name)
 {
-    const struct identity *i = http_identity(r);
-    return identity_may(i, ACCESS_PUBLISH, kind, name) ||
-           identity_may(i, ACCESS_READ, kind, name) || identity_may(i, ACCESS_WORK, kind, name) ||
-           identity_may(i, ACCESS_ADMIN, kind, name);
+    return identity_may(http_identity(r), ACCESS_DESCRIBE, kind, name);
 }
 
 /* ---- events ---- */

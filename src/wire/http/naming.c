@@ -221,6 +221,10 @@ static const char *right_name(enum access_right right)
         return "read";
     case ACCESS_WORK:
         return "work";
+    case ACCESS_CREATE:
+        return "create";
+    case ACCESS_DESCRIBE:
+        return "describe";
     case ACCESS_ADMIN:
         break;
     }

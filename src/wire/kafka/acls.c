@@ -1,10 +1,13 @@
 /*
  * DescribeAcls, CreateAcls and DeleteAcls over the rules of the server's users: see docs/kafka.md.
  *
- *   topic             rule of a bus     Read: read, Write: publish, Delete, Alter, AlterConfigs: admin
- *   group             rule of a queue   Read: work, Describe: read, Delete, AlterConfigs: admin
- *   transactional id  rule of a queue   Write: work, Describe: read; is described as a group
- *   cluster           rule of all       All: admin
+ *   topic             rule of a bus     Read: read, Write: publish, Create: create, Delete, Alter,
+ *                                       AlterConfigs: admin, Describe, DescribeConfigs: describe
+ *   group             rule of a queue   Read: work, Delete, AlterConfigs: admin, Describe,
+ *                                       DescribeConfigs: describe
+ *   transactional id  rule of a queue   Write: work, Describe: describe; is described as a group
+ *   cluster           rule of all       All: admin, Create: create of any topic; Describe and
+ *                                       IdempotentWrite are everybody's, and not kept
  *
  * A prefix is a pattern with a * at its end. Rules that allow are all there are, from everywhere, and
  * for users that the server knows.
@@ -90,14 +93,20 @@ static const struct meaning {
 } meanings[] = {
     {ACCESS_BUS, ACCESS_READ, KAFKA_RESOURCE_TOPIC, KAFKA_OP_READ},
     {ACCESS_BUS, ACCESS_PUBLISH, KAFKA_RESOURCE_TOPIC, KAFKA_OP_WRITE},
+    {ACCESS_BUS, ACCESS_CREATE, KAFKA_RESOURCE_TOPIC, KAFKA_OP_CREATE},
+    {ACCESS_BUS, ACCESS_DESCRIBE, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DESCRIBE},
+    {ACCESS_BUS, ACCESS_DESCRIBE, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DESCRIBE_CONFIGS},
     {ACCESS_BUS, ACCESS_ADMIN, KAFKA_RESOURCE_TOPIC, KAFKA_OP_DELETE},
     {ACCESS_BUS, ACCESS_ADMIN, KAFKA_RESOURCE_TOPIC, KAFKA_OP_ALTER},
     {ACCESS_BUS, ACCESS_ADMIN, KAFKA_RESOURCE_TOPIC, KAFKA_OP_ALTER_CONFIGS},
     {ACCESS_QUEUE, ACCESS_WORK, KAFKA_RESOURCE_GROUP, KAFKA_OP_READ},
     {ACCESS_QUEUE, ACCESS_READ, KAFKA_RESOURCE_GROUP, KAFKA_OP_DESCRIBE},
+    {ACCESS_QUEUE, ACCESS_DESCRIBE, KAFKA_RESOURCE_GROUP, KAFKA_OP_DESCRIBE},
+    {ACCESS_QUEUE, ACCESS_DESCRIBE, KAFKA_RESOURCE_GROUP, KAFKA_OP_DESCRIBE_CONFIGS},
     {ACCESS_QUEUE, ACCESS_ADMIN, KAFKA_RESOURCE_GROUP, KAFKA_OP_DELETE},
     {ACCESS_QUEUE, ACCESS_ADMIN, KAFKA_RESOURCE_GROUP, KAFKA_OP_ALTER_CONFIGS},
     {ACCESS_SERVER, ACCESS_ADMIN, KAFKA_RESOURCE_CLUSTER, OP_ALL},
+    {ACCESS_SERVER, ACCESS_CREATE, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_CREATE},
     {ACCESS_SERVER, ACCESS_READ, KAFKA_RESOURCE_TOPIC, KAFKA_OP_READ},
     {ACCESS_SERVER, ACCESS_PUBLISH, KAFKA_RESOURCE_TOPIC, KAFKA_OP_WRITE},
     {ACCESS_SERVER, ACCESS_WORK, KAFKA_RESOURCE_GROUP, KAFKA_OP_READ},
@@ -277,28 +286,30 @@ static bool translate(const creation *c, enum access_kind *kind, uint32_t *right
     switch (c->resource_type) {
     case KAFKA_RESOURCE_TOPIC:
         *kind = ACCESS_BUS;
-        *rights = op == KAFKA_OP_READ    ? ACCESS_READ
-                  : op == KAFKA_OP_WRITE ? ACCESS_PUBLISH
-                  : changes              ? ACCESS_ADMIN
-                  : op == OP_ALL         ? ACCESS_READ | ACCESS_PUBLISH | ACCESS_ADMIN
-                                         : 0;
-        return *rights || looks; /* looking is part of every right */
+        *rights = op == KAFKA_OP_READ     ? ACCESS_READ
+                  : op == KAFKA_OP_WRITE  ? ACCESS_PUBLISH
+                  : op == KAFKA_OP_CREATE ? ACCESS_CREATE
+                  : looks                 ? ACCESS_DESCRIBE
+                  : changes               ? ACCESS_ADMIN
+                  : op == OP_ALL          ? ACCESS_READ | ACCESS_PUBLISH | ACCESS_ADMIN
+                                          : 0;
+        return *rights != 0;
     case KAFKA_RESOURCE_GROUP:
         *rights = op == KAFKA_OP_READ ? ACCESS_WORK
-                  : looks             ? ACCESS_READ
+                  : looks             ? ACCESS_DESCRIBE
                   : changes           ? ACCESS_ADMIN
                   : op == OP_ALL      ? ACCESS_READ | ACCESS_WORK | ACCESS_ADMIN
                                       : 0;
         return *rights != 0;
     case KAFKA_RESOURCE_TRANSACTIONAL_ID:
         *rights = op == KAFKA_OP_WRITE ? ACCESS_WORK
-                  : looks              ? ACCESS_READ
+                  : looks              ? ACCESS_DESCRIBE
                   : op == OP_ALL       ? ACCESS_READ | ACCESS_WORK
                                        : 0;
         return *rights != 0;
     case KAFKA_RESOURCE_CLUSTER:
         *kind = ACCESS_SERVER;
-        *rights = op == OP_ALL ? ACCESS_ADMIN : 0;
+        *rights = op == OP_ALL ? ACCESS_ADMIN : op == KAFKA_OP_CREATE ? ACCESS_CREATE : 0;
         return *rights || op == KAFKA_OP_DESCRIBE || op == KAFKA_OP_IDEMPOTENT_WRITE;
     default:
         return false;
@@ -347,7 +358,7 @@ static const char *create_one(struct kafka_request *r, const creation *c)
     struct person *p = find_person(&all, c->principal);
     if (!p)
         return "there is no such user on this server: see beck user";
-    if (!rights)
+    if (!rights) /* everybody's */
         return NULL;
     size_t i = 0;
     while (i < p->count && (p->rules[i].kind != kind ||

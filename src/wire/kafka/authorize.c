@@ -1,24 +1,15 @@
 /*
  * Who may do what, in the server's rights:
  *
- *   topic             a bus      read: read; write: publish; describe: any of its rights; else admin
- *   group             a queue    read: work; describe: any of its rights; else admin
- *   transactional id  a queue    write: work; describe: any of its rights; else admin
- *   cluster           everything describe, and idempotent writes: anybody; else admin
+ *   topic             a bus      read: read; write: publish; create: create; describe: describe
+ *                                (part of any right); else admin
+ *   group             a queue    read: work; describe: describe; else admin
+ *   transactional id  a queue    write: work; describe: describe; else admin
+ *   cluster           everything describe, and idempotent writes: anybody; create: create; else admin
  */
 #include "wire/kafka/wire_impl.h"
 
 #define NAME_MAX_BYTES 1024
-
-static bool may_any(const struct identity *i, enum access_kind kind, const char *name)
-{
-    static const enum access_right rights[] = {ACCESS_PUBLISH, ACCESS_READ, ACCESS_WORK,
-                                               ACCESS_ADMIN};
-    for (size_t n = 0; n < sizeof rights / sizeof *rights; n++)
-        if (identity_may(i, rights[n], kind, name))
-            return true;
-    return false;
-}
 
 static bool is_description(enum kafka_operation operation)
 {
@@ -31,9 +22,12 @@ static bool may(const struct identity *i, enum kafka_resource resource,
     enum access_kind kind = resource == KAFKA_RESOURCE_TOPIC ? ACCESS_BUS : ACCESS_QUEUE;
     if (resource == KAFKA_RESOURCE_CLUSTER)
         return operation == KAFKA_OP_DESCRIBE || operation == KAFKA_OP_IDEMPOTENT_WRITE ||
-               identity_may(i, ACCESS_ADMIN, ACCESS_SERVER, "");
+               identity_may(i, operation == KAFKA_OP_CREATE ? ACCESS_CREATE : ACCESS_ADMIN,
+                            ACCESS_SERVER, "");
     if (is_description(operation))
-        return may_any(i, kind, name);
+        return identity_may(i, ACCESS_DESCRIBE, kind, name);
+    if (operation == KAFKA_OP_CREATE)
+        return identity_may(i, ACCESS_CREATE, kind, name);
     if (resource == KAFKA_RESOURCE_TOPIC && operation == KAFKA_OP_READ)
         return identity_may(i, ACCESS_READ, kind, name);
     if (resource == KAFKA_RESOURCE_TOPIC && operation == KAFKA_OP_WRITE)
