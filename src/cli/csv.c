@@ -199,17 +199,6 @@ static enum scan scan(struct csv *c, beck_bytes w, bool last, size_t *end, size_
 
 /* ---- taking records from the window ---- */
 
-static int64_t count_lines(beck_bytes text)
-{
-    int64_t n = 0;
-    const uint8_t *p = text.data, *end = p + text.len;
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-        n++;
-        p++;
-    }
-    return n;
-}
-
 /* Consumes the record that begins the window. */
 static void take(struct csv *c, struct ingest_record *out, size_t end, size_t next)
 {
@@ -218,7 +207,7 @@ static void take(struct csv *c, struct ingest_record *out, size_t end, size_t ne
                                   .line = c->line + 1,
                                   .byte = c->input->position,
                                   .raw = bytes_of(w.data, end)};
-    c->line += count_lines(bytes_of(w.data, next));
+    c->line += input_count_lines(bytes_of(w.data, next));
     input_consume(c->input, next);
 }
 

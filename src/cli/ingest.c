@@ -58,7 +58,7 @@ static const struct option options[] = {
     INGEST_READER_OPTIONS,
     {.name = "plain",
      .kind = OPTION_FLAG,
-     .help = "NDJSON: every line is data, also when it looks like an event"},
+     .help = "JSON: every record is data, also when it looks like an event"},
     {.name = "batch",
      .kind = OPTION_NUMBER,
      .preset = "2000",
@@ -378,7 +378,7 @@ static int choose_source(struct ingest *in)
 static int make_plan(struct ingest *in, struct ingest_plan *plan)
 {
     struct call *call = in->call;
-    bool ndjson = in->reader.format == INGEST_NDJSON;
+    bool json = in->reader.format == INGEST_NDJSON || in->reader.format == INGEST_JSON;
     *plan = (struct ingest_plan){
         .type = option_text(call, "type"),
         .paths = {[FIELD_TYPE] = option_text(call, "type-from"),
@@ -386,8 +386,8 @@ static int make_plan(struct ingest *in, struct ingest_plan *plan)
                   [FIELD_ID] = option_text(call, "id-from"),
                   [FIELD_TIME] = option_text(call, "time-from")},
         .time_format = (enum ingest_time)option_choice(call, "time-format"),
-        .plain = !ndjson || option_flag(call, "plain"),
-        .checked = !ndjson,
+        .plain = !json || option_flag(call, "plain"),
+        .checked = !json,
         .source = beck_str(in->source),
         .fingerprint = in->fingerprint,
         .level = option_choice(call, "level") == 1 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN,
@@ -521,12 +521,14 @@ const struct command command_ingest = {
     .arguments_min = 1,
     .arguments_max = 1,
     .orderly = true,
-    .help = "publish the records of an NDJSON, CSV or XML file",
+    .help = "publish the records of a JSON, CSV or XML file",
     .about =
         "FILE may be of any size; - is standard input. Each record becomes the data of an event,\n"
-        "as a JSON object: a line of NDJSON as it is, a CSV record with the names of its header,\n"
-        "an XML element with attributes as \"@name\", text as \"#text\" or just the text, and\n"
-        "children of one name as an array. Lines of NDJSON that are CloudEvents or envelopes are\n"
+        "as a JSON object: a line of NDJSON as it is; an element of a JSON array, or an object of\n"
+        "a file of several, over as many lines as it likes; a CSV record with the names of its\n"
+        "header; an XML element with attributes as \"@name\", text as \"#text\" or just the text, "
+        "and\n"
+        "children of one name as an array. Objects of JSON that are CloudEvents or envelopes are\n"
         "published as the events that they are.\n"
         "\n"
         "FIELD is the name of a member, or a JSON pointer: customer, @id, /customer/id.\n"
@@ -536,6 +538,7 @@ const struct command command_ingest = {
         "once: which were published already stands in the bus itself, in the ids of the events\n"
         "of this source.",
     .examples = "beck ingest orders.ndjson --type order.imported --subject-from customer\n"
+                "beck ingest people.json --type person.known --id-from /account/id\n"
                 "beck ingest prices.csv --type price.set --delimiter ';' --time-from date\n"
                 "beck ingest catalog.xml --record /catalog/item --type item.listed --id-from @id\n"
                 "zcat old.ndjson.gz | beck ingest - --format ndjson --type-from kind",

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *const ingest_formats[] = {"ndjson", "csv", "xml", NULL};
+const char *const ingest_formats[] = {"ndjson", "csv", "xml", "json", NULL};
 
 static const struct {
     const char *ending;
     enum ingest_format format;
-} endings[] = {{".ndjson", INGEST_NDJSON}, {".jsonl", INGEST_NDJSON}, {".json", INGEST_NDJSON},
+} endings[] = {{".ndjson", INGEST_NDJSON}, {".jsonl", INGEST_NDJSON}, {".json", INGEST_JSON},
                {".csv", INGEST_CSV},       {".tsv", INGEST_CSV},      {".xml", INGEST_XML}};
 
 static bool ends_with(const char *text, const char *ending)
@@ -141,6 +141,7 @@ int ingest_reader_open(struct ingest_reader *r, const struct call *call, const c
         code = init_xml(r, call);
     } else {
         ndjson_init(&r->ndjson, &r->input);
+        json_records_init(&r->json, &r->input);
     }
     if (code) {
         ingest_reader_close(r);
@@ -157,12 +158,30 @@ void ingest_reader_close(struct ingest_reader *r)
         csv_release(&r->csv);
     } else if (r->format == INGEST_XML) {
         xml_release(&r->xml);
+    } else {
+        json_records_release(&r->json);
     }
     if (r->input.fd != STDIN_FILENO) {
         close(r->input.fd);
     }
     input_release(&r->input);
     r->input.fd = -1;
+}
+
+/* JSON may be an object a line, or none of NDJSON's business. */
+static beck_status begin_json(struct ingest_reader *r, beck_error *err)
+{
+    enum json_start start;
+    if (!json_records_start(&r->input, &start)) {
+        return error_errno(err, errno, "the input cannot be read");
+    }
+    r->lines = r->format == INGEST_NDJSON || start == JSON_START_LINE;
+    if (r->format == INGEST_NDJSON && (start == JSON_START_ARRAY || start == JSON_START_OPEN)) {
+        return error_set(err, BECK_EINVAL,
+                         "this is no object a line, but begins with %s: give --format json",
+                         start == JSON_START_ARRAY ? "an array" : "an object over several lines");
+    }
+    return BECK_OK;
 }
 
 beck_status ingest_reader_begin(struct ingest_reader *r, beck_error *err)
@@ -173,22 +192,22 @@ beck_status ingest_reader_begin(struct ingest_reader *r, beck_error *err)
         }
     }
     beck_bytes w = input_window(&r->input);
-    if (r->format == INGEST_XML || w.len < 2) {
+    if (r->format == INGEST_XML) {
         return BECK_OK; /* the parser knows */
     }
-    if (memcmp(w.data, "\xFF\xFE", 2) == 0 || memcmp(w.data, "\xFE\xFF", 2) == 0) {
+    if (w.len >= 2 && (memcmp(w.data, "\xFF\xFE", 2) == 0 || memcmp(w.data, "\xFE\xFF", 2) == 0)) {
         return error_set(err, BECK_EINVAL,
                          "the input is UTF-16: convert it, as with iconv -f utf-16 -t utf-8");
     }
     if (w.len >= 3 && memcmp(w.data, "\xEF\xBB\xBF", 3) == 0) {
         input_consume(&r->input, 3);
     }
-    return BECK_OK;
+    return r->format == INGEST_CSV ? BECK_OK : begin_json(r, err);
 }
 
 void ingest_reader_skip(struct ingest_reader *r, int64_t number)
 {
-    r->ndjson.skip = r->csv.skip = r->xml.skip = number;
+    r->ndjson.skip = r->json.skip = r->csv.skip = r->xml.skip = number;
 }
 
 enum record_result ingest_reader_next(struct ingest_reader *r, struct ingest_record *out,
@@ -200,6 +219,6 @@ enum record_result ingest_reader_next(struct ingest_reader *r, struct ingest_rec
     case INGEST_XML:
         return xml_next(&r->xml, out, err);
     default:
-        return ndjson_next(&r->ndjson, out, err);
+        return r->lines ? ndjson_next(&r->ndjson, out, err) : json_records_next(&r->json, out, err);
     }
 }

@@ -4,10 +4,11 @@
 
 #include "cli/command.h"
 #include "cli/csv.h"
+#include "cli/json_records.h"
 #include "cli/ndjson.h"
 #include "cli/xml.h"
 
-enum ingest_format { INGEST_NDJSON, INGEST_CSV, INGEST_XML };
+enum ingest_format { INGEST_NDJSON, INGEST_CSV, INGEST_XML, INGEST_JSON };
 
 /* Rows of a table of options. */
 extern const char *const ingest_formats[];
@@ -50,7 +51,9 @@ struct ingest_reader {
     struct input input;
     int64_t size; /* of a regular file; 0: not known */
     struct xml_path path;
+    bool lines; /* the JSON is an object a line: read as NDJSON */
     struct ndjson ndjson;
+    struct json_records json;
     struct csv csv;
     struct xml xml;
 };
@@ -58,7 +61,7 @@ struct ingest_reader {
 /* Opens the file ("-": standard input); reports and returns an exit code. */
 int ingest_reader_open(struct ingest_reader *r, const struct call *call, const char *file);
 void ingest_reader_close(struct ingest_reader *r);
-/* Steps over a byte order mark; before the first record. */
+/* Steps over a byte order mark, and looks at how JSON begins; before the first record. */
 beck_status ingest_reader_begin(struct ingest_reader *r, beck_error *err);
 /* Records up to this number are stepped over. */
 void ingest_reader_skip(struct ingest_reader *r, int64_t number);

@@ -113,3 +113,14 @@ enum input_result input_fill(struct input *in)
         }
     }
 }
+
+int64_t input_count_lines(beck_bytes text)
+{
+    int64_t n = 0;
+    const uint8_t *p = text.data, *end = p + text.len;
+    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
+        n++;
+        p++;
+    }
+    return n;
+}

@@ -49,6 +49,8 @@ static inline void input_consume(struct input *in, size_t n)
 enum input_result input_fill(struct input *in);
 /* Whether there is more to read, or the end, within that time. */
 bool input_ready(const struct input *in, int timeout_ms);
+/* Line ends in a text. */
+int64_t input_count_lines(beck_bytes text);
 /* Bytes taken from the input so far. */
 static inline int64_t input_taken(const struct input *in)
 {

@@ -216,17 +216,6 @@ void xml_release(struct xml *x)
 
 /* ---- going on behind a fault ---- */
 
-static int64_t count_lines(beck_bytes text)
-{
-    int64_t n = 0;
-    const uint8_t *p = text.data, *end = p + text.len;
-    while (p < end && (p = memchr(p, '\n', (size_t)(end - p)))) {
-        n++;
-        p++;
-    }
-    return n;
-}
-
 /* The name of the start tag to look for; absent: not known. */
 static beck_bytes sought_name(const struct xml *x)
 {
@@ -331,7 +320,7 @@ static enum record_result resync(struct xml *x, beck_error *err)
         bool hit = found < w.len;
         /* What may be the beginning of a tag stays. */
         size_t step = hit ? found : w.len > name.len + 2 ? w.len - name.len - 2 : 0;
-        x->resync_line += count_lines(bytes_of(w.data, step));
+        x->resync_line += input_count_lines(bytes_of(w.data, step));
         input_consume(x->input, step);
         x->resync_from = x->input->position;
         if (hit) {

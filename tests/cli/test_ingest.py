@@ -22,6 +22,19 @@ class IngestTest(BeckTest):
         self.assertEqual(result.code, code, result.err)
         return result
 
+    def peak_memory(self, name):
+        """Of an ingest, in bytes; what sanitizers take is left out."""
+        script = ("import resource, subprocess, sys\n"
+                  "code = subprocess.run(sys.argv[1:], check=False).returncode\n"
+                  "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+                  "sys.exit(code)\n")
+        done = subprocess.run(["python3", "-c", script, PROGRAM, "ingest", name, "--type", "x.y", "-q"], cwd=self.dir,
+                              env=self.environment(), capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        with open(PROGRAM, "rb") as program:
+            sanitized = b"__asan_init" in program.read()
+        return (int(done.stdout) - (sanitized and 256 << 10)) << 10
+
     def events(self, *args):
         return self.beck("log", *args).json
 
@@ -107,6 +120,102 @@ class Ndjson(IngestTest):
             _, err = process.communicate(timeout=60)
         self.assertEqual(process.returncode, INTERRUPTED, err)
         self.assertIn("--resume", err)
+
+
+class Json(IngestTest):
+    """Arrays, and objects over several lines."""
+    def texts(self, objects):
+        compact = [json.dumps(o, separators=(",", ":")) for o in objects]
+        pretty = [json.dumps(o, indent=2) for o in objects]
+        return {"pretty array": json.dumps(objects, indent=2), "array of lines": "[\n " + ",\n ".join(compact) + "\n]\n",
+                "compact array": "[" + ",".join(compact) + "]", "pretty objects": "\n".join(pretty) + "\n",
+                "arrays": f"[{compact[0]}]\n[{','.join(compact[1:])}]", "objects in a line": "".join(compact),
+                "objects with commas": ",\n".join(compact), "lines": "\n".join(compact) + "\n",
+                "windows": "\ufeff\r\n" + json.dumps(objects, indent="\t").replace("\n", "\r\n")}
+
+    def test_every_form_gives_the_objects(self):
+        objects = [{"n": i, "text": 'a "[{\\ b]', "list": [[{}], []], "who": {"id": f"u{i}"}} for i in range(30)]
+        for i, (form, text) in enumerate(self.texts(objects).items()):
+            self.file("a.json", text)
+            self.ingest("a.json", "--type", "x.y", "--subject-from", "/who/id", "--bus", f"bus{i}")
+            self.assertEqual(self.payloads(f"bus{i}"), objects, form)
+            self.assertEqual(self.events(f"bus{i}")[7]["subject"], "u7", form)
+            self.assertRegex(self.events(f"bus{i}")[7]["id"], ":8$", form)
+
+    def test_each_is_in_one_line_of_the_log(self):
+        self.file("a.json", '[\n {\n  "a b": "c  d\\n\\"",\n  "e": [1, 2]\n }\n]')
+        self.ingest("a.json", "--type", "x.y")
+        self.assertIn('{"a b":"c  d\\n\\"","e":[1,2]}', self.beck("log").lines[0])
+
+    def test_ndjson_says_so_when_it_is_none(self):
+        for i, text in enumerate(('[\n{"a":1}]', '\n [{"a":1},\n{"a":2}]', '{\n  "a": 1\n}\n')):
+            self.file("a.ndjson", text)
+            result = self.ingest("a.ndjson", "--type", "x.y", code=FAILED)
+            self.assertIn("give --format json", result.err)
+            self.assertEqual(self.payloads(), [])
+            self.ingest("a.ndjson", "--type", "x.y", "--format", "json", "--bus", f"bus{i}")
+            self.assertEqual(self.payloads(f"bus{i}")[0], {"a": 1})
+
+    def test_malformed_records_are_put_aside_and_the_next_are_read(self):
+        good = '  {\n    "n": %d,\n    "in": {\n      "a": [1]\n    }\n  }'
+        broken = ['  {\n    "n": [1}\n  }', '  {\n    "n": "never closed,\n    "m": 1\n  }', '  {\n    "n": {\n  }',
+                  '  17', '  "text"', '  [1, {"a": 2}]', '  {\n    "n": 1,\n    "m" 2\n  }', '  }',
+                  '  {\n    "n": "' + "x" * 5000 + '"\n  }']
+        items = []
+        for i, bad in enumerate(broken):
+            items += [good % i, bad]
+        text = "[\n" + ",\n".join([*items, good % len(broken)]) + "\n]\n"
+        self.file("a.json", text)
+        result = self.ingest("a.json", "--type", "x.y", "--record-max", "4k", code=FAILED)
+        self.assertEqual([d["n"] for d in self.payloads()], list(range(len(broken) + 1)))
+        rejects = self.rejects("a.json.rejects")
+        self.assertEqual([r["record"] for r in rejects], [2 * i + 2 for i in range(len(broken))])
+        for reject, bad in zip(rejects, broken):
+            self.assertTrue(text[reject["byte"]:].startswith(bad.strip()[:4000]), reject)
+            self.assertEqual(text[:reject["byte"]].count("\n") + 1, reject["line"])
+            self.assertTrue(reject["raw"].startswith(bad.strip()[:4000]), reject)
+        self.assertIn("a.json, line 8: ", result.err)
+
+    def test_where_reading_cannot_go_on_it_says_so(self):
+        self.file("a.json", '[{"n":0},{"n":[1},{"n":2}]')
+        result = self.ingest("a.json", "--type", "x.y", code=FAILED)
+        self.assertIn("--resume", result.err)
+        self.file("a.json", '[{"n":0},{"n":[1]},{"n":2}]')
+        self.ingest("a.json", "--type", "x.y", "--resume")
+        self.assertEqual([d["n"] for d in self.payloads()], [0, [1], 2])
+
+    def test_an_input_that_is_cut_off_gives_what_it_has_and_goes_on_after_repair(self):
+        objects = [{"n": i, "s": "x" * 20} for i in range(100)]
+        for i, (form, text) in enumerate(self.texts(objects).items()):
+            bus = f"bus{i}"
+            for length in (len(text) // 2, len(text) // 2 + 40, len(text)):
+                self.file("a.json", text[:length])
+                self.try_beck("ingest", "a.json", "--type", "x.y", "--resume", "--bus", bus)
+            self.assertEqual(self.payloads(bus), objects, form)
+
+    def test_memory_does_not_depend_on_the_length(self):
+        name = os.path.join(self.dir, "big.json")
+        with open(name, "w", encoding="utf-8") as file:
+            file.write("[")
+            for i in range(80000):
+                file.write(("," if i else "") + json.dumps({"n": i, "words": ["some words that describe it"] * 25}))
+            file.write("]")
+        self.assertGreater(os.path.getsize(name), 50 << 20)
+        self.assertLess(self.peak_memory(name), 64 << 20)
+        self.assertEqual(self.beck("bus", "show", "events", "--json").json[0]["events"], 80000)
+
+    def test_standard_input_is_published_when_it_pauses(self):
+        process = self.start("ingest", "-", "--format", "json", "--type", "a.b")
+        try:
+            process.stdin.write('[\n{"n":\n1},')
+            process.stdin.flush()
+            while not self.try_beck("log").out:
+                time.sleep(0.05)
+            self.assertEqual(self.payloads(), [{"n": 1}])
+        finally:
+            out, err = process.communicate('{"n":2}]', timeout=60)
+        self.assertEqual(process.returncode, DONE, err)
+        self.assertEqual(self.payloads(), [{"n": 1}, {"n": 2}])
 
 
 class Csv(IngestTest):
@@ -274,16 +383,7 @@ class Xml(IngestTest):
             file.write("<item><name>" + "x" * (3 << 20) + "</name></item></catalog>\n")
         self.assertGreater(os.path.getsize(name), 64 << 20)
         self.beck("bus", "create", "events", "--event-size-max", "4m")
-        script = ("import resource, subprocess, sys\n"
-                  "code = subprocess.run(sys.argv[1:], check=False).returncode\n"
-                  "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
-                  "sys.exit(code)\n")
-        done = subprocess.run(["python3", "-c", script, PROGRAM, "ingest", name, "--type", "x.y", "-q"], cwd=self.dir,
-                              env=self.environment(), capture_output=True, text=True, check=False)
-        self.assertEqual(done.returncode, DONE, done.stderr)
-        with open(PROGRAM, "rb") as program:  # sanitizers take memory of their own
-            sanitized = b"__asan_init" in program.read()
-        self.assertLess(int(done.stdout), (320 if sanitized else 64) * 1024)
+        self.assertLess(self.peak_memory(name), 64 << 20)
         self.assertEqual(self.beck("bus", "show", "events", "--json").json[0]["events"], 80001)
 
 
@@ -383,6 +483,8 @@ class Resume(IngestTest):
             text = "".join(f'{{"n":{i},"s":"s{i % 10}"}}\n' if i % 97 != 50 else "{broken\n" for i in range(count))
         elif kind == "csv":
             text = "n,s\n" + "".join(f'{i},"s{i % 10}"\n' if i % 97 != 50 else f'{i},"a"b\n' for i in range(count))
+        elif kind == "json":
+            text = "[\n" + ",\n".join(f' {{"n":{i},\n  "s":"s{i % 10}"}}' if i % 97 != 50 else ' {"n":[1}' for i in range(count)) + "]"
         else:
             text = "<c>" + "".join(f"<i><n>{i}</n><s>s{i % 10}</s></i>\n" if i % 97 != 50 else "<i><n></i>\n"
                                    for i in range(count)) + "</c>"
@@ -436,7 +538,7 @@ class Resume(IngestTest):
             self.assertEqual(sorted(self.numbers(bus)), list(range(5000)), f"seed {seed}")
 
     def test_each_record_is_there_once_after_kills(self):
-        for seed, (kind, partitions) in enumerate((k, p) for k in ("ndjson", "csv", "xml") for p in (1, 4)):
+        for seed, (kind, partitions) in enumerate((k, p) for k in ("ndjson", "csv", "xml", "json") for p in (1, 4)):
             with self.subTest(kind=kind, partitions=partitions):
                 self.kill_and_resume(kind, partitions, int(os.environ.get("BECK_TEST_SEED", "1")) * 100 + seed)
 
