@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -207,6 +208,12 @@ static void pass_on(const char *data, size_t len)
             len -= (size_t)n;
         }
     }
+}
+
+bool child_has_read(const struct child *c)
+{
+    int unread = 0;
+    return c->in < 0 || (c->input.len == 0 && (ioctl(c->in, FIONREAD, &unread) || unread == 0));
 }
 
 static void say_text(struct child *c)

@@ -56,6 +56,10 @@ beck_status child_start(struct child *c, const struct child_options *options, be
  * closes standard input behind it. A child that closed its standard input loses it: no error. */
 void child_send(struct child *c, beck_bytes input, bool last);
 
+/* Whether the child has taken all that was sent, as far as can be known: true once its standard input is
+ * closed. */
+bool child_has_read(const struct child *c);
+
 enum child_event {
     CHILD_ENDED = 1, /* the leader ended or closed its standard output: no answer will come. What it
                         wrote before has been read */

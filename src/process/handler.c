@@ -81,6 +81,20 @@ static beck_status add_time(struct buf *b, const char *name, int64_t ns)
     return add_attribute(b, name, (beck_bytes){0}, beck_str(text));
 }
 
+/* An extension of that name would pass for what beck says of the event. */
+static bool is_reserved(beck_bytes name)
+{
+    static const char *const reserved[] = {
+        "type",          "id",          "subject",        "source",
+        "bus",           "time",        "priority",       "dataschema",
+        "correlationid", "causationid", "datacontenttype"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved && !found; i++) {
+        found = bytes_equal_text(name, reserved[i]);
+    }
+    return found;
+}
+
 static beck_status add_event(struct buf *b, const beck_event *e)
 {
     const struct {
@@ -101,7 +115,8 @@ static beck_status add_event(struct buf *b, const beck_event *e)
         status = add_attribute(b, plain[i].name, no_name, plain[i].value);
     }
     for (size_t i = 0; i < e->extension_count && !status; i++) {
-        status = add_attribute(b, "CE_", e->extensions[i].name, e->extensions[i].value);
+        const beck_attribute *x = &e->extensions[i];
+        status = is_reserved(x->name) ? BECK_OK : add_attribute(b, "CE_", x->name, x->value);
     }
     status = status ? status : add_time(b, "CE_TIME", e->time_ns);
     if (e->priority && !status) {
@@ -356,68 +371,102 @@ static bool answer_word(beck_bytes line, const char *word, char *why)
     return true;
 }
 
-static bool answer_json(beck_bytes line, beck_verdict *verdict, char *why)
+/* An answer without an id is for the event that was sent last. */
+static bool names_another(const beck_event *event, beck_bytes id)
 {
-    struct json_reader r;
-    struct json_token t, value;
-    bool found = false;
-    json_reader_init(&r, line);
-    if (json_next(&r, &t, NULL) || t.kind != JSON_OBJECT) {
-        return false;
-    }
-    while (!json_next(&r, &t, NULL) && t.kind == JSON_NAME) {
-        if (bytes_equal_text(t.raw, "verdict")) {
-            if (json_next(&r, &value, NULL) || value.kind != JSON_STRING) {
-                return false;
-            }
-            found = true;
-            if (bytes_equal_text(value.raw, "settle")) {
-                *verdict = BECK_SETTLE;
-            } else if (bytes_equal_text(value.raw, "retry")) {
-                *verdict = BECK_RETRY;
-            } else if (bytes_equal_text(value.raw, "reject")) {
-                *verdict = BECK_REJECT;
-            } else {
-                return false;
-            }
-        } else if (bytes_equal_text(t.raw, "why")) {
-            struct buf text;
-            buf_init(&text, CHILD_LINE_MAX);
-            if (json_next(&r, &value, NULL) || value.kind != JSON_STRING ||
-                json_unescape(&value, &text, NULL)) {
-                buf_release(&text);
-                return false;
-            }
-            snprintf(why, HANDLER_WHY_MAX, "%.*s", (int)text.len, (const char *)text.data);
-            buf_release(&text);
-        } else {
-            beck_bytes skipped;
-            if (json_skip_value(&r, &skipped, NULL)) {
-                return false;
-            }
-        }
-    }
-    return found && t.kind == JSON_OBJECT_END;
+    return id.len > 0 && !bytes_equal(id, event->id);
 }
 
-static bool read_answer(beck_bytes line, beck_verdict *verdict, char *why)
+/* Of a member that is text, with escapes undone. The caller releases *text. */
+static bool read_text(struct json_reader *r, struct buf *text)
+{
+    struct json_token value;
+    buf_init(text, CHILD_LINE_MAX);
+    return !json_next(r, &value, NULL) && value.kind == JSON_STRING &&
+           !json_unescape(&value, text, NULL);
+}
+
+static bool read_verdict(beck_bytes word, beck_verdict *verdict)
+{
+    static const struct {
+        const char *word;
+        beck_verdict verdict;
+    } all[] = {{"settle", BECK_SETTLE}, {"retry", BECK_RETRY}, {"reject", BECK_REJECT}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (bytes_equal_text(word, all[i].word)) {
+            *verdict = all[i].verdict;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* How a line is to be taken. */
+enum answer { ANSWER_GOOD, ANSWER_BAD, ANSWER_OF_ANOTHER };
+
+static enum answer answer_json(beck_bytes line, const beck_event *event, beck_verdict *verdict,
+                               char *why)
+{
+    struct json_reader r;
+    struct json_token t;
+    bool found = false, another = false;
+    json_reader_init(&r, line);
+    if (json_next(&r, &t, NULL) || t.kind != JSON_OBJECT) {
+        return ANSWER_BAD;
+    }
+    while (!json_next(&r, &t, NULL) && t.kind == JSON_NAME) {
+        bool is_verdict = bytes_equal_text(t.raw, "verdict"), is_id = bytes_equal_text(t.raw, "id");
+        if (!is_verdict && !is_id && !bytes_equal_text(t.raw, "why")) {
+            beck_bytes skipped;
+            if (json_skip_value(&r, &skipped, NULL)) {
+                return ANSWER_BAD;
+            }
+            continue;
+        }
+        struct buf text;
+        bool good = read_text(&r, &text);
+        if (good && is_verdict) {
+            good = found = read_verdict(buf_bytes(&text), verdict);
+        } else if (good && is_id) {
+            another = names_another(event, buf_bytes(&text));
+        } else if (good) {
+            snprintf(why, HANDLER_WHY_MAX, "%.*s", (int)text.len, (const char *)text.data);
+        }
+        buf_release(&text);
+        if (!good) {
+            return ANSWER_BAD;
+        }
+    }
+    if (!found || t.kind != JSON_OBJECT_END) {
+        return ANSWER_BAD;
+    }
+    return another ? ANSWER_OF_ANOTHER : ANSWER_GOOD;
+}
+
+static enum answer read_answer(beck_bytes line, const beck_event *event, beck_verdict *verdict,
+                               char *why)
 {
     while (line.len > 0 && isspace(((const unsigned char *)line.data)[line.len - 1])) {
         line.len--;
     }
     if (line.len > 0 && *(const char *)line.data == '{') {
-        return answer_json(line, verdict, why);
+        return answer_json(line, event, verdict, why);
     }
     if (answer_word(line, "retry", why)) {
         *verdict = BECK_RETRY;
-        return true;
+        return ANSWER_GOOD;
     }
     if (answer_word(line, "reject", why)) {
         *verdict = BECK_REJECT;
-        return true;
+        return ANSWER_GOOD;
     }
     *verdict = BECK_SETTLE;
-    return bytes_equal_text(line, "ok");
+    const char *text = line.data;
+    if (line.len < 2 || memcmp(text, "ok", 2) != 0 || (line.len > 2 && text[2] != ' ')) {
+        return ANSWER_BAD;
+    }
+    beck_bytes id = line.len > 3 ? bytes_of(text + 3, line.len - 3) : (beck_bytes){0};
+    return names_another(event, id) ? ANSWER_OF_ANOTHER : ANSWER_GOOD;
 }
 
 /* Ends the process; the next is started after a pause. */
@@ -450,45 +499,86 @@ static beck_status ensure_process(struct handler *h, beck_error *err)
     return child_start(&h->child, &how, err);
 }
 
-static enum handler_result run_persistent(struct handler *h, beck_verdict *verdict, char *why,
-                                          beck_error *err)
+/* Sends the event to a process that is in step, and waits for its answer. */
+static beck_status ask(struct handler *h, enum stop *stop, beck_error *err)
 {
     beck_status status = ensure_process(h, err);
     if (status) {
         h->child.pid = 0;
-        return not_started(status, err, verdict, why);
+        return status;
     }
-    struct child *c = &h->child;
-    c->tail_len = 0; /* last words are those of this event */
-    child_send(c, buf_bytes(&h->input), false);
-    enum stop stop = wait_for(h, c, CHILD_LINE | CHILD_ENDED, deadline_of(h->options));
-    if (stop == STOP_WOKEN) {
-        child_end(c, true, h->options->grace_ms);
-        return HANDLER_WOKEN;
-    }
-    beck_bytes line;
-    *verdict = h->options->failure;
-    if (stop == STOP_LATE) {
-        drop_process(h);
-        explain_late(h, c, why);
-    } else if (child_line(c, &line) && read_answer(line, verdict, why)) {
-        child_line_drop(c);
-        h->pause_ms = 0;
-        if (c->input.len > 0) {
-            drop_process(h); /* answered without reading: out of step from here on */
-        }
-    } else if (c->output.len > 0) {
-        if (!child_line(c, &line)) {
-            line = buf_bytes(&c->output);
-        }
+    h->child.tail_len = 0; /* last words are those of this event */
+    child_send(&h->child, buf_bytes(&h->input), false);
+    *stop = wait_for(h, &h->child, CHILD_LINE | CHILD_ENDED, deadline_of(h->options));
+    return BECK_OK;
+}
+
+static void explain_answer(beck_bytes line, enum answer answer, char *why)
+{
+    int len = (int)(line.len < 60 ? line.len : 60);
+    if (answer == ANSWER_OF_ANOTHER) {
         snprintf(why, HANDLER_WHY_MAX,
-                 "the program answered '%.*s': it must answer ok, retry or reject",
-                 (int)(line.len < 60 ? line.len : 60), (const char *)line.data);
-        *verdict = h->options->failure;
-        drop_process(h);
+                 "the program answered '%.*s' for another event: it must answer each event once, "
+                 "when it has read it",
+                 len, (const char *)line.data);
     } else {
+        snprintf(why, HANDLER_WHY_MAX,
+                 "the program answered '%.*s': it must answer ok, retry or reject", len,
+                 (const char *)line.data);
+    }
+}
+
+/* The line that there is, whole or not; with the verdict when it is a good one. What came before the
+ * event was read cannot be about it. */
+static enum answer take_answer(struct handler *h, const beck_event *event, beck_bytes *line,
+                               beck_verdict *verdict, char *why)
+{
+    struct child *c = &h->child;
+    if (!child_line(c, line)) {
+        *line = buf_bytes(&c->output);
+        return ANSWER_BAD;
+    }
+    enum answer answer = read_answer(*line, event, verdict, why);
+    return answer == ANSWER_GOOD && !child_has_read(c) ? ANSWER_OF_ANOTHER : answer;
+}
+
+static enum handler_result run_persistent(struct handler *h, const beck_event *event,
+                                          beck_verdict *verdict, char *why, beck_error *err)
+{
+    enum answer answer = ANSWER_OF_ANOTHER;
+    struct child *c = &h->child;
+    /* An answer too many of the event before costs this one nothing, once. */
+    for (int i = 0; i < 2 && answer == ANSWER_OF_ANOTHER; i++) {
+        enum stop stop = STOP_NONE;
+        beck_bytes line;
+        beck_status status = ask(h, &stop, err);
+        if (status) {
+            return not_started(status, err, verdict, why);
+        }
+        if (stop == STOP_WOKEN) {
+            child_end(c, true, h->options->grace_ms);
+            return HANDLER_WOKEN;
+        }
+        if (stop == STOP_LATE) {
+            *verdict = h->options->failure;
+            drop_process(h);
+            explain_late(h, c, why);
+            return HANDLER_VERDICT;
+        }
+        answer = take_answer(h, event, &line, verdict, why);
+        if (answer == ANSWER_GOOD) {
+            child_line_drop(c);
+            h->pause_ms = 0;
+            return HANDLER_VERDICT;
+        }
+        *verdict = h->options->failure;
+        if (line.len > 0) {
+            explain_answer(line, answer, why);
+        }
         drop_process(h);
-        explain_end(c, why);
+        if (line.len == 0) {
+            explain_end(c, why);
+        }
     }
     return HANDLER_VERDICT;
 }
@@ -502,7 +592,7 @@ enum handler_result handler_run(struct handler *h, const beck_event *event, uint
         return not_started(status == BECK_EINVAL ? BECK_EIO : status, err, verdict, why);
     }
     if (h->options->persistent) {
-        return run_persistent(h, verdict, why, err);
+        return run_persistent(h, event, verdict, why, err);
     }
     return run_once(h, event, attempt, verdict, why, err);
 }

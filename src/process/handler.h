@@ -5,10 +5,13 @@
  * JSON, one line), its environment the attributes; its exit status is the verdict. Persistent: one
  * process gets a line per event and answers each with a line:
  *
- *   ok | retry [why] | reject [why] | {"verdict":"settle|retry|reject","why":"..."}
+ *   ok [id] | retry [why] | reject [why] | {"verdict":"settle|retry|reject","why":"...","id":"..."}
  *
  * A persistent process that dies, answers something else or is late is started again, after a pause
- * that doubles from 100 ms to 10 s until it answers; its event counts as failed.
+ * that doubles from 100 ms to 10 s until it answers; its event counts as failed. An answer with the id of
+ * another event, and one that comes while the event is unread, is one too many of an earlier event: the
+ * process is started again at once, and gets the event again; the second time the event counts as
+ * failed.
  *
  * Threads: a handler belongs to one thread.
  */

@@ -48,6 +48,12 @@ class OneShot(OnTest):
             "BECK_ATTEMPT": "1", "BECK_POSITION": "events/0/0"})
         self.assertEqual(counts(result), (1, 0, 0, 0))
 
+    def test_an_extension_does_not_pass_for_what_the_bus_says(self):
+        self.beck("emit", "a.b", "1", "-e", "bus=accounts", "-e", "buses=2")
+        result = self.on("#", "--queue", "q", IDLE, "--", "sh", "-c", "cat; env | grep ^CE_BUS | sort")
+        self.assertEqual(result.lines[1:], ["CE_BUS=events", "CE_BUSES=2"])
+        self.assertEqual(json.loads(result.lines[0])["bus"], "accounts")
+
     def test_only_matching_events_in_order_and_each_once(self):
         self.emit(20, "order.created")
         self.emit(5, "user.login")
@@ -293,6 +299,40 @@ class Persistent(OnTest):
         self.emit(3)
         result = self.on("#", "--queue", "q", "--persistent", IDLE, "--", program)
         self.assertEqual(counts(result), (1, 0, 2, 0))
+
+    def test_an_answer_too_many_that_comes_late_is_not_taken_for_the_next_event(self):
+        program = self.program(
+            "\n        if n == 0:\n"
+            "            import select, time\n"
+            "            print('ok', flush=True)\n"
+            "            select.select([0], [], [])  # the next event is here, and unread\n"
+            "            print('ok', flush=True)\n"
+            "            time.sleep(1000)\n"
+            "        print('reject', flush=True)")
+        self.emit(3)
+        result = self.on("#", "--queue", "q", "--persistent", IDLE, "--", program)
+        self.assertEqual(counts(result), (1, 0, 2, 0))
+        self.assertEqual(len(self.read("started")), 2)
+
+    def test_an_answer_that_names_another_event_is_refused(self):
+        for form in ("f'ok {id}'", "json.dumps({'id': id, 'verdict': 'settle'})", "f'ok {id}' + ' '"):
+            program = self.program(
+                "\n        id = event['id'] if n != 1 or os.path.exists('died') else 'e0'\n"
+                "        if n == 1: open('died', 'w')\n"
+                f"        print({form}, flush=True)")
+            self.emit(3)
+            result = self.on("#", "--queue", "q", "--persistent", "--attempts", "1", IDLE, "--", program)
+            self.assertEqual(counts(result), (3, 0, 0, 0))
+            self.assertEqual(len(self.read("started")), 2)
+            os.remove(os.path.join(self.dir, "started"))
+            os.remove(os.path.join(self.dir, "died"))
+
+    def test_a_program_that_always_answers_for_another_event(self):
+        program = self.program("print('ok' if n == 0 else 'ok e0', flush=True)")
+        self.emit(2)
+        result = self.on("#", "--queue", "q", "--persistent", "--attempts", "1", IDLE, "--", program)
+        self.assertEqual(counts(result), (1, 0, 0, 1))
+        self.assertIn("answered 'ok e0' for another event", self.dead("q")[0]["history"][0]["why"])
 
     def test_a_process_that_never_ends_its_line(self):
         program = self.program("sys.stdout.write('o' * 200000); sys.stdout.flush()")
