@@ -73,7 +73,8 @@ static const struct option options[] = {
     {.name = "rejects",
      .kind = OPTION_TEXT,
      .value = "FILE",
-     .help = "put malformed records there, else into the name of the input and .rejects"},
+     .help = "put malformed records there, else into FILE.rejects; of a pipe "
+             "stdin-FINGERPRINT.rejects"},
     {.name = "max-rejects",
      .kind = OPTION_NUMBER,
      .help = "stop when more records than this are malformed"},
@@ -405,9 +406,14 @@ static int open_rejects(struct ingest *in)
 {
     const char *path = option_text(in->call, "rejects");
     beck_error err;
-    if (!path && !in->dry && in->reader.size > 0 && in->reader.input.fd != STDIN_FILENO &&
-        snprintf(in->rejects_path, sizeof in->rejects_path, "%s.rejects", in->file) <
-            (int)sizeof in->rejects_path) {
+    if (!path && !in->dry) {
+        int len = in->reader.regular
+                      ? snprintf(in->rejects_path, sizeof in->rejects_path, "%s.rejects", in->file)
+                      : snprintf(in->rejects_path, sizeof in->rejects_path, "stdin-%s.rejects",
+                                 in->fingerprint);
+        if (len >= (int)sizeof in->rejects_path) {
+            return call_usage(in->call, "the path of '%s' is too long: give --rejects", in->file);
+        }
         path = in->rejects_path;
     }
     beck_status status = rejects_init(&in->rejects, path, option_flag(in->call, "resume"), &err);

@@ -135,6 +135,7 @@ int ingest_reader_open(struct ingest_reader *r, const struct call *call, const c
     }
     input_init(&r->input, fd, call->stop_fd, (size_t)option_number(call, "record-max", 0));
     r->size = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : 0;
+    r->regular = S_ISREG(st.st_mode) && fd != STDIN_FILENO;
     if (r->format == INGEST_CSV) {
         code = init_csv(r, call, file);
     } else if (r->format == INGEST_XML) {

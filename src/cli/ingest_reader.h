@@ -49,6 +49,7 @@ extern const char *const ingest_formats[];
 struct ingest_reader {
     enum ingest_format format;
     struct input input;
+    bool regular; /* a file, and not standard input */
     int64_t size; /* of a regular file; 0: not known */
     struct xml_path path;
     bool lines; /* the JSON is an object a line: read as NDJSON */

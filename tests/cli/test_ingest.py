@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -422,6 +423,19 @@ class Options(IngestTest):
         self.assertIn("more than 20", result.err)
         self.assertEqual(len(self.rejects("a.csv.rejects")), 21)
         self.assertEqual(result.err.count("a.csv, line"), 10)
+
+    def test_malformed_records_of_standard_input_are_put_aside(self):
+        for text in ('{"a":1}\n{"a":\n', '{"a":2}\nnone\n'):
+            result = self.ingest("-", "--format", "ndjson", "--type", "x.y", code=FAILED, stdin=text)
+            name = re.search(r"1 malformed, put aside in (stdin-[0-9a-f]{16}\.rejects)\n", result.err).group(1)
+            self.assertEqual([r["raw"] for r in self.rejects(name)], [text.splitlines()[1]])
+        self.assertEqual(len([name for name in os.listdir(self.dir) if name.endswith(".rejects")]), 2)
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+        process = self.start("ingest", "fifo", "--format", "csv", "--type", "x.y")
+        with open(os.path.join(self.dir, "fifo"), "w", encoding="utf-8") as pipe:
+            pipe.write("a,b\n1\n")
+        _, err = process.communicate(timeout=60)
+        self.assertRegex(err, r"put aside in stdin-[0-9a-f]{16}\.rejects")
 
     def test_rejects_of_an_earlier_run_are_replaced_and_other_files_are_not(self):
         self.file("a.csv", "a,b\n1\n")

@@ -28,7 +28,7 @@ static void read_all(const uint8_t *data, size_t size, size_t piece, int64_t ski
     while ((result = json_records_next(&j, &r, &err)) != RECORD_END && result != RECORD_FAILED) {
         REQUIRE(r.number == number + 1 || (r.number == number && result != RECORD_GOOD));
         REQUIRE(r.byte >= end && (size_t)r.byte + r.raw.len <= size);
-        REQUIRE(memcmp(data + r.byte, r.raw.data, r.raw.len) == 0);
+        REQUIRE(bytes_equal(bytes_of(data + r.byte, r.raw.len), r.raw));
         REQUIRE((result == RECORD_SKIPPED) == (r.number <= skip));
         number = r.number;
         end = r.byte + (int64_t)r.raw.len;
