@@ -10,8 +10,10 @@
 #include "cli/xml.h"
 #include "base/error.h"
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <expat.h>
+#include <iconv.h>
 #include <stdio.h>
 
 #define CHUNK 65536
@@ -154,6 +156,48 @@ static void on_doctype(void *ctx, const char *name, const char *system_id, const
     x->external_dtd = system_id || public_id;
 }
 
+/* ---- encodings ---- */
+
+/* What each byte stands for in an encoding of the C library; -1: nothing. False: it does not know
+ * the encoding, or a character takes more than one byte in it. */
+static bool read_encoding(const char *name, int map[256])
+{
+    iconv_t converter = iconv_open("UTF-32LE", name);
+    bool good = converter != (iconv_t)-1;
+    for (int i = 0; good && i < 256; i++) {
+        char byte = (char)i, *from = &byte;
+        uint32_t point = 0;
+        char *to = (char *)&point;
+        size_t from_len = 1, to_len = sizeof point;
+        iconv(converter, NULL, NULL, NULL, NULL);
+        size_t result = iconv(converter, &from, &from_len, &to, &to_len);
+        bool some = result != (size_t)-1 && to_len == 0;
+        map[i] = some && le32toh(point) <= 0xFFFF ? (int)le32toh(point) : -1;
+        good = some || errno == EILSEQ;
+    }
+    if (converter != (iconv_t)-1) {
+        iconv_close(converter);
+    }
+    return good;
+}
+
+static int on_encoding(void *ctx, const char *name, XML_Encoding *out)
+{
+    struct xml *x = ctx;
+    out->data = NULL;
+    out->convert = NULL;
+    out->release = NULL;
+    if (read_encoding(name, out->map)) {
+        return XML_STATUS_OK;
+    }
+    error_set(
+        &x->problem, BECK_EUNSUPPORTED,
+        "the encoding '%s' is none that is read here: convert the file, as with iconv -f %s -t "
+        "utf-8 FILE | sed '1s/ encoding=[^ ?]*//' | beck ingest - --format xml",
+        name, name);
+    return XML_STATUS_ERROR;
+}
+
 /* ---- the parser ---- */
 
 /* Newer versions keep back what may be half a token, and so would keep a whole record back while the
@@ -175,6 +219,7 @@ static beck_status new_parser(struct xml *x, beck_error *err)
     XML_SetCharacterDataHandler(x->parser, on_text);
     XML_SetSkippedEntityHandler(x->parser, on_skipped_entity);
     XML_SetXmlDeclHandler(x->parser, on_declaration);
+    XML_SetUnknownEncodingHandler(x->parser, on_encoding, x);
     XML_SetStartDoctypeDeclHandler(x->parser, on_doctype);
     if (XML_SetReparseDeferralEnabled) {
         XML_SetReparseDeferralEnabled(x->parser, XML_FALSE);
@@ -370,7 +415,8 @@ static enum record_result fault(struct xml *x, struct ingest_record *out, int64_
     *out = (struct ingest_record){.number = x->number,
                                   .line = in_record ? x->record_line : line,
                                   .byte = in_record ? x->record_at : at};
-    error_set(err, BECK_EINVAL, "%s at line %lld, byte %lld", why, (long long)line, (long long)at);
+    error_set(err, BECK_EINVAL, "%s (at line %lld, byte %lld)", why, (long long)line,
+              (long long)at);
     bool ended =
         !in_record && x->problem.code == 0 && XML_GetErrorCode(x->parser) == XML_ERROR_NO_ELEMENTS;
     x->finished = ended;
@@ -427,7 +473,7 @@ static enum XML_Status feed(struct xml *x, bool last)
 static enum record_result parser_failed(struct xml *x, struct ingest_record *out, beck_error *err)
 {
     int64_t at = position_of(x);
-    if (x->problem.code == BECK_ENOMEM) {
+    if (x->problem.code == BECK_ENOMEM || x->problem.code == BECK_EUNSUPPORTED) {
         *err = x->problem;
         return RECORD_FAILED;
     }
@@ -479,7 +525,7 @@ static bool step(struct xml *x, struct ingest_record *out, enum record_result *r
         }
         if (more == INPUT_FULL) {
             char why[128];
-            snprintf(why, sizeof why, "%s is longer than %zu bytes: raise --record-max;",
+            snprintf(why, sizeof why, "%s is longer than %zu bytes: raise --record-max",
                      x->in_record ? "the record" : "a tag or comment", x->input->text.max);
             *result = fault(x, out, x->in_record ? x->record_at : position_of(x), why, err);
             return true;

@@ -1,8 +1,8 @@
 /*
  * The elements of an XML document that a path names, one after the other, in memory that does not
  * depend on the length of the document. What an element becomes says xml_tree.h; names are as they
- * stand, with their prefixes. The encodings are UTF-8, UTF-16, ISO-8859-1 and US-ASCII. Nothing
- * outside of the document is loaded; an entity that only an external DTD could define stays as it
+ * stand, with their prefixes. The encodings are UTF-8, UTF-16, and those of one byte a character that
+ * the C library knows (iconv). Nothing outside of the document is loaded; an entity that only an external DTD could define stays as it
  * is written.
  *
  * Where the document is not well-formed, or a record passes a limit, the record (or the place

@@ -331,6 +331,31 @@ class Xml(IngestTest):
             self.ingest("a.xml", "--type", "x.y", "--bus", encoding)
             self.assertEqual(self.payloads(encoding), [{"#text": "é"}])
 
+    def test_encodings_of_one_byte_a_character(self):
+        for encoding, text in (("windows-1251", "Київ ґ"), ("KOI8-R", "Привет"), ("ISO-8859-7", "Ωμέγα"),
+                               ("windows-1252", "€ „x“"), ("iso-8859-15", "€ é")):
+            words = f'<?xml version="1.0" encoding="{encoding}"?><c><i>{text}</i>\n<i><bad></i>\n<i n="{text}"/></c>'
+            self.file("a.xml", words.encode(encoding))
+            self.ingest("a.xml", "--type", "x.y", "--bus", encoding, code=FAILED)
+            self.assertEqual(self.payloads(encoding), [{"#text": text}, {"@n": text}], encoding)
+
+    def test_other_encodings_are_refused_with_a_command_that_works(self):
+        for encoding, text in (("Shift_JIS", "日本"), ("GBK", "北京"), ("EUC-JP", "日本"), ("Big5", "北京")):
+            name = self.file(f"{encoding}.xml", f'<?xml version="1.0" encoding="{encoding}"?><c><i>{text}</i></c>'.encode(encoding))
+            result = self.ingest(name, "--type", "x.y", code=FAILED)
+            command = re.search("as with (iconv .*)$", result.err, re.MULTILINE).group(1)
+            command = command.replace("FILE", name).replace("| beck", f"| {PROGRAM}") + f" --type x.y --bus {encoding}"
+            subprocess.run(command, shell=True, check=True, cwd=self.dir, env=self.environment(), capture_output=True)
+            self.assertEqual(self.payloads(encoding), [{"#text": text}])
+        self.file("a.xml", '<?xml version="1.0" encoding="martian"?><c/>')
+        self.assertIn("the encoding 'martian'", self.ingest("a.xml", "--type", "x.y", code=FAILED).err)
+
+    def test_a_message_says_where_and_what_to_do(self):
+        self.file("a.xml", "<c>\n<i>" + "x" * 5000 + "</i>\n<i><a></i></c>")
+        result = self.ingest("a.xml", "--type", "x.y", "--record-max", "1k", code=FAILED)
+        self.assertRegex(result.err, r"raise --record-max \(at line 2, byte \d+\)\n")
+        self.assertRegex(result.err, r"a.xml, line 3: malformed XML: mismatched tag \(at line 3, byte \d+\)\n")
+
     def test_reading_goes_on_behind_a_broken_record(self):
         good = "<item id='%d'><name>fine</name></item>\n"
         broken = ["<item><name>broken</item>", "<item id='8><name>x</name></item>", "</bad>", "<item>&undefined;</item>",
