@@ -4,7 +4,7 @@
  * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
  * never two of one line:
  *
- *   server.reload_lock     one reload of the configuration at a time
+ *   runners.lock           programs that a server runs
  *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
  *   shares.change_lock     making and deleting queues of share groups
  *   kafka_wire.acls_lock   one change of rules by a Kafka client at a time
@@ -33,7 +33,7 @@
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups
  *   tail.lock, beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
- *   limiter.lock, known.lock, endpoint.lock, seen.lock, certificates.lock, net.lock, net_tls.lock, kafka_memory.lock,
+ *   limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock, certificates.lock, net.lock, net_tls.lock, kafka_memory.lock,
  *   addresses.lock, broker.keeper_lock, recent.lock, kafka.topics_lock (a rwlock), kafka.configs_lock, amqp.lock, confirms.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during

@@ -296,6 +296,11 @@ int crew_fd(const struct crew *c)
     return c->change_fd;
 }
 
+bool crew_ending(const struct crew *c)
+{
+    return atomic_load(&c->ending);
+}
+
 uint32_t crew_working(struct crew *c)
 {
     uint64_t drained;

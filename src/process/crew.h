@@ -42,9 +42,11 @@ struct crew_counts {
 /* BECK_ENOENT: no such queue; BECK_EIO: no threads or descriptors; BECK_ENOMEM. The options are
  * borrowed until crew_join, what they point to as well. */
 beck_status crew_start(const struct crew_options *options, struct crew **out, beck_error *err);
-/* Readable when a worker has ended. crew_working: how many have not. */
+/* Readable when a worker has ended. crew_working: how many have not, any thread. */
 int crew_fd(const struct crew *c);
 uint32_t crew_working(struct crew *c);
+/* Whether it was told to end, or ends by itself. Any thread. */
+bool crew_ending(const struct crew *c);
 /* Every worker finishes what it handles and takes nothing more. crew_hurry: programs are killed and
  * their events given back. Both at once and any number of times. */
 void crew_end(struct crew *c);

@@ -261,6 +261,11 @@ uint32_t runner_working(struct runner *r)
     return crew_working(r->crew);
 }
 
+bool runner_ending(const struct runner *r)
+{
+    return crew_ending(r->crew);
+}
+
 void runner_stop(struct runner *r)
 {
     crew_end(r->crew);

@@ -49,6 +49,8 @@ void runner_end(struct runner *r);
 /* Kills what runs; the events go back to the queue. */
 void runner_hurry(struct runner *r);
 uint32_t runner_working(struct runner *r);
+/* Whether it was told to end, or ends because its queue was deleted. */
+bool runner_ending(const struct runner *r);
 /* Waits for the end and frees. */
 void runner_stop(struct runner *r);
 

@@ -101,7 +101,7 @@ static beck_status bind(struct apply *a, const struct queue_setting *queue, beck
     return status;
 }
 
-static beck_status apply_queue(struct apply *a, const struct queue_setting *queue, beck_error *err)
+static beck_status apply_queue(struct apply *a, struct queue_setting *queue, beck_error *err)
 {
     const char *name = queue->record.name;
     struct queue_setting is = *queue, wanted = *queue;
@@ -111,6 +111,7 @@ static beck_status apply_queue(struct apply *a, const struct queue_setting *queu
         status = beck_queue_create(a->b, name, &queue->options, err);
         if (!status) {
             LOG(a->log, LEVEL_INFO, "queue made", LOG_TEXT("queue", name));
+            queue->made = true;
         }
     } else if (!status) {
         status = queue_options_check(&wanted.options, true, err);
@@ -179,7 +180,7 @@ beck_status declared_apply(const struct settings *s, beck *b, struct access *acc
             failed(&a, "bus", &buses[i].record, status, &why);
         }
     }
-    const struct queue_setting *queues = s->queues.at;
+    struct queue_setting *queues = s->queues.at;
     for (size_t i = 0; i < s->queues.count; i++) {
         if ((status = apply_queue(&a, &queues[i], &why))) {
             failed(&a, "queue", &queues[i].record, status, &why);

@@ -14,6 +14,7 @@
 #include "server/log.h"
 #include "server/management_service.h"
 #include "server/notify.h"
+#include "server/reloader.h"
 #include "server/runners.h"
 #include "wire/http/hooks.h"
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define SOCKET_NAME "beck.sock"
@@ -32,6 +34,8 @@
 #define FILES_OF_ENGINE 1024
 
 enum state { STARTING, READY, STOPPING };
+
+#define ROOM_BYTES (16u << 20) /* so much is free: the disk is not full any more */
 
 struct server {
     const struct config_sources *sources;
@@ -52,8 +56,9 @@ struct server {
     int stop_fd; /* an eventfd: a request asked for the end */
     _Atomic(int) state;
     _Atomic(bool) access_log;
+    _Atomic(bool) full; /* the disk was, when something was written last */
     _Atomic(uint32_t) drain_timeout_ms;
-    struct mutex reload_lock; /* one reload at a time; before every lock of the library */
+    struct reloader *reloader;
 };
 
 /* ---- what other layers call ---- */
@@ -62,7 +67,11 @@ static void report(void *ctx, const beck_error *error)
 {
     struct server *s = ctx;
     bool grave = error->code == BECK_ECORRUPT || error->code == BECK_EIO ||
-                 error->code == BECK_EPOISONED || error->code == BECK_ENOMEM;
+                 error->code == BECK_EPOISONED || error->code == BECK_ENOMEM ||
+                 error->code == BECK_EFULL;
+    if (error->code == BECK_EFULL) {
+        atomic_store(&s->full, true);
+    }
     LOG(s->log, grave ? LEVEL_ERROR : LEVEL_WARN, "engine",
         LOG_TEXT("code", beck_status_name(error->code)), LOG_TEXT("error", error->text));
 }
@@ -96,22 +105,38 @@ static void log_request(void *ctx, const struct http_request *r, int status, siz
         LOG_TEXT("peer", http_peer(r)->address), LOG_TEXT("user", who ? identity_name(who) : ""));
 }
 
+/* Until there is room again. */
+static bool is_full(struct server *s)
+{
+    struct statvfs disk;
+    if (atomic_load(&s->full) && statvfs(s->started->data, &disk) == 0 &&
+        (uint64_t)disk.f_bavail * disk.f_frsize > ROOM_BYTES) {
+        atomic_store(&s->full, false);
+    }
+    return atomic_load(&s->full);
+}
+
 static bool is_ready(void *ctx, char *why, size_t size)
 {
     struct server *s = ctx;
     int state = atomic_load(&s->state);
-    snprintf(why, size, "%s", state == STARTING ? "starting" : state == STOPPING ? "stopping" : "");
-    return state == READY;
+    bool full = state == READY && is_full(s);
+    snprintf(why, size, "%s",
+             state == STARTING   ? "starting"
+             : state == STOPPING ? "stopping"
+             : full              ? "the disk is full"
+                                 : "");
+    return state == READY && !full;
 }
-
-static beck_status reload(struct server *s, beck_error *err);
 
 static beck_status control(void *ctx, const char *what, beck_error *err)
 {
     struct server *s = ctx;
     uint64_t one = 1;
     if (strcmp(what, "reload") == 0) {
-        return reload(s, err);
+        return atomic_load(&s->state) == READY
+                   ? reloader_run(s->reloader, err)
+                   : error_set(err, BECK_EBUSY, "the server is starting or stopping");
     }
     if (strcmp(what, "stop") != 0) {
         return error_set(err, BECK_EINVAL, "'%.60s' is nothing that a server does", what);
@@ -326,6 +351,98 @@ static void warn(void *ctx, const char *text)
     LOG(s->log, LEVEL_WARN, text);
 }
 
+/* ---- reloading ---- */
+
+static void tell_fault(void *ctx, const char *text)
+{
+    struct server *s = ctx;
+    LOG(s->log, LEVEL_ERROR, "configuration", LOG_TEXT("error", text));
+}
+
+/* What changed and stays as it was until the next start. */
+static void tell_kept(struct server *s, const struct settings *fresh)
+{
+    for (const struct setting *row = settings_rows; row->name; row++) {
+        if (row->reloadable || setting_same(row, s->started, fresh)) {
+            continue;
+        }
+        struct buf is, wanted;
+        buf_init(&is, 4096);
+        buf_init(&wanted, 4096);
+        if (!setting_print(row, s->started, &is) && !buf_terminate(&is) &&
+            !setting_print(row, fresh, &wanted) && !buf_terminate(&wanted)) {
+            LOG(s->log, LEVEL_WARN, "a changed setting needs a restart",
+                LOG_TEXT("setting", row->name), LOG_TEXT("in_force", (char *)is.data),
+                LOG_TEXT("configured", (char *)wanted.data));
+        }
+        buf_release(&is);
+        buf_release(&wanted);
+    }
+}
+
+/* Keeps the first failure; all are logged. */
+static void note(struct server *s, beck_status failed, const beck_error *why, const char *what,
+                 beck_status *status, beck_error *err)
+{
+    if (failed) {
+        LOG(s->log, LEVEL_ERROR, what, LOG_TEXT("error", why->text));
+        *status = *status ? *status : error_set(err, failed, "%s", why->text);
+    }
+}
+
+/* Each part is put in force by itself. */
+static beck_status put_in_force(struct server *s, const struct settings *fresh, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    beck_error why;
+    beck_status failed = log_reopen(s->log, fresh->log_file, (enum log_level)fresh->log_level,
+                                    (enum log_format)fresh->log_format, &why);
+    note(s, failed, &why, "the log goes on as before", &status, err);
+    tell_kept(s, fresh);
+    atomic_store(&s->access_log, fresh->http_access_log);
+    atomic_store(&s->drain_timeout_ms, fresh->drain_timeout_ms);
+    failed = http_reload(s->http, &why);
+    note(s, failed, &why, "the certificate goes on as before", &status, err);
+    failed = amqp_service_reload(&s->amqp, &why);
+    note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
+    failed = kafka_service_reload(&s->kafka, &why);
+    note(s, failed, &why, "the certificate of Kafka goes on as before", &status, err);
+    failed = declared_apply(fresh, s->b, s->access, s->log, &why);
+    note(s, failed, &why, "not everything that is declared is there", &status, err);
+    failed = set_hooks(s, fresh, &why);
+    note(s, failed, &why, "the webhooks go on as before", &status, err);
+    failed = runners_apply(s->runners, fresh, &why);
+    note(s, failed, &why, "not every program runs", &status, err);
+    return status;
+}
+
+static beck_status reload(void *ctx, beck_error *err)
+{
+    struct server *s = ctx;
+    struct settings *fresh;
+    beck_error why = {0};
+    notify_reloading();
+    beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
+    if (status) {
+        LOG(s->log, LEVEL_ERROR, "the configuration cannot be read", LOG_TEXT("error", why.text));
+    } else {
+        status = put_in_force(s, fresh, &why);
+        settings_free(fresh);
+    }
+    if (status) {
+        LOG(s->log, LEVEL_WARN, "reloaded with errors: what is wrong stays as it was");
+        error_set(err, status, "%s", why.text);
+    } else {
+        LOG(s->log, LEVEL_INFO, "reloaded");
+    }
+    if (atomic_load(&s->state) == READY) {
+        notify_send("READY=1");
+    }
+    return status;
+}
+
+/* ---- running and ending ---- */
+
 static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
 {
     const struct settings *settings = s->started;
@@ -396,101 +513,13 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = indexer_start(s->b, s->log, settings->trace_interval_ms, &s->indexer, err);
     }
     if (!status) {
+        status = reloader_start(reload, s, &s->reloader, err);
+    }
+    if (!status) {
         announce(s, began_ns);
     }
     return status;
 }
-
-/* ---- reloading ---- */
-
-static void tell_fault(void *ctx, const char *text)
-{
-    struct server *s = ctx;
-    LOG(s->log, LEVEL_ERROR, "configuration", LOG_TEXT("error", text));
-}
-
-/* What changed and stays as it was until the next start. */
-static void tell_kept(struct server *s, const struct settings *fresh)
-{
-    for (const struct setting *row = settings_rows; row->name; row++) {
-        if (row->reloadable || setting_same(row, s->started, fresh)) {
-            continue;
-        }
-        struct buf is, wanted;
-        buf_init(&is, 4096);
-        buf_init(&wanted, 4096);
-        if (!setting_print(row, s->started, &is) && !buf_terminate(&is) &&
-            !setting_print(row, fresh, &wanted) && !buf_terminate(&wanted)) {
-            LOG(s->log, LEVEL_WARN, "a changed setting needs a restart",
-                LOG_TEXT("setting", row->name), LOG_TEXT("in_force", (char *)is.data),
-                LOG_TEXT("configured", (char *)wanted.data));
-        }
-        buf_release(&is);
-        buf_release(&wanted);
-    }
-}
-
-/* Keeps the first failure; all are logged. */
-static void note(struct server *s, beck_status failed, const beck_error *why, const char *what,
-                 beck_status *status, beck_error *err)
-{
-    if (failed) {
-        LOG(s->log, LEVEL_ERROR, what, LOG_TEXT("error", why->text));
-        *status = *status ? *status : error_set(err, failed, "%s", why->text);
-    }
-}
-
-/* Each part is put in force by itself. */
-static beck_status put_in_force(struct server *s, const struct settings *fresh, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    beck_error why;
-    beck_status failed = log_reopen(s->log, fresh->log_file, (enum log_level)fresh->log_level,
-                                    (enum log_format)fresh->log_format, &why);
-    note(s, failed, &why, "the log goes on as before", &status, err);
-    tell_kept(s, fresh);
-    atomic_store(&s->access_log, fresh->http_access_log);
-    atomic_store(&s->drain_timeout_ms, fresh->drain_timeout_ms);
-    failed = http_reload(s->http, &why);
-    note(s, failed, &why, "the certificate goes on as before", &status, err);
-    failed = amqp_service_reload(&s->amqp, &why);
-    note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
-    failed = kafka_service_reload(&s->kafka, &why);
-    note(s, failed, &why, "the certificate of Kafka goes on as before", &status, err);
-    failed = declared_apply(fresh, s->b, s->access, s->log, &why);
-    note(s, failed, &why, "not everything that is declared is there", &status, err);
-    failed = set_hooks(s, fresh, &why);
-    note(s, failed, &why, "the webhooks go on as before", &status, err);
-    failed = runners_apply(s->runners, fresh, &why);
-    note(s, failed, &why, "not every program runs", &status, err);
-    return status;
-}
-
-static beck_status reload(struct server *s, beck_error *err)
-{
-    struct settings *fresh;
-    beck_error why = {0};
-    mutex_lock(&s->reload_lock);
-    notify_reloading();
-    beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
-    if (status) {
-        LOG(s->log, LEVEL_ERROR, "the configuration cannot be read", LOG_TEXT("error", why.text));
-    } else {
-        status = put_in_force(s, fresh, &why);
-        settings_free(fresh);
-    }
-    if (status) {
-        LOG(s->log, LEVEL_WARN, "reloaded with errors: what is wrong stays as it was");
-        error_set(err, status, "%s", why.text);
-    } else {
-        LOG(s->log, LEVEL_INFO, "reloaded");
-    }
-    notify_send("READY=1");
-    mutex_unlock(&s->reload_lock);
-    return status;
-}
-
-/* ---- running and ending ---- */
 
 static const char *wait_for_end(struct server *s)
 {
@@ -507,7 +536,7 @@ static const char *wait_for_end(struct server *s)
             if (number != SIGHUP) {
                 return number == SIGINT ? "SIGINT" : "SIGTERM";
             }
-            (void)reload(s, NULL);
+            reloader_ask(s->reloader);
         }
     }
 }
@@ -546,11 +575,13 @@ static void drain(struct server *s)
 static void close_all(struct server *s)
 {
     char path[4096];
+    reloader_end(s->reloader);
     kafka_service_stop(&s->kafka);
     amqp_service_stop(&s->amqp);
     if (s->http) {
         http_stop(s->http);
     }
+    reloader_free(s->reloader);
     runners_stop(s->runners);
     indexer_stop(s->indexer);
     if (s->has_socket &&
@@ -572,7 +603,6 @@ static void close_all(struct server *s)
     if (s->stop_fd >= 0) {
         close(s->stop_fd);
     }
-    mutex_release(&s->reload_lock);
     settings_free(s->started);
 }
 
@@ -580,7 +610,6 @@ beck_status server_run(const struct config_sources *sources, struct settings *se
                        int64_t wait_ms, beck_error *err)
 {
     struct server s = {.sources = sources, .started = settings, .signal_fd = -1, .stop_fd = -1};
-    mutex_init(&s.reload_lock);
     atomic_init(&s.state, STARTING);
     atomic_init(&s.access_log, settings->http_access_log);
     atomic_init(&s.drain_timeout_ms, settings->drain_timeout_ms);

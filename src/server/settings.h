@@ -44,6 +44,7 @@ struct queue_setting {
     beck_queue_options options;
     struct records bindings; /* struct binding_setting */
     struct run_setting run;
+    bool made; /* it was not there, or not any more, and has been made from this */
 };
 
 struct hook_setting {

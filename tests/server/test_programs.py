@@ -81,12 +81,80 @@ class Programs(ServerTest):
         texts = {server.wait_for("output")["text"], server.wait_for("output")["text"]}
         self.assertEqual(texts, {"second", "other"})
         self.write("beck.yaml", "buses: {events: {}}\n")
-        server.kill(signal.SIGHUP)
-        server.wait_for("no longer running a program")
-        server.wait_for("no longer running a program")
-        server.wait_for("reloaded")
+        self.assertEqual(self.get(address, "/v1/server/reload", "POST")[0], 204)
+        server.wait_for("no longer running a program", queue="other")
         self.publish(address, {"n": 3})
         self.assertEqual(self.queue(address)["ready"], 1)
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_reload_waits_for_no_program(self):
+        server, address = self.begin("echo first; while [ ! -e go ]; do sleep 0.01; done; echo ended")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="first")
+        for n in range(6):  # more than there are threads that could wait
+            self.configure(f"echo next {n}; while [ ! -e go ]; do sleep 0.01; done")
+            self.assertEqual(self.get(address, "/v1/server/reload", "POST")[0], 204)
+            self.publish(address, {"n": 2})
+            server.wait_for("output", text=f"next {n}")
+        self.configure("echo last")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.assertEqual(self.get(address, "/health/live")[0], 200)
+        self.write("go", "")
+        server.wait_for("output", text="ended")
+        for _ in range(7):
+            server.wait_for("no longer running a program")
+        self.assertEqual(self.queue(address)["settled"], 7)
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_signal_ends_it_while_a_program_of_before_a_reload_runs(self):
+        server, address = self.begin("echo first; read line; sleep 1000")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="first")
+        self.configure("echo second", more="server: {drain_timeout: 50ms}\n")
+        server.kill(signal.SIGHUP)
+        server.kill(signal.SIGTERM)
+        server.wait_for("what was still being handled was cut off", cause="server.drain_timeout")
+        self.assertEqual(server.end(None), DONE)
+
+    def test_reloads_that_are_under_way_are_not_waited_for(self):
+        os.mkfifo(os.path.join(self.dir, "beck.yaml"))
+        server = self.start("--config", "beck.yaml")
+        self.write("beck.yaml", "")
+        address = server.address(protocol="http")
+        server.wait_for("ready")
+        server.kill(signal.SIGHUP)
+        with open(os.path.join(self.dir, "beck.yaml"), "w", encoding="utf-8"):  # it reads until this is closed
+            for _ in range(6):
+                status, body = self.get(address, "/v1/server/reload", "POST")
+                self.assertEqual((status, json.loads(body)["detail"][:26]), (409, "a reload is under way: ask"))
+        server.wait_for("reloaded")
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_program_that_cannot_be_started_takes_the_place_of_none(self):
+        server, address = self.begin("echo first")
+        self.write("beck.yaml", "buses: {events: {}}\nqueues: {work: {bindings: [{bus: events}], run: [/no/such/program]}}\n")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded with errors: what is wrong stays as it was")
+        self.publish(address, {"n": 1})
+        server.wait_for("output", text="first")
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_queue_that_is_made_anew_is_worked(self):
+        server, address = self.begin("echo $CE_ID; [ $CE_ID = quick ] || read line; while [ $CE_ID = slow ] && [ ! -e go ]; do sleep 0.01; done")
+        for how in ("quick", "slow"):  # idle, or at work, when its queue is deleted
+            status, _ = self.get(address, "/v1/buses/events/events", "POST", "{}", {
+                "ce-type": "a.b", "ce-id": how, "Content-Type": "application/json", "ce-specversion": "1.0"})
+            self.assertEqual(status, 200)
+            server.wait_for("output", text=how)
+            self.assertIn(self.get(address, "/v1/queues/work", "DELETE")[0], (200, 204))
+            server.kill(signal.SIGHUP)
+            server.wait_for("queue made")
+            server.wait_for("reloaded")
+            status, _ = self.get(address, "/v1/buses/events/events", "POST", "{}", {
+                "ce-type": "a.b", "ce-id": "again", "Content-Type": "application/json", "ce-specversion": "1.0"})
+            server.wait_for("output", text="again")
+        self.write("go", "")
         self.assertEqual(server.end(), DONE)
 
     def test_what_did_not_change_goes_on_over_a_reload(self):
