@@ -233,8 +233,8 @@ typedef struct beck_bus_options {
     uint32_t event_bytes_max; /* default 1,048,588, as Kafka's max.message.bytes */
 } beck_bus_options;
 
-/* Bus names: 1-249 of [A-Za-z0-9._-], not "." or "..", not starting with "__" (the library's own
- * buses do). */
+/* Bus names: 1-249 of [A-Za-z0-9._-], not "." or "..", not one of the library's own, which
+ * begin with "__". */
 
 /* Makes a bus, or finds the one of this name when its options are the same. BECK_EEXIST: it exists
  * with others; or directories of its name hold events of a bus that is not known here. */
@@ -279,7 +279,7 @@ BECK_API beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_e
 BECK_API beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition,
                                              beck_partition_info *out, beck_error *err);
 
-/* Calls `each` for every bus, in order of name, the library's own (named "__...") last. A non-zero
+/* Calls `each` for every bus, in order of name, the library's own last. A non-zero
  * result ends the walk. */
 BECK_API beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *ctx,
                                    beck_error *err);

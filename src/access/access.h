@@ -103,7 +103,7 @@ struct identity *access_vouched(struct access *a, beck_bytes user);
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
 const char *identity_tags(const struct identity *i); /* as access_user.tags */
-/* Names that begin with "__" (what beck keeps for itself, the users too) are for ACCESS_ADMIN on the
+/* The buses that beck keeps for itself, the users too, are for ACCESS_ADMIN on the
  * server alone. */
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
                   const char *name);

@@ -1,6 +1,7 @@
 /* Users as records, and what they may do: see user.h. */
 #include "access/user.h"
 
+#include "bus/bus.h"
 #include "event/json.h"
 
 #include <assert.h>
@@ -153,7 +154,7 @@ bool identity_may(const struct identity *i, enum access_right right, enum access
 {
     if (i->everything)
         return true;
-    bool own = kind != ACCESS_SERVER && strncmp(name, "__", 2) == 0;
+    bool own = kind == ACCESS_BUS && bus_name_is_own(name);
     uint32_t missing = (uint32_t)right;
     for (size_t n = 0; n < i->rule_count; n++) {
         const struct access_rule *rule = &i->rules[n];

@@ -169,7 +169,7 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
                            beck_bus **out, beck_error *err)
 {
     beck_bus_options o = *options;
-    assert(strncmp(name, "__", 2) == 0);
+    assert(bus_name_is_own(name));
     if (o.storage == BECK_STORAGE_DEFAULT)
         o.storage = BECK_STORAGE_DISK;
     beck_status status = refuse_read_only(b, err);

@@ -30,7 +30,7 @@ beck *handle_of(const beck_bus *bus)
 
 static int compare_names(const char *a, const char *b)
 {
-    bool own_a = strncmp(a, "__", 2) == 0, own_b = strncmp(b, "__", 2) == 0;
+    bool own_a = bus_name_is_own(a), own_b = bus_name_is_own(b);
     return own_a != own_b ? own_a - own_b : strcmp(a, b);
 }
 

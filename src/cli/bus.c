@@ -1,4 +1,5 @@
 /* beck bus: making, showing and removing buses. */
+#include "bus/bus.h"
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "event/value.h"
@@ -22,7 +23,7 @@ struct buses {
 static int collect(void *ctx, beck_bus *bus)
 {
     struct buses *buses = ctx;
-    if (buses->all || strncmp(beck_bus_name(bus), "__", 2) != 0) {
+    if (buses->all || !bus_name_is_own(beck_bus_name(bus))) {
         buses->list[buses->count++] = bus;
     }
     return buses->count == BUSES_MAX;

@@ -94,11 +94,11 @@ static int check_name(struct kafka *k, beck_bytes name, char *text)
         return KAFKA_INVALID_TOPIC_EXCEPTION;
     if (topics_find(k, name))
         return refuse(text, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", TEXT(name));
-    if (name.len >= 2 && memcmp(name.data, "__", 2) == 0)
+    char copy[TOPIC_NAME_MAX + 1] = {0};
+    memcpy(copy, name.data, name.len);
+    if (bus_name_is_own(copy))
         return refuse(text, KAFKA_INVALID_TOPIC_EXCEPTION,
-                      "Topic name \"%.*s\" is illegal here: names that begin with \"__\" are "
-                      "beck's own",
-                      TEXT(name));
+                      "Topic name \"%s\" is illegal here: it is kept for beck itself", copy);
     if (!memchr(name.data, '.', name.len) && !memchr(name.data, '_', name.len))
         return KAFKA_NONE;
     pthread_rwlock_rdlock(&t->lock);

@@ -52,8 +52,8 @@ static void names_that_are_none_are_refused_with_the_rule(void **state)
         refused(beck_queue_create(b, bad[i], NULL, &err), BECK_EINVAL, "1 to 249");
     }
     refused(beck_bus_create(b, NULL, NULL, NULL, &err), BECK_EINVAL, "1 to 249");
-    refused(beck_bus_create(b, "__mine", NULL, NULL, &err), BECK_EINVAL, "kept for beck");
-    refused(beck_queue_create(b, "__mine", NULL, &err), BECK_EINVAL, "kept for beck");
+    refused(beck_bus_create(b, "__topology", NULL, NULL, &err), BECK_EINVAL, "kept for beck");
+    refused(beck_queue_create(b, "__queues", NULL, &err), BECK_EINVAL, "kept for beck");
     longest[249] = 0;
     make_bus(b, longest, NULL);
     make_bus(b, "A.b_c-9", NULL);

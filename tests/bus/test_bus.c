@@ -274,10 +274,11 @@ static void options_are_filled_in_and_compared_by_what_they_mean(void **state)
     assert_false(bus_options_equal(&o, &memory));
     same.compact = true;
     assert_false(bus_options_equal(&o, &same));
-    assert_int_equal(bus_name_check("bus", "__own", true, NULL), 0);
+    assert_int_equal(bus_name_check("bus", "__users", true, NULL), 0);
+    assert_int_equal(bus_name_check("bus", "__debezium-heartbeat.srv", false, NULL), 0);
     beck_error err;
-    assert_int_equal(bus_name_check("queue", "__own", false, &err), BECK_EINVAL);
-    assert_non_null(strstr(err.text, "queue name \"__own\""));
+    assert_int_equal(bus_name_check("queue", "__users", false, &err), BECK_EINVAL);
+    assert_non_null(strstr(err.text, "queue name \"__users\""));
 }
 
 int main(void)

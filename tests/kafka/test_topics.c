@@ -104,7 +104,10 @@ static void names_are_checked_as_kafka_does(void **state)
     refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "cannot be", create(&p, "..", 1));
     refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "longer than 249", create(&p, name, 1));
     refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "ASCII alphanumerics", create(&p, "a/b", 1));
-    refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "beck's own", create(&p, "__mine", 1));
+    refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "kept for beck", create(&p, "__users", 1));
+    refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "kept for beck", create(&p, "__beck_later", 1));
+    assert_int_equal(create(&p, "__debezium-heartbeat.srv", 1), KAFKA_NONE);
+    assert_false(topics_find(p.k, beck_str("__debezium-heartbeat.srv"))->internal);
     name[249] = 0;
     accepted(&p, create(&p, name, 1));
     accepted(&p, create(&p, "a.b-c_d", 1));

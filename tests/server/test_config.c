@@ -318,7 +318,7 @@ static const struct mistake {
     {"http: {listen: [nowhere]}\n", "'nowhere' is no address: give ADDRESS:PORT"},
     {"http: {listen: ['example.org:80']}\n", "'example.org:80' is no address of a network"},
     {"http: {listen: ['127.0.0.1:99999']}\n", "has no port: give a number of 0 to 65535"},
-    {"buses: {__own: }\n", "begins with \"__\""},
+    {"buses: {__users: }\n", "kept for beck"},
     {"buses: {a/b: }\n", "beck.yaml:1:14: buses.a/b: \"a/b\" is no name for a bus"},
     {"buses: {a: {storage: memory, partitions: 2}}\n", "a memory bus has one partition"},
     {"queues: {a b: }\n", "\"a b\" is no name for a queue"},

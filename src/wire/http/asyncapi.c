@@ -3,6 +3,7 @@
  * (AsyncAPI 3.0). Types are found by reading the end of the log, so what was not published for long
  * is not listed; buses in memory have no log.
  */
+#include "bus/bus.h"
 #include "wire/http/describe.h"
 
 #include <stdio.h>
@@ -142,7 +143,7 @@ static int add_bus(void *ctx, beck_bus *bus)
     bool reads = identity_may(i, ACCESS_READ, ACCESS_BUS, name);
     bool publishes = identity_may(i, ACCESS_PUBLISH, ACCESS_BUS, name);
     beck_bus_info info;
-    if (strncmp(name, "__", 2) == 0 || (!reads && !publishes) ||
+    if (bus_name_is_own(name) || (!reads && !publishes) ||
         beck_bus_info_get(bus, &info, NULL))
         return 0;
     if (reads)

@@ -1,4 +1,5 @@
 /* /v1/buses: making, showing, purging and deleting buses. */
+#include "bus/bus.h"
 #include "wire/http/document.h"
 
 /* The bus that the path names, or NULL after answering. */
@@ -15,7 +16,7 @@ static beck_bus *find_bus(struct http_request *r)
 
 static beck_status describe(beck_bus *bus, struct api_bus *out, beck_error *err)
 {
-    *out = (struct api_bus){.internal = strncmp(beck_bus_name(bus), "__", 2) == 0};
+    *out = (struct api_bus){.internal = bus_name_is_own(beck_bus_name(bus))};
     return beck_bus_info_get(bus, &out->info, err);
 }
 
