@@ -10,7 +10,8 @@
  * Whoever buries writes the record at once, and the entry waits in its queue (queue_bury_fn). A thread
  * of the share groups syncs what was written and has the queue bury again: so an entry leaves only when
  * its dead letter is as safe as acks=all says. A crash in between may write it twice. What cannot be
- * written waits as well, and is tried again by a timer.
+ * written waits as well, and is tried again by a timer; so does what was written to a partition that could not be
+ * synced, and takes no more.
  *
  * The note of an entry is the topic's generation and the round in which it was written. A round that was
  * synced lets all of that generation up to it go; what waits when the topic changes is written again.
@@ -196,7 +197,21 @@ static beck_status not_written(struct share_queue *sq, const beck_error *why, ui
     atomic_store(&sq->dead_failed, true);
     atomic_store(&sq->dead_waits, true);
     retry_later(sq);
-    return error_set(err, BECK_EBUSY, "its dead letter cannot be written now");
+    return error_set(err, BECK_ELIMIT, "its dead letter cannot be written now");
+}
+
+static struct partition *place_of(const struct topic *t, const beck_event *e)
+{
+    return topic_partition(t, (int32_t)(e->position.partition % topic_partitions(t)));
+}
+
+/* What was written there and not synced then is not to be had. */
+static bool is_lost(struct partition *p)
+{
+    struct partition_counts counts = {0};
+    if (p)
+        partition_counts(p, &counts);
+    return counts.poisoned;
 }
 
 static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const struct carried *c,
@@ -205,20 +220,22 @@ static beck_status bury(void *ctx, struct queue *q, const beck_event *e, const s
     struct share_queue *sq = ctx;
     struct topic *t;
     uint64_t synced = atomic_load(&sq->dead_synced), round;
+    beck_error why = {0};
     (void)q;
     (void)c;
-    if (*note && generation_of(*note) == generation_of(synced) && *note <= synced)
-        return BECK_OK;
     if (!read_place(sq, &t, &round)) {
         *note = 1; /* of no generation */
     } else if (generation_of(*note) != generation_of(round)) {
-        beck_error why = {0};
         beck_status status = write_letter(sq, t, e, reason, attempts, &why);
         if (status)
             return not_written(sq, &why, note, err);
-        atomic_store(&sq->dead_told, false);
         uint64_t now = atomic_load(&sq->dead_round); /* read after it was written */
         *note = generation_of(now) == generation_of(round) ? now + 1 : 1;
+    } else if (*note <= synced) {
+        if (!t || !is_lost(place_of(t, e)))
+            return BECK_OK;
+        error_set(&why, BECK_EPOISONED, "a partition of their topic could not be synced");
+        return not_written(sq, &why, note, err);
     }
     atomic_store(&sq->dead_waits, true);
     poke(sq);
@@ -241,7 +258,7 @@ static void set_place(struct share_queue *sq, struct topic *t)
     atomic_fetch_add(&sq->dead_round, GENERATION);
 }
 
-/* Every partition of the topic that has something to be synced. */
+/* Every partition of the topic that has something to be synced; who asks for one that is lost finds it so. */
 static bool sync_topic(struct shares *s, const struct topic *t)
 {
     struct committer *c = s->k->engine->env.committer;
@@ -253,7 +270,7 @@ static bool sync_topic(struct shares *s, const struct topic *t)
         int64_t end = p ? partition_high(p) : 0;
         if (p && partition_synced(p) < end)
             committer_sync(c, p);
-        good &= !p || partition_synced(p) >= end;
+        good &= !p || partition_synced(p) >= end || is_lost(p);
     }
     return good;
 }
@@ -272,8 +289,10 @@ static bool bury_round(struct share_queue *sq)
     atomic_store(&sq->dead_synced, round + 1);
     atomic_store(&sq->dead_waits, false);
     atomic_store(&sq->dead_failed, false);
-    if (queue_bury_again(sq->queue) && !atomic_load(&sq->dead_failed))
+    if (queue_bury_again(sq->queue) && !atomic_load(&sq->dead_failed)) {
+        atomic_store(&sq->dead_told, false);
         return true;
+    }
     atomic_store(&sq->dead_waits, true);
     return false;
 }

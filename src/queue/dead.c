@@ -321,17 +321,20 @@ static beck_status hand_over(struct queue *q, struct limbo *l, const struct reco
 {
     const beck_event *e = earlier ? &earlier->event : &view->event;
     mutex_lock(&q->lock);
-    size_t waiting = q->limbo_waiting;
+    size_t waiting = q->limbo_waiting, under_way = waiting - q->limbo_failed;
     mutex_unlock(&q->lock);
     if (!l->waits && waiting >= WAITING_MAX)
         return error_set(err, BECK_ELIMIT, "%zu of its dead letters wait for their target",
                          waiting);
-    if (!l->waits && waiting >= BURIED_AT_ONCE) {
+    if (!l->waits && under_way >= BURIED_AT_ONCE) {
         l->waits = true;
         return error_set(err, BECK_EBUSY, "others wait before it");
     }
     beck_status status = q->bury(q->bury_ctx, q, e, &view->carried, l->reason,
                                  entry_attempts(&l->entry), &l->note, err);
+    l->failed = status == BECK_ELIMIT && l->note != 0;
+    if (l->failed)
+        status = BECK_EBUSY;
     l->waits |= status == BECK_EBUSY && l->note != 0;
     return status ? status : vanish(q, l, err);
 }

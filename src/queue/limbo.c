@@ -23,7 +23,7 @@ void limbo_init(struct limbo *l, const struct entry *e, const char *reason, cons
     l->size = size;
     l->reason = reason;
     l->delay_ms = delay_ms;
-    l->waits = false;
+    l->waits = l->failed = false;
     l->note = 0;
     snprintf(l->why, sizeof l->why, "%s", why ? why : "");
 }
@@ -137,9 +137,28 @@ static void remove_limbo(struct queue *q, size_t at)
         q->limbo_waiting--;
         q->waiting_bytes -= queue_limbo(q, at)->size;
     }
-    memmove(queue_limbo(q, 1), queue_limbo(q, 0), at * sizeof *q->limbo);
+    /* The gap goes to the front: past those under way, which stay in order, and the failed, which need not. */
+    size_t from = at < q->limbo_failed ? at : q->limbo_failed;
+    memmove(queue_limbo(q, from + 1), queue_limbo(q, from), (at - from) * sizeof *q->limbo);
+    *queue_limbo(q, from) = *queue_limbo(q, 0);
+    q->limbo_failed -= at < q->limbo_failed;
     q->limbo_count--;
     q->limbo_first = q->limbo_count ? q->limbo_first + 1 : 0;
+}
+
+/* One that waits, to those that have failed or from these. With the lock. */
+static void put_in_place(struct queue *q, size_t at)
+{
+    struct limbo l = *queue_limbo(q, at);
+    if (l.failed && at >= q->limbo_failed) {
+        size_t to = q->limbo_failed++;
+        memmove(queue_limbo(q, to + 1), queue_limbo(q, to), (at - to) * sizeof l);
+        *queue_limbo(q, to) = l;
+    } else if (!l.failed && at < q->limbo_failed) {
+        size_t to = --q->limbo_failed;
+        *queue_limbo(q, at) = *queue_limbo(q, to);
+        *queue_limbo(q, to) = l;
+    }
 }
 
 /* Tries to put one away; with the lock, which it lets go of meanwhile. BECK_EBUSY: it waits. */
@@ -171,6 +190,7 @@ static beck_status put_one_away(struct queue *q, size_t at)
         *item = l;
         q->waiting_bytes += at == q->limbo_waiting ? l.size : 0;
         q->limbo_waiting += at == q->limbo_waiting;
+        put_in_place(q, at);
     }
     queue_keep_limits(q);
     return status;
@@ -195,26 +215,46 @@ void queue_work_limbo(struct queue *q)
         have_worked(q);
 }
 
+/* False: something failed. With the lock. */
+static bool give_again(struct queue *q)
+{
+    size_t again = q->limbo_failed < BURIED_AT_ONCE ? q->limbo_failed : BURIED_AT_ONCE;
+    beck_status status = BECK_OK;
+    for (size_t kept = 0; kept < BURIED_AT_ONCE && q->limbo_failed + kept < q->limbo_waiting;) {
+        size_t failed = q->limbo_failed;
+        if (q->limbo_working)
+            return true; /* it is done as well */
+        status = put_one_away(q, failed + kept);
+        if (status && status != BECK_EBUSY)
+            return false;
+        kept += status && failed == q->limbo_failed;
+    }
+    for (; again > 0 && q->limbo_failed > 0 && !q->limbo_working; again--) {
+        size_t failed = q->limbo_failed;
+        if (q->limbo_turn >= failed)
+            q->limbo_turn = 0;
+        status = put_one_away(q, q->limbo_turn);
+        if (status && status != BECK_EBUSY)
+            return false;
+        q->limbo_turn += failed == q->limbo_failed;
+    }
+    return true;
+}
+
 bool queue_bury_again(struct queue *q)
 {
-    bool failed = false;
     mutex_lock(&q->lock);
     q->limbo_heirs++;
     while (q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
     q->limbo_heirs--;
-    for (size_t at = 0;
-         at < BURIED_AT_ONCE && at < q->limbo_waiting && !failed && !q->limbo_working;) {
-        beck_status status = put_one_away(q, at);
-        failed = status && status != BECK_EBUSY;
-        at += status != BECK_OK;
-    }
+    bool good = give_again(q);
     bool more = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (more)
         queue_work_limbo(q);
     dead_rest(q);
-    return !failed;
+    return good;
 }
 
 void queue_finish_limbo(struct queue *q)
@@ -270,6 +310,7 @@ static beck_status leave_waiting(struct queue *q, struct limbo *l, beck_error *e
     if (q->limbo_waiting + 1 == q->limbo_count) {
         q->limbo_waiting++;
         q->waiting_bytes += l->size;
+        put_in_place(q, q->limbo_count - 1);
     }
     return BECK_OK;
 }

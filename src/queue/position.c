@@ -84,12 +84,13 @@ static void take_away(struct queue *q, const beck_bus *bus, const int64_t *to, u
         q->in_flight--;
         histories_remove(&q->histories, s->entry.where);
     }
-    size_t kept = 0, waiting = q->limbo_waiting;
+    size_t kept = 0, waiting = q->limbo_waiting, failed = q->limbo_failed;
     for (size_t i = 0; i < q->limbo_count; i++) {
         struct limbo *l = queue_limbo(q, i);
         if (moves(q, &l->entry, bus, to, count)) {
             q->limbo_counted -= l->size < 0;
             q->limbo_waiting -= i < waiting;
+            q->limbo_failed -= i < failed;
             q->waiting_bytes -= i < waiting ? l->size : 0;
             histories_remove(&q->histories, l->entry.where);
         } else {

@@ -247,7 +247,8 @@ void queue_take_away(struct queue *q)
         s->counted = false;
     }
     q->in_flight = 0;
-    q->limbo_first = q->limbo_count = q->limbo_counted = q->limbo_waiting = 0;
+    q->limbo_first = q->limbo_count = q->limbo_counted = 0;
+    q->limbo_waiting = q->limbo_failed = 0;
     q->waiting_bytes = 0;
 }
 

@@ -150,7 +150,8 @@ void queue_expect(struct queue *q, bool expected);
 /* Takes the place of the dead letters: called with what leaves because of "rejected", "expired",
  * "maxlen", "attempts" or "delivery_limit". BECK_OK: it is put away, and gone from the queue; an
  * error: it stays, and is given again later; BECK_EBUSY with *note set: it waits, and is given again,
- * with that note, once queue_bury_again was called. Those behind it go on meanwhile. *note is 0 at
+ * with that note, once queue_bury_again was called. Those behind it go on meanwhile, but only a few are under
+ * way at a time; BECK_ELIMIT with *note set: the same, but it is not under way, and the others do not wait for it. *note is 0 at
  * first; what waits when another function is set begins anew, and so does, when a durable queue is
  * recovered, what was rejected. No lock is held, and the thread is in no publish of its own; but it
  * may be one of a consumer or the timer, which must not wait for a sync. One call at a time per queue.
@@ -159,8 +160,8 @@ void queue_expect(struct queue *q, bool expected);
 typedef beck_status (*queue_bury_fn)(void *ctx, struct queue *q, const beck_event *e,
                                      const struct carried *c, const char *reason, uint32_t attempts,
                                      uint64_t *note, beck_error *err);
-/* Gives those that wait again, the oldest. False: something failed, it is to be called later. Waits
- * for whoever is burying. */
+/* Gives those that wait again, the oldest, and some of those that could not be put away the last time, in turn. False:
+ * something failed, it is to be called later. Waits for whoever is burying. */
 bool queue_bury_again(struct queue *q);
 /* fn NULL: dead letters, as before. Once it returns the earlier one is not running any more. */
 void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx);

@@ -47,6 +47,7 @@ struct limbo {
     int64_t delay_ms; /* -1: by the back-off */
     int64_t size;     /* of its data, 0 where that is not counted; -1: still counted as ready */
     bool waits;       /* for whoever buries (queue_bury_fn) */
+    bool failed;      /* and could not be put away the last time */
     uint64_t note;    /* what that has noted of it; 0: nothing */
 };
 
@@ -121,6 +122,8 @@ struct queue {
     struct limbo *limbo;  /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
     size_t limbo_waiting;  /* the first of them wait (see queue_bury_again) */
+    size_t limbo_failed;   /* the first of those have failed */
+    size_t limbo_turn;     /* which of these is given again next */
     int64_t waiting_bytes; /* data of those */
     bool limbo_working;    /* somebody puts one away */
     uint32_t limbo_heirs;  /* answers that wait for their turn to be put away */
@@ -235,7 +238,8 @@ void queue_announce_due(struct queue *q);
 
 /* ---- limbo.c ---- */
 #define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
-#define BURIED_AT_ONCE 32 /* that wait are given to whoever buries; the others wait for these */
+/* That wait and have not failed are given to whoever buries; the others wait for these. */
+#define BURIED_AT_ONCE 32
 #define WAITING_MAX 65536 /* dead letters that wait for whoever buries */
 static inline struct limbo *queue_limbo(const struct queue *q, size_t i)
 {

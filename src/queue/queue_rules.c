@@ -117,10 +117,10 @@ void queue_set_bury(struct queue *q, queue_bury_fn fn, void *ctx)
     q->bury = fn;
     q->bury_ctx = ctx;
     for (size_t i = 0; i < q->limbo_count; i++) {
-        queue_limbo(q, i)->waits = false;
+        queue_limbo(q, i)->waits = queue_limbo(q, i)->failed = false;
         queue_limbo(q, i)->note = 0;
     }
-    q->limbo_waiting = 0;
+    q->limbo_waiting = q->limbo_failed = 0;
     q->waiting_bytes = 0;
     q->held &= !fn;
     q->dirty = true;

@@ -1,7 +1,9 @@
-/* A simulated disk whose writes to some files can be held: one disk of a program, for as long as it runs. */
+/* A simulated disk of which writes to some files can be held, and syncs of them fail: one disk of a program, for as long as
+ * it runs. */
 #ifndef TESTS_KAFKA_HELD_DISK_H
 #define TESTS_KAFKA_HELD_DISK_H
 
+#include "base/error.h"
 #include "base/thread.h"
 #include "base/vfs_impl.h"
 
@@ -15,7 +17,7 @@ static struct {
     const char *words; /* in the paths of the files */
     struct mutex lock;
     struct cond changed;
-    bool holds, held;
+    bool holds, held, fails;
 } held;
 
 static beck_status held_writev(struct file *f, const struct iovec *parts, int count,
@@ -31,6 +33,15 @@ static beck_status held_writev(struct file *f, const struct iovec *parts, int co
     return held.real_files->writev(f, parts, count, position, err);
 }
 
+static beck_status held_sync(struct file *f, beck_error *err)
+{
+    mutex_lock(&held.lock);
+    bool fails = held.fails;
+    mutex_unlock(&held.lock);
+    return fails ? error_set(err, BECK_EIO, "\"%s\": simulated fault", f->name)
+                 : held.real_files->sync(f, err);
+}
+
 static beck_status held_open(struct vfs *v, const char *path, unsigned flags, struct file **out,
                              beck_error *err)
 {
@@ -40,6 +51,7 @@ static beck_status held_open(struct vfs *v, const char *path, unsigned flags, st
     held.real_files = (*out)->ops;
     held.files = *(*out)->ops;
     held.files.writev = held_writev;
+    held.files.sync = held_sync;
     (*out)->ops = &held.files;
     return BECK_OK;
 }
@@ -51,7 +63,7 @@ static inline void held_begin(struct vfs *v, const char *words)
     held.vfs = *v->ops;
     held.vfs.open = held_open;
     held.words = words;
-    held.holds = held.held = false;
+    held.holds = held.held = held.fails = false;
     mutex_init(&held.lock);
     cond_init(&held.changed);
     v->ops = &held.vfs;
@@ -80,6 +92,13 @@ static inline void held_let_go(void)
     mutex_lock(&held.lock);
     held.holds = false;
     cond_broadcast(&held.changed);
+    mutex_unlock(&held.lock);
+}
+
+static inline void held_fail_syncs(bool fail)
+{
+    mutex_lock(&held.lock);
+    held.fails = fail;
     mutex_unlock(&held.lock);
 }
 

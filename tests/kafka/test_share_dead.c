@@ -1,5 +1,6 @@
 /* Dead-letter topics of share groups: what is written there, when the origin is given up, and that a crash
  * loses neither. */
+#include "kafka/held_disk.h"
 #include "kafka/share_impl.h"
 #include "kafka/share_world.h"
 #include "log/cursor.h"
@@ -248,6 +249,73 @@ static void what_cannot_be_written_holds_up_no_others_and_is_tried_again(void **
     share_end(&s);
 }
 
+static bool is_poisoned(struct share_world *s, int32_t partition)
+{
+    struct partition_counts counts;
+    partition_counts(topic_partition(share_topic(s, "dlq.g"), partition), &counts);
+    return counts.poisoned;
+}
+
+/* More of them than are under way at a time. */
+static void letters_of_a_broken_partition_hold_up_no_others(void **state)
+{
+    enum { BROKEN = 100, GOOD = 50 };
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1), *letters = share_topic(&s, "dlq.g")->bus;
+    put_record(letters, 0, "k", "v");
+    vfs_sim_fail(s.w.vfs, VFS_OP_SYNC, 1, false, BECK_EIO);
+    beck_event e = {.type = beck_str("t")};
+    beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .partition_plus_1 = 1};
+    assert_int_not_equal(beck_publish_many(letters, &e, 1, &o, NULL, NULL), BECK_OK);
+    assert_true(is_poisoned(&s, 0));
+    put_records(bus, 0, BROKEN);
+    put_records(bus, 1, GOOD);
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 1000), "0:0-99*1 1:0-49*1");
+    assert_int_equal(answer(&s, "m", 1, 0, 0, BROKEN - 1, REJECT), 0);
+    assert_int_equal(answer(&s, "m", 2, 1, 0, GOOD - 1, REJECT), 0);
+    wait_until_gone(&s, 1, GOOD);
+    assert_int_equal(letters_in(&s, 1), GOOD);
+    share_reopen(&s);
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "");
+    wait_until_gone(&s, 0, BROKEN);
+    assert_true(letters_in(&s, 0) >= BROKEN);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 0);
+    share_end(&s);
+}
+
+static void letters_that_could_not_be_synced_hold_up_no_others(void **state)
+{
+    struct share_world s;
+    (void)state;
+    beck_bus *bus = begin(&s, 1), *letters = share_topic(&s, "dlq.g")->bus;
+    held_begin(s.w.vfs, "dlq.g-0/");
+    put_record(letters, 0, "k", "v");
+    put_record(letters, 1, "k", "v");
+    put_records(bus, 0, 1);
+    put_records(bus, 1, 1);
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "0:0-0*1 1:0-0*1");
+    held_fail_syncs(true);
+    assert_int_equal(answer(&s, "m", 1, 0, 0, 0, REJECT), 0);
+    while (!is_poisoned(&s, 0))
+        sched_yield();
+    assert_int_equal(answer(&s, "m", 2, 1, 0, 0, REJECT), 0);
+    wait_until_gone(&s, 1, 1);
+    struct share_position p = {.partition = 0};
+    assert_int_equal(share_positions(s.k, beck_str("g"), share_topic(&s, "t"), &p, 1), 0);
+    assert_int_equal(p.offset, 0);
+    held_fail_syncs(false);
+    share_reopen(&s);
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "");
+    wait_until_gone(&s, 0, 1);
+    assert_true(letters_in(&s, 0) >= 2);
+    share_end(&s);
+}
+
 /* As long as nobody has said where it goes it stays. */
 static void what_ends_before_share_groups_are_open_goes_to_the_topic(void **state)
 {
@@ -359,6 +427,8 @@ int main(void)
         cmocka_unit_test(what_waits_when_the_topic_changes_is_written_to_the_other),
         cmocka_unit_test(a_restart_goes_on_with_the_topic),
         cmocka_unit_test(what_cannot_be_written_holds_up_no_others_and_is_tried_again),
+        cmocka_unit_test(letters_of_a_broken_partition_hold_up_no_others),
+        cmocka_unit_test(letters_that_could_not_be_synced_hold_up_no_others),
         cmocka_unit_test(what_ends_before_share_groups_are_open_goes_to_the_topic),
         cmocka_unit_test(what_was_held_is_not_once_the_topic_is_gone),
         cmocka_unit_test(what_was_rejected_and_answered_does_not_come_again),
