@@ -174,34 +174,53 @@ ONE_LIST(partitions_fields, struct api_partitions, "partitions", shape_partition
 const struct shape shape_partitions = {"Partitions", "The partitions of a bus.", partitions_fields,
                                        sizeof(struct api_partitions), NULL};
 
-static const struct shape_field published_fields[] = {
-    {.name = "partition",
-     .kind = SHAPE_U32,
-     .required = true,
-     .at = offsetof(struct api_published, published.position.partition),
-     .max = 10000},
-    {.name = "offset",
-     .kind = SHAPE_I64,
-     .required = true,
-     .at = offsetof(struct api_published, published.position.offset),
-     .min = -1,
-     .max = INT64_MAX,
-     .help = "of the first event; -1: not stored"},
-    ALWAYS(struct api_published, count, SHAPE_U32, .max = UINT32_MAX, .help = "of the events sent"),
-    {.name = "duplicates",
-     .kind = SHAPE_U32,
-     .required = true,
-     .at = offsetof(struct api_published, published.duplicates),
-     .max = UINT32_MAX,
-     .help = "of them were stored before"},
-    {.name = "listeners_failed",
-     .kind = SHAPE_U32,
-     .required = true,
-     .at = offsetof(struct api_published, published.listeners_failed),
-     .max = UINT32_MAX},
-    END};
+#define PUBLISHED_FIELDS                                                                           \
+    {.name = "partition",                                                                          \
+     .kind = SHAPE_U32,                                                                            \
+     .required = true,                                                                             \
+     .at = offsetof(struct api_published, published.position.partition),                           \
+     .max = 10000},                                                                                \
+        {.name = "offset",                                                                         \
+         .kind = SHAPE_I64,                                                                        \
+         .required = true,                                                                         \
+         .at = offsetof(struct api_published, published.position.offset),                          \
+         .min = -1,                                                                                \
+         .max = INT64_MAX,                                                                         \
+         .help = "of the first event; -1: not stored"},                                            \
+        ALWAYS(struct api_published, count, SHAPE_U32, .max = UINT32_MAX,                          \
+               .help = "of the events sent"),                                                      \
+        {.name = "duplicates",                                                                     \
+         .kind = SHAPE_U32,                                                                        \
+         .required = true,                                                                         \
+         .at = offsetof(struct api_published, published.duplicates),                               \
+         .max = UINT32_MAX,                                                                        \
+         .help = "of them were stored before"},                                                    \
+    {                                                                                              \
+        .name = "listeners_failed", .kind = SHAPE_U32, .required = true,                           \
+        .at = offsetof(struct api_published, published.listeners_failed), .max = UINT32_MAX        \
+    }
+static const struct shape_field published_fields[] = {PUBLISHED_FIELDS, END};
 const struct shape shape_published = {"Published", "What was published, and where it is.",
                                       published_fields, sizeof(struct api_published), NULL};
+
+static const struct shape_field publish_fields[] = {
+    ALWAYS(struct api_publish, events, SHAPE_RAW, .of = &shape_events), END};
+const struct shape shape_publish = {"Publish", "One of several publishes.", publish_fields,
+                                    sizeof(struct api_publish), NULL};
+ONE_LIST(publishes_fields, struct api_publishes, "publishes", shape_publish);
+const struct shape shape_publishes = {"Publishes", "Several publishes, in order.", publishes_fields,
+                                      sizeof(struct api_publishes), NULL};
+
+static const struct shape_field outcome_fields[] = {
+    PUBLISHED_FIELDS, /* `was` comes first */
+    INPUT(struct api_outcome, code, SHAPE_TEXT, .max = 64,
+          .help = "name of the error in beck.h; not there: it was published"),
+    END};
+const struct shape shape_outcome = {"PublishOutcome", "What became of one of several publishes.",
+                                    outcome_fields, sizeof(struct api_outcome), NULL};
+ONE_LIST(outcomes_fields, struct api_outcomes, "publishes", shape_outcome);
+const struct shape shape_outcomes = {"PublishOutcomes", "One for each publish, in order.",
+                                     outcomes_fields, sizeof(struct api_outcomes), NULL};
 
 /* ---- queues ---- */
 
@@ -629,6 +648,10 @@ const struct shape *const api_shapes[] = {&shape_problem,
                                           &shape_partition,
                                           &shape_partitions,
                                           &shape_published,
+                                          &shape_publish,
+                                          &shape_publishes,
+                                          &shape_outcome,
+                                          &shape_outcomes,
                                           &shape_backoff,
                                           &shape_queue_options,
                                           &shape_binding,

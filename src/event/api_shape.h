@@ -53,6 +53,25 @@ struct api_published {
 };
 extern const struct shape shape_published;
 
+/* Publishes of one request, each by itself, in order. */
+struct api_publish {
+    beck_bytes events; /* the text of an array */
+};
+struct api_publishes {
+    struct api_publish *list;
+    size_t count;
+};
+extern const struct shape shape_publish, shape_publishes;
+struct api_outcome {
+    struct api_published was;
+    const char *code; /* NULL: it was published */
+};
+struct api_outcomes {
+    struct api_outcome *list;
+    size_t count;
+};
+extern const struct shape shape_outcome, shape_outcomes;
+
 /* ---- queues ---- */
 
 extern const struct shape shape_queue_options; /* beck_queue_options */

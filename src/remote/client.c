@@ -151,7 +151,7 @@ static beck_status code_of_status(int status)
     }
 }
 
-static beck_status code_of_name(beck_bytes name, beck_status otherwise)
+beck_status client_code(beck_bytes name, beck_status otherwise)
 {
     for (beck_status s = BECK_EINVAL; s >= BECK_EDENIED; s--)
         if (bytes_equal_text(name, beck_status_name(s)))
@@ -169,7 +169,7 @@ beck_status client_check(const struct response *a, beck_error *err)
     if (reply_read(&g, &shape_problem, &problem, NULL)) {
         code = error_set(err, code, "the server answered with status %d", a->status);
     } else {
-        code = code_of_name(beck_str(problem.code), code);
+        code = client_code(beck_str(problem.code), code);
         error_set(err, code, "%s", problem.detail);
     }
     g.response = (struct response){0}; /* the caller's */

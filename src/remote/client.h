@@ -27,6 +27,8 @@ beck_status client_call(struct client *c, const struct request *q, struct respon
                         beck_error *err);
 /* What an answer says: BECK_OK for 2xx. */
 beck_status client_check(const struct response *a, beck_error *err);
+/* A code by its name in beck.h. */
+beck_status client_code(beck_bytes name, beck_status otherwise);
 
 /* ---- targets: "/v1/buses/" with what follows percent-encoded ---- */
 

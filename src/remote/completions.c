@@ -1,12 +1,17 @@
 /*
  * Publishes whose caller does not wait: a list, and one thread that sends them in order and calls
  * `done`. The list is bounded by its bytes; who finds it full waits.
+ *
+ * Neighbours that go to the same bus in the same way are sent in one request, which the server takes apart again:
+ * while one is under way the next ones gather. So they share syncs, and stay in order.
  */
 #include "remote/remote_impl.h"
 
 #include <stdlib.h>
 
 #define BYTES_MAX ((size_t)64 << 20)
+#define TOGETHER_MAX 256
+#define TOGETHER_BYTES ((size_t)1 << 20)
 
 struct completion {
     struct completion *next;
@@ -34,30 +39,77 @@ static void free_completion(struct completion *c)
     free(c);
 }
 
+/* Takes those off the list that are sent next, with the lock. 0: there is none. */
+static size_t take_together(struct completions *l, struct completion *list[TOGETHER_MAX])
+{
+    size_t n = 0, bytes = 0;
+    while (l->first && n < TOGETHER_MAX) {
+        struct completion *c = l->first;
+        bytes += c->body.len;
+        if (n > 0 && (bytes > TOGETHER_BYTES || strcmp(c->target, list[0]->target) != 0))
+            break;
+        list[n++] = c;
+        l->first = c->next;
+    }
+    if (!l->first)
+        l->last = &l->first;
+    return n;
+}
+
+static void end_completion(const struct completion *c, beck_status status,
+                           const beck_published *published)
+{
+    /* As for a bus that this process had open. */
+    c->done(c->ctx, status == BECK_ENOENT ? BECK_ECLOSED : status, published);
+}
+
+/* False: all of it is too much for the server, and none was published. */
+static bool send_together(struct remote *r, struct completion *const *list, size_t count)
+{
+    const beck_published nothing = {.position = {0, -1}};
+    struct api_publish texts[TOGETHER_MAX];
+    struct api_publishes say = {texts, count};
+    struct api_outcomes said = {0};
+    struct reply g;
+    for (size_t i = 0; i < count; i++)
+        texts[i].events = buf_bytes(&list[i]->body);
+    reply_init(&g, CLIENT_ANSWER_MAX);
+    beck_status status = remote_send_several(r, list[0]->target, &say, &said, &g, NULL);
+    bool refused = status == BECK_ELIMIT && count > 1;
+    for (size_t i = 0; i < count && !refused; i++) {
+        const char *code = status ? NULL : said.list[i].code;
+        if (status)
+            end_completion(list[i], status, &nothing);
+        else
+            end_completion(list[i], code ? client_code(beck_str(code), BECK_EIO) : BECK_OK,
+                           &said.list[i].was.published);
+    }
+    reply_release(&g);
+    return !refused;
+}
+
 static void *run(void *arg)
 {
     struct completions *l = arg;
+    struct completion *list[TOGETHER_MAX];
     mutex_lock(&l->lock);
     for (;;) {
         while (!l->first && !l->stopping)
             cond_wait(&l->changed, &l->lock);
-        struct completion *c = l->first;
-        if (!c)
+        size_t count = take_together(l, list);
+        if (count == 0)
             break;
-        l->first = c->next;
-        if (!l->first)
-            l->last = &l->first;
         mutex_unlock(&l->lock);
-        beck_published published = {.position = {0, -1}};
-        beck_status status =
-            remote_send_events(l->remote, c->target, buf_bytes(&c->body), &published, NULL);
-        /* As for a bus that this process had open. */
-        c->done(c->ctx, status == BECK_ENOENT ? BECK_ECLOSED : status, &published);
+        if (!send_together(l->remote, list, count))
+            for (size_t i = 0; i < count; i++)
+                send_together(l->remote, &list[i], 1);
         mutex_lock(&l->lock);
-        l->bytes -= c->body.len;
-        l->finished++;
+        for (size_t i = 0; i < count; i++) {
+            l->bytes -= list[i]->body.len;
+            free_completion(list[i]);
+        }
+        l->finished += count;
         cond_broadcast(&l->changed);
-        free_completion(c);
     }
     mutex_unlock(&l->lock);
     return NULL;

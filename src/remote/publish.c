@@ -44,7 +44,7 @@ static beck_status make_target(const beck_bus *bus, const beck_publish_options *
                                beck_error *err)
 {
     static const char *const levels[] = {NULL, "none", "written", "synced"};
-    target_of_bus(t, bus->name, "/events");
+    target_of_bus(t, bus->name, o->done ? "/publishes" : "/events");
     if (o->level > BECK_LEVEL_SYNCED)
         return error_set(err, BECK_EINVAL, "there is no level %d", (int)o->level);
     if (o->level)
@@ -54,7 +54,7 @@ static beck_status make_target(const beck_bus *bus, const beck_publish_options *
     return target_text(t, err) ? BECK_OK : BECK_ENOMEM;
 }
 
-beck_status remote_send_events(struct remote *r, const char *target, beck_bytes body,
+static beck_status send_events(struct remote *r, const char *target, beck_bytes body,
                                beck_published *out, beck_error *err)
 {
     struct request q = {.method = "POST",
@@ -70,6 +70,27 @@ beck_status remote_send_events(struct remote *r, const char *target, beck_bytes 
     if (!status)
         *out = said.published;
     reply_release(&g);
+    return status;
+}
+
+beck_status remote_send_several(struct remote *r, const char *target, struct api_publishes *say,
+                                struct api_outcomes *out, struct reply *g, beck_error *err)
+{
+    struct buf body;
+    buf_init(&body, BODY_MAX + BODY_MAX / 4);
+    beck_status status = shape_write(&shape_publishes, say, &body);
+    if (status) {
+        error_set(err, status, "no memory to publish events");
+    } else {
+        struct request q = {.method = "POST", .target = target, .body = buf_bytes(&body)};
+        status = client_call(r->client, &q, &g->response, err);
+    }
+    if (!status)
+        status = reply_read(g, &shape_outcomes, out, err);
+    if (!status && out->count != say->count)
+        status = error_set(err, BECK_EIO, "the server answered %zu publishes with %zu outcomes",
+                           say->count, out->count);
+    buf_release(&body);
     return status;
 }
 
@@ -98,8 +119,7 @@ beck_status remote_publish(beck_bus *bus, const beck_event *events, size_t count
         status = completions_add(r, (const char *)t.text.data, &body, o->done, o->done_ctx, err);
     } else if (!status) {
         completions_wait(r); /* what this thread published before comes before */
-        status =
-            remote_send_events(r, (const char *)t.text.data, buf_bytes(&body), &published, err);
+        status = send_events(r, (const char *)t.text.data, buf_bytes(&body), &published, err);
         status = remote_bus_gone(bus, status, err);
     }
     target_release(&t);

@@ -44,18 +44,19 @@ void target_of_queue(struct target *t, const char *queue, const char *rest);
 /* A bus that was there once has been deleted: BECK_ECLOSED instead of BECK_ENOENT. */
 beck_status remote_bus_gone(const beck_bus *bus, beck_status status, beck_error *err);
 
-/* ---- completions.c: publishes whose caller does not wait, one after the other ---- */
+/* ---- completions.c: publishes whose caller does not wait, in order ---- */
 
-/* Takes what `body` holds. Waits while too much is under way. */
+/* target: of several publishes. Takes what `body` holds. Waits while too much is under way. */
 beck_status completions_add(struct remote *r, const char *target, struct buf *body,
                             beck_done_fn done, void *ctx, beck_error *err);
 /* Until everything that was added before has been answered. Not from a completion itself, where it
  * does nothing. */
 void completions_wait(struct remote *r);
 void completions_free(struct remote *r);
-/* Sends a publish, and reads what became of it. */
-beck_status remote_send_events(struct remote *r, const char *target, beck_bytes body,
-                               beck_published *out, beck_error *err);
+/* Sends several publishes, each the text of an array of events, and reads what became of them. An error: it is not
+ * known of any. */
+beck_status remote_send_several(struct remote *r, const char *target, struct api_publishes *say,
+                                struct api_outcomes *out, struct reply *g, beck_error *err);
 
 /* ---- consumer.c ---- */
 

@@ -207,6 +207,13 @@ class DocumentsTest(unittest.TestCase):
             ask("POST", "/v1/buses/orders/events", {**EVENT, "id": str(number), "priority": number, "extra": "yes",
                                                     "time": "2026-11-20T10:00:00.5Z"})
         ask("POST", "/v1/buses/orders/events", {"specversion": "1.0"}, 400, good=False)
+        several = {"publishes": [{"events": [{**EVENT, "id": "7"}, {**EVENT, "id": "8"}]}, {"events": []}, {"events": [EVENT]}]}
+        said = ask("POST", "/v1/buses/orders/publishes?level=synced", several)["publishes"]
+        self.assertEqual([one["count"] for one in said], [2, 0, 1])
+        said = ask("POST", "/v1/buses/orders/publishes", {"publishes": []})["publishes"]
+        self.assertEqual(said, [])
+        ask("POST", "/v1/buses/orders/publishes", {"publishes": [{"events": [{"specversion": "1.0"}]}]}, 400, good=False)
+        ask("POST", "/v1/buses/none/publishes", several, 404)
         ask("GET", "/v1/buses/orders/events?from=earliest")
         ask("GET", "/v1/buses/orders/events?from=earliest&positions=true&limit=2")
         ask("GET", "/v1/buses/orders/events?from=earliest", headers={"Accept": "application/x-ndjson"})

@@ -512,6 +512,72 @@ static void completions_come_in_order_and_before_what_is_published_next(void **s
     assert_false(d.in_order); /* it failed */
 }
 
+/* One of many publishes whose completions are waited for together. */
+struct one {
+    struct many *all;
+    beck_status status;
+    beck_published published;
+    int times;
+};
+struct many {
+    struct one list[300];
+    _Atomic(int) left;
+    struct parker none_left;
+};
+
+static void note_one(void *ctx, beck_status status, const beck_published *published)
+{
+    struct one *o = ctx;
+    o->status = status;
+    o->published = *published;
+    o->times++;
+    if (atomic_fetch_sub(&o->all->left, 1) == 1)
+        parker_wake(&o->all->none_left);
+}
+
+static void completions_end_each_by_itself_and_keep_the_order_of_subjects(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    static struct many all;
+    int64_t last[5] = {-1, -1, -1, -1, -1};
+    char large[600];
+    beck_bus *wide;
+    beck_binding only = {.bus = "wide", .pattern = "full"};
+    beck_queue_options full = {.length_max = 1, .overflow = BECK_OVERFLOW_REFUSE};
+    memset(large, 'x', sizeof large);
+    must(beck_bus_create(r, "wide", &(beck_bus_options){.partitions = 4, .event_bytes_max = 500},
+                         &wide, &err));
+    must(beck_queue_create(r, "full", &full, &err));
+    must(beck_queue_bind(r, "full", &only, &err));
+    publish(r, "wide", "full", NULL, "1");
+    all.left = COUNT;
+    parker_init(&all.none_left);
+    for (int i = 0; i < COUNT; i++) {
+        char subject[2] = {(char)('a' + i % 5), 0};
+        beck_event e = {.type = beck_str(i % 50 == 7 ? "full" : "a"), .subject = beck_str(subject)};
+        beck_event two[2] = {e, e};
+        if (i % 50 == 9)
+            two[1].data = bytes_of(large, sizeof large);
+        beck_publish_options o = {.level = i % 100 < 50 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN,
+                                  .done = note_one,
+                                  .done_ctx = &all.list[i]};
+        all.list[i] = (struct one){.all = &all};
+        must(beck_publish_many(wide, two, 2, &o, NULL, &err));
+    }
+    parker_wait(&all.none_left);
+    for (int i = 0; i < COUNT; i++) {
+        const struct one *o = &all.list[i];
+        bool bad = i % 50 == 7 || i % 50 == 9;
+        assert_int_equal(o->times, 1);
+        assert_int_equal(o->status, bad ? BECK_ELIMIT : BECK_OK);
+        if (bad)
+            continue;
+        assert_true(o->published.position.offset > last[i % 5]);
+        last[i % 5] = o->published.position.offset + 1;
+    }
+}
+
 /* Reads both with the same options, to the end, and compares. */
 static int64_t compare_readings(const char *bus, const beck_read_options *o)
 {
@@ -1035,6 +1101,7 @@ int main(void)
         TEST(queues_are_made_shown_steered_and_deleted),
         TEST(what_is_published_is_stored_as_given),
         TEST(completions_come_in_order_and_before_what_is_published_next),
+        TEST(completions_end_each_by_itself_and_keep_the_order_of_subjects),
         TEST(readers_give_the_same_in_the_same_order),
         TEST(a_bounded_reader_ends_where_the_bus_ended_when_it_was_opened),
         TEST(following_waits_for_what_comes),

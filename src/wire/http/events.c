@@ -11,12 +11,15 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "event/binary.h"
+#include "event/cloudevents.h"
 #include "event/event.h"
 #include "event/value.h"
+#include "wire/http/document.h"
 #include "wire/http/follow.h"
 #include "wire/http/http_impl.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define INLINE_MAX 65536 /* bytes of a body that are read on the network thread */
 
@@ -103,34 +106,34 @@ static bool gather(struct publish_call *p, const beck_event *event)
            gather_publish(p->r->connection->http->gathers, p->bus, &what);
 }
 
-/* What no trying again helps. False: it was refused. */
-static bool may_publish(const struct publish_call *p, const beck_event *events, size_t count)
+/* What no trying again helps. */
+static beck_status may_publish(const beck_bus *bus, beck_level level, const beck_event *events,
+                               size_t count, beck_error *err)
 {
     beck_bus_options o;
-    bus_options_get(p->bus, &o);
-    if (o.storage == BECK_STORAGE_MEMORY && p->options.level > BECK_LEVEL_NONE) {
-        http_refuse(p->r, 400, "bus \"%s\" is in memory, where nothing lasts: leave level=%s away",
-                    p->bus->name, level_names[p->options.level]);
-        return false;
-    }
+    bus_options_get(bus, &o);
+    if (o.storage == BECK_STORAGE_MEMORY && level > BECK_LEVEL_NONE)
+        return error_set(err, BECK_EINVAL,
+                         "bus \"%s\" is in memory, where nothing lasts: leave level=%s away",
+                         bus->name, level_names[level]);
     for (size_t i = 0; i < count; i++)
-        if (events[i].data.len > o.event_bytes_max) {
-            http_refuse(p->r, 413,
-                        "the data of an event have %zu bytes; bus \"%s\" takes %llu "
-                        "(event_bytes_max): raise it, or send less",
-                        events[i].data.len, p->bus->name, (unsigned long long)o.event_bytes_max);
-            return false;
-        }
-    return true;
+        if (events[i].data.len > o.event_bytes_max)
+            return error_set(err, BECK_ELIMIT,
+                             "the data of an event have %zu bytes; bus \"%s\" takes %llu "
+                             "(event_bytes_max): raise it, or send less",
+                             events[i].data.len, bus->name, (unsigned long long)o.event_bytes_max);
+    return BECK_OK;
 }
 
 static void publish(struct publish_call *p, const beck_event *events, size_t count)
 {
-    if (!may_publish(p, events, count)) {
+    beck_error err = {0};
+    beck_status refused = may_publish(p->bus, p->options.level, events, count, &err);
+    if (refused) {
+        http_refuse(p->r, refused == BECK_ELIMIT ? 413 : 400, "%s", err.text);
         publish_release(&p->events);
         return;
     }
-    beck_error err = {0};
     beck_published published = {.position = {0, -1}};
     p->count = count;
     beck_level level = p->options.level ? p->options.level : p->bus->options.level;
@@ -276,6 +279,110 @@ static void handle_publish(struct http_request *r)
     }
 }
 
+/* ---- several publishes ---- */
+
+struct part {
+    struct parts *all;
+    struct api_outcome *outcome;
+};
+
+/* Those of one request. They are begun in order, and share syncs. */
+struct parts {
+    struct http_request *r;
+    struct api_outcomes outcomes;
+    struct part *list;
+    _Atomic(size_t) left;
+};
+
+static void part_ended(struct parts *all)
+{
+    if (atomic_fetch_sub(&all->left, 1) == 1)
+        document_answer(all->r, 200, &shape_outcomes, &all->outcomes);
+}
+
+static void part_done(void *ctx, beck_status status, const beck_published *published)
+{
+    struct part *part = ctx;
+    part->outcome->was.published = *published;
+    part->outcome->code = status ? beck_status_name(status) : NULL;
+    part_ended(part->all);
+}
+
+static void publish_part(struct part *part, beck_bus *bus, beck_level level, int32_t partition,
+                         beck_document *document)
+{
+    const beck_published nothing = {.position = {0, -1}};
+    beck_publish_options o = {
+        .level = level, .partition_plus_1 = partition, .done = part_done, .done_ctx = part};
+    size_t count = beck_document_count(document);
+    const beck_event *events = count > 0 ? beck_document_event(document, 0) : NULL;
+    part->outcome->was.count = (uint32_t)count;
+    beck_status status = may_publish(bus, level, events, count, NULL);
+    if (!status)
+        status = beck_publish_many(bus, events, count, &o, NULL, NULL);
+    if (status || count == 0)
+        part_done(part, status, &nothing);
+}
+
+static beck_status read_parts(const struct api_publishes *said, beck_document **documents,
+                              beck_error *err)
+{
+    beck_status status = BECK_OK;
+    beck_error why;
+    for (size_t i = 0; i < said->count && !status; i++) {
+        status = cloudevents_parse_exact(said->list[i].events, &documents[i], &why);
+        if (status)
+            error_set(err, status, "publish %zu: %s", i, why.text);
+    }
+    return status;
+}
+
+static void publish_parts(struct parts *all, beck_bus *bus, beck_level level, int32_t partition,
+                          beck_document **documents)
+{
+    size_t count = all->outcomes.count;
+    atomic_init(&all->left, count + 1);
+    http_later(all->r);
+    for (size_t i = 0; i < count; i++) {
+        all->list[i] = (struct part){all, &all->outcomes.list[i]};
+        publish_part(&all->list[i], bus, level, partition, documents[i]);
+    }
+}
+
+static void handle_parts(struct http_request *r)
+{
+    beck_error err = {0};
+    beck_bus *bus;
+    beck_level level;
+    int64_t partition;
+    struct api_publishes said = {0};
+    if (!read_level(r, &level) ||
+        !http_query_number(r, "partition", 0, BUS_PARTITIONS_MAX - 1, -1, &partition) ||
+        !document_read(r, &shape_publishes, &said))
+        return;
+    struct parts *all = http_alloc(r, sizeof *all);
+    beck_document **documents = calloc(said.count + 1, sizeof *documents);
+    if (all)
+        *all = (struct parts){
+            .r = r,
+            .outcomes = {http_alloc(r, (said.count + 1) * sizeof(struct api_outcome)), said.count},
+            .list = http_alloc(r, (said.count + 1) * sizeof(struct part))};
+    beck_status status = find_bus(r, &bus, &err);
+    if (!all || !documents || !all->outcomes.list || !all->list)
+        status = error_set(&err, BECK_ENOMEM, "no memory for the request");
+    if (!status)
+        status = read_parts(&said, documents, &err);
+    if (status)
+        http_fail(r, status, &err);
+    else
+        publish_parts(all, bus, level, (int32_t)partition + 1, documents);
+    for (size_t i = 0; documents && i < said.count; i++)
+        beck_document_free(documents[i]);
+    free(documents);
+    if (!status)
+        part_ended(all);
+}
+
 /* ---- reading ---- */
 
 static bool read_until(struct http_request *r, int64_t *until_ms)
@@ -354,6 +461,12 @@ static const struct http_param publish_params[] = {
     {0},
 };
 
+static const struct http_param parts_params[] = {
+    {"level", "string", "what the answer promises: none, written or synced; default: the bus's"},
+    {"partition", "integer", "instead of the one that follows from the subject"},
+    {0},
+};
+
 const struct http_route http_routes_events[] = {
     {.method = "POST",
      .path = "/v1/buses/{bus}/events",
@@ -366,6 +479,18 @@ const struct http_route http_routes_events[] = {
      .params = publish_params,
      .accepts = "Events",
      .answers = "Published"},
+    {.method = "POST",
+     .path = "/v1/buses/{bus}/publishes",
+     .run = HTTP_POOL,
+     .right = ACCESS_PUBLISH,
+     .kind = ACCESS_BUS,
+     .handle = handle_parts,
+     .operation = "publishSeveral",
+     .summary = "Several publishes in order, each as if it came by itself; the answer says what "
+                "became of each, and comes when all have ended",
+     .params = parts_params,
+     .accepts = "Publishes",
+     .answers = "PublishOutcomes"},
     {.method = "GET",
      .path = "/v1/buses/{bus}/events",
      .run = HTTP_POOL,
