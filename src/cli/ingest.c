@@ -23,7 +23,7 @@
 #define PATH_MAX_BYTES 4096
 
 static const char *const levels[] = {"written", "synced", NULL};
-static const char *const time_formats[] = {"rfc3339", "unix", "unixms", NULL};
+static const char *const time_formats[] = {"auto", "rfc3339", "unix", "unixms", NULL};
 
 static const struct option options[] = {
     {.name = "bus",
@@ -52,8 +52,13 @@ static const struct option options[] = {
     {.name = "time-format",
      .kind = OPTION_CHOICE,
      .choices = time_formats,
-     .preset = "rfc3339",
-     .help = "of that field; unix: seconds, unixms: milliseconds"},
+     .preset = "auto",
+     .help = "of that field; auto: all that are shown below"},
+    {.name = "time-zone",
+     .kind = OPTION_TEXT,
+     .value = "ZONE",
+     .preset = "utc",
+     .help = "of times that name none: utc, local, or an offset such as +02:00"},
     {.name = "source", .kind = OPTION_TEXT, .value = "URI", .help = "else file:// and the path"},
     INGEST_READER_OPTIONS,
     {.name = "plain",
@@ -303,13 +308,37 @@ static void report_text(const struct ingest *in, double seconds)
         call_say(call, "%lld were in the bus already", (long long)in->events.duplicates);
     }
     if (in->resume.found) {
-        call_say(call, "%s were published by an earlier run", skipped);
+        call_say(call, "%s stepped over: published, or found malformed, by an earlier run",
+                 skipped);
     }
     if (in->rejected) {
         call_warn(call, "%lld malformed%s%s", (long long)in->rejected,
                   in->rejects.fd >= 0 ? ", put aside in " : "",
                   in->rejects.fd >= 0 ? in->rejects.path : "");
     }
+}
+
+/* What was named on the command line but is nowhere in the input. */
+static int report_absent(const struct ingest *in)
+{
+    static const struct {
+        enum field field;
+        const char *option;
+    } optional[] = {{FIELD_SUBJECT, "subject-from"}, {FIELD_TIME, "time-from"}};
+    for (size_t i = 0; i < sizeof optional / sizeof optional[0]; i++) {
+        const char *path = option_text(in->call, optional[i].option);
+        if (path && in->events.published > 0 && !in->events.seen[optional[i].field]) {
+            call_warn(in->call, "no record has the field \"%s\" of --%s", path, optional[i].option);
+        }
+    }
+    const struct xml *xml = &in->reader.xml;
+    if (in->reader.format == INGEST_XML && in->number == 0 && xml->missed) {
+        call_warn(in->call, "nothing is at --record %s: the first element %s is %s",
+                  option_text(in->call, "record"),
+                  xml->sample_depth > 1 ? "below the root" : "of the document", xml->sample);
+        return EXIT_FAILED;
+    }
+    return EXIT_DONE;
 }
 
 static int report(struct ingest *in)
@@ -331,7 +360,8 @@ static int report(struct ingest *in)
     if (stopped) {
         return EXIT_INTERRUPTED;
     }
-    return in->rejected ? EXIT_FAILED : EXIT_DONE;
+    int absent = in->resume.found ? EXIT_DONE : report_absent(in);
+    return in->rejected ? EXIT_FAILED : absent;
 }
 
 /* ---- the beginning ---- */
@@ -386,7 +416,8 @@ static int make_plan(struct ingest *in, struct ingest_plan *plan)
                   [FIELD_SUBJECT] = option_text(call, "subject-from"),
                   [FIELD_ID] = option_text(call, "id-from"),
                   [FIELD_TIME] = option_text(call, "time-from")},
-        .time_format = (enum ingest_time)option_choice(call, "time-format"),
+        .time = {.format = (enum ingest_time_format)option_choice(call, "time-format")},
+        .columns = in->reader.format == INGEST_CSV,
         .plain = !json || option_flag(call, "plain"),
         .checked = !json,
         .source = beck_str(in->source),
@@ -394,6 +425,10 @@ static int make_plan(struct ingest *in, struct ingest_plan *plan)
         .level = option_choice(call, "level") == 1 ? BECK_LEVEL_SYNCED : BECK_LEVEL_WRITTEN,
         .batch_max = (size_t)option_number(call, "batch", 0),
         .record_max = (size_t)option_number(call, "record-max", 0)};
+    if (!ingest_time_zone(option_text(call, "time-zone"), &plan->time)) {
+        return call_usage(call, "--time-zone '%s' is neither utc, local, nor an offset as +02:00",
+                          option_text(call, "time-zone"));
+    }
     if (!plan->type && !plan->paths[FIELD_TYPE] && plan->plain) {
         return call_usage(call, "no type for the events: give --type or --type-from");
     }
@@ -537,7 +572,11 @@ const struct command command_ingest = {
         "children of one name as an array. Objects of JSON that are CloudEvents or envelopes are\n"
         "published as the events that they are.\n"
         "\n"
-        "FIELD is the name of a member, or a JSON pointer: customer, @id, /customer/id.\n"
+        "FIELD is the name of a member, or a JSON pointer: customer, @id, /customer/id. Its time "
+        "may\n"
+        "be 2026-01-31T14:30:00Z (rfc3339); 2026-01-31, \"2026-01-31 14:30\", with seconds or a "
+        "zone\n"
+        "as +0200 or not; seconds (unix) or milliseconds (unixms) since 1970.\n"
         "\n"
         "Malformed records are reported with their line and put aside; the exit code is then 1.\n"
         "An ingest that was stopped or killed goes on with --resume, and publishes every record\n"

@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "event/event.h"
 #include "event/json.h"
-#include "event/time.h"
 #include "log/record.h"
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define ARENA (1u << 20)
@@ -119,51 +119,50 @@ static beck_bytes keep(struct ingest_events *s, beck_bytes text)
 
 /* ---- attributes from fields ---- */
 
-static bool unix_time(beck_bytes text, int64_t unit_ns, int64_t *ns)
-{
-    const char *p = text.data;
-    bool negative = text.len > 0 && *p == '-';
-    size_t at = negative, digits = 0;
-    int64_t value = 0;
-    for (; at < text.len && p[at] >= '0' && p[at] <= '9'; at++, digits++) {
-        if (__builtin_mul_overflow(value, 10, &value) ||
-            __builtin_add_overflow(value, p[at] - '0', &value)) {
-            return false;
-        }
-    }
-    if (digits == 0 || __builtin_mul_overflow(value, unit_ns, &value)) {
-        return false;
-    }
-    if (at < text.len && p[at] == '.') {
-        for (at++; at < text.len && p[at] >= '0' && p[at] <= '9'; at++) {
-            unit_ns /= 10;
-            if (__builtin_add_overflow(value, (p[at] - '0') * unit_ns, &value)) {
-                return false;
-            }
-        }
-    }
-    *ns = negative ? -value : value;
-    return at == text.len;
-}
-
 static beck_status take_time(struct ingest_events *s, beck_event *e, beck_error *err)
 {
-    static const char *const expected[] = {"an RFC 3339 time such as 2026-01-31T14:30:00Z",
-                                           "seconds since 1970", "milliseconds since 1970"};
-    static const int64_t units[] = {0, 1000000000, 1000000};
     beck_bytes text = s->fields.values[FIELD_TIME];
     if (!text.data) {
         return BECK_OK;
     }
-    bool good = s->plan.time_format == INGEST_RFC3339
-                    ? time_parse(text, &e->time_ns)
-                    : unix_time(text, units[s->plan.time_format], &e->time_ns);
-    if (!good) {
+    if (!ingest_time_read(&s->plan.time, text, &e->time_ns)) {
         char quoted[EVENT_QUOTE_MAX];
         return error_set(err, BECK_EINVAL, "the time %s cannot be read: expected %s",
-                         event_quote(text, quoted), expected[s->plan.time_format]);
+                         event_quote(text, quoted), ingest_time_expected(s->plan.time.format));
     }
     e->time_ns += e->time_ns == 0; /* 0 would mean now */
+    return BECK_OK;
+}
+
+/* Which columns there are, instead of the one that is wanted. */
+static beck_status no_column(const char *path, beck_bytes record, beck_error *err)
+{
+    char names[256] = "";
+    size_t len = 0;
+    struct json_reader r;
+    struct json_token token;
+    beck_bytes value;
+    json_reader_init(&r, record);
+    (void)json_next(&r, &token, NULL);
+    while (json_next(&r, &token, NULL) == BECK_OK && token.kind == JSON_NAME) {
+        bool fits = len + token.raw.len + 8 < sizeof names;
+        len += (size_t)snprintf(names + len, sizeof names - len, fits ? "%s%.*s" : "%s...",
+                                len ? ", " : "", (int)token.raw.len, (const char *)token.raw.data);
+        if (!fits || json_skip_value(&r, &value, NULL)) {
+            break;
+        }
+    }
+    return error_set(err, BECK_ENOENT, "there is no column \"%.100s\": the columns are %s", path,
+                     names);
+}
+
+static beck_status check_columns(struct ingest_events *s, beck_bytes record, beck_error *err)
+{
+    for (int i = 0; i < FIELDS; i++) {
+        if (s->plan.columns && s->plan.paths[i] && !s->fields.values[i].data) {
+            return no_column(s->plan.paths[i], record, err);
+        }
+    }
     return BECK_OK;
 }
 
@@ -314,9 +313,13 @@ beck_status ingest_events_add(struct ingest_events *s, const struct ingest_recor
     s->fields.is_event = false;
     if (!s->plan.checked || s->fields.any) {
         status = fields_read(&s->fields, record->json, err);
+        status = status ? status : check_columns(s, record->json, err);
         if (status) {
-            *fatal = status == BECK_ENOMEM;
+            *fatal = status == BECK_ENOMEM || status == BECK_ENOENT;
             return status;
+        }
+        for (int i = 0; i < FIELDS; i++) {
+            s->seen[i] = s->seen[i] || s->fields.values[i].data;
         }
     }
     status = make_room(s, record->number, record->json.len + EXTRA, err);

@@ -11,13 +11,13 @@
 #include "cli/fields.h"
 #include "cli/ingest_record.h"
 #include "cli/ingest_resume.h"
-
-enum ingest_time { INGEST_RFC3339, INGEST_UNIX, INGEST_UNIXMS };
+#include "cli/ingest_time.h"
 
 struct ingest_plan {
     const char *type;          /* NULL: from a field, or records must be events */
     const char *paths[FIELDS]; /* NULL: not taken from the record */
-    enum ingest_time time_format;
+    struct ingest_time time;
+    bool columns;      /* every record has the same members: a path that names none is a mistake */
     bool plain;        /* records are data, also when they look like events */
     bool checked;      /* records are known to be JSON objects */
     beck_bytes source; /* of the input */
@@ -34,6 +34,7 @@ struct ingest_events {
     bool spread;   /* over several partitions */
     size_t event_bytes_max;
     struct fields fields;
+    bool seen[FIELDS]; /* some record had it */
     beck_event *events;
     beck_document **documents; /* that events refer to */
     size_t count, document_count;
@@ -49,7 +50,7 @@ void ingest_events_release(struct ingest_events *s);
 
 /* Makes an event of a record (with json) and adds it to the batch, which is published when it is
  * full. BECK_EINVAL: the record is malformed, and nothing was added. `*fatal`: publishing failed
- * instead. */
+ * instead, or no record has what is to be taken from a column (BECK_ENOENT). */
 beck_status ingest_events_add(struct ingest_events *s, const struct ingest_record *record,
                               bool *fatal, beck_error *err);
 /* The event made last, valid until the next call; and takes it out of the batch again. */

@@ -78,6 +78,23 @@ static beck_status begin_record(struct xml *x, const char *name, const char **at
     return xml_tree_open(&x->tree, name, attributes, err);
 }
 
+/* Notes what the document has in place of records. The element is on top of `open`. */
+static void note_other(struct xml *x, const char *name)
+{
+    struct xml_path leading = *x->path;
+    leading.step_count = x->depth;
+    bool leads = x->path->anywhere ? x->depth == 1
+                                   : x->depth < x->path->step_count &&
+                                         xml_path_matches(&leading, (const char *)x->open.data,
+                                                          x->open.len, x->depth);
+    x->missed = x->missed || !leads;
+    if (x->depth == x->sample_depth + 1 && x->depth <= 2) {
+        size_t len = strlen(x->sample);
+        snprintf(x->sample + len, sizeof x->sample - len, "/%.60s", name);
+        x->sample_depth++;
+    }
+}
+
 static void on_start(void *ctx, const char *name, const char **attributes)
 {
     struct xml *x = ctx;
@@ -92,6 +109,8 @@ static void on_start(void *ctx, const char *name, const char **attributes)
         if (!status &&
             xml_path_matches(x->path, (const char *)x->open.data, x->open.len, x->depth)) {
             status = begin_record(x, name, attributes, &x->problem);
+        } else if (!status && x->number == 0) {
+            note_other(x, name);
         }
     }
     if (status) {
@@ -173,7 +192,7 @@ static bool read_encoding(const char *name, int map[256])
         size_t result = iconv(converter, &from, &from_len, &to, &to_len);
         bool some = result != (size_t)-1 && to_len == 0;
         map[i] = some && le32toh(point) <= 0xFFFF ? (int)le32toh(point) : -1;
-        good = some || errno == EILSEQ;
+        good = some || (result == (size_t)-1 && errno == EILSEQ);
     }
     if (converter != (iconv_t)-1) {
         iconv_close(converter);

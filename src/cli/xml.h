@@ -36,8 +36,11 @@ struct xml {
     int64_t record_at, record_end, record_line;
     struct xml_tree tree;
     struct buf json;
-    struct buf open;    /* names of the open elements outside of records, each with a NUL */
-    uint32_t depth;     /* how many */
+    struct buf open;  /* names of the open elements outside of records, each with a NUL */
+    uint32_t depth;   /* how many */
+    bool missed;      /* an element was no record, and the path does not lead through it */
+    char sample[128]; /* the path of the first element, or of the first below it */
+    uint32_t sample_depth;
     beck_error problem; /* what a handler stopped the parser for */
     /* For going on behind a fault. */
     struct buf ancestors; /* `open` when the last record began */

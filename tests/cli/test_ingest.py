@@ -3,6 +3,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -74,6 +75,39 @@ class Ndjson(IngestTest):
         self.ingest("a.ndjson", "--type", "a.b", "--time-from", "t", "--time-format", "unixms", "--bus", "ms")
         self.assertEqual([e["time"] for e in self.events()], ["2026-01-31T14:30:00.500Z", "2026-01-31T14:30:01Z"])
         self.assertTrue(self.events("ms")[0]["time"].startswith("1970-01-21T"))
+
+    def test_times_in_the_usual_forms(self):
+        same = ["2026-01-31T14:30:00Z", "2026-01-31 14:30:00", "2026-01-31T14:30", "2026-01-31t14:30:00.000",
+                "2026-01-31 14:30:00 UTC", "2026-01-31 16:30:00+0200", "2026-01-31 09:30 -05:00", "2026-01-31 15:30:00+01",
+                "1769869800", 1769869800, 1769869800000, "1769869800000.0", "1769869800.0"]
+        self.file("a.ndjson", "".join(json.dumps({"t": t}) + "\n" for t in [*same, "2026-01-31", "2026-01-31 14:30:00.25"]))
+        self.ingest("a.ndjson", "--type", "a.b", "--time-from", "t")
+        self.assertEqual([e["time"] for e in self.events()], ["2026-01-31T14:30:00Z"] * len(same) +
+                         ["2026-01-31T00:00:00Z", "2026-01-31T14:30:00.250Z"])
+        bad = ["20260131", "2026-02-30", "2026-01-31 25:00", "31.01.2026", "2026-01-31 14", "2026-01-31T14:30:00 Mars", "",
+               "2026-01-31 14:30:00.1234567890", "2026-01-31T14:30:00+2", "1769869800000000"]
+        self.file("b.ndjson", "".join(json.dumps({"t": t}) + "\n" for t in bad))
+        result = self.ingest("b.ndjson", "--type", "a.b", "--time-from", "t", "--bus", "bad", code=FAILED)
+        self.assertEqual(self.payloads("bad"), [])
+        self.assertIn("expected 2026-01-31, ", result.err)
+
+    def test_the_zone_of_times_that_name_none(self):
+        self.file("a.ndjson", '{"t":"2026-01-31 14:30"}\n{"t":"2026-07-31"}\n{"t":"2026-07-31T14:30:00Z"}\n')
+        for i, (zone, times) in enumerate((("+02:00", ["2026-01-31T12:30:00Z", "2026-07-30T22:00:00Z"]),
+                                           ("local", ["2026-01-31T12:30:00Z", "2026-07-30T21:00:00Z"]),
+                                           ("utc", ["2026-01-31T14:30:00Z", "2026-07-31T00:00:00Z"]))):
+            self.ingest("a.ndjson", "--type", "a.b", "--time-from", "t", "--time-zone", zone, "--bus", f"bus{i}",
+                        TZ="EET-2EEST,M3.5.0/3,M10.5.0/4")
+            self.assertEqual([e["time"] for e in self.events(f"bus{i}")], [*times, "2026-07-31T14:30:00Z"], zone)
+        self.assertIn("+02:00", self.ingest("a.ndjson", "--type", "a.b", "--time-zone", "Kyiv", code=USAGE).err)
+
+    def test_a_field_that_no_record_has_is_named(self):
+        self.file("a.ndjson", '{"a":1}\n{"a":2}\n')
+        result = self.ingest("a.ndjson", "--type", "a.b", "--subject-from", "nope", "--time-from", "/n/o")
+        self.assertIn('no record has the field "nope" of --subject-from', result.err)
+        self.assertIn('no record has the field "/n/o" of --time-from', result.err)
+        self.file("a.ndjson", '{"a":1}\n{"a":2,"nope":3}\n')
+        self.assertNotIn("nope", self.ingest("a.ndjson", "--type", "a.b", "--subject-from", "nope").err)
 
     def test_events_are_published_as_what_they_are(self):
         self.file("a.ndjson", '{"specversion":"1.0","type":"x.y","source":"/s","id":"7","data":5,"region":"eu"}\n'
@@ -235,6 +269,24 @@ class Csv(IngestTest):
         self.ingest("a.tsv", "--type", "row.read", "--quote", "none", "--bus", "tsv")
         self.assertEqual(self.payloads("tsv"), [{"a": "1", "b": '5" pipe'}])
 
+    def test_a_column_that_is_not_there_is_an_error_that_names_those_that_are(self):
+        self.file("a.csv", "id,the name\n1,x\n2,\n")
+        for option in ("--subject-from", "--type-from", "--id-from", "--time-from"):
+            for path in ("nope", "/nope", "/id/nope"):
+                result = self.ingest("a.csv", "--type", "x.y", option, path, "--batch", "1", code=NOT_FOUND)
+                self.assertIn(f'no column "{path}": the columns are id, the name\n', result.err)
+        result = self.ingest("a.csv", "--type", "x.y", "--no-header", "--subject-from", "3", code=NOT_FOUND)
+        self.assertIn("the columns are 1, 2\n", result.err)
+        self.assertEqual(self.payloads(), [])
+        self.ingest("a.csv", "--type", "x.y", "--subject-from", "the name")
+        self.assertEqual([e.get("subject") for e in self.events()], ["x", None])
+
+    def test_the_example_of_the_help_works(self):
+        self.file("prices.csv", "date;price\n2026-01-31;5\n")
+        command = next(line for line in self.beck("help", "ingest").lines if "prices.csv" in line)
+        self.beck(*shlex.split(command)[1:])
+        self.assertEqual(self.events()[0]["time"], "2026-01-31T00:00:00Z")
+
     def test_a_stray_quote_costs_one_line(self):
         self.file("a.csv", 'a,b,c\n1,2,3\n4,"5,6\n7,8,9\n"10",11,12\n1,2\n13,1"4,15\n16,"17"x,18\n19,20,\xff\n21,22,23\n'
                   .encode("latin1"))
@@ -312,10 +364,20 @@ class Xml(IngestTest):
     def test_the_path_chooses_the_records(self):
         self.file("a.xml", XML)
         for path, count in (("//item", 5), ("/catalog/item", 4), ("/*/*", 5), ("//group/item", 1), ("/catalog", 1),
-                            ("/item", 0), ("/catalog/*/item", 1)):
+                            ("/catalog/*/item", 1)):
             bus = f"bus{path.replace('/', '.').replace('*', 'any')}"
             self.ingest("a.xml", "--type", "x.y", "--record", path, "--bus", bus)
             self.assertEqual(len(self.events(bus)), count, path)
+
+    def test_a_path_without_records_is_reported_with_what_there_is(self):
+        self.file("a.xml", XML)
+        for path in ("/nothing/here", "/item", "/catalog/items", "/catalog/nothing/here", "//nothing"):
+            result = self.ingest("a.xml", "--type", "x.y", "--record", path, code=FAILED)
+            self.assertRegex(result.err, f"nothing is at --record {path}: the first element .* is /catalog/item\n")
+        self.file("a.xml", "<catalog/>")
+        self.assertIn("is /catalog\n", self.ingest("a.xml", "--type", "x.y", "--record", "/item", code=FAILED).err)
+        self.file("a.xml", "<catalog><items> </items></catalog>")  # nothing to read, but in the right place
+        self.ingest("a.xml", "--type", "x.y", "--record", "/catalog/items/item")
 
     def test_attributes_of_events_come_from_attributes_of_elements(self):
         self.file("a.xml", "<c><o n='7' at='1769869800'><kind>order.new</kind><by><id>S1</id></by></o></c>")
@@ -483,6 +545,12 @@ class Resume(IngestTest):
         self.ingest("a.ndjson", "--type", "x.y")
         self.ingest("a.ndjson", "--type", "x.y", "--resume")
         self.assertEqual(self.numbers(), list(range(1000)))
+
+    def test_what_it_steps_over_is_not_all_called_published(self):
+        self.file("a.ndjson", '{"n":1}\n{"n":2}\n{"n":\n{"n":4}\n{"n":5}\n')
+        self.ingest("a.ndjson", "--type", "x.y", code=FAILED)
+        result = self.ingest("a.ndjson", "--type", "x.y", "--resume")
+        self.assertIn("5 stepped over: published, or found malformed, by an earlier run", result.err)
 
     def test_events_of_others_in_between_do_not_matter(self):
         self.file("a.ndjson", "".join(f'{{"n":{i}}}\n' for i in range(100)))
