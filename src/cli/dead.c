@@ -193,13 +193,13 @@ static void print_history(const struct call *call, const char *history)
 
 static int show_human(const struct call *call, const beck_dead *dead)
 {
-    char died[VALUE_TEXT_MAX], origin[POSITION_TEXT_MAX], *event;
+    char died[TIME_TEXT_MAX], origin[POSITION_TEXT_MAX], *event;
     beck_error err;
     beck_status status = beck_format(dead->event, BECK_FORM_CLOUDEVENTS, &event, NULL, &err);
     if (status) {
         return call_fail(call, status, &err);
     }
-    value_time_text(dead->died_ms * 1000000, call->now_ns, died);
+    time_format(dead->died_ms * 1000000, died); /* as those of the history */
     print_position(origin, dead->event->bus, dead->origin);
     print_field(call, "queue", "%s", call->arguments[0]);
     print_field(call, "offset", "%lld", (long long)dead->event->position.offset);

@@ -1,5 +1,6 @@
 """beck bus, queue and dead: what is made, shown and removed."""
 import os
+import re
 
 from beck import BUSY, BeckTest, DONE, EXISTS, NOT_FOUND, REFUSED, USAGE, main
 
@@ -117,6 +118,28 @@ class Queue(BeckTest):
         self.refused(USAGE, "queue", "alter", "q", "--overflow", "refuse", says="--length-max")
         self.beck("queue", "alter", "q", "--length-max", "2", "--overflow", "refuse")
 
+    def test_what_is_refused_leaves_nothing_behind(self):
+        self.emit(3)
+        self.refused(NOT_FOUND, "queue", "create", "q", "a.*", "b.*", "--from", "9", says="offset 9")
+        self.refused(NOT_FOUND, "queue", "create", "q", "#", "--bus", "new", "--from", "1", says="no bus 'new'")
+        self.refused(NOT_FOUND, "on", "#", "--queue", "q", "--from", "9", "--", "true", says="offset 9")
+        self.refused(NOT_FOUND, "on", "#", "--from", "9", "--", "true", says="offset 9")
+        self.assertEqual(self.beck("queue", "list", "--json").out, "")
+        self.assertEqual([b["name"] for b in self.beck("bus", "list", "--json").json], ["events"])
+        self.beck("queue", "create", "q")
+        self.refused(NOT_FOUND, "queue", "create", "q", "a.*", "--from", "9", says="offset 9")
+        self.assertEqual(self.queue("q")["bindings"], [])
+        self.refused(USAGE, "queue", "rewind", "q", "earliest", says="bound to nothing")
+
+    def test_a_bus_without_a_pattern_gives_all(self):
+        self.emit(3)
+        self.beck("queue", "create", "q", "--bus", "events")
+        self.beck("queue", "create", "r", "--from", "earliest")
+        self.beck("queue", "create", "s")
+        self.assertEqual(self.queue("q")["bindings"], [{"bus": "events", "pattern": "#"}])
+        self.assertEqual(self.queue("r")["ready"], 3)
+        self.assertEqual(self.queue("s")["bindings"], [])
+
     def test_bind_from_history_and_unbind(self):
         self.emit(3)
         self.beck("queue", "create", "q")
@@ -200,6 +223,10 @@ class Dead(BeckTest):
         shown = self.beck("dead", "show", "q", name).out
         self.assertRegex(shown, r"(?m)^stored at +events/0/1$")
         self.assertIn("attempt 2: exit 1: too bad", shown)
+        shown = self.beck("dead", "show", "q", name, TZ="EST5").out
+        time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"
+        self.assertEqual(len(re.findall(rf"(?m)^(failed|died) +{time}( |$)", shown)), 3, shown)
+        self.assertIn(letters[1]["died"], shown)
 
     def test_redrive_one_and_all(self):
         letters = self.letters()
