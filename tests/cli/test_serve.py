@@ -1,10 +1,17 @@
 """beck serve on the command line: its options, and configurations that are checked and printed. What a running server does is in
 tests/server."""
 import os
+import re
+import shlex
+import shutil
+import subprocess
+import textwrap
+import unittest
 
-from beck import BeckTest, NOT_FOUND, USAGE, main
+from beck import BeckTest, DONE, NOT_FOUND, PROGRAM, USAGE, interrupt, main
 
-EXAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "beck.yaml")
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+EXAMPLE = os.path.join(ROOT, "examples", "beck.yaml")
 
 
 class Options(BeckTest):
@@ -79,6 +86,37 @@ class Check(BeckTest):
         self.assertNotIn("other-secret", printed)
         self.configuration("hooks: {h: {provider: github, bus: b, secrets: ['file:nowhere']}}\n")
         self.assertIn("the file 'nowhere' of the secret cannot be read", self.try_beck("serve", "--config", "beck.yaml", "--check").err)
+
+
+class Documents(BeckTest):
+    @unittest.skipUnless(shutil.which("curl") and shutil.which("openssl"), "the commands shown need curl and openssl")
+    def test_the_webhooks_that_are_shown_work(self):
+        with open(os.path.join(ROOT, "docs", "webhooks.md"), encoding="utf-8") as file:
+            blocks = [textwrap.dedent(b) for b in re.findall(r"(?m)(?:^    .*\n)+", file.read())]
+        with open(os.path.join(self.dir, "beck.yaml"), "w", encoding="utf-8") as file:
+            file.write(next(b for b in blocks if b.startswith("hooks:\n  github:")))
+        serve, on = [shlex.split(line) for line in next(b for b in blocks if b.startswith("beck serve")).splitlines()]
+        attempt = next(b for b in blocks if "curl" in b)
+        self.assertEqual((serve[0], serve[-1], on[0]), ("beck", "&", "beck"))
+        self.script("deploy", '#!/bin/sh\necho "$CE_TYPE" > deployed\n')
+        server = subprocess.Popen([PROGRAM, *serve[1:-1], "--http.listen", "127.0.0.1:0", "--amqp.listen", "",
+                                   "--kafka.listen", "", "--management.listen", ""], cwd=self.dir, env=self.environment(),
+                                  stderr=subprocess.PIPE, text=True)
+        address = None
+        for line in server.stderr:
+            address = address or re.search(r"address=(127\S+)", line)
+            if " info ready " in line:
+                break
+        try:
+            request = attempt.replace("localhost:2325", address.group(1)).replace("X-GitHub-Event: ping", "X-GitHub-Event: push")
+            answer = subprocess.run(["sh", "-c", request], capture_output=True, text=True, check=True)
+            self.assertTrue(answer.stdout.startswith("HTTP/1.1 200 "), answer.stdout)
+            handled = self.try_beck(*on[1:on.index("--")], "--exit-when-idle", *on[on.index("--"):])
+            self.assertEqual(handled.code, DONE, handled.err)
+        finally:
+            interrupt(server)
+            server.communicate()
+        self.assertEqual(self.read("deployed"), ["com.github.push"])
 
 
 if __name__ == "__main__":
