@@ -366,7 +366,8 @@ BECK_API const beck_event *beck_current(beck *b);
 typedef enum beck_from_kind {
     BECK_FROM_NOW = 0,  /* after the last event at this moment */
     BECK_FROM_EARLIEST, /* the oldest event kept */
-    BECK_FROM_OFFSET,   /* `offset`, in every partition */
+    BECK_FROM_OFFSET,   /* `offset`, in every partition; one that ends before begins at its end, and
+                           BECK_ERANGE says that all do */
     BECK_FROM_TIME      /* per partition, the first event whose time is at or after `time_ms` */
 } beck_from_kind;
 
@@ -389,7 +390,7 @@ typedef struct beck_read_options {
 } beck_read_options;
 
 /* Opens a reader on a disk bus. A start before the first offset kept begins at the first; one after
- * the end is BECK_ERANGE. */
+ * the end of all partitions that are read is BECK_ERANGE. */
 BECK_API beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options,
                                       beck_reader **out, beck_error *err);
 
@@ -501,7 +502,9 @@ BECK_API beck_status beck_queue_pause(beck *b, const char *name, bool paused, be
 BECK_API beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_error *err);
 
 /* Makes the queue's content what its bindings give from that position on: whatever it holds is
- * forgotten (deliveries in flight become stale), history is queued again. Dead letters stay. */
+ * forgotten (deliveries in flight become stale), history is queued again. Dead letters stay. A bus that is
+ * named "<queue>.replay" has copies (`beck replay --into-queue`): they are forgotten and not given
+ * again. BECK_EINVAL: the queue is bound to nothing. */
 BECK_API beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from,
                                        beck_error *err);
 

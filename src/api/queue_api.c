@@ -259,8 +259,9 @@ static beck_status bind_to(beck *b, struct queue *q, beck_bus *bus, const char *
     if (!first)
         return error_set(err, BECK_ENOMEM, "no memory for a binding");
     beck_status status = BECK_OK;
+    bool reached = bus_reaches(bus, from);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_resolve(bus_partition(bus, i), from, &first[i], err);
+        status = partition_resolve_with(bus_partition(bus, i), from, reached, &first[i], err);
     /* The binding outlasts a loss of power: so must what it begins behind, or its offsets are given
      * to events that it would miss. */
     for (uint32_t i = 0; i < bus->partition_count && !status && disk; i++)
@@ -503,18 +504,19 @@ beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_er
     return status;
 }
 
-/* The bindings begin where the queue is rewound to, also after the next opening. */
+/* The bindings begin where the queue is rewound to, also after the next opening. Some partition of the queue's
+ * reaches that far. */
 static beck_status rewind_binding(beck *b, struct queue *q, const char *bus_name,
                                   const char *pattern, const beck_from *from, beck_error *err)
 {
     beck_bus *bus = handle_find_bus(b, bus_name);
-    if (!bus || bus->options.storage != BECK_STORAGE_DISK)
+    if (!bus || bus->options.storage != BECK_STORAGE_DISK || queue_is_copies(q, bus))
         return BECK_OK;
     int64_t *first = calloc(bus->partition_count, sizeof *first);
     beck_status status =
         first ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to rewind a queue");
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
-        status = partition_resolve(bus_partition(bus, i), from, &first[i], err);
+        status = partition_resolve_with(bus_partition(bus, i), from, true, &first[i], err);
     if (!status)
         status = topology_put_binding(b, queue_name(q), bus_name, pattern, first,
                                       bus->partition_count, err);
@@ -526,12 +528,19 @@ static beck_status rewind_queue(beck *b, struct queue *q, const beck_from *from,
 {
     struct names names = {0};
     beck_status status = BECK_OK;
-    /* Nothing that is wanted from now on lies before where they begin. */
-    if (from->kind != BECK_FROM_NOW && is_on_disk(q))
-        queue_each_binding(q, collect_binding, &names);
+    queue_each_binding(q, collect_binding, &names);
+    size_t count = names.count;
+    /* Nothing that is wanted from now on lies before where they begin. Where nothing reaches that far
+     * queue_rewind says so. */
+    if (from->kind == BECK_FROM_NOW || !is_on_disk(q) || !queue_reaches(q, from))
+        count = 0;
+    if (names.count == 0 && !names.failed)
+        status = error_set(err, BECK_EINVAL,
+                           "queue \"%s\" is bound to nothing and cannot be rewound; bind it first",
+                           queue_name(q));
     if (names.failed)
         status = error_set(err, BECK_ENOMEM, "no memory to rewind a queue");
-    for (size_t i = 0; i + 1 < names.count && !status; i += 2)
+    for (size_t i = 0; i + 1 < count && !status; i += 2)
         status = rewind_binding(b, q, names.list[i], names.list[i + 1], from, err);
     free_names(&names);
     return status ? status : queue_rewind(q, from, err);

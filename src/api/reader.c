@@ -52,11 +52,12 @@ static beck_status open_feeds(beck_reader *r, const beck_read_options *o, beck_e
     if (!r->feeds)
         return error_set(err, BECK_ENOMEM, "no memory for a reader");
     beck_status status = BECK_OK;
+    bool reached = last - first > 1 && bus_reaches(r->bus, &o->from);
     for (uint32_t i = first; i < last && !status; i++) {
         struct feed *f = &r->feeds[r->count];
         f->partition = bus_partition(r->bus, i);
         f->end = o->follow ? INT64_MAX : partition_visible(f->partition);
-        status = partition_resolve(f->partition, &o->from, &f->next, err);
+        status = partition_resolve_with(f->partition, &o->from, reached, &f->next, err);
         if (!status)
             status = cursor_open(f->partition, &f->cursor, err);
         r->count += !status;

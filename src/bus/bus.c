@@ -375,6 +375,14 @@ beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, bec
     return status;
 }
 
+bool bus_reaches(const beck_bus *b, const beck_from *from)
+{
+    bool reached = false;
+    for (uint32_t i = 0; i < b->partition_count && !reached; i++)
+        reached = partition_reaches(bus_partition(b, i), from);
+    return reached;
+}
+
 beck_status bus_alter(beck_bus *b, const beck_bus_options *options, beck_error *err)
 {
     beck_status status = BECK_OK;

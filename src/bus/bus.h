@@ -158,6 +158,8 @@ bool bus_has_events(const beck_bus *b);
 const uint8_t *bus_id(const beck_bus *b);
 /* As they are now. */
 void bus_options_get(const beck_bus *b, beck_bus_options *out);
+/* Whether any of its partitions does (partition_reaches). */
+bool bus_reaches(const beck_bus *b, const beck_from *from);
 /* Opens partitions beyond those there are, `count` together, which nobody sees before bus_alter; those opened by
  * an earlier call stay. One change at a time. */
 beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, beck_error *err);

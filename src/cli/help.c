@@ -165,7 +165,9 @@ static const char values_text[] =
     "          14:30, 14:30:05 (today, local time), -10m (ago), +1h (ahead), now\n"
     "DURATION  10ms, 5s, 2m, 1h, 7d, 1h30m, 0\n"
     "SIZE      4096, 64k, 1m, 1g: steps of 1,024\n"
-    "FROM      now, earliest, an offset such as 1200, or a TIME\n"
+    "FROM      now, earliest, an offset such as 1200, or a TIME. An offset is that of every\n"
+    "          partition; those that end before begin at their end. For beck log and beck\n"
+    "          replay also PARTITION/OFFSET or BUS/PARTITION/OFFSET, as positions are printed\n"
     "BACKOFF   none, fixed:1s, exponential:1s..1h, list:1s,5s,1m\n"
     "PATTERN   words and dots; * is one word, # is zero or more: order.*, order.#, #\n";
 

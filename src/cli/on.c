@@ -64,6 +64,7 @@ struct on {
     struct call *call;
     const char *queue;
     bool temporary;
+    bool made;     /* it was not there before */
     char name[32]; /* of a temporary queue */
 };
 
@@ -109,7 +110,7 @@ static void delete_left_behind(const struct on *on)
 
 /* Makes the queue, or takes the one that is there: with the options given laid over its own, so
  * that other ones are refused. */
-static int ensure_queue(const struct on *on)
+static int ensure_queue(struct on *on)
 {
     beck_queue_info info;
     beck_queue_options o = {0};
@@ -117,7 +118,8 @@ static int ensure_queue(const struct on *on)
     bool any;
     int code;
     beck_status status = beck_queue_info_get(on->call->handle, on->queue, &info, &err);
-    if (status == BECK_OK) {
+    bool known = status == BECK_OK;
+    if (known) {
         o = info.options;
         code = queue_options_read(on->call, &o, &any);
         if (code || !any) {
@@ -136,6 +138,7 @@ static int ensure_queue(const struct on *on)
         status = BECK_OK;
     }
     status = status ? status : beck_queue_create(on->call->handle, on->queue, &o, &err);
+    on->made = !known && !status;
     return status ? call_fail(on->call, status, &err) : EXIT_DONE;
 }
 
@@ -194,7 +197,11 @@ static int prepare(struct on *on)
         delete_left_behind(on);
     }
     code = code ? code : ensure_queue(on);
-    return code ? code : bind_queue(on);
+    code = code ? code : bind_queue(on);
+    if (code && on->made) {
+        (void)beck_queue_delete(on->call->handle, on->queue, NULL);
+    }
+    return code;
 }
 
 /* ---- running ---- */

@@ -207,16 +207,39 @@ static int check_patterns(const struct call *call)
     return EXIT_DONE;
 }
 
+/* A bus that is only made for an offset that it does not have would be left behind. */
+static int check_bus(const struct call *call, const beck_binding *binding)
+{
+    beck_bus *bus;
+    if (binding->from.kind == BECK_FROM_OFFSET && binding->from.offset > 0 &&
+        beck_bus_get(call->handle, binding->bus, &bus, NULL) == BECK_ENOENT) {
+        return call_error(
+            call, exit_of(BECK_ERANGE),
+            "there is no bus '%s' yet, and so no offset %lld in it: see beck bus list",
+            binding->bus, (long long)binding->from.offset);
+    }
+    return EXIT_DONE;
+}
+
+static int bind_one(const struct call *call, const beck_binding *binding)
+{
+    beck_error err;
+    beck_status status = beck_queue_bind(call->handle, call->arguments[0], binding, &err);
+    return status ? fail(call, status, &err) : EXIT_DONE;
+}
+
 static int bind_patterns(const struct call *call)
 {
     beck_binding binding = {.bus = option_text(call, "bus"), .from = option_from(call, "from")};
     beck_bus *bus;
-    int code = call->argument_count > 1 ? call_bus(call, binding.bus, true, &bus) : EXIT_DONE;
+    int code = check_bus(call, &binding);
+    code = code ? code : call_bus(call, binding.bus, true, &bus);
+    if (!code && call->argument_count == 1) {
+        code = bind_one(call, &binding);
+    }
     for (uint32_t i = 1; i < call->argument_count && !code; i++) {
-        beck_error err;
         binding.pattern = call->arguments[i];
-        beck_status status = beck_queue_bind(call->handle, call->arguments[0], &binding, &err);
-        code = status ? fail(call, status, &err) : EXIT_DONE;
+        code = bind_one(call, &binding);
     }
     return code;
 }
@@ -224,26 +247,35 @@ static int bind_patterns(const struct call *call)
 static int create_run(struct call *call)
 {
     beck_queue_options o = {0};
+    beck_queue_info info;
     beck_error err;
     bool any;
+    bool bound =
+        call->argument_count > 1 || option_given(call, "bus") || option_given(call, "from");
     int code = queue_options_read(call, &o, &any);
     code = code ? code : check_patterns(call);
     code = code ? code : call_open(call, CALL_CREATE);
     if (code) {
         return code;
     }
+    bool known = beck_queue_info_get(call->handle, call->arguments[0], &info, NULL) == BECK_OK;
     beck_status status = beck_queue_create(call->handle, call->arguments[0], &o, &err);
-    code = status ? call_fail(call, status, &err) : bind_patterns(call);
+    if (status) {
+        return call_fail(call, status, &err);
+    }
+    code = bound ? bind_patterns(call) : EXIT_DONE;
+    if (code && !known) {
+        (void)beck_queue_delete(call->handle, call->arguments[0], NULL);
+    }
     if (code) {
         return code;
     }
     if (call->json) {
-        beck_queue_info info;
         status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
         return status ? fail(call, status, &err) : show_json(call, &info);
     }
     call_say(call, "queue '%s' is there%s", call->arguments[0],
-             call->argument_count > 1 ? "" : "; beck queue bind feeds it");
+             bound ? "" : "; beck queue bind feeds it");
     return EXIT_DONE;
 }
 
@@ -463,7 +495,7 @@ static const struct command create = {
     .help = "make a queue, and feed it with types that match",
     .about =
         "Does nothing when the queue exists with the same options; with others it is an error:\n"
-        "beck queue alter changes them.",
+        "beck queue alter changes them. With --bus or --from and no PATTERN it gets all types.",
     .examples = "beck queue create billing 'order.*' 'invoice.#' --from earliest\n"
                 "beck queue create mail mail.due --attempts 5 --backoff list:1m,10m,1h",
     .options = create_options,

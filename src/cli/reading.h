@@ -16,8 +16,9 @@
          .kind = OPTION_TEXT,                                                                      \
          .help = "only events about this subject"},                                                \
         {.name = "from",                                                                           \
-         .kind = OPTION_FROM,                                                                      \
-         .help = "where to begin, else the earliest event kept"},                                  \
+         .kind = OPTION_TEXT,                                                                      \
+         .value = "FROM",                                                                          \
+         .help = "where to begin, also as PARTITION/OFFSET, else the earliest event kept"},        \
         {.name = "since", .kind = OPTION_TIME, .help = "only events from this time on"},           \
         {.name = "until", .kind = OPTION_TIME, .help = "only events before this time"},            \
     {                                                                                              \

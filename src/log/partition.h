@@ -181,6 +181,11 @@ int64_t partition_synced(struct partition *p);
 /* The position a start resolves to, per partition. BECK_ERANGE: an offset after the end. */
 beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
                               beck_error *err);
+/* Of several that begin together (BECK_FROM_OFFSET): whether this one reaches that far; and where it begins, at its
+ * end if it does not and `another` does. */
+bool partition_reaches(struct partition *p, const beck_from *from);
+beck_status partition_resolve_with(struct partition *p, const beck_from *from, bool another,
+                                   int64_t *offset, beck_error *err);
 
 /* The high watermark: below it partition_fetch reads uncommitted. Without a lock. */
 int64_t partition_high(struct partition *p);

@@ -809,3 +809,16 @@ beck_status partition_resolve(struct partition *p, const beck_from *from, int64_
     }
     return error_set(err, BECK_EINVAL, "there is no start of kind %d", (int)from->kind);
 }
+
+bool partition_reaches(struct partition *p, const beck_from *from)
+{
+    return from->kind != BECK_FROM_OFFSET || from->offset <= partition_visible(p);
+}
+
+beck_status partition_resolve_with(struct partition *p, const beck_from *from, bool another,
+                                   int64_t *offset, beck_error *err)
+{
+    static const beck_from end;
+    bool short_of = another && !partition_reaches(p, from);
+    return partition_resolve(p, short_of ? &end : from, offset, err);
+}

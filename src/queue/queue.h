@@ -98,7 +98,12 @@ beck_status queue_unbind(struct queue *q, beck_bus *bus, const char *pattern, be
 beck_status queue_each_binding(struct queue *q, int (*each)(void *ctx, const beck_binding *binding),
                                void *ctx);
 uint32_t queue_binding_count(struct queue *q);
-/* Resolves `from` in every bound partition, forgets what the queue holds and fills it again. */
+/* The bus "<queue>.replay" has copies for this queue alone, of events that it may be bound to already. */
+bool queue_is_copies(const struct queue *q, const beck_bus *bus);
+/* Whether any partition that would be rewound does (partition_reaches). */
+bool queue_reaches(struct queue *q, const beck_from *from);
+/* Resolves `from` in every bound partition, forgets what the queue holds and fills it again. Copies are only
+ * forgotten. BECK_ERANGE: it lies behind the end of all. */
 beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err);
 beck_status queue_purge(struct queue *q, int64_t *purged, beck_error *err);
 /* The same for single partitions of a bus that it is bound to: to[i] is the offset from which on

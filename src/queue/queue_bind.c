@@ -487,8 +487,29 @@ void queue_be_quiet(struct queue *q)
         cond_wait(&q->quiet, &q->lock);
 }
 
+bool queue_is_copies(const struct queue *q, const beck_bus *bus)
+{
+    size_t len = strlen(q->name);
+    return strncmp(bus->name, q->name, len) == 0 && strcmp(bus->name + len, ".replay") == 0;
+}
+
+static bool is_rewound(struct queue *q, const struct source *s)
+{
+    return s->bus && !queue_is_copies(q, s->bus) && queue_is_bound_to(q, s->bus);
+}
+
+bool queue_reaches(struct queue *q, const beck_from *from)
+{
+    bool reached = false;
+    for (uint32_t i = 0; i < q->source_count && !reached; i++)
+        reached = is_rewound(q, &q->sources[i]) && partition_reaches(q->sources[i].partition, from);
+    return reached;
+}
+
 beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err)
 {
+    static const beck_from now;
+    bool reached = queue_reaches(q, from);
     int64_t *positions = calloc(q->source_count + 1, sizeof *positions);
     if (!positions)
         return error_set(err, BECK_ENOMEM, "no memory to rewind queue \"%s\"", q->name);
@@ -502,7 +523,8 @@ beck_status queue_rewind(struct queue *q, const beck_from *from, beck_error *err
                 error_set(err, BECK_EUNSUPPORTED,
                           "bus \"%s\" is in memory and keeps no history to rewind to", s->bus_name);
         else
-            status = partition_resolve(s->partition, from, &positions[i], err);
+            status = partition_resolve_with(s->partition, is_rewound(q, s) ? from : &now, reached,
+                                            &positions[i], err);
     }
     if (!status) {
         mutex_lock(&q->lock);

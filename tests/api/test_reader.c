@@ -120,6 +120,21 @@ static void a_reader_begins_where_it_is_told_and_ends_where_the_log_ended(void *
             BECK_ERANGE, "offset -1");
     refused(beck_reader_open(bus, &(beck_read_options){.from.kind = (beck_from_kind)9}, &r, &err),
             BECK_EINVAL, "9");
+    /* Partitions that end before begin at their end, unless all do. */
+    beck_bus *wide = make_bus(b, "wide", &(beck_bus_options){.partitions = 3});
+    for (int i = 0; i < 5; i++)
+        put(wide, i > 2, 1000 + i * 100, "t.x", NULL, data[i]);
+    read_all(wide, &(beck_read_options){.from = {.kind = BECK_FROM_OFFSET, .offset = 1}}, "1 2 4");
+    read_all(wide, &(beck_read_options){.from = {.kind = BECK_FROM_OFFSET, .offset = 3}}, "");
+    refused(beck_reader_open(wide,
+                             &(beck_read_options){.from = {.kind = BECK_FROM_OFFSET, .offset = 4}},
+                             &r, &err),
+            BECK_ERANGE, "0 to 3");
+    refused(beck_reader_open(wide,
+                             &(beck_read_options){.from = {.kind = BECK_FROM_OFFSET, .offset = 3},
+                                                  .partition_plus_1 = 2},
+                             &r, &err),
+            BECK_ERANGE, "partition 1");
     refused(beck_reader_open(memory, NULL, &r, &err), BECK_EUNSUPPORTED, "in memory");
     /* What comes after the opening is not for a bounded reader. */
     must(beck_reader_open(

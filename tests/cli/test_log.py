@@ -55,6 +55,22 @@ class Choice(BeckTest):
         for ids in alone:
             self.assertEqual(ids, sorted(ids))
 
+    def test_a_position_begins_in_its_partition(self):
+        self.beck("bus", "create", "wide", "--partitions", "4")
+        self.beck("replay", "--to-bus", "wide")
+        partitions = [self.ids("wide", "--partition", str(p)) for p in range(4)]
+        long = max(range(4), key=lambda p: len(partitions[p]))
+        for text in (f"{long}/5", f"wide/{long}/5"):
+            self.assertEqual(self.ids("wide", "--from", text), partitions[long][5:])
+        self.assertEqual(len(self.beck("replay", "wide", "--from", f"{long}/5", "--", "cat").lines), len(partitions[long]) - 5)
+        self.refused(USAGE, "log", "wide", "--from", "events/0/5", says="0/1200")
+        self.refused(USAGE, "log", "wide", "--from", "1/5", "--partition", "2", says="two partitions")
+        # A plain offset is that of every partition; those that end before begin at their end.
+        self.assertEqual(self.ids("wide", "--from", "5"), sorted(sum((p[5:] for p in partitions), [])))
+        self.beck("queue", "create", "q", "#", "--bus", "wide", "--from", "5")
+        self.assertEqual(self.queue("q")["ready"], sum(len(p[5:]) for p in partitions))
+        self.refused(NOT_FOUND, "log", "wide", "--from", "61", says="61")
+
 
 class Forms(BeckTest):
     def test_a_pipe_gets_cloudevents_lines(self):

@@ -52,9 +52,11 @@ class Bus(BeckTest):
 
     def test_options_of_a_bus_are_changed(self):
         self.beck("bus", "create", "orders", "--codec", "lz4")
-        self.beck("bus", "alter", "orders", "--partitions", "3", "--retention", "1d", "--compact", "yes")
+        self.beck("bus", "alter", "orders", "--partitions", "3", "--retention", "1d", "--compact", "yes",
+                  "--delete-retention", "2h")
         shown = self.beck("bus", "show", "orders", "--json").json[0]
         self.assertEqual([shown["options"][name] for name in ("partitions", "retentionMs", "compact", "codec")], [3, 86400000, True, "lz4"])
+        self.assertEqual(shown["options"]["deleteRetentionMs"], 7200000)
         self.assertEqual(len(shown["partitions"]), 3)
         changed = self.beck("bus", "alter", "orders", "--compact", "no", "--json").json[0]
         self.assertEqual([changed["options"][name] for name in ("partitions", "compact")], [3, False])

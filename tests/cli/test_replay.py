@@ -61,6 +61,16 @@ class Replay(BeckTest):
         self.beck("replay", "--from", "4", "--type", "order.*", "--into-queue", "q")
         self.assertEqual(self.queue("q")["ready"], 1)
 
+    def test_copies_are_not_given_again_by_a_rewind(self):
+        self.emit(3)
+        self.beck("queue", "create", "q", "#", "--from", "earliest")
+        self.beck("replay", "--into-queue", "q")
+        self.assertEqual(self.queue("q")["ready"], 6)
+        self.beck("queue", "rewind", "q", "earliest")
+        self.assertEqual(self.queue("q")["ready"], 3)
+        self.beck("replay", "--into-queue", "q")
+        self.assertEqual(self.queue("q")["ready"], 6)
+
     def test_speed(self):
         now = time.time()
         for i in range(3):

@@ -156,6 +156,73 @@ static void times_of_events_count_anew_after_a_rewind(void **state)
     world_end(&w);
 }
 
+static void partitions_that_end_before_begin_at_their_end(void **state)
+{
+    (void)state;
+    for (int killed = 0; killed < 2; killed++) {
+        struct world w;
+        world_start(&w, 1);
+        beck_bus *wide = world_bus(&w, "wide", &(beck_bus_options){.partitions = 3});
+        beck_bus *other = world_bus(&w, "other", NULL);
+        world_queue(&w, "q", NULL);
+        for (int i = 0; i < 5; i++) {
+            beck_event e = {.type = beck_str("t"), .data = beck_str((char[]){(char)('0' + i), 0})};
+            beck_publish_options o = {.partition_plus_1 = i > 2 ? 2 : 1};
+            check_ok(beck_publish_many(wide, &e, 1, &o, NULL, err));
+        }
+        put(other, "t", "o");
+        beck_binding binding = {.bus = "wide", .from = {.kind = BECK_FROM_OFFSET, .offset = 4}};
+        assert_int_equal(beck_queue_bind(w.b, "q", &binding, NULL), BECK_ERANGE);
+        binding.from.offset = 2;
+        check_ok(beck_queue_bind(w.b, "q", &binding, err));
+        world_bind(&w, "q", "other", "#", BECK_FROM_NOW);
+        check_counts(&w, "q", 1, 0, 0, 0);
+        rewind_to(&w, BECK_FROM_OFFSET, 1);
+        if (killed)
+            world_kill(&w);
+        check_counts(&w, "q", 3, 0, 0, 0);
+        assert_int_equal(
+            beck_queue_rewind(w.b, "q", &(beck_from){.kind = BECK_FROM_OFFSET, .offset = 4}, NULL),
+            BECK_ERANGE);
+        check_counts(&w, "q", 3, 0, 0, 0);
+        world_end(&w);
+    }
+}
+
+static void copies_are_not_given_again(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, NULL);
+    put_numbers(bus, 0, 3);
+    beck_bus *copies = world_bus(&w, "q.replay", NULL);
+    world_bind(&w, "q", "q.replay", "#", BECK_FROM_NOW);
+    put_numbers(copies, 1, 3);
+    check_counts(&w, "q", 5, 0, 0, 0);
+    rewind_to(&w, BECK_FROM_EARLIEST, 0);
+    check_counts(&w, "q", 3, 0, 0, 0);
+    world_kill(&w);
+    check_counts(&w, "q", 3, 0, 0, 0);
+    put_numbers(world_get(&w, "q.replay"), 7, 8);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "0 1 2 7");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+static void a_queue_that_is_bound_to_nothing_is_not_rewound(void **state)
+{
+    struct world w;
+    beck_error why;
+    (void)state;
+    world_start(&w, 1);
+    world_queue(&w, "q", NULL);
+    assert_int_equal(beck_queue_rewind(w.b, "q", NULL, &why), BECK_EINVAL);
+    assert_non_null(strstr(why.text, "bound to nothing"));
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +231,9 @@ int main(void)
         cmocka_unit_test(a_rewind_survives_a_kill_also_to_before_the_binding_began),
         cmocka_unit_test(a_rewind_takes_all_bindings_and_buses_along),
         cmocka_unit_test(times_of_events_count_anew_after_a_rewind),
+        cmocka_unit_test(partitions_that_end_before_begin_at_their_end),
+        cmocka_unit_test(copies_are_not_given_again),
+        cmocka_unit_test(a_queue_that_is_bound_to_nothing_is_not_rewound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

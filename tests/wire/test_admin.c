@@ -197,6 +197,12 @@ static void a_queue_is_steered(void **state)
     check(w, "POST", "/v1/queues/q/rewind", "{\"from\":1}", 204, NULL);
     check(w, "GET", "/v1/queues/q", NULL, 200, "\"ready\":1,");
     check(w, "POST", "/v1/queues/q/rewind", "{\"from\":3}", 416, "BECK_ERANGE");
+    check(w, "PUT", "/v1/queues/half", "{\"bindings\":[{\"bus\":\"orders\",\"from\":3}]}", 416,
+          "BECK_ERANGE");
+    check(w, "GET", "/v1/queues/half", NULL, 404, NULL);
+    check(w, "PUT", "/v1/queues/q",
+          "{\"bindings\":[{\"bus\":\"orders\",\"from\":3,\"pattern\":\"x\"}]}", 416, "BECK_ERANGE");
+    check(w, "GET", "/v1/queues/q", NULL, 200, "\"ready\":1,");
 }
 
 static void dead_letters_are_listed_in_pages_put_back_and_removed(void **state)

@@ -96,6 +96,8 @@ static void put_queue(struct http_request *r)
     beck_status status = beck_queue_create(b, name, &spec.options, &err);
     for (size_t i = 0; i < spec.bindings.count && !status; i++)
         status = beck_queue_bind(b, name, &spec.bindings.list[i], &err);
+    if (status && !known)
+        (void)beck_queue_delete(b, name, NULL); /* not half of it */
     if (status)
         http_fail(r, status, &err);
     else

@@ -112,9 +112,11 @@ static beck_status open_lanes(struct reading *r, const struct reading_options *o
     beck_status status = o->cursor ? apply_cursor(r, o->cursor, err) : BECK_OK;
     /* Partitions that a cursor does not name were made since. */
     beck_from from = o->cursor ? (beck_from){.kind = BECK_FROM_EARLIEST} : o->from;
+    bool reached = r->count > 1 && bus_reaches(r->bus, &from);
     for (uint32_t i = 0; i < r->count && !status; i++)
         if (r->lanes[i].next < 0)
-            status = partition_resolve(r->lanes[i].partition, &from, &r->lanes[i].next, err);
+            status = partition_resolve_with(r->lanes[i].partition, &from, reached,
+                                            &r->lanes[i].next, err);
     reading_extend(r);
     return status;
 }
