@@ -90,6 +90,20 @@ size_t handle_count_partitions(const beck *b)
     return n;
 }
 
+/* What checkpoints say of it besides the recovery point. */
+static void resume_partition(beck *b, beck_bus *bus, uint32_t number)
+{
+    struct partition *p = bus_partition(bus, number);
+    int64_t cleaned, start = 0;
+    if (checkpoint_get(&b->cleaned, bus->name, number, &cleaned))
+        partition_resume_cleaning(p, cleaned);
+    checkpoint_get(&b->log_start, bus->name, number, &start);
+    if (b->starts_known)
+        partition_check_start(p, start);
+    if (b->data_dir)
+        partition_keep_start(p, start);
+}
+
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            const uint8_t *id, beck_bus **out, beck_error *err)
 {
@@ -109,11 +123,8 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
                           &b->recovery, &b->log_start, &bus, err);
     if (status)
         return status;
-    for (uint32_t i = 0; i < bus->partition_count; i++) {
-        int64_t cleaned;
-        if (checkpoint_get(&b->cleaned, name, i, &cleaned))
-            partition_resume_cleaning(bus_partition(bus, i), cleaned);
-    }
+    for (uint32_t i = 0; i < bus->partition_count; i++)
+        resume_partition(b, bus, i);
     size_t at = b->bus_count++;
     for (; at > 0 && compare_names(name, b->buses[at - 1]->name) < 0; at--)
         b->buses[at] = b->buses[at - 1];
@@ -217,6 +228,8 @@ static beck_status prepare_directory(beck *b, beck_error *err)
     for (int i = 0; i < 3 && !status; i++) {
         upkeep_checkpoint_path(b, checkpoints[i], path, sizeof path);
         beck_error why = {0};
+        if (checkpoints[i] == &b->log_start)
+            b->starts_known = !b->read_only && vfs_exists(v, path);
         status = checkpoint_read(v, path, checkpoints[i], &why);
         /* How far compaction has come can be found out again. */
         if (status == BECK_ECORRUPT && checkpoints[i] == &b->cleaned) {

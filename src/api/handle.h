@@ -52,6 +52,7 @@ struct beck {
     bus_made_fn made;       /* with it; NULL: nobody is told */
     void *made_ctx;
     struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */
+    bool starts_known; /* log_start was on disk when the handle was opened, and nobody else changes it */
     beck_workers **workers;
     size_t worker_count;
     beck_reader *readers; /* open ones, a list */
@@ -167,6 +168,11 @@ void workers_stop(beck_workers *w);
  * *more: there is more. Not what is in a bus without events (bus_has_events): beck_trace does that. */
 beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err);
 
+/* The buses on disk of a topology that a partition holds; an error of `each` ends it. */
+beck_status topology_each_bus(struct partition *topology,
+                              beck_status (*each)(void *ctx, const char *name,
+                                                  const beck_bus_options *options),
+                              void *ctx, beck_error *err);
 /* Whether the last that is known of a bus of this name is that it was deleted. */
 beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err);
 

@@ -342,10 +342,10 @@ static beck_status note_item(struct items *items, const struct record_view *v)
     return found->json ? BECK_OK : BECK_ENOMEM;
 }
 
-static beck_status read_items(beck *b, struct items *items, beck_error *err)
+static beck_status read_items(struct partition *topology, struct items *items, beck_error *err)
 {
     struct cursor *c;
-    beck_status status = cursor_open(bus_partition(b->topology, 0), &c, err);
+    beck_status status = cursor_open(topology, &c, err);
     if (status)
         return status;
     for (int64_t offset = 0; !status;) {
@@ -370,18 +370,24 @@ static beck_status give_id(beck *b, beck_bus *bus, const beck_bus_options *optio
     return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), err);
 }
 
+static beck_status read_bus(const struct item *item, beck_bus_options *o, int64_t words[4],
+                            uint32_t *count, beck_error *err)
+{
+    *o = (beck_bus_options){.storage = BECK_STORAGE_DISK};
+    beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
+                                     COUNT(bus_fields), o, words, 4, count, err);
+    return status ? status : bus_options_check(o, true, err);
+}
+
 static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
 {
-    beck_bus_options o = {.storage = BECK_STORAGE_DISK};
+    beck_bus_options o;
     int64_t words[4];
     uint32_t count;
     uint8_t id[16];
     beck_bus *bus;
     const char *name = item->subject + 4;
-    beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
-                                     COUNT(bus_fields), &o, words, 4, &count, err);
-    if (!status)
-        status = bus_options_check(&o, true, err);
+    beck_status status = read_bus(item, &o, words, &count, err);
     for (uint32_t i = 0; i < 4 && count == 4 && !status; i++)
         put_u32(id + 4 * (size_t)i, (uint32_t)words[i]);
     if (!status)
@@ -459,9 +465,30 @@ static const struct item *find_bus_item(const struct items *items, const char *b
 beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err)
 {
     struct items items = {0};
-    beck_status status = read_items(b, &items, err);
+    beck_status status = read_items(bus_partition(b->topology, 0), &items, err);
     const struct item *last = find_bus_item(&items, bus);
     *deleted = last && last->gone;
+    release_items(&items);
+    return status;
+}
+
+beck_status topology_each_bus(struct partition *topology,
+                              beck_status (*each)(void *ctx, const char *name,
+                                                  const beck_bus_options *options),
+                              void *ctx, beck_error *err)
+{
+    struct items items = {0};
+    beck_status status = read_items(topology, &items, err);
+    for (size_t i = 0; i < items.count && !status; i++) {
+        beck_bus_options o;
+        int64_t words[4];
+        uint32_t count;
+        if (items.list[i].gone || strncmp(items.list[i].subject, "bus/", 4) != 0)
+            continue;
+        status = read_bus(&items.list[i], &o, words, &count, err);
+        if (!status && (status = each(ctx, items.list[i].subject + 4, &o)))
+            error_set(err, status, "no memory for a list of buses");
+    }
     release_items(&items);
     return status;
 }
@@ -478,7 +505,7 @@ beck_status topology_load(beck *b, beck_error *err)
 {
     static const char *const prefixes[] = {"bus/", "queue/", "binding/"};
     struct items items = {0};
-    beck_status status = read_items(b, &items, err);
+    beck_status status = read_items(bus_partition(b->topology, 0), &items, err);
     for (int kind = 0; kind < (b->read_only ? 1 : 3) && !status; kind++) {
         for (size_t i = 0; i < items.count && !status; i++) {
             struct item *item = &items.list[i];

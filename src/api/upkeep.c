@@ -152,7 +152,10 @@ static beck_status write_recovery_points(beck *b, const struct handle_view *v, b
     beck_error why = {0};
     if (status != BECK_ENOMEM) {
         beck_status put = BECK_OK;
-        if (!checkpoints_equal(&fresh.log_start, &b->log_start))
+        char path[4200];
+        upkeep_checkpoint_path(b, &b->log_start, path, sizeof path);
+        /* Also when it says nothing: one that is missing means that no start is known. */
+        if (!checkpoints_equal(&fresh.log_start, &b->log_start) || !vfs_exists(b->env.vfs, path))
             put = upkeep_put_checkpoint(b, &b->log_start, &fresh.log_start, &why);
         if (!put && !checkpoints_equal(&fresh.recovery, &b->recovery))
             put = upkeep_put_checkpoint(b, &b->recovery, &fresh.recovery, &why);
@@ -226,6 +229,50 @@ static bool owed_offset(void *ctx, int64_t offset)
     return o->bits[(offset - o->first) / 8] >> ((offset - o->first) % 8) & 1;
 }
 
+static bool is_maintained(beck_bus *bus)
+{
+    return bus->options.storage == BECK_STORAGE_DISK && !atomic_load(&bus->closed);
+}
+
+/* Where partitions begin now is on disk before anything below is removed. With upkeep_lock. */
+static beck_status keep_starts(beck *b, const struct handle_view *v, beck_error *err)
+{
+    struct checkpoint fresh;
+    beck_status status = BECK_OK, retired = BECK_OK;
+    checkpoint_init(&fresh);
+    for (size_t i = 0; i < b->log_start.count && !status; i++) {
+        const struct checkpoint_entry *e = &b->log_start.entries[i];
+        status = checkpoint_set(&fresh, e->topic, e->partition, e->offset);
+    }
+    for (size_t i = 0; i < v->bus_count && !status; i++)
+        for (uint32_t n = 0; n < v->buses[i]->partition_count && !status; n++) {
+            struct partition *p = bus_partition(v->buses[i], n);
+            beck_error why = {0};
+            if (!is_maintained(v->buses[i]))
+                break;
+            if (partition_retire(p, &why) && !retired)
+                retired = error_set(err, why.code, "%s", why.text);
+            /* What is behind it may be lost with the power, and other events come there. */
+            int64_t start = partition_first(p), synced = partition_synced(p);
+            if (start > synced)
+                start = synced;
+            if (start > 0)
+                status = checkpoint_set(&fresh, v->buses[i]->name, n, start);
+        }
+    if (status)
+        error_set(err, status, "no memory for a checkpoint");
+    else if (!checkpoints_equal(&fresh, &b->log_start))
+        status = upkeep_put_checkpoint(b, &b->log_start, &fresh, err);
+    checkpoint_release(&fresh);
+    for (size_t i = 0; i < v->bus_count && !status; i++)
+        for (uint32_t n = 0; n < v->buses[i]->partition_count; n++) {
+            int64_t start = 0;
+            checkpoint_get(&b->log_start, v->buses[i]->name, n, &start);
+            partition_keep_start(bus_partition(v->buses[i], n), start);
+        }
+    return status ? status : retired;
+}
+
 beck_status upkeep_maintain(beck *b, beck_error *err)
 {
     struct handle_view v;
@@ -234,12 +281,12 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
     if (!status) {
         struct owed_view o = {.view = &v};
         struct partition_owed owed = {owed_begin, owed_offset, &o};
+        status = keep_starts(b, &v, err);
         for (size_t i = 0; i < v.bus_count; i++)
             for (uint32_t n = 0; n < v.buses[i]->partition_count; n++) {
-                bool skip = v.buses[i]->options.storage != BECK_STORAGE_DISK ||
-                            atomic_load(&v.buses[i]->closed);
                 beck_error why = {0};
-                if (skip || !partition_maintain(bus_partition(v.buses[i], n), &owed, &why))
+                if (!is_maintained(v.buses[i]) ||
+                    !partition_maintain(bus_partition(v.buses[i], n), &owed, &why))
                     continue;
                 if (!status)
                     status = error_set(err, why.code, "%s", why.text);

@@ -1,12 +1,20 @@
 /*
  * Checking a data directory that nobody has open: every partition by itself, byte by byte
- * (log/verify.h). Nothing is changed.
+ * (log/verify.h), and that all are there which the topology and the checkpoints know. Nothing is
+ * changed, unless it is to be repaired: then what cannot be read is given up first.
  */
 #include "api/handle.h"
 
 #include "log/verify.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+
+struct known_bus {
+    char name[256];
+    bool compact;
+};
 
 struct verify {
     struct env env;
@@ -14,18 +22,114 @@ struct verify {
     void (*each)(void *ctx, const beck_error *fault);
     void *ctx;
     beck_verify_info *info;
-    struct checkpoint recovery;
-    beck_status status;
+    bool repairing;
+    struct checkpoint recovery, log_start, cleaned;
+    bool starts_known;
+    bool topology_known; /* what follows is all that there is */
+    struct known_bus *buses;
+    size_t bus_count;
 };
 
-/* Faults, and remarks with code BECK_OK. */
+static void tell(struct verify *v, const beck_error *e)
+{
+    if (v->each)
+        v->each(v->ctx, e);
+}
+
+/* Faults, and remarks with code BECK_OK. While it is repaired they are kept for the check that follows. */
 static void report_fault(void *ctx, const beck_error *fault)
 {
     struct verify *v = ctx;
     v->info->faults += fault->code != BECK_OK;
-    if (v->each)
-        v->each(v->ctx, fault);
+    if (!v->repairing)
+        tell(v, fault);
 }
+
+static void report_given_up(void *ctx, const beck_error *what)
+{
+    tell(ctx, what);
+}
+
+__attribute__((format(printf, 3, 4))) static void say(struct verify *v, beck_status code,
+                                                      const char *format, ...)
+{
+    beck_error error = {.code = code};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error.text, sizeof error.text, format, args);
+    va_end(args);
+    report_fault(v, &error);
+}
+
+/* ---- what should be there ---- */
+
+static beck_status note_bus(void *ctx, const char *name, const beck_bus_options *options)
+{
+    struct verify *v = ctx;
+    struct known_bus *grown = realloc(v->buses, (v->bus_count + 1) * sizeof *grown);
+    if (!grown)
+        return BECK_ENOMEM;
+    v->buses = grown;
+    struct known_bus *b = &v->buses[v->bus_count++];
+    snprintf(b->name, sizeof b->name, "%s", name);
+    b->compact = options->compact;
+    return BECK_OK;
+}
+
+static const struct known_bus *find_bus(const struct verify *v, const char *name)
+{
+    static const struct known_bus own[] = {
+        {"__topology", true}, {"__dead_letters", false}, {"__queue_state", false}};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(own[i].name, name) == 0)
+            return &own[i];
+    for (size_t i = 0; i < v->bus_count; i++)
+        if (strcmp(v->buses[i].name, name) == 0)
+            return &v->buses[i];
+    return NULL;
+}
+
+static void ignore(void *ctx, const beck_error *error)
+{
+    (void)ctx;
+    (void)error;
+}
+
+/* Its faults have been reported. */
+static void read_topology(struct verify *v)
+{
+    struct env env = v->env;
+    struct partition_options o = {.bus = {.partitions = 1, .compact = true}};
+    struct partition *p;
+    char dir[4600];
+    int64_t recovery = 0;
+    env.report = ignore;
+    env.read_only = true;
+    snprintf(dir, sizeof dir, "%s/__topology-0", v->data_dir);
+    checkpoint_get(&v->recovery, "__topology", 0, &recovery);
+    if (!vfs_exists(env.vfs, dir) ||
+        partition_open(&env, dir, "__topology", 0, &o, recovery, 0, &p, NULL))
+        return;
+    v->topology_known = topology_each_bus(p, note_bus, v, NULL) == BECK_OK;
+    partition_abandon(p);
+}
+
+static void read_checkpoint(struct verify *v, const char *name, struct checkpoint *out)
+{
+    beck_error why = {0};
+    char path[4600];
+    checkpoint_init(out);
+    snprintf(path, sizeof path, "%s/%s-offset-checkpoint", v->data_dir, name);
+    if (!checkpoint_read(v->env.vfs, path, out, &why))
+        return;
+    report_fault(v, &why);
+    if (v->repairing && !vfs_unlink(v->env.vfs, path, &why))
+        error_set(&why, BECK_OK, "removed \"%s\", which is made again", path);
+    if (v->repairing)
+        tell(v, &why);
+}
+
+/* ---- partitions ---- */
 
 static int find_segment(void *ctx, const char *name, bool is_dir)
 {
@@ -40,16 +144,31 @@ static bool holds_segment(struct verify *v, const char *dir)
     return vfs_list(v->env.vfs, dir, find_segment, &found, NULL) || found;
 }
 
-static void verify_partition(struct verify *v, const char *dir, const char *bus, uint32_t number)
+static void verify_partition(struct verify *v, const char *bus, uint32_t number)
 {
     struct log_verify_counts counts = {0};
+    struct log_known known = {0};
+    struct log_repair repair = {report_given_up, v};
     beck_error why = {0};
-    int64_t recovery = 0;
-    checkpoint_get(&v->recovery, bus, number, &recovery);
+    char dir[4600];
+    snprintf(dir, sizeof dir, "%s/%s-%u", v->data_dir, bus, number);
+    checkpoint_get(&v->recovery, bus, number, &known.recovery_point);
+    checkpoint_get(&v->log_start, bus, number, &known.log_start);
+    checkpoint_get(&v->cleaned, bus, number, &known.cleaned);
+    const struct known_bus *b = find_bus(v, bus);
+    known.dense = v->starts_known && b && !b->compact;
     /* A bus that was being made, or deleted, when the process ended. */
-    if (recovery == 0 && !holds_segment(v, dir))
+    if (known.recovery_point == 0 && !holds_segment(v, dir))
         return;
-    beck_status status = log_verify_partition(&v->env, dir, bus, number, recovery, &counts, &why);
+    if (!b && v->topology_known)
+        say(v, BECK_OK,
+            "\"%s\" belongs to no bus that is known here; move it to another directory, and take "
+            "it "
+            "in from there with beck import kafka",
+            dir);
+    beck_status status = log_verify_partition(
+        &v->env, dir, bus, number, &known,
+        v->repairing && (b || !v->topology_known) ? &repair : NULL, &counts, &why);
     /* BECK_ECORRUPT: each fault has been reported. */
     if (status && status != BECK_ECORRUPT)
         report_fault(v, &why);
@@ -58,6 +177,19 @@ static void verify_partition(struct verify *v, const char *dir, const char *bus,
     v->info->batches += counts.batches;
     v->info->records += counts.records;
     v->info->bytes += counts.bytes;
+}
+
+/* Those of which the checkpoint alone is left. */
+static void verify_missing(struct verify *v)
+{
+    for (size_t i = 0; i < v->recovery.count; i++) {
+        const struct checkpoint_entry *e = &v->recovery.entries[i];
+        char dir[4600];
+        snprintf(dir, sizeof dir, "%s/%s-%u", v->data_dir, e->topic, e->partition);
+        if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->topic, "__topology") != 0 &&
+            (!v->topology_known || find_bus(v, e->topic)))
+            verify_partition(v, e->topic, e->partition);
+    }
 }
 
 static int count_queue(void *ctx, const char *name, bool is_dir)
@@ -76,50 +208,79 @@ static int verify_entry(void *ctx, const char *name, bool is_dir)
     if (!is_dir || !dash || dash == name || strlen(name) > 255 ||
         !bytes_to_u64(beck_str(dash + 1), &number) || number > UINT32_MAX)
         return 0;
-    char bus[256] = "", dir[4600];
+    char bus[256] = "";
     memcpy(bus, name, (size_t)(dash - name));
-    snprintf(dir, sizeof dir, "%s/%s", v->data_dir, name);
-    verify_partition(v, dir, bus, (uint32_t)number);
+    if (strcmp(bus, "__topology") != 0)
+        verify_partition(v, bus, (uint32_t)number);
     return 0;
 }
 
-beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck_error *fault),
-                        void *ctx, beck_verify_info *out, beck_error *err)
+/* One walk over everything. */
+static beck_status walk(struct verify *v, beck_error *err)
 {
-    beck_verify_info info = {0};
-    struct verify v = {.data_dir = data_dir, .each = each, .ctx = ctx, .info = &info};
-    v.env = (struct env){.vfs = vfs_posix(),
-                         .clock = clock_system(),
-                         .report = report_fault,
-                         .report_ctx = &v,
-                         .read_only = true};
     char path[4600];
+    snprintf(path, sizeof path, "%s/log-start-offset-checkpoint", v->data_dir);
+    v->starts_known = vfs_exists(v->env.vfs, path);
+    read_checkpoint(v, "recovery-point", &v->recovery);
+    read_checkpoint(v, "log-start", &v->log_start);
+    read_checkpoint(v, "cleaner", &v->cleaned);
+    v->starts_known &= vfs_exists(v->env.vfs, path);
+    verify_partition(v, "__topology", 0);
+    read_topology(v);
+    beck_status status = vfs_list(v->env.vfs, v->data_dir, verify_entry, v, err);
+    if (!status)
+        verify_missing(v);
+    snprintf(path, sizeof path, "%s/__queues", v->data_dir);
+    vfs_list(v->env.vfs, path, count_queue, v, NULL);
+    if (!status && v->repairing)
+        status = vfs_sync_dir(v->env.vfs, v->data_dir, err);
+    checkpoint_release(&v->recovery);
+    checkpoint_release(&v->log_start);
+    checkpoint_release(&v->cleaned);
+    free(v->buses);
+    return status;
+}
+
+static beck_status lock_directory(const char *data_dir, struct file **lock, beck_error *err)
+{
+    struct vfs *vfs = vfs_posix();
+    char path[4600], topology[4600];
     if (!data_dir || strlen(data_dir) > 3500)
         return error_set(err, BECK_EINVAL, "the path of the data directory is missing or too long");
-    char topology[4600];
     snprintf(topology, sizeof topology, "%s/__topology-0", data_dir);
     snprintf(path, sizeof path, "%s/.lock", data_dir);
     /* It has the first once anything was made in it, and a copy may lack the second. */
-    if (!vfs_exists(v.env.vfs, topology) && !vfs_exists(v.env.vfs, path))
+    if (!vfs_exists(vfs, topology) && !vfs_exists(vfs, path))
         return error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", data_dir);
-    struct file *lock;
-    beck_status status = vfs_lock(v.env.vfs, path, &lock, err);
+    beck_status status = vfs_lock(vfs, path, lock, err);
     if (status == BECK_EBUSY && remote_listens(data_dir))
         return error_set(err, status,
                          "a server is running on \"%s\", and only a data directory that nobody "
                          "has open can be verified; stop it first",
                          data_dir);
+    return status;
+}
+
+static beck_status verify(const char *data_dir, bool repair,
+                          void (*each)(void *ctx, const beck_error *fault), void *ctx,
+                          beck_verify_info *out, beck_error *err)
+{
+    beck_verify_info info = {0};
+    struct file *lock;
+    beck_status status = lock_directory(data_dir, &lock, err);
     if (status)
         return status;
-    checkpoint_init(&v.recovery);
-    beck_error why = {0};
-    snprintf(path, sizeof path, "%s/recovery-point-offset-checkpoint", data_dir);
-    if (checkpoint_read(v.env.vfs, path, &v.recovery, &why))
-        report_fault(&v, &why);
-    status = vfs_list(v.env.vfs, data_dir, verify_entry, &v, err);
-    snprintf(path, sizeof path, "%s/__queues", data_dir);
-    vfs_list(v.env.vfs, path, count_queue, &v, NULL);
-    checkpoint_release(&v.recovery);
+    for (int pass = repair ? 0 : 1; pass < 2 && !status; pass++) {
+        struct verify v = {
+            .data_dir = data_dir, .each = each, .ctx = ctx, .info = &info, .repairing = pass == 0};
+        v.env = (struct env){.vfs = vfs_posix(),
+                             .clock = clock_system(),
+                             .report = report_fault,
+                             .report_ctx = &v,
+                             .read_only = pass == 1};
+        info = (beck_verify_info){0};
+        status = walk(&v, err);
+    }
     file_close(lock);
     if (status)
         return status;
@@ -129,4 +290,16 @@ beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck
         return error_set(err, BECK_ECORRUPT, "\"%s\" has %llu faults", data_dir,
                          (unsigned long long)info.faults);
     return BECK_OK;
+}
+
+beck_status beck_verify(const char *data_dir, void (*each)(void *ctx, const beck_error *fault),
+                        void *ctx, beck_verify_info *out, beck_error *err)
+{
+    return verify(data_dir, false, each, ctx, out, err);
+}
+
+beck_status beck_repair(const char *data_dir, void (*each)(void *ctx, const beck_error *fault),
+                        void *ctx, beck_verify_info *out, beck_error *err)
+{
+    return verify(data_dir, true, each, ctx, out, err);
 }

@@ -60,7 +60,9 @@ static int verify_run(struct call *call)
     }
     beck_verify_info info = {0};
     beck_error err;
-    beck_status status = beck_verify(call->data_dir, print_fault, call, &info, &err);
+    beck_status status = option_flag(call, "repair")
+                             ? beck_repair(call->data_dir, print_fault, call, &info, &err)
+                             : beck_verify(call->data_dir, print_fault, call, &info, &err);
     if (status && status != BECK_ECORRUPT) {
         return call_fail(call, status, &err);
     }
@@ -68,11 +70,21 @@ static int verify_run(struct call *call)
     return exit_of(status);
 }
 
+static const struct option verify_options[] = {
+    {.name = "repair", .kind = OPTION_FLAG, .help = "give up what cannot be read, and say what"},
+    {0}};
+
 const struct command command_verify = {
     .name = "verify",
     .help = "check every byte of a data directory",
-    .about = "Changes nothing. Each fault is printed with its file, its position and what to do;\n"
-             "the exit code is then 5. No other process may have the data directory open.",
-    .examples = "beck verify --data /var/lib/beck",
+    .about =
+        "Changes nothing without --repair. Each fault is printed with its file, its position and "
+        "what to do;\n"
+        "the exit code is then 5. No other process may have the data directory open.\n"
+        "--repair gives up events that are damaged or missing, so that the rest can be used, and\n"
+        "says which; offsets stay. It cannot be undone: restoring files from a backup loses less,\n"
+        "and a copy of the directory made first loses nothing.",
+    .examples = "beck verify --data /var/lib/beck\nbeck verify --repair --data /var/lib/beck",
+    .options = verify_options,
     .run = verify_run,
 };

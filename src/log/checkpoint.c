@@ -124,8 +124,11 @@ struct lines {
 
 static beck_status damaged(const struct lines *l, const char *what, beck_error *err)
 {
-    return error_set(err, BECK_ECORRUPT, "line %zu of checkpoint '%s' is wrong: %s", l->number,
-                     l->path, what);
+    return error_set(
+        err, BECK_ECORRUPT,
+        "line %zu of checkpoint '%s' is wrong: %s; remove it with beck verify --repair, it is made "
+        "again",
+        l->number, l->path, what);
 }
 
 static bool next_line(struct lines *l, beck_bytes *out)

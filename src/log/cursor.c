@@ -134,7 +134,8 @@ static beck_status seek_disk(struct cursor *c, int64_t offset, beck_error *err)
     if (!status)
         status = segment_seek_offset(s, offset, &c->position, err);
     mutex_unlock(&p->lock);
-    c->next = -1;
+    /* At the beginning of a segment it is known what comes next. */
+    c->next = status || c->position > 0 ? -1 : offset < s->base_offset ? offset : s->base_offset;
     return status;
 }
 
@@ -244,9 +245,34 @@ static beck_status damaged(struct cursor *c, int64_t *skip_to, const beck_error 
     set_block(c, NULL, false);
     return error_set(err, BECK_ECORRUPT,
                      "\"%s/%020lld.log\" is damaged at byte %lld: %s; events up to offset %lld "
-                     "cannot be read: run beck verify, and restore the file from a backup",
+                     "cannot be read: " PARTITION_REMEDY,
                      p->dir, c->segment ? (long long)c->segment->base_offset : 0LL,
                      (long long)c->position, why->text, (long long)beyond - 1);
+}
+
+/* Whether the offsets from c->next to `end` should be there. What retention took lies below first,
+ * and compaction says how far it has come. */
+static bool is_missing(struct cursor *c, int64_t offset, int64_t end)
+{
+    struct partition *p = c->p;
+    if (c->next < 0 || end <= c->next || end <= offset || p->options.memory)
+        return false;
+    mutex_lock(&p->lock);
+    bool missing = offset >= p->first && !partition_may_lack(p, end);
+    mutex_unlock(&p->lock);
+    return missing;
+}
+
+static beck_status say_missing(struct cursor *c, int64_t end, int64_t *skip_to, beck_error *err)
+{
+    int64_t from = c->next, first = partition_first(c->p);
+    if (skip_to)
+        *skip_to = end;
+    c->next = -1;
+    c->open = false;
+    return error_set(err, BECK_ECORRUPT,
+                     "\"%s\": events %lld to %lld are missing; " PARTITION_REMEDY, c->p->dir,
+                     (long long)(from < first ? first : from), (long long)end - 1);
 }
 
 static void pass_over(struct cursor *c, const struct batch_header *h)
@@ -275,6 +301,8 @@ static beck_status next_batch(struct cursor *c, int64_t offset, int64_t *skip_to
         return damaged(c, skip_to, &why, err);
     if (!sees(c, h.base_offset))
         return BECK_END;
+    if (is_missing(c, offset, h.base_offset))
+        return say_missing(c, h.base_offset, skip_to, err);
     if (batch_last_offset(&h) < offset) {
         pass_over(c, &h);
         return BECK_OK;

@@ -335,6 +335,9 @@ void partition_tick(struct partition *p);
 /* Whether offset is still needed although retention would take it. Called without partition.lock.
  */
 typedef bool (*partition_owed_fn)(void *ctx, int64_t offset);
+/* What to do about events that are lost. */
+#define PARTITION_REMEDY                                                                           \
+    "restore the file from a backup, or give up what cannot be read: beck verify --repair"
 /* Calls before/after one cleaning with the range looked at, so that the caller can collect what is
  * owed in it. */
 struct partition_owed {
@@ -342,6 +345,14 @@ struct partition_owed {
     partition_owed_fn owed;
     void *ctx;
 };
+/* Moves the first offset behind what is too old or too much, as partition_maintain does before it removes it. */
+beck_status partition_retire(struct partition *p, beck_error *err);
+/* `start` is on disk as the first offset: so an opening knows what was removed from what is missing. From the first call
+ * on nothing at or above the last `start` is removed. Not while it is maintained. */
+void partition_keep_start(struct partition *p, int64_t start);
+/* Before it is used, and after partition_resume_cleaning: the log is said to begin there. When its files begin later,
+ * and compaction did not see to that, it is reported, and readers are told. */
+void partition_check_start(struct partition *p, int64_t log_start);
 /* Rolls by time, applies retention, compaction and expiry of producers, drops idle caches. What is
  * owed is kept (in a segment rewritten without the rest). */
 beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,

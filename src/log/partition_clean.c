@@ -359,7 +359,7 @@ static beck_status each_batch(const struct segment *s,
         if (status == BECK_ECORRUPT)
             error_set(err, status,
                       "\"%s/%020lld.log\" is damaged at byte %lld: %s; nothing is removed from it: "
-                      "run beck verify, and restore the file from a backup",
+                      PARTITION_REMEDY,
                       s->dir, (long long)s->base_offset, (long long)position, why.text);
         else if (status && why.text[0])
             error_set(err, status, "%s", why.text);

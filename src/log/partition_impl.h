@@ -115,11 +115,18 @@ struct partition {
     struct file *prepared; /* the next segment's, made ahead of need; NULL: not yet */
     int64_t maintained;    /* written, when it was maintained last */
     int64_t hidden_bytes;  /* see partition_keep_hidden */
+    int64_t start_kept;    /* see partition_keep_start */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;     /* it has seen everything below */
     int64_t horizon_ms;  /* when the first of those that it found passes */
     size_t compact_keys; /* of one pass, and producers; 0: the default. For tests */
 };
+
+/* Whether offsets below `end` may be gone without anything being wrong. With the lock. */
+static inline bool partition_may_lack(const struct partition *p, int64_t end)
+{
+    return p->options.bus.compact || end <= p->cleaned || end <= p->first;
+}
 
 /* The segment that holds the offset, or the first behind it; -1: none. With the lock. */
 ptrdiff_t partition_find_segment(const struct partition *p, int64_t offset);

@@ -330,6 +330,8 @@ static beck_status cleaned_limit(struct partition *p, int64_t *limit, beck_error
             break;
         *limit = p->segments[i - 1]->base_offset;
     }
+    if (*limit > p->start_kept)
+        *limit = p->start_kept;
     mutex_unlock(&p->lock);
     return status;
 }
@@ -362,19 +364,37 @@ static beck_status clean(struct partition *p, const struct partition_owed *owed,
     return result;
 }
 
-beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,
-                               beck_error *err)
+beck_status partition_retire(struct partition *p, beck_error *err)
 {
     beck_status status = BECK_OK;
     upkeep_begin(p);
     int64_t now_ms = clock_wall_ms(p->env->clock);
-    drop_idle(p, now_ms);
     if (!p->options.memory && !p->env->read_only && !p->poisoned) {
         beck_error why = {0};
         beck_status rolled = roll_finished(p, now_ms, &why);
         status = retire(p, now_ms, err);
         if (rolled && !status)
             status = error_set(err, rolled, "%s", why.text);
+    }
+    upkeep_end(p);
+    return status;
+}
+
+void partition_keep_start(struct partition *p, int64_t start)
+{
+    mutex_lock(&p->lock);
+    p->start_kept = start;
+    mutex_unlock(&p->lock);
+}
+
+beck_status partition_maintain(struct partition *p, const struct partition_owed *owed,
+                               beck_error *err)
+{
+    beck_error why = {0};
+    beck_status status = partition_retire(p, err);
+    upkeep_begin(p);
+    drop_idle(p, clock_wall_ms(p->env->clock));
+    if (!p->options.memory && !p->env->read_only && !p->poisoned) {
         mutex_unlock(&p->lock);
         beck_status cleaned = clean(p, owed, &why);
         if (cleaned && !status)

@@ -543,7 +543,7 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         if (recovery_point > 0)
             status = error_set(err, BECK_ECORRUPT,
                                "\"%s\" holds no segment, but %lld events had been synced there; "
-                               "restore it from a backup",
+                               PARTITION_REMEDY,
                                p->dir, (long long)recovery_point);
         else
             status = know_unmade(p, err);
@@ -592,6 +592,24 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     return status;
 }
 
+void partition_check_start(struct partition *p, int64_t log_start)
+{
+    if (p->options.memory || p->segments[0]->unmade)
+        return;
+    int64_t begin = p->segments[0]->base_offset;
+    mutex_lock(&p->lock);
+    bool missing = log_start < begin && !p->options.bus.compact && begin > p->cleaned;
+    if (missing) {
+        p->first = log_start;
+        atomic_store(&p->first_seen, log_start);
+    }
+    mutex_unlock(&p->lock);
+    if (missing)
+        env_report(p->env, BECK_ECORRUPT,
+                   "\"%s\": events %lld to %lld are missing; " PARTITION_REMEDY, p->dir,
+                   (long long)log_start, (long long)begin - 1);
+}
+
 static void free_all(struct partition *p)
 {
     for (size_t i = 0; i < p->segment_count; i++)
@@ -632,6 +650,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     p->env = env;
     p->options = *options;
     p->horizon_ms = INT64_MAX;
+    p->start_kept = INT64_MAX;
     mutex_init(&p->lock);
     tail_init(&p->tail, options->memory);
     cond_init(&p->changed);

@@ -10,6 +10,7 @@
  * in a file of their own. What is kept behind the recovery point is written again before it counts
  * as synced.
  */
+#include "log/partition.h"
 #include "log/segment.h"
 #include "log/window.h"
 
@@ -122,11 +123,8 @@ static beck_status refuse(const struct segment *s, int64_t position, const beck_
                           beck_error *err)
 {
     return error_set(err, BECK_ECORRUPT,
-                     "\"%s/%020lld.log\" is damaged at byte %lld: %s; restore the file from a "
-                     "backup, or give up what is behind: truncate -s %lld, remove its .index and "
-                     ".timeindex and the later segments",
-                     s->dir, (long long)s->base_offset, (long long)position, why->text,
-                     (long long)position);
+                     "\"%s/%020lld.log\" is damaged at byte %lld: %s; " PARTITION_REMEDY, s->dir,
+                     (long long)s->base_offset, (long long)position, why->text);
 }
 
 /* The header of the batch that ends with an offset, found by the index; false: there is none, the

@@ -1,10 +1,12 @@
 /*
  * Checking a partition: what is in the directory, and the small files. Logs and indexes are in
- * verify_segment.c.
+ * verify_segment.c, and
+ * what is done about damage in verify_repair.c.
  */
 #include "log/verify_impl.h"
 
 #include "base/error.h"
+#include "log/partition.h"
 #include "log/producers.h"
 #include "log/segment.h"
 
@@ -19,6 +21,8 @@
 static void report(const struct verify *v, beck_status code, const char *format, va_list args)
 {
     beck_error error = {.code = code};
+    if (v->silent)
+        return;
     vsnprintf(error.text, sizeof error.text, format, args);
     v->env->report(v->env->report_ctx, &error);
 }
@@ -282,11 +286,47 @@ static void remark_orphan(struct verify *v, const struct entry *e)
                   (long long)e->offset, names[e->kind]);
 }
 
+/* What is not there although it should be. */
+static void verify_gap(struct verify *v, int64_t from, int64_t end)
+{
+    verify_fault(v, "\"%s\": events %lld to %lld are missing; " PARTITION_REMEDY, v->dir,
+                 (long long)from, (long long)end - 1);
+    v->broken = true;
+}
+
+/* One, and what should be between it and the next. */
+static beck_status verify_log(struct verify *v, const struct verified_segment *s, int64_t *end,
+                              beck_error *err)
+{
+    v->broken = false;
+    beck_status status = verify_segment(v, s, end, err);
+    if (status)
+        return status;
+    bool last = s->next_base == INT64_MAX;
+    int64_t start = *end < v->known->log_start ? v->known->log_start : *end;
+    if (!last && *end < s->next_base && !verify_may_lack(v, s->next_base))
+        verify_gap(v, start, s->next_base);
+    if (!v->repair || (!v->broken && !(last && *end < v->known->recovery_point)))
+        return BECK_OK;
+    return verify_repair_segment(v, s, err);
+}
+
+/* What should be before the first. */
+static beck_status verify_start(struct verify *v, int64_t base, beck_error *err)
+{
+    int64_t start = v->known->log_start;
+    if (base <= start || verify_may_lack(v, base))
+        return BECK_OK;
+    verify_gap(v, start, base);
+    return v->repair ? verify_repair_missing(v, start, base, err) : BECK_OK;
+}
+
 /* The segments of a sorted list, one after the other. *end: behind the last event. */
 static beck_status verify_segments(struct verify *v, const struct entries *e, int64_t *end,
                                    beck_error *err)
 {
     beck_status status = BECK_OK;
+    bool first = true;
     for (size_t i = 0; i < e->count && !status;) {
         const struct entry *log = &e->list[i++];
         if (log->kind == KIND_SNAPSHOT)
@@ -295,6 +335,9 @@ static beck_status verify_segments(struct verify *v, const struct entries *e, in
             remark_orphan(v, log);
             continue;
         }
+        if (first)
+            status = verify_start(v, log->offset, err);
+        first = false;
         struct verified_segment s = {.base_offset = log->offset, .next_base = INT64_MAX};
         for (; i < e->count && e->list[i].offset == log->offset; i++) {
             s.has_index |= e->list[i].kind == KIND_INDEX;
@@ -303,8 +346,11 @@ static beck_status verify_segments(struct verify *v, const struct entries *e, in
         for (size_t k = i; k < e->count && s.next_base == INT64_MAX; k++)
             if (e->list[k].kind == KIND_LOG)
                 s.next_base = e->list[k].offset;
-        status = verify_segment(v, &s, end, err);
+        if (!status)
+            status = verify_log(v, &s, end, err);
     }
+    if (!status && first && v->repair && v->known->recovery_point > v->known->log_start)
+        status = verify_repair_missing(v, v->known->log_start, v->known->recovery_point, err);
     return status;
 }
 
@@ -315,24 +361,24 @@ static beck_status verify_entries(struct verify *v, struct entries *e, beck_erro
         qsort(e->list, e->count, sizeof *e->list, by_offset);
     if (e->epochs)
         verify_epochs(v);
-    else
+    else if (e->count > 0)
         verify_remark(v,
                       "\"%s/leader-epoch-checkpoint\" is missing; only Kafka reads it, and makes "
                       "it again",
                       v->dir);
     if (e->metadata)
         verify_metadata(v);
-    else
+    else if (e->count > 0)
         verify_remark(v, "\"%s/partition.metadata\" is missing; the next opening makes it again",
                       v->dir);
     uint64_t before = v->counts->segments;
     beck_status status = verify_segments(v, e, &end, err);
-    if (!status && end < v->recovery_point)
-        verify_fault(v,
-                     "\"%s\": events %lld to %lld are missing, which had been synced%s; restore "
-                     "the directory from a backup",
-                     v->dir, (long long)end, (long long)v->recovery_point - 1,
-                     v->counts->segments == before ? " (there is no segment)" : "");
+    if (!status && end < v->known->recovery_point)
+        verify_fault(
+            v,
+            "\"%s\": events %lld to %lld are missing, which had been synced%s; " PARTITION_REMEDY,
+            v->dir, (long long)end, (long long)v->known->recovery_point - 1,
+            v->counts->segments == before ? " (there is no segment)" : "");
     for (size_t i = 0; i < e->count && !status; i++)
         if (e->list[i].kind == KIND_SNAPSHOT)
             status = verify_snapshot(v, e->list[i].offset, end, err);
@@ -340,10 +386,11 @@ static beck_status verify_entries(struct verify *v, struct entries *e, beck_erro
 }
 
 beck_status log_verify_partition(const struct env *env, const char *dir, const char *bus,
-                                 uint32_t number, int64_t recovery_point,
-                                 struct log_verify_counts *counts, beck_error *err)
+                                 uint32_t number, const struct log_known *known,
+                                 const struct log_repair *repair, struct log_verify_counts *counts,
+                                 beck_error *err)
 {
-    struct verify v = {.env = env, .dir = dir, .counts = counts, .recovery_point = recovery_point};
+    struct verify v = {.env = env, .dir = dir, .counts = counts, .known = known, .repair = repair};
     struct entries e = {.v = &v};
     if (strlen(bus) > 249)
         return error_set(err, BECK_EINVAL, "a bus name has at most 249 bytes, not %zu",
@@ -352,7 +399,12 @@ beck_status log_verify_partition(const struct env *env, const char *dir, const c
     record_context_init(&v.context, beck_str(bus), number);
     codec_init(&v.codec);
     buf_init(&v.unpacked, UNPACKED_MAX);
-    beck_status status = vfs_list(env->vfs, dir, note_name, &e, err);
+    beck_error why = {0};
+    beck_status status = vfs_list(env->vfs, dir, note_name, &e, &why);
+    if (status == BECK_ENOENT)
+        status = BECK_OK;
+    else if (status)
+        error_set(err, status, "%s", why.text);
     if (!status && e.status)
         status = error_set(err, e.status, "no memory to check \"%s\"", dir);
     if (!status)

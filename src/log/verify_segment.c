@@ -10,6 +10,8 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "log/index.h"
+#include "log/partition.h"
+#include "log/segment.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -58,8 +60,8 @@ static bool is_last(const struct walk *k)
 static bool is_made_again(const struct walk *k, const struct finger *f, int64_t offset)
 {
     bool in_order = f->key > f->last_key && f->value >= f->last_value;
-    return offset >= k->v->recovery_point ||
-           (k->s->next_base > k->v->recovery_point && (!in_order || f->at + 1 >= f->count));
+    return offset >= k->v->known->recovery_point ||
+           (k->s->next_base > k->v->known->recovery_point && (!in_order || f->at + 1 >= f->count));
 }
 
 /* An index that is wrong is looked at no further. */
@@ -163,6 +165,15 @@ static void fingers_skip(struct walk *k)
 }
 
 /* ---- one batch ---- */
+
+/* Whether something is wrong when nothing comes before `end`. Kafka's compaction leaves no gaps in the last segment
+ * either. */
+static bool lacks(const struct walk *k, int64_t end)
+{
+    const struct log_known *known = k->v->known;
+    return is_last(k) ? end > known->cleaned && end > known->log_start
+                      : !verify_may_lack(k->v, end);
+}
 
 static void check_offset_entry(struct walk *k, const struct batch_header *h)
 {
@@ -285,10 +296,11 @@ static beck_status check_batch(struct walk *k, const struct batch_header *h, bec
                  "the checksum fits, but the batch of offsets %lld to %lld is wrong inside: %s; it "
                  "was stored like that: restore the file from a backup",
                  (long long)h->base_offset, (long long)batch_last_offset(h), why.text);
-    if (is_last(k) && h->base_offset != k->next && !k->damaged)
-        fault_at(k, k->position,
-                 "offsets %lld to %lld are missing before it; restore the file from a backup",
+    if (h->base_offset != k->next && !k->damaged && lacks(k, h->base_offset)) {
+        k->v->broken = true;
+        fault_at(k, k->position, "offsets %lld to %lld are missing before it; " PARTITION_REMEDY,
                  (long long)k->next, (long long)h->base_offset - 1);
+    }
     if (batch_last_offset(h) >= k->s->next_base)
         fault_at(k, k->position,
                  "the batch ends with offset %lld, the next segment begins with %lld; restore the "
@@ -392,7 +404,7 @@ static beck_status only_zeros(struct walk *k, bool *zeros, beck_error *err)
 static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error *err)
 {
     int64_t from = k->position;
-    bool unfinished = is_last(k) && k->next >= k->v->recovery_point;
+    bool unfinished = is_last(k) && k->next >= k->v->known->recovery_point;
     if (unfinished) {
         bool zeros;
         beck_status status = only_zeros(k, &zeros, err);
@@ -411,13 +423,38 @@ static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error
     beck_status status = search(k, err);
     if (status)
         return status;
-    k->damaged = k->passed = true;
+    k->damaged = k->passed = k->v->broken = true;
     fault_at(k, from,
-             "damaged: %s; events from offset %lld on cannot be read in the %lld bytes up to %s; "
-             "restore the file from a backup",
+             "damaged: %s; events from offset %lld on cannot be read in the %lld bytes up to "
+             "%s; " PARTITION_REMEDY,
              why->text, (long long)k->next, (long long)(k->position - from),
              k->position < k->w.size ? "the next good batch" : "the end of the file");
     return BECK_OK;
+}
+
+/* The next good batch of a segment that is repaired, behind what takes the place of others. */
+static beck_status keep_batch(struct walk *k, const struct batch_header *h, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    if (!k->s->copy)
+        return BECK_OK;
+    if (h->base_offset > k->next && (k->passed || lacks(k, h->base_offset)))
+        status = verify_give_up(k->v, k->s->copy, k->next, h->base_offset, err);
+    if (!status)
+        status =
+            segment_write(k->s->copy, bytes_of(window_at(&k->w, k->position), batch_size(h)), err);
+    if (!status)
+        segment_note(k->s->copy, h);
+    return status;
+}
+
+/* What is missing at the end of one. */
+static beck_status keep_end(struct walk *k, beck_error *err)
+{
+    int64_t end = is_last(k) ? k->v->known->recovery_point : k->s->next_base;
+    if (!k->s->copy || k->next >= end || (!is_last(k) && verify_may_lack(k->v, end)))
+        return BECK_OK;
+    return verify_give_up(k->v, k->s->copy, k->next, end, err);
 }
 
 static beck_status walk_log(struct walk *k, beck_error *err)
@@ -432,6 +469,8 @@ static beck_status walk_log(struct walk *k, beck_error *err)
             status = pass_damage(k, &why, err);
             continue;
         }
+        if (!status)
+            status = keep_batch(k, &h, err);
         if (status)
             break;
         if (k->passed) {
@@ -477,16 +516,20 @@ beck_status verify_segment(struct verify *v, const struct verified_segment *s, i
         verify_fault(v, "\"%s\" cannot be read: %s; restore the file from a backup", k.path,
                      why.text);
         file_close(file);
-        return BECK_OK;
+        return s->copy ? error_set(err, status, "%s", why.text) : BECK_OK;
     }
     v->counts->bytes += (uint64_t)size;
     window_init(&k.w, file, size);
     finger_open(&k, &k.offsets, INDEX_OFFSET, s->has_index);
     finger_open(&k, &k.times, INDEX_TIME, s->has_time_index);
     status = walk_log(&k, &why);
+    if (!status)
+        status = keep_end(&k, &why);
     if (!status) {
         check_ends(&k);
-        *end = k.next;
+        *end = k.passed && !is_last(&k) ? s->next_base : k.next;
+    } else if (s->copy) {
+        error_set(err, status, "%s", why.text);
     } else if (status == BECK_ENOMEM) {
         error_set(err, status, "%s", why.text);
     } else {

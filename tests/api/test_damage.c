@@ -1,17 +1,37 @@
 /* Data directories that are not as they should be: what is refused, what is said, and what is done about it. */
 #include "common.h"
 
+#include "api/handle.h"
+
+/* ---- what was said ---- */
+
+struct said {
+    int count;
+    char text[4096]; /* of all, a line each */
+};
+
+static void hear(void *ctx, const beck_error *error)
+{
+    struct said *s = ctx;
+    s->count++;
+    size_t at = strlen(s->text);
+    snprintf(s->text + at, sizeof s->text - at, "%s\n", error->text);
+}
+
 /* ---- directories ---- */
 
 static const beck_bus_options small = {.segment_bytes = 4096};
 
-/* A bus `d` with events 0 to 247 in segments of 4 KiB. */
+/* A bus `d` with events 0 to 247, 62 in each segment, in two batches. */
 static void make_data(const struct place *p)
 {
     beck *b = open_place(p);
     beck_bus *d = make_bus(b, "d", &small);
-    for (int i = 0; i < 248; i++)
-        publish(d, "t.x", "s", "12345678");
+    beck_event events[31];
+    for (int i = 0; i < 31; i++)
+        events[i] = event_of("t.x", "s", "0123456789012345678901234567890123456789");
+    for (int i = 0; i < 8; i++)
+        must(beck_publish_many(d, events, 31, NULL, NULL, &err));
     beck_close(b);
 }
 
@@ -72,11 +92,242 @@ static void a_bus_is_made_over_what_the_making_of_one_left(void **state)
     place_remove(&p);
 }
 
+/* ---- what is damaged or missing ---- */
+
+static beck_status verify(const struct place *p, struct said *s)
+{
+    memset(s, 0, sizeof *s);
+    return beck_verify(p->data, hear, s, NULL, NULL);
+}
+
+static void assert_said(const struct said *s, const char *words)
+{
+    if (!strstr(s->text, words))
+        fail_msg("\"%s\" is not in:\n%s", words, s->text);
+}
+
+/* Opened, or refused with a text that names what to do. */
+static beck *try_open(const struct place *p, struct said *s)
+{
+    beck *b;
+    beck_error err = {0};
+    beck_options o = {.data_dir = p->data, .on_error = hear, .on_error_ctx = s};
+    memset(s, 0, sizeof *s);
+    if (!beck_open(&b, &o, &err))
+        return b;
+    if (!strstr(err.text, "verify --repair"))
+        fail_msg("no remedy: %s", err.text);
+    return NULL;
+}
+
+/* The events that a reader gets of `d`, and the errors. */
+static int read_all(beck *b, struct said *s)
+{
+    beck_bus *d;
+    beck_reader *r;
+    int count = 0;
+    memset(s, 0, sizeof *s);
+    must(beck_bus_get(b, "d", &d, &err));
+    must(beck_reader_open(d, &(beck_read_options){.from.kind = BECK_FROM_EARLIEST}, &r, &err));
+    for (;;) {
+        const beck_event *e;
+        beck_error err = {0};
+        beck_status status = beck_reader_next(r, 0, &e, &err);
+        if (status == BECK_ECORRUPT) {
+            hear(s, &err);
+            continue;
+        }
+        if (status)
+            break;
+        count++;
+    }
+    beck_reader_close(r);
+    return count;
+}
+
+/* The directory opens, is clean, and takes events behind those that there were. */
+static void assert_usable(const struct place *p, int left)
+{
+    struct said s;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(verify(p, &s), BECK_OK);
+        beck *b = try_open(p, &s);
+        assert_non_null(b);
+        if (s.count)
+            fail_msg("%s", s.text);
+        assert_int_equal(read_all(b, &s), left + i);
+        if (s.count)
+            fail_msg("%s", s.text);
+        beck_bus *d;
+        beck_published out;
+        beck_event e = event_of("t.x", "s", "new");
+        must(beck_bus_get(b, "d", &d, &err));
+        must(beck_publish_many(d, &e, 1, NULL, &out, &err));
+        assert_int_equal(out.position.offset, 248 + i);
+        beck_close(b);
+    }
+}
+
+static void a_missing_segment_is_a_fault_and_readers_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *base, *words;
+    } cases[] = {{"00000000000000000000", "events 0 to "},
+                 {"00000000000000000062", "events 62 to 123 "},
+                 {"00000000000000000124", "events 124 to 185 "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct place p;
+        struct said s;
+        place_make(&p);
+        make_data(&p);
+        shell("rm %s/d-0/%s.*", p.data, cases[i].base);
+        assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+        assert_said(&s, cases[i].words);
+        for (int again = 0; again < 2; again++) {
+            beck *b = try_open(&p, &s);
+            assert_non_null(b);
+            assert_int_equal(s.count, i == 0);
+            int left = read_all(b, &s);
+            assert_int_equal(s.count, 1);
+            assert_said(&s, cases[i].words);
+            assert_int_equal(left, 186);
+            beck_close(b);
+            assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+        }
+        place_remove(&p);
+    }
+}
+
+static void what_retention_took_is_not_missing(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    place_make(&p);
+    make_data(&p);
+    beck *b = try_open(&p, &s);
+    beck_bus *d;
+    must(beck_bus_get(b, "d", &d, &err));
+    must(partition_truncate_before(bus_partition(d, 0), 130, &err));
+    must(upkeep_maintain(b, &err));
+    /* As if the machine had stopped there. */
+    beck_abandon(b);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    b = try_open(&p, &s);
+    assert_int_equal(s.count, 0);
+    assert_int_equal(read_all(b, &s), 248 - 130);
+    assert_int_equal(s.count, 0);
+    beck_close(b);
+    /* Without the file nobody knows where it began. */
+    shell("rm %s/log-start-offset-checkpoint", p.data);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    b = try_open(&p, &s);
+    assert_int_equal(s.count, 0);
+    beck_close(b);
+    place_remove(&p);
+}
+
+static void what_cannot_be_read_is_given_up_when_asked(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *harm, *given_up;
+        int left;
+    } cases[] = {
+        {"rm %s/d-0/00000000000000000000.*", "gave up events 0 to 61", 186},
+        {"rm %s/d-0/00000000000000000062.*", "gave up events 62 to 123", 186},
+        {"rm %s/d-0/00000000000000000186.*", "gave up events 186 to 247", 186},
+        {"truncate -s 1000 %s/d-0/00000000000000000062.log", "gave up events 62 to 123", 186},
+        {"truncate -s 1000 %s/d-0/00000000000000000186.log", "gave up events 186 to 247", 186},
+        {"truncate -s 0 %s/d-0/00000000000000000186.log", "gave up events 186 to 247", 186},
+        {"printf XXXX | dd of=%s/d-0/00000000000000000062.log bs=1 seek=1000 conv=notrunc "
+         "status=none",
+         "gave up events 62 to 92", 217},
+        {"printf XXXX | dd of=%s/d-0/00000000000000000186.log bs=1 seek=1000 conv=notrunc "
+         "status=none",
+         "gave up events 186 to 216", 217},
+        {"rm %s/d-0/*", "gave up events 0 to 247", 0},
+        {"rm -r %s/d-0", "gave up events 0 to 247", 0},
+        {"echo garbage > %s/log-start-offset-checkpoint", "removed", 248},
+        {"echo garbage > %s/recovery-point-offset-checkpoint", "removed", 248},
+        {"echo garbage > %s/cleaner-offset-checkpoint", "removed", 248},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct place p;
+        struct said s;
+        place_make(&p);
+        make_data(&p);
+        shell(cases[i].harm, p.data);
+        assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+        assert_said(&s, "verify --repair");
+        beck *b = try_open(&p, &s);
+        beck_close(b);
+        struct said done = {0};
+        assert_int_equal(beck_repair(p.data, hear, &done, NULL, NULL), BECK_OK);
+        assert_said(&done, cases[i].given_up);
+        assert_int_equal(verify(&p, &s), BECK_OK);
+        b = try_open(&p, &s);
+        assert_non_null(b);
+        assert_int_equal(s.count, 0);
+        int left = read_all(b, &s);
+        assert_int_equal(s.count, 0);
+        beck_close(b);
+        assert_int_equal(left, cases[i].left);
+        assert_usable(&p, left);
+        place_remove(&p);
+    }
+}
+
+static void what_the_checkpoints_know_of_the_librarys_own_is_looked_for(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"__topology", "__queue_state"};
+    for (size_t i = 0; i < 2; i++) {
+        struct place p;
+        struct said s;
+        place_make(&p);
+        make_data(&p);
+        beck *b = open_place(&p);
+        must(beck_queue_create(b, "q", NULL, &err));
+        must(beck_queue_bind(b, "q", &(beck_binding){.bus = "d"}, &err));
+        beck_close(b);
+        shell("rm -r %s/%s-0", p.data, names[i]);
+        assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+        assert_said(&s, names[i]);
+        assert_null(try_open(&p, &s));
+        assert_int_equal(beck_repair(p.data, hear, &s, NULL, NULL), BECK_OK);
+        b = try_open(&p, &s);
+        assert_non_null(b);
+        beck_close(b);
+        assert_int_equal(verify(&p, &s), BECK_OK);
+        place_remove(&p);
+    }
+}
+
+static void a_directory_that_no_topology_knows_is_remarked(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    place_make(&p);
+    make_data(&p);
+    shell("cp -r %s/d-0 %s/orders-0", p.data, p.data);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    assert_said(&s, "orders-0\" belongs to no bus");
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bus_is_not_made_over_events_that_no_topology_knows),
         cmocka_unit_test(a_bus_is_made_over_what_the_making_of_one_left),
+        cmocka_unit_test(a_missing_segment_is_a_fault_and_readers_are_told),
+        cmocka_unit_test(what_retention_took_is_not_missing),
+        cmocka_unit_test(what_cannot_be_read_is_given_up_when_asked),
+        cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
+        cmocka_unit_test(a_directory_that_no_topology_knows_is_remarked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

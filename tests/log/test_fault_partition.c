@@ -135,8 +135,9 @@ static void verify(struct run *r)
     beck_error err = {0};
     env.read_only = true;
     env.report = show_fault;
-    beck_status status =
-        log_verify_partition(&env, DIR_B, "b", 0, r->recovery_point, &counts, &err);
+    beck_status status = log_verify_partition(
+        &env, DIR_B, "b", 0, &(struct log_known){.recovery_point = r->recovery_point}, NULL,
+        &counts, &err);
     check(r, status == 0 || (status == BECK_ENOENT && r->recovery_point == 0), err.text, status, 0);
 }
 

@@ -105,7 +105,9 @@ static void zeros_are_no_damage_and_are_cut_silently(void **state)
         int said = 0;
         env.report = remark;
         env.report_ctx = &said;
-        assert_int_equal(log_verify_partition(&env, DIR_B, "b", 0, recovery_point, &counts, NULL),
+        assert_int_equal(log_verify_partition(&env, DIR_B, "b", 0,
+                                              &(struct log_known){.recovery_point = recovery_point},
+                                              NULL, &counts, NULL),
                          0);
         assert_int_equal(said, 0);
         assert_int_equal(counts.records, MANY);
@@ -143,7 +145,9 @@ static void a_segment_that_is_full_keeps_no_zeros(void **state)
     vfs_sim_kill(w.vfs);
     partition_abandon(p);
     struct log_verify_counts counts = {0};
-    assert_int_equal(log_verify_partition(&w.env, DIR_B, "b", 0, 0, &counts, NULL), 0);
+    assert_int_equal(
+        log_verify_partition(&w.env, DIR_B, "b", 0, &(struct log_known){0}, NULL, &counts, NULL),
+        0);
     assert_int_equal(counts.segments, logs);
     assert_int_equal(counts.records, 500);
     p = world_partition(&w, 0, 0);

@@ -33,8 +33,9 @@ static beck_status verify(struct world *w, int64_t recovery_point, struct heard 
     env.report_ctx = h;
     memset(h, 0, sizeof *h);
     uint64_t calls = vfs_sim_calls(w->vfs, VFS_OP_ANY & ~(unsigned)(VFS_OP_OPEN | VFS_OP_READ));
-    beck_status status =
-        log_verify_partition(&env, DIR_B, "b", 0, recovery_point, counts ? counts : &own, NULL);
+    beck_status status = log_verify_partition(&env, DIR_B, "b", 0,
+                                              &(struct log_known){.recovery_point = recovery_point},
+                                              NULL, counts ? counts : &own, NULL);
     assert_int_equal(vfs_sim_calls(w->vfs, VFS_OP_ANY & ~(unsigned)(VFS_OP_OPEN | VFS_OP_READ)),
                      calls);
     assert_true(status == (h->faults ? BECK_ECORRUPT : BECK_OK));
