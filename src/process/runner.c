@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PREFIX_MAX 20 /* words before the program: setpriv and prlimit with all options */
@@ -52,12 +53,8 @@ static beck_status check_names(const struct runner_options *o, beck_error *err)
     if (o->group && !getgrnam(o->group))
         return error_set(err, BECK_EINVAL, "queue \"%s\": there is no group \"%s\"", o->queue,
                          o->group);
-    if ((o->user || o->group) && geteuid() != 0)
-        return error_set(err, BECK_EINVAL,
-                         "queue \"%s\": only root can run a program as another user; start the "
-                         "server as root, or leave out user and group",
-                         o->queue);
-    if (o->directory && access(o->directory, X_OK))
+    struct stat st;
+    if (o->directory && (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode)))
         return error_set(err, BECK_EINVAL, "queue \"%s\": \"%s\" is no directory to start in",
                          o->queue, o->directory);
     return BECK_OK;
@@ -118,17 +115,47 @@ static void add_limits(struct words *w, const struct runner_options *o)
     add_word(w, "--");
 }
 
-/* The first word, and that of the program itself, must be there. */
-static beck_status check_programs(const struct runner *r, const struct runner_options *o,
-                                  beck_error *err)
+static bool has_path(const struct runner_options *o)
 {
-    beck_error why;
-    char *first[] = {r->program[0], NULL}, *last[] = {(char *)o->program[0], NULL};
-    beck_status status = handler_check(first, &why);
-    /* A path may be meant from where the program starts, or be for another user's eyes. */
-    bool plain = !o->directory && !o->user && !o->group;
-    if (!status && plain)
-        status = handler_check(last, &why);
+    bool found = false;
+    for (size_t i = 0; i < o->environment_count; i++)
+        found |= strncmp(o->environment[i], "PATH=", 5) == 0;
+    return found;
+}
+
+/* Where it is, as seen from where the program starts; not what another user may see of it. */
+static beck_status check_program(const struct runner_options *o, beck_error *err)
+{
+    const char *name = o->program[0];
+    char path[4096];
+    char *words[] = {(char *)name, NULL};
+    bool foreign = (o->user || o->group) && geteuid() != 0;
+    if (foreign || (!strchr(name, '/') && has_path(o)))
+        return BECK_OK;
+    if (o->directory && strchr(name, '/') && name[0] != '/') {
+        snprintf(path, sizeof path, "%s/%s", o->directory, name);
+        words[0] = path;
+    }
+    return handler_check(words, err);
+}
+
+beck_status runner_check(const struct runner_options *o, beck_error *err)
+{
+    char *setpriv[] = {"setpriv", NULL}, *prlimit[] = {"prlimit", NULL};
+    bool limits =
+        o->memory_max > 0 || o->cpu_max_ms > 0 || o->files_max > 0 || o->processes_max > 0;
+    beck_error why = {0};
+    if (o->program_count == 0)
+        return error_set(err, BECK_EINVAL, "queue \"%s\": no program to run", o->queue);
+    beck_status status = check_names(o, err);
+    if (status)
+        return status;
+    if (o->user || o->group)
+        status = handler_check(setpriv, &why);
+    if (!status && limits)
+        status = handler_check(prlimit, &why);
+    if (!status)
+        status = check_program(o, &why);
     return status ? error_set(err, BECK_EINVAL, "queue \"%s\": %s", o->queue, why.text) : BECK_OK;
 }
 
@@ -205,18 +232,20 @@ static void release(struct runner *r)
 beck_status runner_start(beck *b, const struct runner_options *options, runner_say say, void *ctx,
                          struct runner **out, beck_error *err)
 {
-    if (options->program_count == 0)
-        return error_set(err, BECK_EINVAL, "queue \"%s\": no program to run", options->queue);
+    beck_status status = runner_check(options, err);
+    if (status)
+        return status;
+    if ((options->user || options->group) && geteuid() != 0)
+        return error_set(err, BECK_EINVAL,
+                         "queue \"%s\": only root can run a program as another user; start the "
+                         "server as root, or leave out user and group",
+                         options->queue);
     struct runner *r = calloc(1, sizeof *r);
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory to run a program");
     r->say = say;
     r->ctx = ctx;
-    beck_status status = check_names(options, err);
-    if (!status)
-        status = copy_options(r, options, err);
-    if (!status)
-        status = check_programs(r, options, err);
+    status = copy_options(r, options, err);
     if (!status) {
         r->crew_options = (struct crew_options){
             .b = b,

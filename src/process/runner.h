@@ -40,6 +40,9 @@ enum runner_word {
 };
 typedef void (*runner_say)(void *ctx, enum runner_word word, const char *queue, const char *text);
 
+/* Whether it could be started, but for who may be whom: only root may run programs as other users.
+ * BECK_EINVAL: no such user, group, directory or program. */
+beck_status runner_check(const struct runner_options *options, beck_error *err);
 /* Copies the options. BECK_EINVAL: no such user or program, setpriv missing ...; BECK_ENOENT: no such
  * queue. */
 beck_status runner_start(beck *b, const struct runner_options *options, runner_say say, void *ctx,

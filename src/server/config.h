@@ -32,6 +32,9 @@ beck_status config_load(const struct config_sources *sources, config_fault_fn fa
                         struct settings **out, beck_error *err);
 void settings_free(struct settings *s); /* NULL allowed; secrets are wiped */
 
+/* The rules of a user of a configuration that was loaded; they point into it. Returns how many. */
+size_t config_rules(const struct user_setting *user, struct access_rule out[ACCESS_RULES_MAX]);
+
 /* Variables that look like a mistyped name of a setting. */
 void config_warn(const struct config_sources *sources, config_fault_fn warn, void *ctx);
 
@@ -62,7 +65,5 @@ void config_read_text(struct config *c, const char *name, beck_bytes text);
 beck_status config_read_file(struct config *c, const char *path, beck_error *err);
 /* What no row can see: settings that need one another, names, options of the engine. */
 void config_check(struct config *c);
-/* "publish", "read" ... as an access_right; 0: no right. */
-uint32_t config_right(const char *name);
 
 #endif

@@ -3,6 +3,7 @@
  * the engine would refuse. Also puts values into the form that the other layers expect: -1 for
  * "never" where 0 means the default there, NULL for texts that are empty.
  */
+#include "access/user.h"
 #include "base/error.h"
 #include "bus/bus.h"
 #include "event/pattern.h"
@@ -10,6 +11,9 @@
 #include "server/config.h"
 #include "server/kafka_service.h"
 #include "server/listen.h"
+#include "server/runners.h"
+#include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *source_of(const struct config *c, const char *row)
@@ -149,6 +153,51 @@ static void check_bus(struct config *c, const struct bus_setting *bus)
     if (bus_name_check("bus", bus->record.name, false, &err) || bus_options_check(&o, true, &err)) {
         config_fault(c, bus->record.source, "buses.%.250s: %s", bus->record.name, err.text);
     }
+    const char *vain = o.codec                        ? "codec"
+                       : o.compact                    ? "compact"
+                       : o.level == BECK_LEVEL_SYNCED ? "level: synced"
+                                                      : NULL;
+    if (o.storage == BECK_STORAGE_MEMORY && vain) {
+        config_fault(
+            c, bus->record.source,
+            "buses.%.250s: a bus in memory is not written anywhere: take '%s' out, or make "
+            "it 'storage: disk'",
+            bus->record.name, vain);
+    }
+}
+
+static const struct bus_setting *declared_bus(const struct settings *s, const char *name)
+{
+    const struct bus_setting *buses = s->buses.at;
+    for (size_t i = 0; i < s->buses.count; i++) {
+        if (strcmp(buses[i].record.name, name) == 0) {
+            return &buses[i];
+        }
+    }
+    return NULL;
+}
+
+static void check_bindings(struct config *c, const struct queue_setting *queue)
+{
+    const char *name = queue->record.name;
+    const struct binding_setting *bindings = queue->bindings.at;
+    for (size_t i = 0; i < queue->bindings.count; i++) {
+        beck_error err;
+        if (bus_name_check("bus", bindings[i].bus, false, &err) ||
+            pattern_check(beck_str(bindings[i].pattern), &err)) {
+            config_fault(c, bindings[i].record.source, "queues.%.200s.bindings[%zu]: %s", name, i,
+                         err.text);
+            continue;
+        }
+        const struct bus_setting *bus = declared_bus(c->settings, bindings[i].bus);
+        if (bus && bus->options.storage == BECK_STORAGE_MEMORY &&
+            queue->options.storage != BECK_STORAGE_MEMORY) {
+            config_fault(c, bindings[i].record.source,
+                         "queues.%.200s.bindings[%zu]: the queue is on disk and bus '%.200s' in "
+                         "memory: make the queue 'storage: memory' as well",
+                         name, i, bindings[i].bus);
+        }
+    }
 }
 
 static void check_queue(struct config *c, struct queue_setting *queue)
@@ -163,13 +212,10 @@ static void check_queue(struct config *c, struct queue_setting *queue)
     if (bus_name_check("queue", name, false, &err) || queue_options_check(&o, true, &err)) {
         config_fault(c, queue->record.source, "queues.%.250s: %s", name, err.text);
     }
-    const struct binding_setting *bindings = queue->bindings.at;
-    for (size_t i = 0; i < queue->bindings.count; i++) {
-        if (bus_name_check("bus", bindings[i].bus, false, &err) ||
-            pattern_check(beck_str(bindings[i].pattern), &err)) {
-            config_fault(c, bindings[i].record.source, "queues.%.200s.bindings[%zu]: %s", name, i,
-                         err.text);
-        }
+    check_bindings(c, queue);
+    const struct runner_options run = runners_options(queue);
+    if (run.program_count > 0 && runner_check(&run, &err)) {
+        config_fault(c, queue->record.source, "%s", err.text);
     }
 }
 
@@ -190,6 +236,9 @@ static void check_hook(struct config *c, struct hook_setting *hook)
     beck_error err;
     struct hook *checked;
     beck_status status = bus_name_check("bus", s->bus, false, &err);
+    if (!status && s->svix && s->provider != HOOK_STANDARD) {
+        status = error_set(&err, BECK_EINVAL, "svix is for provider: standard; take it out");
+    }
     status = status ? status : hook_new(s, NULL, &checked, &err);
     if (status) {
         config_fault(c, hook->record.source, "hooks.%.100s: %s", s->name, err.text);
@@ -200,24 +249,28 @@ static void check_hook(struct config *c, struct hook_setting *hook)
 
 /* ---- users ---- */
 
-static const struct right_name {
-    const char *name;
-    uint32_t right;
-} right_names[] = {{"publish", ACCESS_PUBLISH},
-                   {"read", ACCESS_READ},
-                   {"work", ACCESS_WORK},
-                   {"admin", ACCESS_ADMIN},
-                   {"create", ACCESS_CREATE},
-                   {"describe", ACCESS_DESCRIBE},
-                   {NULL, 0}};
-
-uint32_t config_right(const char *name)
+static uint32_t right_of(const char *name)
 {
-    const struct right_name *r = right_names;
-    while (r->name && strcmp(r->name, name) != 0) {
-        r++;
+    uint32_t right = 0;
+    for (int i = 0; i < USER_RIGHTS; i++) {
+        right |= strcmp(user_right_names[i], name) == 0 ? 1u << i : 0;
     }
-    return r->right;
+    return right;
+}
+
+size_t config_rules(const struct user_setting *user, struct access_rule out[ACCESS_RULES_MAX])
+{
+    const struct rule_setting *from = user->rules.at;
+    for (size_t i = 0; i < user->rules.count; i++) {
+        out[i] = (struct access_rule){.kind = from[i].bus     ? ACCESS_BUS
+                                              : from[i].queue ? ACCESS_QUEUE
+                                                              : ACCESS_SERVER,
+                                      .pattern = from[i].bus ? from[i].bus : from[i].queue};
+        for (size_t n = 0; n < from[i].rights.count; n++) {
+            out[i].rights |= right_of(from[i].rights.at[n]);
+        }
+    }
+    return user->rules.count;
 }
 
 static void check_rule(struct config *c, const struct user_setting *user, size_t i)
@@ -229,7 +282,7 @@ static void check_rule(struct config *c, const struct user_setting *user, size_t
                      "users.%.200s.rules[%zu]: give one of bus, queue and server", name, i);
     }
     for (size_t n = 0; n < rule->rights.count; n++) {
-        if (config_right(rule->rights.at[n]) == 0) {
+        if (right_of(rule->rights.at[n]) == 0) {
             config_fault(
                 c, rule->record.source,
                 "users.%.200s.rules[%zu]: there is no right '%.60s': give some of publish, "
@@ -245,8 +298,41 @@ static void check_user(struct config *c, const struct user_setting *user)
         config_fault(c, user->record.source, "users.%.200s: the password is empty",
                      user->record.name);
     }
+    beck_error err;
+    struct access_rule rules[ACCESS_RULES_MAX];
+    size_t faults = c->faults;
+    if (user_name_check("user", user->record.name, &err)) {
+        config_fault(c, user->record.source, "users: %s", err.text);
+    }
+    if (strlen(user->password) > ACCESS_PASSWORD_MAX) {
+        config_fault(c, user->record.source, "users.%.200s: a password has at most %d bytes",
+                     user->record.name, ACCESS_PASSWORD_MAX);
+    }
     for (size_t i = 0; i < user->rules.count; i++) {
         check_rule(c, user, i);
+    }
+    if (user->rules.count > ACCESS_RULES_MAX) {
+        config_fault(c, user->record.source, "users.%.200s: too many rules: give at most %d",
+                     user->record.name, ACCESS_RULES_MAX);
+    } else if (c->faults == faults && user_rules_check(rules, config_rules(user, rules), &err)) {
+        config_fault(c, user->record.source, "users.%.200s: %s", user->record.name, err.text);
+    }
+}
+
+/* ---- the log ---- */
+
+static void check_log(struct config *c)
+{
+    const char *file = c->settings->log_file, *slash = strrchr(file, '/');
+    struct stat st;
+    char dir[4096] = ".";
+    if (slash) {
+        snprintf(dir, sizeof dir, "%.*s", slash == file ? 1 : (int)(slash - file), file);
+    }
+    if (file[0] && (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))) {
+        config_fault(c, source_of(c, "log.file"), "log.file: there is no directory '%.300s'", dir);
+    } else if (file[0] && stat(file, &st) == 0 && S_ISDIR(st.st_mode)) {
+        config_fault(c, source_of(c, "log.file"), "log.file: '%.300s' is a directory", file);
     }
 }
 
@@ -263,6 +349,7 @@ void config_check(struct config *c)
     check_amqp(c);
     check_kafka(c);
     check_management(c);
+    check_log(c);
     struct bus_setting *buses = s->buses.at;
     for (size_t i = 0; i < s->buses.count; i++) {
         check_bus(c, &buses[i]);

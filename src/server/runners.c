@@ -73,26 +73,31 @@ static void running_free(struct running *one)
     }
 }
 
+struct runner_options runners_options(const struct queue_setting *queue)
+{
+    const struct run_setting *run = &queue->run;
+    return (struct runner_options){.queue = queue->record.name,
+                                   .program = run->program.at,
+                                   .program_count = run->program.count,
+                                   .workers = run->workers,
+                                   .persistent = run->persistent,
+                                   .retry_exit = (int)run->retry_exit,
+                                   .failure = (beck_verdict)run->failure,
+                                   .user = run->user,
+                                   .group = run->group,
+                                   .directory = run->directory,
+                                   .environment = run->environment.at,
+                                   .environment_count = run->environment.count,
+                                   .memory_max = run->memory_max,
+                                   .cpu_max_ms = run->cpu_max_ms,
+                                   .files_max = run->files_max,
+                                   .processes_max = run->processes_max};
+}
+
 static beck_status start_one(struct runners *r, const struct queue_setting *queue,
                              struct running **out, beck_error *err)
 {
-    const struct run_setting *run = &queue->run;
-    const struct runner_options options = {.queue = queue->record.name,
-                                           .program = run->program.at,
-                                           .program_count = run->program.count,
-                                           .workers = run->workers,
-                                           .persistent = run->persistent,
-                                           .retry_exit = (int)run->retry_exit,
-                                           .failure = (beck_verdict)run->failure,
-                                           .user = run->user,
-                                           .group = run->group,
-                                           .directory = run->directory,
-                                           .environment = run->environment.at,
-                                           .environment_count = run->environment.count,
-                                           .memory_max = run->memory_max,
-                                           .cpu_max_ms = run->cpu_max_ms,
-                                           .files_max = run->files_max,
-                                           .processes_max = run->processes_max};
+    const struct runner_options options = runners_options(queue);
     struct running *one = calloc(1, sizeof *one);
     if (one) {
         buf_init(&one->settings, 1 << 20);

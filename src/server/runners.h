@@ -10,6 +10,9 @@
 
 struct runners;
 
+/* How the program of a queue is run; points into the setting. */
+struct runner_options runners_options(const struct queue_setting *queue);
+
 /* None runs yet. */
 beck_status runners_new(beck *b, struct log *log, struct runners **out, beck_error *err);
 /* Starts what the settings have and does not run, and what they have otherwise; then ends what they have

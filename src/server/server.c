@@ -40,6 +40,7 @@ enum state { STARTING, READY, STOPPING };
 struct server {
     const struct config_sources *sources;
     struct settings *started; /* what was in force at the start */
+    struct settings *applied; /* the last reload's; NULL: none */
     struct log *log;
     beck *b;
     struct access *access;
@@ -226,10 +227,15 @@ static beck_status set_hooks(struct server *s, const struct settings *settings, 
     return status;
 }
 
-static beck_status open_hooks(struct server *s, beck_error *err)
+/* Nothing is made when something cannot be. before: as declared_users. */
+static beck_status make_declared(struct server *s, struct settings *settings,
+                                 const struct settings *before, beck_error *err)
 {
-    beck_status status = hooks_new(s->b, NULL, &s->hooks, err);
-    return status ? status : set_hooks(s, s->started, err);
+    beck_status status = declared_check(settings, s->b, s->log, err);
+    status = status ? status : declared_buses(settings, s->b, s->log, err);
+    status = status ? status : set_hooks(s, settings, err);
+    status = status ? status : declared_queues(settings, s->b, s->log, err);
+    return status ? status : declared_users(settings, before, s->access, s->log, err);
 }
 
 static beck_status listen_all(struct server *s, const char *row, const struct texts *addresses,
@@ -391,7 +397,7 @@ static void note(struct server *s, beck_status failed, const beck_error *why, co
 }
 
 /* Each part is put in force by itself. */
-static beck_status put_in_force(struct server *s, const struct settings *fresh, beck_error *err)
+static beck_status put_in_force(struct server *s, struct settings *fresh, beck_error *err)
 {
     beck_status status = BECK_OK;
     beck_error why;
@@ -407,10 +413,8 @@ static beck_status put_in_force(struct server *s, const struct settings *fresh, 
     note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
     failed = kafka_service_reload(&s->kafka, &why);
     note(s, failed, &why, "the certificate of Kafka goes on as before", &status, err);
-    failed = declared_apply(fresh, s->b, s->access, s->log, &why);
+    failed = make_declared(s, fresh, s->applied ? s->applied : s->started, &why);
     note(s, failed, &why, "not everything that is declared is there", &status, err);
-    failed = set_hooks(s, fresh, &why);
-    note(s, failed, &why, "the webhooks go on as before", &status, err);
     failed = runners_apply(s->runners, fresh, &why);
     note(s, failed, &why, "not every program runs", &status, err);
     return status;
@@ -421,16 +425,23 @@ static beck_status reload(void *ctx, beck_error *err)
     struct server *s = ctx;
     struct settings *fresh;
     beck_error why = {0};
+    bool some = false; /* was put in force */
     notify_reloading();
     beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
     if (status) {
         LOG(s->log, LEVEL_ERROR, "the configuration cannot be read", LOG_TEXT("error", why.text));
-    } else {
-        status = put_in_force(s, fresh, &why);
+    } else if ((status = declared_check(fresh, s->b, s->log, &why))) {
         settings_free(fresh);
+    } else {
+        some = true;
+        status = put_in_force(s, fresh, &why);
+        settings_free(s->applied);
+        s->applied = fresh;
     }
     if (status) {
-        LOG(s->log, LEVEL_WARN, "reloaded with errors: what is wrong stays as it was");
+        LOG(s->log, LEVEL_WARN,
+            some ? "reloaded with errors: what is wrong stays as it was"
+                 : "not reloaded: everything stays as it was");
         error_set(err, status, "%s", why.text);
     } else {
         LOG(s->log, LEVEL_INFO, "reloaded");
@@ -465,10 +476,10 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = access_open(s->b, &settings->access, &s->access, err);
     }
     if (!status) {
-        status = declared_apply(settings, s->b, s->access, s->log, err);
+        status = hooks_new(s->b, NULL, &s->hooks, err);
     }
     if (!status) {
-        status = open_hooks(s, err);
+        status = make_declared(s, s->started, NULL, err);
     }
     bool amqp = amqp_service_is_wanted(settings);
     if (!status && amqp) {
@@ -603,6 +614,7 @@ static void close_all(struct server *s)
     if (s->stop_fd >= 0) {
         close(s->stop_fd);
     }
+    settings_free(s->applied);
     settings_free(s->started);
 }
 

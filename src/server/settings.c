@@ -473,16 +473,16 @@ static const struct setting_table user_table = {user_rows, sizeof(struct user_se
 
 const struct setting_group setting_groups[] = {
     {"buses", offsetof(struct settings, buses), &bus_table,
-     "Buses that are made at the start when they are missing. One that exists must have the values "
-     "that the file names; else the server does not start."},
+     "Buses that are made when they are missing, and changed when they differ; `storage`, "
+     "`read_synced` and fewer `partitions` cannot be changed."},
     {"queues", offsetof(struct settings, queues), &queue_table,
-     "Queues that are made at the start when they are missing, and bindings that are added to "
-     "them. What exists must have the values that the file names; else the server does not start."},
+     "Queues that are made when they are missing, and changed when they differ; `storage` and "
+     "`priorities` cannot be changed. Bindings are added."},
     {"hooks", offsetof(struct settings, hooks), &hook_table,
      "Webhooks: requests to /hooks/NAME become events. docs/webhooks.md explains each provider."},
     {"users", offsetof(struct settings, users), &user_table,
-     "Users that are made at the start when they are missing; those that exist stay as they are. "
-     "`beck user` makes and changes them too."},
+     "Users that are made when they are missing; those that exist get this password and these rights. "
+     "`beck user` makes and changes others."},
     {0}};
 
 const struct setting_table *setting_group_table(const char *name)

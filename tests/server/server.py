@@ -98,11 +98,13 @@ class ServerTest(unittest.TestCase):
         return self.launch([PROGRAM, "serve", *args], environment)
 
     def refused(self, code, *args, says="", **environment):
-        """The server must end with `code` and a last line that holds `says`."""
+        """The server must end with `code` and a last line that holds `says`; returns the lines before it."""
         done = subprocess.run([PROGRAM, "serve", *args], cwd=self.dir, env=self.environment(**environment),
                               capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, code, done.stderr)
-        self.assertIn(says, done.stderr.splitlines()[-1])
+        lines = done.stderr.splitlines()
+        self.assertIn(says, lines[-1])
+        return lines[:-1]
 
     def write(self, name, text):
         with open(os.path.join(self.dir, name), "w", encoding="utf-8") as file:

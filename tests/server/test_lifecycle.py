@@ -1,4 +1,5 @@
 """The life of a server: start, signals, reload, drain, activation by sockets, what it tells its manager."""
+import base64
 import json
 import os
 import signal
@@ -160,7 +161,7 @@ class Reload(ServerTest):
         server.kill(signal.SIGHUP)
         told = server.wait_for("configuration", level="error")
         self.assertEqual(told["error"], "beck.yaml:2:8: there is no setting 'http.thread': did you mean 'threads'?")
-        server.wait_for("reloaded with errors: what is wrong stays as it was")
+        server.wait_for("not reloaded: everything stays as it was")
         os.unlink(os.path.join(self.dir, "beck.yaml"))
         server.kill(signal.SIGHUP)
         self.assertIn("cannot be opened", server.wait_for("the configuration cannot be read")["error"])
@@ -364,25 +365,107 @@ class Declared(ServerTest):
             self.assertEqual((queue["options"]["attempts_max"], queue["bindings"]), (3, 1))
             self.assertEqual(server.end(), DONE)
 
-    def test_what_differs_is_refused_and_what_is_not_named_may_differ(self):
+    def options(self, address, of):
+        return json.loads(self.get(address, f"/v1/{of}")[1])["options"]
+
+    def test_what_differs_is_changed_and_what_is_not_named_may_differ(self):
+        self.write("beck.yaml", self.FIRST)
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        changed = {**self.options(address, "buses/orders"), "retention_ms": 5000, "partitions": 3}
+        status, body = self.get(address, "/v1/buses/orders/options", "PUT", json.dumps(changed), {"Content-Type": "application/json"})
+        self.assertEqual(status, 200, body)
+        self.assertEqual(server.end(), DONE)
+        self.write("beck.yaml", "buses: {orders: {retention: 90d}}\nqueues: {billing: }\n")
+        server = self.start("-c", "beck.yaml")
+        self.assertEqual(server.wait_for("bus changed", bus="orders")["what"], "retention from 5s to 90d")
+        address = server.address()
+        self.assertEqual(self.options(address, "buses/orders")["partitions"], 3)
+        self.write("beck.yaml", "buses: {orders: {retention: 90d, partitions: 4}}\nqueues: {billing: {attempts: 4, deadline: 0}}\n")
+        server.kill(signal.SIGHUP)
+        self.assertEqual(server.wait_for("bus changed")["what"], "partitions from 3 to 4")
+        self.assertEqual(server.wait_for("queue changed", queue="billing")["what"], "attempts from 3 to 4, deadline from 30s to 0s")
+        server.wait_for("reloaded")
+        self.assertEqual(self.options(address, "queues/billing")["attempts_max"], 4)
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.assertEqual(server.end(), DONE)
+        self.assertEqual(len([line for line in server.lines if "changed" in line["message"]]), 3)
+
+    def test_what_cannot_be_changed_is_told_and_nothing_is_made(self):
         self.write("beck.yaml", self.FIRST)
         server = self.start("-c", "beck.yaml")
         server.wait_for("ready")
+        wrong = ("buses: {new: {}, orders: {partitions: 1, retention: 2h}, other: {}}\n"
+                 "queues: {billing: {priorities: 3, attempts: 5}, more: {bindings: [{bus: new}]}}\nlog: {level: warn}\n")
+        self.write("beck.yaml", wrong)
+        server.kill(signal.SIGHUP)
+        server.wait_for("not reloaded: everything stays as it was")
         self.assertEqual(server.end(), DONE)
-        self.write("beck.yaml", "buses: {orders: {partitions: 2}}\nqueues: {billing: }\n")
+        restarted = self.start("-c", "beck.yaml")
+        self.assertEqual(restarted.end(None), EXISTS)
+        for ended in (server, restarted):
+            self.assertEqual([line["error"] for line in ended.lines if "error" in line][:2],
+                             ["it exists and has 2 partitions, which can become more, not fewer: say so in the configuration, or "
+                              "take the line out",
+                              "it exists, and priorities stays 0: say so in the configuration, or take the line out"])
+        self.assertIn("stopped", [line["message"] for line in server.lines])  # at level info, as before
+        self.assertIn("bus 'orders': it exists and has 2 partitions", restarted.lines[-1]["message"])
+        self.write("beck.yaml", "")
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        for missing in ("buses/new", "buses/other", "queues/more"):
+            self.assertEqual(self.get(address, f"/v1/{missing}")[0], 404)
+        self.assertEqual(self.options(address, "queues/billing")["attempts_max"], 3)
+        self.assertEqual(self.options(address, "buses/orders")["retention_ms"], 3600000)
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_binding_that_is_not_declared_stays_and_is_told(self):
+        self.write("beck.yaml", self.FIRST)
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        self.write("beck.yaml", self.FIRST.replace("a.*", "b.*"))
+        server.kill(signal.SIGHUP)
+        server.wait_for("a queue has a binding that is not declared, which stays: beck queue unbind ends it",
+                        queue="billing", bus="orders", pattern="a.*")
+        self.assertEqual(json.loads(self.get(address, "/v1/queues/billing")[1])["bindings"], 2)
+        self.assertEqual(server.end(), DONE)
+
+    def test_a_bus_of_a_webhook_can_feed_a_queue(self):
+        self.write("beck.yaml", "hooks: {h: {provider: github, bus: came, secrets: [x]}}\nqueues: {work: {bindings: [{bus: came}]}}\n")
         server = self.start("-c", "beck.yaml")
         server.wait_for("ready")
         self.assertEqual(server.end(), DONE)
-        self.write("beck.yaml", "buses: {orders: {partitions: 4, retention: 2h}}\nqueues: {billing: {attempts: 3, deadline: 0}}\n")
+
+    def login(self, address, name, password):
+        token = base64.b64encode(f"{name}:{password}".encode()).decode()
+        return [self.get(address, path, headers={"Authorization": f"Basic {token}"})[0] for path in ("/v1/buses/orders", "/v1/users")]
+
+    def test_users_become_what_is_declared(self):
+        users = "buses: {orders: }\naccess: {scrypt_log_n: 10}\nusers:\n"
+        admin = "  root: {password: r, rules: [{server: true, rights: [admin, read]}]}\n"
+        first = "  ann: {password: one, rules: [{bus: orders, rights: [read]}]}\n"
+        self.write("beck.yaml", users + admin + first)
         server = self.start("-c", "beck.yaml")
-        self.assertEqual(server.end(None), EXISTS)
-        self.assertEqual(
-            [line["error"] for line in server.lines if "error" in line],
-            ["it exists and differs: partitions is 2 and not 4, retention is 1h and not 2h. Correct the configuration, or "
-             "change the bus: beck bus alter",
-             "it exists and differs: deadline is 30s and not 0s. Correct the configuration, or change the queue: beck queue "
-             "alter"])
-        self.assertIn("beck.yaml:1:17: bus 'orders': it exists and differs", server.lines[-1]["message"])
+        address = server.address()
+        self.assertEqual(self.login(address, "ann", "one"), [200, 403])
+        self.write("beck.yaml", users + admin + first.replace("one", "two"))
+        server.kill(signal.SIGHUP)
+        server.wait_for("user changed", user="ann", what="password")
+        self.assertEqual(self.login(address, "ann", "one"), [401, 401])
+        self.assertEqual(self.login(address, "ann", "two"), [200, 403])
+        self.assertEqual(server.end(), DONE)
+        self.write("beck.yaml", users + admin + "  ann: {password: two, rules: [{server: true, rights: [read, admin]}]}\n")
+        server = self.start("-c", "beck.yaml")
+        server.wait_for("user changed", user="ann", what="rights")
+        address = server.address()
+        self.assertEqual(self.login(address, "ann", "two"), [200, 200])
+        self.write("beck.yaml", users + admin)
+        server.kill(signal.SIGHUP)
+        server.wait_for("a user is not declared any more, and stays: beck user delete ends that", user="ann")
+        server.wait_for("reloaded")
+        self.assertEqual(self.login(address, "ann", "two"), [200, 200])
+        self.assertEqual(server.end(), DONE)
 
     def test_a_bus_that_a_binding_needs_must_be_there(self):
         self.write("beck.yaml", "queues: {billing: {bindings: [{bus: nowhere}]}}\n")

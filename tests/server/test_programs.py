@@ -135,7 +135,7 @@ class Programs(ServerTest):
         server, address = self.begin("echo first")
         self.write("beck.yaml", "buses: {events: {}}\nqueues: {work: {bindings: [{bus: events}], run: [/no/such/program]}}\n")
         server.kill(signal.SIGHUP)
-        server.wait_for("reloaded with errors: what is wrong stays as it was")
+        server.wait_for("not reloaded: everything stays as it was")
         self.publish(address, {"n": 1})
         server.wait_for("output", text="first")
         self.assertEqual(server.end(), DONE)
@@ -167,7 +167,9 @@ class Programs(ServerTest):
 
     def test_a_program_that_is_missing_is_a_fault_of_the_configuration(self):
         path = self.write("beck.yaml", "queues: {work: {run: [no-such-program]}}\n")
-        self.refused(USAGE, "--config", path, says="no-such-program")
+        for check in ([], ["--check"]):
+            told = self.refused(USAGE, "--config", path, *check, says="the configuration has 1 mistake")
+            self.assertIn("no program 'no-such-program' in PATH", told[0])
 
     def test_limits_and_another_user(self):
         if os.geteuid() != 0:
