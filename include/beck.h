@@ -113,7 +113,9 @@ typedef struct beck_position {
  *                  bytes
  * source           URI-reference. Absent: the reader sees "/<bus>"
  * id               unique together with source. Absent: the reader sees
- *                  "<bus>/<partition>/<offset>"
+ *                  "<bus>/<partition>/<offset>". (Listeners of a memory bus that feeds no queue
+ *                  see none until one of them publishes: then a UUID, which what it publishes has
+ *                  as its causationid, and which that listener and those called after it see)
  * time_ns          when it happened; 0: the time of publishing. (Listeners of a memory bus that
  *                  feeds no queue see the 0: there no publish looks at the clock)
  * datacontenttype  absent means application/json

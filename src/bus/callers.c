@@ -103,17 +103,16 @@ beck_bytes caller_current_id(struct caller *self, struct clock *clock)
     struct caller_frame *frame = self->frame;
     if (frame == NULL || frame->event == NULL)
         return (beck_bytes){0};
-    if (frame->event->id.len > 0)
-        return frame->event->id;
-    if (frame->id[0] == 0) {
+    if (frame->event->id.len == 0) {
         uint8_t uuid[16];
         if (!self->rng_seeded)
             rng_seed_system(&self->rng);
         self->rng_seeded = true;
         uuid_v7(clock, &self->rng, uuid);
         uuid_text(uuid, frame->id);
+        ((beck_event *)frame->event)->id = beck_str(frame->id); /* caller_push says why it may be */
     }
-    return beck_str(frame->id);
+    return frame->event->id;
 }
 
 /* The slot of a thread that has ended, or a new one. */

@@ -27,7 +27,7 @@ struct callers;
 struct caller_frame {
     const beck_event *event; /* NULL: nothing, whatever is outside of it */
     struct caller_frame *outer;
-    char id[UUID_TEXT_LEN + 1]; /* made when it is asked for and the event has none */
+    char id[UUID_TEXT_LEN + 1]; /* that the event was given by caller_current_id */
 };
 
 /*
@@ -116,11 +116,12 @@ static inline struct caller *callers_self(struct callers *c)
  * subscribers. */
 uint64_t callers_generation(struct callers *c);
 
+/* An event without an id is in memory of the library's own: it may be given one, which is gone with
+ * the frame. */
 static inline void caller_push(struct caller *self, struct caller_frame *frame,
                                const beck_event *event)
 {
     frame->event = event;
-    frame->id[0] = 0;
     frame->outer = self->frame;
     self->frame = frame;
 }
@@ -136,8 +137,8 @@ static inline const beck_event *caller_current(const struct caller *self)
     return self->frame == NULL ? NULL : self->frame->event;
 }
 
-/* The id of the event that is being handled: its own, or one made for it, the same each time.
- * Valid while it is handled; absent when nothing is. */
+/* The id of the event that is being handled, which is given one when it has none. Valid while it is
+ * handled; absent when nothing is. */
 beck_bytes caller_current_id(struct caller *self, struct clock *clock);
 
 /* ThreadSanitizer follows atomic operations, not fences. */

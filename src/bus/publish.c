@@ -457,7 +457,8 @@ static inline __attribute__((always_inline)) uint32_t call_plain(beck_bus *b, st
                                                                  const beck_event *event)
 {
     beck_event *e = subscribers_plain(m);
-    if (__builtin_expect(!e->bus.data, false)) {
+    if (__builtin_expect(e->id.data != NULL, false)) {
+        e->id = (beck_bytes){0};
         e->source = bytes_of(b->source, b->name_len + 1);
         e->bus = bytes_of(b->name, b->name_len);
         e->position = (beck_position){0, -1};

@@ -144,7 +144,7 @@ static void held_fill(struct held *held, struct subscribers *s, beck_bytes type,
         .published = s->counter ? s->counter(s->counter_ctx, type) : NULL,
     };
     held->tally = NULL;
-    held->plain = (beck_event){.type = bytes_of(held->type, type.len)};
+    held->plain = (beck_event){.type = bytes_of(held->type, type.len), .id = beck_str("")};
 }
 
 static __attribute__((noinline)) const struct match *match_anew(struct subscribers *s,

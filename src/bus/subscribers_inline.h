@@ -75,7 +75,8 @@ struct held {
     struct tally *tally; /* of this thread, these subscribers and the type's counter; NULL: not
                             looked for yet */
     /* What listeners are given of an event that has subject, data and time only: all the rest is
-     * there already. In use while `users` is not 0; without `bus` it is not made yet. */
+     * there already. In use while `users` is not 0. With an id, also an empty one, the rest is to be
+     * made anew: it was never made, or a listener's publish gave it that id (caller_current_id). */
     beck_event plain;
     uint32_t users; /* calls that iterate over it */
     uint32_t type_len;

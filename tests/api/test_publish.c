@@ -778,6 +778,65 @@ static void effects_of_an_event_without_id_share_one_made_for_it(void **state)
     beck_close(b);
 }
 
+struct seen_ids {
+    char ids[4][80];
+    int count;
+};
+
+static int note_id(void *ctx, const beck_event *e)
+{
+    struct seen_ids *seen = ctx;
+    keep(seen->ids[seen->count++ % 4], 80, e->id);
+    return 0;
+}
+
+struct publisher_inside {
+    beck_bus *to;
+    bool quiet;
+    struct seen_ids *seen;
+};
+
+static int publish_and_note_id(void *ctx, const beck_event *e)
+{
+    struct publisher_inside *p = ctx;
+    note_id(p->seen, e);
+    if (!p->quiet)
+        publish(p->to, "t.effect", NULL, NULL);
+    return note_id(p->seen, e);
+}
+
+static void listeners_see_the_id_that_effects_name(void **state)
+{
+    (void)state;
+    beck *b = open_memory();
+    beck_bus *from = make_bus(b, "from", NULL), *to = make_bus(b, "to", NULL);
+    struct seen_ids seen = {0};
+    struct publisher_inside inside = {to, false, &seen};
+    struct log l = {0};
+    must(beck_subscribe(from, "#", note_id, &seen, NULL, NULL, &err));
+    must(beck_subscribe(from, "#", publish_and_note_id, &inside, NULL, NULL, &err));
+    must(beck_subscribe(from, "#", note_id, &seen, NULL, NULL, &err));
+    must(beck_subscribe(to, "#", note, &l, NULL, NULL, &err));
+    for (int plain = 0; plain < 2; plain++) {
+        beck_event e = event_of("t.cause", NULL, NULL);
+        e.priority = plain ? 0 : 1; /* one goes the short way to the listeners, one does not */
+        l.count = seen.count = 0;
+        must(beck_publish(from, &e, &err));
+        assert_string_equal(seen.ids[0], "");
+        assert_string_equal(seen.ids[1], "");
+        assert_int_equal(strlen(l.causation[0]), 36);
+        assert_string_equal(seen.ids[2], l.causation[0]);
+        assert_string_equal(seen.ids[3], l.causation[0]);
+        assert_null(e.id.data);
+        inside.quiet = true; /* the id was of that event alone */
+        must(beck_publish(from, &e, &err));
+        for (int i = 0; i < 4; i++)
+            assert_string_equal(seen.ids[i], "");
+        inside.quiet = false;
+    }
+    beck_close(b);
+}
+
 static int fails(void *ctx, const beck_event *e)
 {
     (void)ctx;
@@ -829,6 +888,7 @@ int main(void)
         cmocka_unit_test(listeners_of_a_disk_bus_see_position_id_source_and_time),
         cmocka_unit_test(effects_carry_the_ids_of_their_cause),
         cmocka_unit_test(effects_of_an_event_without_id_share_one_made_for_it),
+        cmocka_unit_test(listeners_see_the_id_that_effects_name),
         cmocka_unit_test(a_failing_listener_stops_nobody_and_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
