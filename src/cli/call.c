@@ -80,7 +80,11 @@ void call_say(const struct call *call, const char *format, ...)
 
 static void report(void *ctx, const beck_error *error)
 {
-    call_warn(ctx, "%s", error->text);
+    struct call *call = ctx;
+    if (error->code == BECK_ECORRUPT) {
+        atomic_store(&call->damaged, true);
+    }
+    call_warn(call, "%s", error->text);
 }
 
 /* A missing directory is told apart from an empty one, so that a mistyped --data is found. */
@@ -129,7 +133,13 @@ int call_open(struct call *call, enum call_open_mode mode)
         if (!status) {
             return EXIT_DONE;
         }
-        if (status != BECK_EBUSY || clock_mono_ns(clock_system()) >= deadline) {
+        if (status == BECK_EBUSY && clock_mono_ns(clock_system()) >= deadline) {
+            return call_error(call, exit_of(status),
+                              "%s; --wait 10s waits for it, and beside beck serve several commands "
+                              "work at once",
+                              err.text);
+        }
+        if (status != BECK_EBUSY) {
             return call_fail(call, status, &err);
         }
         if (!call_sleep(call, WAIT_STEP_MS)) {
