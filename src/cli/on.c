@@ -219,6 +219,11 @@ static void summarize(const struct on *on, const struct crew_counts *c)
                  (long long)c->handled, (long long)c->retried, (long long)c->rejected,
                  (long long)c->dead);
     }
+    if (on->temporary && c->waiting > 0) {
+        call_say(on->call,
+                 "events that failed and were to be tried again are gone with the temporary queue: "
+                 "--queue keeps them");
+    }
     if (c->rejected + c->dead == 0 || on->call->quiet) {
         return;
     }
@@ -243,19 +248,22 @@ static int work(struct on *on)
                     .failure = option_choice(call, "on-failure") == 1 ? BECK_REJECT : BECK_RETRY}};
     struct crew_counts counts = {0};
     bool exit_when_idle = option_flag(call, "exit-when-idle");
+    /* Opening may have cut an unfinished write, which costs no event. */
+    atomic_store(&call->damaged, false);
     int code = crew_watch(call, &o, exit_when_idle, &counts);
     if (on->temporary) {
         (void)beck_queue_delete(call->handle, on->queue, NULL);
     }
     summarize(on, &counts);
-    if (code) {
-        return code;
+    if (code || atomic_load(&call->damaged)) {
+        return code ? code : EXIT_CORRUPT;
     }
     bool bounded = exit_when_idle || o.events_max >= 0;
     if (call_stopping(call) && bounded) {
         return EXIT_INTERRUPTED;
     }
-    return counts.rejected + counts.dead ? EXIT_FAILED : EXIT_DONE;
+    bool lost = on->temporary && counts.waiting > 0;
+    return lost || counts.rejected + counts.dead ? EXIT_FAILED : EXIT_DONE;
 }
 
 static int check(const struct on *on)

@@ -37,7 +37,7 @@ struct crew {
     int change_fd; /* a worker ended */
     atomic_uint working;
     _Atomic(int64_t) tickets; /* deliveries that may still be begun */
-    _Atomic(int64_t) handled, retried, rejected, dead;
+    _Atomic(int64_t) handled, retried, rejected, dead, waiting;
     pthread_mutex_t lock;
     beck_error cause; /* of the end, with the lock */
     uint32_t count;
@@ -113,6 +113,8 @@ static beck_status conclude(struct worker *w, const beck_delivery *d, beck_verdi
 {
     struct crew *c = w->crew;
     bool last = d->attempt >= c->attempts_max;
+    bool again = verdict == BECK_RETRY && !last;
+    atomic_fetch_add(&c->waiting, (int64_t)again - (d->attempt > 1));
     switch (verdict) {
     case BECK_SETTLE:
         atomic_fetch_add(&c->handled, 1);
@@ -320,7 +322,7 @@ beck_status crew_join(struct crew *c, struct crew_counts *counts, beck_error *er
         poll(fds, 2, -1);
     }
     if (counts)
-        *counts = (struct crew_counts){c->handled, c->retried, c->rejected, c->dead};
+        *counts = (struct crew_counts){c->handled, c->retried, c->rejected, c->dead, c->waiting};
     beck_error cause = c->cause;
     release(c);
     return cause.code ? error_set(err, cause.code, "%s", cause.text) : BECK_OK;

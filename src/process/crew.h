@@ -37,6 +37,7 @@ struct crew_options {
 
 struct crew_counts {
     int64_t handled, retried, rejected, dead; /* deliveries; dead: the attempts are used up */
+    int64_t waiting; /* events that failed here first, and were to be tried again in the end */
 };
 
 /* BECK_ENOENT: no such queue; BECK_EIO: no threads or descriptors; BECK_ENOMEM. The options are

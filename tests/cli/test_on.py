@@ -458,6 +458,19 @@ class Signals(OnTest):
         self.assertEqual(self.queue("q")["ready"], 0)
 
     @alone("others may be using theirs: only old ones are deleted")
+    def test_what_a_temporary_queue_was_to_try_again_has_failed(self):
+        self.emit(3)
+        never = ("-n", "3", "--backoff", "fixed:10m", "--", "false")
+        result = self.on("#", *never)
+        self.assertEqual((result.code, counts(result)), (FAILED, (0, 3, 0, 0)))
+        self.assertIn("gone with the temporary queue", result.err)
+        # One that got another try in the same run has not.
+        result = self.on("#", IDLE, "--backoff", "none", "--", "sh", "-c", "test $BECK_ATTEMPT = 3")
+        self.assertEqual((result.code, counts(result)), (DONE, (3, 6, 0, 0)))
+        # A lasting queue still has them.
+        self.assertEqual(self.on("#", "--queue", "q", *never).code, DONE)
+        self.assertEqual(self.queue("q")["delayed"], 3)
+
     def test_a_temporary_queue_left_by_a_kill_is_deleted_by_the_next_run(self):
         self.emit(2)
         process = self.start("on", "#", "--", "cat")
