@@ -10,6 +10,7 @@
 #include "cli/parser.h"
 #include "base/error.h"
 #include "base/nearest.h"
+#include "cli/help.h"
 #include "event/value.h"
 #include <assert.h>
 #include <ctype.h>
@@ -46,6 +47,7 @@ const struct option global_options[] = {
      .preset = "0",
      .help = "wait this long while another process holds the data directory"},
     {.name = "help", .letter = 'h', .kind = OPTION_FLAG, .help = "show help"},
+    {.name = "version", .kind = OPTION_FLAG, .help = "print the version"},
     {0}};
 
 /* ---- looking up ---- */
@@ -350,6 +352,10 @@ enum parse_result parser_read(struct call *call, int argc, char **argv)
                 add_presets(call, call->command->options);
             }
         }
+    }
+    if (option_flag(call, "version") && !option_flag(call, "help")) {
+        call->command = &command_version;
+        return PARSE_RUN;
     }
     if (option_flag(call, "help") || !leaf) {
         return PARSE_HELP;

@@ -55,6 +55,9 @@ class Help(BeckTest):
     def test_version(self):
         self.assertRegex(self.beck("version").out, r"^beck \d+\.\d+\.\d+\n$")
         self.assertIn("version", self.beck("version", "--json").json[0])
+        self.assertEqual(self.beck("--version").out, self.beck("version").out)
+        self.assertEqual(self.beck("--version", "--json").out, self.beck("version", "--json").out)
+        self.assertIn("usage", self.beck("--version", "--help").out)
 
 
 class Mistakes(BeckTest):
