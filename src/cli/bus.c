@@ -411,6 +411,13 @@ static int delete_run(struct call *call)
     if (status) {
         return call_fail(call, status, &err);
     }
+    if (call->json) {
+        struct json_line j;
+        json_line_begin(&j);
+        json_line_text(&j, "bus", beck_str(call->arguments[0]));
+        json_line_bool(&j, "deleted", true);
+        return json_line_print(&j, call);
+    }
     call_say(call, "bus '%s' is deleted", call->arguments[0]);
     return EXIT_DONE;
 }

@@ -279,6 +279,25 @@ static int create_run(struct call *call)
     return EXIT_DONE;
 }
 
+/* In JSON, what was done: to the queue, or with a bus to its patterns. */
+static int print_done(const struct call *call, const char *done, bool value, const char *bus)
+{
+    struct json_line j;
+    json_line_begin(&j);
+    json_line_text(&j, "queue", beck_str(call->arguments[0]));
+    if (!bus) {
+        json_line_bool(&j, done, value);
+        return json_line_print(&j, call);
+    }
+    json_line_text(&j, "bus", beck_str(bus));
+    json_line_array_begin(&j, done);
+    for (uint32_t i = 1; i < call->argument_count; i++) {
+        json_line_text(&j, NULL, beck_str(call->arguments[i]));
+    }
+    json_line_array_end(&j);
+    return json_line_print(&j, call);
+}
+
 static int alter_run(struct call *call)
 {
     beck_queue_info info;
@@ -314,11 +333,14 @@ static int bind_run(struct call *call)
     int code = check_patterns(call);
     code = code ? code : call_open(call, CALL_EXISTING);
     code = code ? code : bind_patterns(call);
-    if (!code) {
-        call_say(call, "queue '%s' is fed from bus '%s'", call->arguments[0],
-                 option_text(call, "bus"));
+    if (code) {
+        return code;
     }
-    return code;
+    if (call->json) {
+        return print_done(call, "bound", true, option_text(call, "bus"));
+    }
+    call_say(call, "queue '%s' is fed from bus '%s'", call->arguments[0], option_text(call, "bus"));
+    return EXIT_DONE;
 }
 
 static int unbind_run(struct call *call)
@@ -335,6 +357,9 @@ static int unbind_run(struct call *call)
             return call_fail(call, status, &err);
         }
     }
+    if (call->json) {
+        return print_done(call, "unbound", true, option_text(call, "bus"));
+    }
     call_say(call, "queue '%s' gets no more of that; what it holds stays", call->arguments[0]);
     return EXIT_DONE;
 }
@@ -349,6 +374,9 @@ static int delete_run(struct call *call)
     beck_status status = beck_queue_delete(call->handle, call->arguments[0], &err);
     if (status) {
         return fail(call, status, &err);
+    }
+    if (call->json) {
+        return print_done(call, "deleted", true, NULL);
     }
     call_say(call, "queue '%s' is deleted", call->arguments[0]);
     return EXIT_DONE;
@@ -389,6 +417,9 @@ static int set_paused(struct call *call, bool paused)
     beck_status status = beck_queue_pause(call->handle, call->arguments[0], paused, &err);
     if (status) {
         return fail(call, status, &err);
+    }
+    if (call->json) {
+        return print_done(call, "paused", paused, NULL);
     }
     call_say(call, "queue '%s' is %s", call->arguments[0],
              paused ? "paused: it fills, and nothing is delivered" : "open again");

@@ -172,6 +172,25 @@ class Queue(BeckTest):
         self.beck("queue", "delete", "q")
         self.assertEqual(self.beck("queue", "list", "--json").out, "")
 
+    def test_what_changes_a_queue_answers_in_json(self):
+        self.emit(2)
+        self.beck("bus", "create", "b")
+        for command, answer in (
+                (("queue", "create", "q"), "name"),
+                (("queue", "bind", "q", "a.*", "b.*"), {"queue": "q", "bus": "events", "bound": ["a.*", "b.*"]}),
+                (("queue", "unbind", "q", "a.*"), {"queue": "q", "bus": "events", "unbound": ["a.*"]}),
+                (("queue", "pause", "q"), {"queue": "q", "paused": True}),
+                (("queue", "resume", "q"), {"queue": "q", "paused": False}),
+                (("queue", "rewind", "q", "now"), "name"),
+                (("queue", "delete", "q"), {"queue": "q", "deleted": True}),
+                (("bus", "delete", "b"), {"bus": "b", "deleted": True})):
+            said = self.beck(*command, "--json").json
+            self.assertEqual(len(said), 1, command)
+            if answer == "name":
+                self.assertEqual(said[0]["name"], "q")
+            else:
+                self.assertEqual(said[0], answer)
+
     def test_rewind(self):
         self.beck("queue", "create", "q", "#")
         self.emit(5)
