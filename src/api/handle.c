@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define CHECKPOINT_MS 5000
+#define MAINTAIN_MS 10000
 #define SYSTEM_SEGMENT_BYTES (32 << 20)
 #define TRACE_BYTES (64 << 20)
 
@@ -377,6 +378,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     b->on_error_ctx = o->on_error_ctx;
     b->read_only = o->read_only;
     b->checkpoint_ms = o->checkpoint_ms ? o->checkpoint_ms : CHECKPOINT_MS;
+    atomic_init(&b->maintain_ms, MAINTAIN_MS);
     b->trace_bytes = o->trace_bytes ? o->trace_bytes : TRACE_BYTES;
     mutex_init(&b->admin_lock);
     mutex_init(&b->made_lock);

@@ -34,6 +34,7 @@ struct beck {
     struct remote *remote;
     bool read_only;
     uint32_t checkpoint_ms;
+    _Atomic(uint32_t) maintain_ms; /* between two looks at retention; a server may change it */
     int64_t trace_bytes;
     struct file *lock_file;
     struct callers *callers;

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #define TICK_MS 250
-#define MAINTAIN_MS 10000
+#define DUE_PAUSE_NS 1000000
 
 /* ---- checkpoints ---- */
 
@@ -341,7 +341,7 @@ static void *timer_main(void *arg)
     beck_status said_checkpoint = BECK_OK, said_maintain = BECK_OK;
     int64_t start = clock_mono_ns(b->env.clock);
     int64_t next_checkpoint = start + b->checkpoint_ms * 1000000LL;
-    int64_t next_maintain = start + MAINTAIN_MS * 1000000LL;
+    int64_t maintained = start;
     mutex_lock(&b->timer_lock);
     while (!b->stopping) {
         int64_t now = clock_mono_ns(b->env.clock), tick_ns = now + TICK_MS * 1000000LL;
@@ -364,9 +364,9 @@ static void *timer_main(void *arg)
             complain(b, upkeep_checkpoint(b, &why), &why, &said_checkpoint);
             next_checkpoint = now + b->checkpoint_ms * 1000000LL;
         }
-        if (now >= next_maintain) {
+        if (now >= maintained + atomic_load(&b->maintain_ms) * 1000000LL) {
             complain(b, upkeep_maintain(b, &why), &why, &said_maintain);
-            next_maintain = now + MAINTAIN_MS * 1000000LL;
+            maintained = now;
         }
         mutex_lock(&b->timer_lock);
     }

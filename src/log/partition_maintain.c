@@ -252,7 +252,8 @@ static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error
     struct segment *active = p->segments[p->segment_count - 1];
     if (atomic_load(&active->size) == 0)
         return BECK_OK;
-    if ((p->first < p->written || p->hidden_bytes > 0) && !is_old(p, active, now_ms))
+    bool is_new = p->appended_ms >= now_ms - p->options.bus.retention_ms;
+    if ((p->first < p->written || p->hidden_bytes > 0) && (is_new || !is_old(p, active, now_ms)))
         return BECK_OK;
     return partition_roll(p, err);
 }

@@ -3,6 +3,7 @@
  * was opened is closed in the opposite order, from wherever it came to.
  */
 #include "server/server.h"
+#include "api/handle.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
@@ -202,6 +203,9 @@ static beck_status open_data(struct server *s, int64_t wait_ms, beck_error *err)
     int64_t until = clock_mono_ns(clock_system()) + wait_ms * 1000000;
     for (;;) {
         beck_status status = beck_open(&s->b, &options, err);
+        if (!status) {
+            atomic_store(&s->b->maintain_ms, s->started->retention_check_ms);
+        }
         if (status != BECK_EBUSY || clock_mono_ns(clock_system()) >= until) {
             return status;
         }

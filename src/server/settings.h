@@ -81,7 +81,7 @@ const struct setting_table *setting_group_table(const char *name); /* that there
 
 struct settings {
     const char *data;
-    uint32_t sync_interval_ms, checkpoint_ms, trace_interval_ms;
+    uint32_t sync_interval_ms, checkpoint_ms, retention_check_ms, trace_interval_ms;
     int64_t trace_bytes;
     uint32_t drain_timeout_ms;
     struct texts http_listen, http_tls_listen;
@@ -132,6 +132,8 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "0: a publish at level synced waits for its sync; else syncs run this often and nobody waits") \
     ROW("checkpoint", DURATION, checkpoint_ms, 100, 3600000, "5s", NULL, NULL, false, \
         "how often recovery points are written") \
+    ROW("retention_check", DURATION, retention_check_ms, 1000, 86400000, "10s", NULL, NULL, false, \
+        "how often retention and compaction look at what is to go (Kafka: log.retention.check.interval.ms, 5 min)") \
     ROW("trace.interval", DURATION, trace_interval_ms, 0, 86400000, "5s", NULL, NULL, false, \
         "how often the index of traces is brought up to date; 0: when a trace is asked for") \
     ROW("trace.size", SIZE, trace_bytes, 0, 0, "64m", NULL, NULL, false, \

@@ -46,6 +46,7 @@ static void without_a_source_everything_is_the_default(void **state)
     assert_string_equal(s->data, "beck-data");
     assert_int_equal(s->sync_interval_ms, 0);
     assert_int_equal(s->checkpoint_ms, 5000);
+    assert_int_equal(s->retention_check_ms, 10000);
     assert_int_equal(s->http_listen.count, 2);
     assert_string_equal(s->http_listen.at[0], "127.0.0.1:2325");
     assert_string_equal(s->http_listen.at[1], "[::1]:2325");
