@@ -83,6 +83,14 @@ static int check_number(const struct config_key *key, beck_bytes value, char *te
     if (!to_number(value, &n))
         return refuse(text, "Invalid value %.*s for configuration %s: Not a number of type %s",
                       TEXT_OF(value, SHOWN), key->name, types[key->type]);
+    if (key->of == CONFIG_GROUP && key->broker && (n < key->min || n > key->max)) {
+        /* The bound is a setting of its own there: group.<kind>.min.<rest>. */
+        const char *rest = strchr(key->broker + strlen("group."), '.');
+        return refuse(text, "%s must be %s than or equal to %.*s.%s.%s (%lld)", key->name,
+                      n < key->min ? "greater" : "less", (int)(rest - key->broker), key->broker,
+                      n < key->min ? "min" : "max", rest + 1,
+                      (long long)(n < key->min ? key->min : key->max));
+    }
     if (n < key->min)
         return refuse(text, "Invalid value %lld for configuration %s: Value must be at least %lld",
                       (long long)n, key->name, (long long)key->min);
@@ -118,6 +126,10 @@ static int check_value(const struct config_key *key, beck_bytes raw, char *text)
         return refuse(text, "The value for configuration %s is too long, or no text.", key->name);
     switch (key->type) {
     case CONFIG_BOOLEAN:
+        if (key->words && !(value.len == 5 && strncasecmp(value.data, key->words, 5) == 0))
+            return refuse(text,
+                          "Tiered Storage functionality is disabled in the broker. Topic cannot be "
+                          "configured with remote log storage.");
         if ((value.len == 4 && strncasecmp(value.data, "true", 4) == 0) ||
             (value.len == 5 && strncasecmp(value.data, "false", 5) == 0))
             return KAFKA_NONE;
@@ -257,7 +269,8 @@ static int apply(struct config_set *s, const struct config_key *key, const struc
         return KAFKA_NONE;
     }
     if (!c->value.data)
-        return refuse(text, "Null value not supported for : %s", key->name);
+        return snprintf(text, KAFKA_TEXT, "Null value not supported for : %s", key->name),
+               KAFKA_INVALID_REQUEST;
     if (list && key->type != CONFIG_LIST)
         return refuse(text, "Can't %s to key %s because its type is not LIST.", verbs[c->operation],
                       key->name);
@@ -284,10 +297,12 @@ int config_set_change(struct config_set *s, enum config_resource of,
         if (c->operation < CONFIG_SET || c->operation > CONFIG_SUBTRACT)
             return snprintf(text, KAFKA_TEXT, "Unknown operation type %d.", c->operation),
                    KAFKA_INVALID_REQUEST;
+        if (!key && c->operation == CONFIG_DELETE)
+            continue;
         if (!key)
             return refuse(text, "Unknown %s config name: %.*s", kinds[of], TEXT_OF(c->name, SHOWN));
         if (key->fixed)
-            return snprintf(text, KAFKA_TEXT, "Cannot update these configs dynamically: Set(%s)",
+            return snprintf(text, KAFKA_TEXT, "Cannot update these configs dynamically: [%s]",
                             key->name),
                    KAFKA_INVALID_REQUEST;
         int code = apply(s, key, c, text);
@@ -328,6 +343,9 @@ int64_t config_set_number(const struct config_set *s, const struct config_key *k
         return strcasecmp(text, "true") == 0;
     if (text)
         to_number(trim(beck_str(text)), &n);
+    /* A group may have kept what was allowed once. */
+    if (key->of == CONFIG_GROUP)
+        n = n < key->min ? key->min : n > key->max ? key->max : n;
     return n;
 }
 
@@ -355,6 +373,7 @@ void config_set_options(const struct config_set *s, beck_bus_options *o)
     int64_t bytes = config_set_number(s, topic_key("segment.bytes"));
     const char *codec = in_force(s, topic_key("compression.type"));
     o->compact = has_policy(s, "compact");
+    o->delete_retention_ms = limit(s, "delete.retention.ms");
     o->retention_ms = deletes ? limit(s, "retention.ms") : 0;
     o->retention_bytes = deletes ? limit(s, "retention.bytes") : 0;
     o->segment_bytes = bytes < SEGMENT_BYTES_MIN ? SEGMENT_BYTES_MIN : bytes;
@@ -389,6 +408,8 @@ bool config_set_adopt(struct config_set *s, const beck_bus_options *bus)
     if (good && o.retention_bytes != bus->retention_bytes)
         good =
             put_number(s, "retention.bytes", bus->retention_bytes > 0 ? bus->retention_bytes : -1);
+    if (good && o.delete_retention_ms != bus->delete_retention_ms)
+        good = put_number(s, "delete.retention.ms", bus->delete_retention_ms);
     if (good && o.segment_bytes != bus->segment_bytes)
         good = put_number(s, "segment.bytes", bus->segment_bytes);
     if (good && o.segment_ms != bus->segment_ms)

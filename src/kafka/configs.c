@@ -232,6 +232,26 @@ beck_status configs_put_topic(struct kafka *k, struct topic *t, struct config_se
     return status;
 }
 
+bool configs_put_defaults(struct kafka *k, struct config_set *s)
+{
+    char own[16];
+    snprintf(own, sizeof own, "%d", k->settings.node_id);
+    const beck_bytes names[] = {beck_str(own), beck_str("")};
+    for (size_t i = 0; i < config_key_count; i++) {
+        const struct config_key *key = &config_keys[i];
+        const struct config_key *broker =
+            key->of == CONFIG_TOPIC && key->broker && !config_set_get(s, key)
+                ? config_key_find(CONFIG_BROKER, beck_str(key->broker))
+                : NULL;
+        const char *text = NULL;
+        for (int n = 0; n < 2 && broker && !broker->fixed && !text; n++)
+            text = config_set_get(set_of(k->configs, CONFIG_BROKER, names[n]), broker);
+        if (text && !config_set_put(s, key, beck_str(text)))
+            return false;
+    }
+    return true;
+}
+
 void configs_forget_topic(struct kafka *k, struct topic *t)
 {
     beck_error err;
@@ -275,7 +295,9 @@ static const char *setting_of(const struct kafka *k, const struct config_key *ke
         snprintf(out, size, "%u", k->settings.partitions);
     else if (strcmp(key->name, "auto.create.topics.enable") == 0)
         snprintf(out, size, "%s", k->settings.auto_create_topics ? "true" : "false");
-    else if (strcmp(key->name, "log.dirs") == 0)
+    else if (strcmp(key->name, "log.retention.check.interval.ms") == 0)
+        snprintf(out, size, "%u", atomic_load(&k->engine->maintain_ms));
+    else if (strcmp(key->name, "log.dirs") == 0 || strcmp(key->name, "log.dir") == 0)
         snprintf(out, size, "%s", k->engine->data_dir ? k->engine->data_dir : "");
     else
         return NULL;
@@ -426,6 +448,8 @@ static int describe_topic(struct kafka *k, beck_bytes name, config_each_fn each,
                           char *text)
 {
     struct topic *t = topics_find(k, name);
+    if (!t && topic_name_refuse(name, text))
+        return KAFKA_INVALID_TOPIC_EXCEPTION;
     if (!t)
         return refuse(text, KAFKA_UNKNOWN_TOPIC_OR_PARTITION,
                       "This server does not host this topic-partition.");

@@ -115,6 +115,9 @@ struct config_set;
 /* Of a topic that is made with these: checked. An error code. */
 int config_set_new(const struct config_change *changes, size_t count, struct config_set **out,
                    char *text);
+/* Puts what the broker's configuration says of new topics and the set does not. False: no memory. With
+ * change_lock. */
+bool configs_put_defaults(struct kafka *k, struct config_set *s);
 void config_set_free(struct config_set *s); /* NULL allowed */
 size_t config_set_count(const struct config_set *s);
 /* The options of a bus that a client makes with these. Partitions are the caller's. */

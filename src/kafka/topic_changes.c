@@ -183,7 +183,7 @@ static int check_partitions(const struct kafka *k, const struct topic_new *what,
 static int check_count(uint32_t count, char *text)
 {
     if (count > BUS_PARTITIONS_MAX)
-        return refuse(text, KAFKA_INVALID_PARTITIONS, "A topic has at most %d partitions, not %u.",
+        return refuse(text, KAFKA_POLICY_VIOLATION, "A topic has at most %d partitions, not %u.",
                       BUS_PARTITIONS_MAX, count);
     return KAFKA_NONE;
 }
@@ -229,6 +229,10 @@ static int create(struct kafka *k, const struct topic_new *what, struct topic_ma
         code = config_set_new(what->configs, what->config_count, &configs, text);
     if (code)
         return code;
+    if (!configs_put_defaults(k, configs)) {
+        config_set_free(configs);
+        return refuse(text, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
+    }
     config_set_options(configs, &o);
     o.partitions = count;
     out->partitions = count;

@@ -246,7 +246,8 @@ static bool is_old(const struct partition *p, struct segment *s, int64_t now_ms)
            newest >= 0 && newest < now_ms - p->options.bus.retention_ms;
 }
 
-/* An active segment of which nothing is to be kept is rolled, so that it can go. With the lock. */
+/* An active segment of which nothing is to be kept is rolled, so that it can go; what was appended with an
+ * old time stays as long as what was appended with the time that it is. With the lock. */
 static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error *err)
 {
     struct segment *active = p->segments[p->segment_count - 1];

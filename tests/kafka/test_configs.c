@@ -127,7 +127,14 @@ static void unknown_and_wrong_ones_are_refused(void **state)
     refused(&p, KAFKA_INVALID_CONFIG, "String must be one of", set(&p, "cleanup.policy", "burn"));
     refused(&p, KAFKA_INVALID_CONFIG, "true or false", set(&p, "preallocate", "perhaps"));
     refused(&p, KAFKA_INVALID_CONFIG, "0 to 1", set(&p, "min.cleanable.dirty.ratio", "1.5"));
-    refused(&p, KAFKA_INVALID_CONFIG, "Null value", set(&p, "retention.ms", NULL));
+    refused(&p, KAFKA_INVALID_CONFIG, "Tiered Storage", set(&p, "remote.storage.enable", "true"));
+    accepted(&p, set(&p, "remote.storage.enable", "false"));
+    refused(&p, KAFKA_INVALID_CONFIG, "at least 1048576", set(&p, "segment.bytes", "4096"));
+    refused(&p, KAFKA_INVALID_REQUEST, "Null value", set(&p, "retention.ms", NULL));
+    accepted(&p, alter_one(&p, CONFIG_TOPIC, "t", "dummy.doesntexist", CONFIG_DELETE, NULL));
+    struct entries none = {.count = 0};
+    refused(&p, KAFKA_INVALID_TOPIC_EXCEPTION, "",
+            configs_describe(p.k, CONFIG_TOPIC, beck_str("a b"), add, &none, p.text));
     refused(&p, KAFKA_INVALID_REQUEST, "Unknown operation",
             alter_one(&p, CONFIG_TOPIC, "t", "retention.ms", 9, "1"));
     refused(&p, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "",
@@ -147,13 +154,17 @@ static void changes_are_in_force_at_once_and_after_a_restart(void **state)
     accepted(&p, set(&p, "max.message.bytes", "2000"));
     accepted(&p, set(&p, "message.timestamp.type", "LogAppendTime"));
     accepted(&p, set(&p, "compression.type", "lz4"));
-    accepted(&p, set(&p, "segment.bytes", "14"));
+    accepted(&p, set(&p, "segment.bytes", "1048576"));
+    assert_int_equal(options(&p).delete_retention_ms, 86400000);
+    accepted(&p, set(&p, "delete.retention.ms", "0"));
     for (int i = 0; i < 2; i++) {
         assert_true(options(&p).compact);
         assert_int_equal(options(&p).retention_ms, 0);
         assert_int_equal(options(&p).event_bytes_max, 2000);
         assert_int_equal(options(&p).codec, BECK_CODEC_LZ4);
-        assert_int_equal(options(&p).segment_bytes, 4096);
+        assert_int_equal(options(&p).segment_bytes, 1048576);
+        assert_int_equal(options(&p).delete_retention_ms, 1); /* a bus has no 0 */
+        check_entry(&p, CONFIG_TOPIC, "t", "delete.retention.ms", "0", CONFIG_FROM_TOPIC);
         assert_true(atomic_load(&t->compact));
         assert_true(atomic_load(&t->append_time));
         assert_int_equal(atomic_load(&t->batch_bytes_max), 2000);
@@ -220,9 +231,12 @@ static void a_bus_made_by_other_means_shows_what_it_has(void **state)
     struct place p;
     (void)state;
     place_start(&p);
-    world_bus(&p.w, "t", &(beck_bus_options){.compact = true, .segment_bytes = 65536});
+    world_bus(
+        &p.w, "t",
+        &(beck_bus_options){.compact = true, .delete_retention_ms = 5000, .segment_bytes = 65536});
     check_entry(&p, CONFIG_TOPIC, "t", "cleanup.policy", "compact", CONFIG_FROM_TOPIC);
     check_entry(&p, CONFIG_TOPIC, "t", "segment.bytes", "65536", CONFIG_FROM_TOPIC);
+    check_entry(&p, CONFIG_TOPIC, "t", "delete.retention.ms", "5000", CONFIG_FROM_TOPIC);
     accepted(&p, set(&p, "flush.ms", "1000"));
     assert_true(options(&p).compact);
     assert_int_equal(options(&p).segment_bytes, 65536);
@@ -255,7 +269,7 @@ static void the_brokers_settings_are_told_and_fixed(void **state)
     check_entry(&p, CONFIG_BROKER, "1", "node.id", "1", CONFIG_FROM_STATIC);
     check_entry(&p, CONFIG_BROKER, "1", "num.partitions", "4", CONFIG_FROM_STATIC);
     assert_true(look(&p, CONFIG_BROKER, "1", "node.id").fixed);
-    refused(&p, KAFKA_INVALID_REQUEST, "Cannot update these configs dynamically: Set(node.id)",
+    refused(&p, KAFKA_INVALID_REQUEST, "Cannot update these configs dynamically: [node.id]",
             alter_one(&p, CONFIG_BROKER, "1", "node.id", CONFIG_SET, "2"));
     struct entries none = {.count = 0};
     refused(&p, KAFKA_INVALID_REQUEST, "Unexpected broker id, expected 1, but received 7",
@@ -268,14 +282,73 @@ static void what_is_set_for_all_brokers_counts_less_than_for_one(void **state)
     struct place p;
     (void)state;
     place_start(&p);
-    accepted(&p, alter_one(&p, CONFIG_BROKER, "", "log.cleaner.threads", CONFIG_SET, "3"));
-    check_entry(&p, CONFIG_BROKER, "1", "log.cleaner.threads", "3", CONFIG_FROM_DYNAMIC_DEFAULT);
-    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "log.cleaner.threads", CONFIG_SET, "2"));
-    check_entry(&p, CONFIG_BROKER, "1", "log.cleaner.threads", "2", CONFIG_FROM_DYNAMIC_BROKER);
-    assert_int_equal(look(&p, CONFIG_BROKER, "1", "log.cleaner.threads").synonyms, 3);
-    check_entry(&p, CONFIG_BROKER, "", "log.cleaner.threads", "3", CONFIG_FROM_DYNAMIC_DEFAULT);
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "", "compression.gzip.level", CONFIG_SET, "3"));
+    check_entry(&p, CONFIG_BROKER, "1", "compression.gzip.level", "3", CONFIG_FROM_DYNAMIC_DEFAULT);
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "compression.gzip.level", CONFIG_SET, "2"));
+    check_entry(&p, CONFIG_BROKER, "1", "compression.gzip.level", "2", CONFIG_FROM_DYNAMIC_BROKER);
+    assert_int_equal(look(&p, CONFIG_BROKER, "1", "compression.gzip.level").synonyms, 3);
+    check_entry(&p, CONFIG_BROKER, "", "compression.gzip.level", "3", CONFIG_FROM_DYNAMIC_DEFAULT);
     place_crash(&p);
-    check_entry(&p, CONFIG_BROKER, "1", "log.cleaner.threads", "2", CONFIG_FROM_DYNAMIC_BROKER);
+    check_entry(&p, CONFIG_BROKER, "1", "compression.gzip.level", "2", CONFIG_FROM_DYNAMIC_BROKER);
+    place_end(&p);
+}
+
+static void what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not(void **state)
+{
+    static const char *const fixed[] = {"transaction.max.timeout.ms", "producer.id.expiration.ms",
+                                        "max.connections", "log.cleaner.threads"};
+    struct place p;
+    (void)state;
+    place_start(&p);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        refused(&p, KAFKA_INVALID_REQUEST, "Cannot update these configs dynamically",
+                alter_one(&p, CONFIG_BROKER, "1", fixed[i], CONFIG_SET, "7"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "replica.alter.log.dirs.io.max.bytes.per.second",
+                           CONFIG_SET, "1000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "of.some.plugin", CONFIG_DELETE, NULL));
+    place_end(&p);
+}
+
+static void what_the_broker_says_of_topics_is_that_of_those_made_from_then_on(void **state)
+{
+    struct place p;
+    (void)state;
+    place_start(&p);
+    accepted(&p, create(&p, "before", 1));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "", "log.retention.ms", CONFIG_SET, "5000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "", "message.max.bytes", CONFIG_SET, "3000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "message.max.bytes", CONFIG_SET, "2000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "log.message.timestamp.type", CONFIG_SET,
+                           "LogAppendTime"));
+    place_crash(&p);
+    accepted(&p, create_with(&p, "retention.bytes", "77777"));
+    assert_int_equal(options(&p).retention_ms, 5000);
+    assert_int_equal(options(&p).retention_bytes, 77777);
+    assert_int_equal(options(&p).event_bytes_max, 2000);
+    assert_true(atomic_load(&topic(&p, "t")->append_time));
+    check_entry(&p, CONFIG_TOPIC, "t", "retention.ms", "5000", CONFIG_FROM_TOPIC);
+    check_entry(&p, CONFIG_TOPIC, "before", "retention.ms", "604800000", CONFIG_FROM_DEFAULT);
+    accepted(&p, set(&p, "retention.ms", "6000"));
+    assert_int_equal(options(&p).retention_ms, 6000);
+    place_end(&p);
+}
+
+static void groups_are_kept_within_the_bounds_of_the_broker(void **state)
+{
+    struct place p;
+    (void)state;
+    place_start(&p);
+    refused(&p, KAFKA_INVALID_CONFIG,
+            "consumer.session.timeout.ms must be greater than or equal to "
+            "group.consumer.min.session.timeout.ms",
+            alter_one(&p, CONFIG_GROUP, "g", "consumer.session.timeout.ms", CONFIG_SET, "44999"));
+    refused(&p, KAFKA_INVALID_CONFIG, "group.share.max.record.lock.duration.ms",
+            alter_one(&p, CONFIG_GROUP, "g", "share.record.lock.duration.ms", CONFIG_SET, "60001"));
+    refused(
+        &p, KAFKA_INVALID_CONFIG, "group.consumer.max.heartbeat.interval.ms",
+        alter_one(&p, CONFIG_GROUP, "g", "consumer.heartbeat.interval.ms", CONFIG_SET, "15001"));
+    accepted(&p,
+             alter_one(&p, CONFIG_GROUP, "g", "consumer.session.timeout.ms", CONFIG_SET, "60000"));
     place_end(&p);
 }
 
@@ -348,6 +421,9 @@ int main(void)
         cmocka_unit_test(a_topic_made_again_has_none_of_the_old_one),
         cmocka_unit_test(the_brokers_settings_are_told_and_fixed),
         cmocka_unit_test(what_is_set_for_all_brokers_counts_less_than_for_one),
+        cmocka_unit_test(what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not),
+        cmocka_unit_test(what_the_broker_says_of_topics_is_that_of_those_made_from_then_on),
+        cmocka_unit_test(groups_are_kept_within_the_bounds_of_the_broker),
         cmocka_unit_test(groups_have_configurations_of_their_own),
         cmocka_unit_test(the_table_is_in_order_and_its_defaults_are_good),
     };

@@ -129,7 +129,7 @@ static void numbers_of_partitions_and_replicas_are_checked(void **state)
     place_start(&p);
     refused(&p, KAFKA_INVALID_PARTITIONS, "non-positive", create(&p, "t", 0));
     refused(&p, KAFKA_INVALID_PARTITIONS, "non-positive", create(&p, "t", -2));
-    refused(&p, KAFKA_INVALID_PARTITIONS, "at most 10000", create(&p, "t", 10001));
+    refused(&p, KAFKA_POLICY_VIOLATION, "at most 10000", create(&p, "t", 10001));
     refused(&p, KAFKA_INVALID_REPLICATION_FACTOR, "", topics_create(p.k, &what, &made, p.text));
     what.replication_factor = -1;
     what.assignment_count = 2;

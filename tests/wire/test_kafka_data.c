@@ -881,7 +881,7 @@ static void records_of_a_share_member_that_hangs_up_go_to_another(void **state)
     struct topic *t = make_topic(d, "t", 1, NULL, NULL);
     struct config_change changes[] = {
         {beck_str("share.auto.offset.reset"), CONFIG_SET, beck_str("earliest")},
-        {beck_str("share.record.lock.duration.ms"), CONFIG_SET, beck_str("3600000")}};
+        {beck_str("share.record.lock.duration.ms"), CONFIG_SET, beck_str("60000")}};
     char text[KAFKA_TEXT] = "";
     struct kafka_peer other;
     assert_int_equal(
