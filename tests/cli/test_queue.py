@@ -35,7 +35,7 @@ class Bus(BeckTest):
         self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="beck bus alter")
 
     def test_names_that_are_wrong(self):
-        for name in ("a b", "", ".", "..", "__own", "x" * 250, "../x"):
+        for name in ("a b", "", ".", "..", "__users", "x" * 250, "../x"):
             self.refused(USAGE, "bus", "create", name)
         self.assertEqual(os.listdir(self.dir), ["data"])
 

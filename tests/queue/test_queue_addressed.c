@@ -534,7 +534,7 @@ static void a_memory_queue_joins_buses_of_both_kinds(void **state)
     (void)state;
     world_start(&w, 1);
     beck_bus *disk = world_bus(&w, "b", NULL);
-    check_ok(handle_own_bus(w.b, "__own", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY}, &own,
+    check_ok(handle_own_bus(w.b, "__beck_own", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY}, &own,
                             err));
     assert_int_equal(own->options.storage, BECK_STORAGE_MEMORY);
     world_queue(&w, "q", &(beck_queue_options){.storage = BECK_STORAGE_MEMORY});
@@ -550,7 +550,7 @@ static void a_memory_queue_joins_buses_of_both_kinds(void **state)
     world_reopen(&w);
     drain_queue(&w, "durable", "1");
     beck_bus *gone;
-    assert_int_equal(beck_bus_get(w.b, "__own", &gone, NULL), BECK_ENOENT);
+    assert_int_equal(beck_bus_get(w.b, "__beck_own", &gone, NULL), BECK_ENOENT);
     world_end(&w);
 }
 

@@ -273,7 +273,7 @@ static void a_queue_that_exists_is_found_when_its_options_are_the_same(void **st
     assert_int_equal(i.options.deadline_ms, 30000);
     o.backoff.list_ms[1] = 8;
     assert_int_equal(beck_queue_create(w.b, "q", &o, NULL), BECK_EEXIST);
-    assert_int_equal(beck_queue_create(w.b, "__q", NULL, NULL), BECK_EINVAL);
+    assert_int_equal(beck_queue_create(w.b, "__queues", NULL, NULL), BECK_EINVAL);
     assert_int_equal(beck_queue_create(w.b, "a/b", NULL, NULL), BECK_EINVAL);
     world_end(&w);
 }

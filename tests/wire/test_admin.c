@@ -77,7 +77,7 @@ static void bad_buses_are_refused(void **state)
 {
     const struct world *w = *state;
     check(w, "PUT", "/v1/buses/a%20b", NULL, 400, "is no name for a bus");
-    check(w, "PUT", "/v1/buses/__mine", NULL, 400, "kept for beck itself");
+    check(w, "PUT", "/v1/buses/__users", NULL, 400, "kept for beck itself");
     check(w, "PUT", "/v1/buses/a", "{\"partitons\":1}", 400, "did you mean \\\"partitions\\\"?");
     check(w, "PUT", "/v1/buses/a", "{\"partitions\":0.5}", 400, "a whole number from 0 to 10000");
     check(w, "PUT", "/v1/buses/a", "{\"segment_bytes\":1}", 400, "segment_bytes");

@@ -153,7 +153,7 @@ static beck_status fail_at(int i, beck *b, beck_error *err)
     case 2:
         return create_bus(b, "a/b", (beck_bus_options){0}, err);
     case 3:
-        return create_bus(b, "__own", (beck_bus_options){0}, err);
+        return create_bus(b, "__users", (beck_bus_options){0}, err);
     case 4:
         return create_bus(b, "orders", (beck_bus_options){.partitions = 7}, err);
     case 5:
