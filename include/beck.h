@@ -233,6 +233,9 @@ typedef struct beck_bus_options {
     int64_t segment_ms;       /* default 7 days (Kafka: segment.ms) */
     int64_t dedup_window_ms;  /* > 0: source and id published within it are not stored again */
     uint32_t event_bytes_max; /* default 1,048,588, as Kafka's max.message.bytes */
+    /* How long compaction keeps an event without data, which says that all before it of its subject are gone; default 1 day
+     * (Kafka: delete.retention.ms). */
+    int64_t delete_retention_ms;
 } beck_bus_options;
 
 /* Bus names: 1-249 of [A-Za-z0-9._-], not "." or "..", not one of the library's own, which

@@ -121,7 +121,7 @@ beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err
 beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int64_t *to,
                               uint32_t count, beck_error *err);
 /* Changes what may change while a bus lives: partitions (more only), level, codec, retention_ms, retention_bytes,
- * compact, segment_bytes, segment_ms, dedup_window_ms, event_bytes_max; the others must be as they are (storage may be default).
+ * compact, delete_retention_ms, segment_bytes, segment_ms, dedup_window_ms, event_bytes_max; the others must be as they are (storage may be default).
  * Zero means the default, as when a bus is made. Recorded before it is in force. New partitions are sources of the queues bound to it from
  * offset 0. Own buses too. Takes upkeep_lock and admin_lock, and waits for the disk. */
 beck_status handle_alter_bus(beck *b, beck_bus *bus, const beck_bus_options *options,

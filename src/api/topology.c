@@ -45,7 +45,7 @@ static const struct field bus_fields[] = {
     I64(beck_bus_options, retention_ms),    I64(beck_bus_options, retention_bytes),
     FLAG(beck_bus_options, compact),        I64(beck_bus_options, segment_bytes),
     I64(beck_bus_options, segment_ms),      I64(beck_bus_options, dedup_window_ms),
-    U32(beck_bus_options, event_bytes_max),
+    U32(beck_bus_options, event_bytes_max), I64(beck_bus_options, delete_retention_ms),
 };
 
 struct queue_fields {

@@ -36,6 +36,8 @@ beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *er
         o->segment_bytes = 1 << 30;
     if (o->segment_ms == 0)
         o->segment_ms = 7 * 86400000LL;
+    if (o->delete_retention_ms == 0)
+        o->delete_retention_ms = 86400000LL;
     if (o->event_bytes_max == 0)
         o->event_bytes_max = 1048588;
     if (o->partitions > BUS_PARTITIONS_MAX)
@@ -46,6 +48,8 @@ beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *er
         return refuse(err, "segment_bytes", o->segment_bytes, "4096 to 2147483647");
     if (o->segment_ms < 0)
         return refuse(err, "segment_ms", o->segment_ms, "1 or more");
+    if (o->delete_retention_ms < 0)
+        return refuse(err, "delete_retention_ms", o->delete_retention_ms, "1 or more");
     if (o->retention_ms < 0)
         return refuse(err, "retention_ms", o->retention_ms, "0 (for ever) or more");
     if (o->retention_bytes < 0)
@@ -66,9 +70,9 @@ bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b)
     return a->storage == b->storage && a->partitions == b->partitions && a->level == b->level &&
            a->read_synced == b->read_synced && a->codec == b->codec &&
            a->retention_ms == b->retention_ms && a->retention_bytes == b->retention_bytes &&
-           a->compact == b->compact && a->segment_bytes == b->segment_bytes &&
-           a->segment_ms == b->segment_ms && a->dedup_window_ms == b->dedup_window_ms &&
-           a->event_bytes_max == b->event_bytes_max;
+           a->compact == b->compact && a->delete_retention_ms == b->delete_retention_ms &&
+           a->segment_bytes == b->segment_bytes && a->segment_ms == b->segment_ms &&
+           a->dedup_window_ms == b->dedup_window_ms && a->event_bytes_max == b->event_bytes_max;
 }
 
 /* Those of Kafka that are internal there are kept too, whether beck has them or not. */

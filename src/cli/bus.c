@@ -96,6 +96,7 @@ static void show_options_json(struct json_line *j, const beck_bus_options *o)
     json_line_number(j, "retentionMs", o->retention_ms);
     json_line_number(j, "retentionBytes", o->retention_bytes);
     json_line_bool(j, "compact", o->compact);
+    json_line_number(j, "deleteRetentionMs", o->delete_retention_ms);
     json_line_number(j, "segmentBytes", o->segment_bytes);
     json_line_number(j, "segmentMs", o->segment_ms);
     json_line_number(j, "dedupWindowMs", o->dedup_window_ms);
@@ -176,6 +177,9 @@ static void show_human(const struct call *call, const beck_bus_info *info)
     show_limit(call, "retention", o->retention_ms, true);
     show_limit(call, "retention size", o->retention_bytes, false);
     print_field(call, "compact", "%s", o->compact ? "yes" : "no");
+    if (o->compact) {
+        show_limit(call, "delete retention", o->delete_retention_ms, true);
+    }
     show_limit(call, "segment size", o->segment_bytes, false);
     show_limit(call, "segment time", o->segment_ms, true);
     if (o->dedup_window_ms > 0) {
@@ -266,6 +270,10 @@ static const struct option create_options[] = {
      .kind = OPTION_SIZE,
      .help = "remove the oldest events of a partition beyond this"},
     {.name = "compact", .kind = OPTION_FLAG, .help = "keep only the newest event of each subject"},
+    {.name = "delete-retention",
+     .kind = OPTION_DURATION,
+     .min = 1,
+     .help = "how long compaction keeps events without data, which delete their subject, else 1d"},
     {.name = "segment-size",
      .kind = OPTION_SIZE,
      .min = 4096,
@@ -295,6 +303,7 @@ static void take_options(const struct call *call, beck_bus_options *o)
         o->codec = (beck_codec)option_choice(call, "codec");
     o->retention_ms = option_number(call, "retention", o->retention_ms);
     o->retention_bytes = option_number(call, "retention-size", o->retention_bytes);
+    o->delete_retention_ms = option_number(call, "delete-retention", o->delete_retention_ms);
     o->segment_bytes = option_number(call, "segment-size", o->segment_bytes);
     o->segment_ms = option_number(call, "segment-time", o->segment_ms);
     o->dedup_window_ms = option_number(call, "dedup", o->dedup_window_ms);
@@ -348,6 +357,10 @@ static const struct option alter_options[] = {
      .kind = OPTION_CHOICE,
      .choices = yes_no,
      .help = "keep only the newest event of each subject"},
+    {.name = "delete-retention",
+     .kind = OPTION_DURATION,
+     .min = 1,
+     .help = "how long compaction keeps events without data, which delete their subject"},
     {.name = "segment-size",
      .kind = OPTION_SIZE,
      .min = 4096,

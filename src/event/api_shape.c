@@ -89,6 +89,9 @@ static const struct shape_field bus_options_fields[] = {
     BUS(retention_ms, SHAPE_I64, .max = INT64_MAX, .help = "older events are removed; 0: never"),
     BUS(retention_bytes, SHAPE_I64, .max = INT64_MAX, .help = "of a partition; 0: no limit"),
     BUS(compact, SHAPE_BOOL, .help = "keep only the newest event of each subject"),
+    BUS(delete_retention_ms, SHAPE_I64, .max = INT64_MAX,
+        .help = "how long compaction keeps events without data, which delete their subject, else 1 "
+                "day"),
     BUS(segment_bytes, SHAPE_I64, .max = INT32_MAX, .help = "of the files, else 1 GiB"),
     BUS(segment_ms, SHAPE_I64, .max = INT64_MAX, .help = "a new file after this, else 7 days"),
     BUS(dedup_window_ms, SHAPE_I64, .max = INT64_MAX,

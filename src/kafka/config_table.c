@@ -25,7 +25,7 @@ const struct config_key config_keys[] = {
     NUMBER(T, CONFIG_INT, "compression.lz4.level", "9", 1, 17, "compression.lz4.level", "Kept and given back."),
     TEXT(T, CONFIG_STRING, "compression.type", "producer", "uncompressed|zstd|lz4|snappy|gzip|producer", "compression.type", "The codec of batches that beck makes of events of other protocols; those of Kafka's producers are stored as they came."),
     NUMBER(T, CONFIG_INT, "compression.zstd.level", "3", -131072, 22, "compression.zstd.level", "Kept and given back."),
-    LONG(T, "delete.retention.ms", "86400000", 0, "log.cleaner.delete.retention.ms", "Kept and given back."),
+    LONG(T, "delete.retention.ms", "86400000", 0, "log.cleaner.delete.retention.ms", "How long compaction keeps records without a value, and ends of transactions."),
     BOOLEAN(T, "errors.deadletterqueue.group.enable", "false", NULL, "Whether groups may write their dead letters into it."),
     LONG(T, "file.delete.delay.ms", "60000", 0, "log.segment.delete.delay.ms", "Kept and given back."),
     LONG(T, "flush.messages", "9223372036854775807", 1, "log.flush.interval.messages", "Kept and given back: acks decides what is synced before the answer."),

@@ -17,7 +17,7 @@
  *   control record                                 kept while anything of its transaction is, and until the
  *                                                  horizon has passed
  *
- * A horizon (BATCH_DELETE_HORIZON) is a day behind the pass that found the batch to hold such a record: so whoever
+ * A horizon (BATCH_DELETE_HORIZON) is delete_retention_ms behind the pass that found the batch to hold such a record: so whoever
  * reads from the beginning has that long to see it, whatever the timestamps of records say.
  *
  * The map holds a limited number of keys, so it may reach only a part of the way: what lies behind
@@ -32,7 +32,7 @@
 #include <stdlib.h>
 
 #define MAP_KEYS 1000000
-#define DELETE_RETENTION_MS 86400000LL
+#define LOOK_AGAIN_MS 86400000LL /* at what cannot have a horizon, or goes no sooner for it */
 #define DECOMPRESSED_MAX (256u << 20)
 #define VARINT_BYTES 10
 
@@ -42,6 +42,7 @@ struct cleaner {
     struct offset_map *map; /* NULL: only what is owed is kept */
     int64_t first;          /* below it only what is owed is kept */
     int64_t now_ms;
+    int64_t later_ms;   /* the horizon of what is found now */
     int64_t horizon_ms; /* when the first that waits for it can go; INT64_MAX: none does */
     struct offset_map
         open; /* by producer id: batches of a transaction that were kept, while held; its end follows */
@@ -61,6 +62,8 @@ static void cleaner_init(struct cleaner *c, struct partition *p, const struct pa
     *c = (struct cleaner){.p = p, .owed = owed, .map = map, .horizon_ms = INT64_MAX};
     c->first = partition_first(p);
     c->now_ms = clock_wall_ms(p->env->clock);
+    if (__builtin_add_overflow(c->now_ms, p->options.bus.delete_retention_ms, &c->later_ms))
+        c->later_ms = INT64_MAX;
     codec_init(&c->codec);
     buf_init(&c->unpacked, DECOMPRESSED_MAX);
     buf_init(&c->records, DECOMPRESSED_MAX);
@@ -97,15 +100,21 @@ static bool has_horizon(const struct batch_header *h)
     return h->attributes & BATCH_DELETE_HORIZON;
 }
 
+static void look_again(struct cleaner *c, int64_t due_ms)
+{
+    if (due_ms < c->horizon_ms)
+        c->horizon_ms = due_ms;
+}
+
 /* Of a record that goes once its time has come. *mark: its batch gets a horizon. */
 static bool waits(struct cleaner *c, const struct batch_header *h, bool *mark)
 {
-    int64_t due = has_horizon(h) ? h->base_timestamp_ms : c->now_ms + DELETE_RETENTION_MS;
     *mark |= !has_horizon(h);
-    if (due < c->now_ms)
+    if (!has_horizon(h))
+        return true;
+    if (h->base_timestamp_ms < c->now_ms)
         return false;
-    if (due < c->horizon_ms)
-        c->horizon_ms = due;
+    look_again(c, h->base_timestamp_ms);
     return true;
 }
 
@@ -118,9 +127,8 @@ static bool keeps_tombstone(struct cleaner *c, const struct batch_header *h,
         return true;
     if (!e->held && !is_owed(c, r->offset))
         return false;
-    /* What keeps it although its time has come may be gone in a day. */
-    if (c->now_ms + DELETE_RETENTION_MS < c->horizon_ms)
-        c->horizon_ms = c->now_ms + DELETE_RETENTION_MS;
+    /* What keeps it although its time has come may be gone then. */
+    look_again(c, c->now_ms + LOOK_AGAIN_MS);
     return true;
 }
 
@@ -213,8 +221,9 @@ static bool can_mark(const struct cleaner *c, const struct batch_header *h, beck
         beck_bytes key;
         bool is_null;
         can = !record_peek(records, &at, 0, 0, &offset, &delta, &key, &is_null, NULL, NULL) &&
-              delta_from(h, delta, c->now_ms + DELETE_RETENTION_MS, &delta);
+              delta_from(h, delta, c->later_ms, &delta);
     }
+    look_again(c, can ? c->later_ms : c->now_ms + LOOK_AGAIN_MS);
     return can;
 }
 
@@ -245,7 +254,7 @@ static beck_status mark_batch(struct cleaner *c, const struct batch_header *h, b
     struct buf moved;
     beck_status status = BECK_OK;
     marked.attributes |= BATCH_DELETE_HORIZON;
-    marked.base_timestamp_ms = c->now_ms + DELETE_RETENTION_MS;
+    marked.base_timestamp_ms = c->later_ms;
     buf_init(&moved, DECOMPRESSED_MAX);
     for (size_t at = 0; at < records.len && !status;) {
         int64_t offset, timestamp_ms;
@@ -662,11 +671,12 @@ int64_t partition_cleaned(const struct partition *p)
 
 void partition_resume_cleaning(struct partition *p, int64_t cleaned)
 {
-    int64_t now_ms = clock_wall_ms(p->env->clock);
+    int64_t now_ms = clock_wall_ms(p->env->clock),
+            retention_ms = p->options.bus.delete_retention_ms;
     p->cleaned = cleaned < p->written ? cleaned : p->written;
     /* There may be horizons; when they pass nobody remembers. */
     if (p->cleaned > 0)
-        p->horizon_ms = now_ms + DELETE_RETENTION_MS;
+        p->horizon_ms = now_ms + (retention_ms < LOOK_AGAIN_MS ? retention_ms : LOOK_AGAIN_MS);
 }
 
 /* Worth it as Kafka sees it: half of what would be read is new, or a horizon has passed. */

@@ -80,6 +80,7 @@ static void options_out_of_range_are_refused_by_name(void **state)
         {{.segment_bytes = 4095}, "segment_bytes = 4095"},
         {{.segment_bytes = 1LL << 31}, "segment_bytes"},
         {{.segment_ms = -1}, "segment_ms"},
+        {{.delete_retention_ms = -1}, "delete_retention_ms"},
         {{.retention_ms = -1}, "retention_ms"},
         {{.retention_bytes = -1}, "retention_bytes"},
         {{.dedup_window_ms = -1}, "dedup_window_ms"},
@@ -158,6 +159,7 @@ static void info_shows_options_in_force_and_what_is_stored(void **state)
     assert_int_equal(info.options.level, BECK_LEVEL_SYNCED);
     assert_int_equal(info.options.segment_bytes, 1 << 30);
     assert_int_equal(info.options.segment_ms, 7 * 86400000LL);
+    assert_int_equal(info.options.delete_retention_ms, 86400000);
     assert_int_equal(info.options.event_bytes_max, 1048588);
     assert_int_equal(info.events, 0);
     beck_partition_info part;
@@ -621,6 +623,7 @@ static void everything_is_there_after_closing_and_opening(void **state)
                                       .compact = true,
                                       .segment_bytes = 4096,
                                       .segment_ms = 60000,
+                                      .delete_retention_ms = 1234,
                                       .dedup_window_ms = 5000,
                                       .event_bytes_max = 999};
     beck_bus *bus = make_bus(b, "all", &options);

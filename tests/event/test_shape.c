@@ -100,7 +100,8 @@ static void what_is_not_there_is_zero_or_its_preset(void **state)
     /* What has no name is left out. */
     check_written(&shape_bus_options, &none,
                   "{\"partitions\":0,\"read_synced\":false,\"codec\":\"none\",\"retention_ms\":0,"
-                  "\"retention_bytes\":0,\"compact\":false,\"segment_bytes\":0,\"segment_ms\":0,"
+                  "\"retention_bytes\":0,\"compact\":false,\"delete_retention_ms\":0,"
+                  "\"segment_bytes\":0,\"segment_ms\":0,"
                   "\"dedup_window_ms\":0,\"event_bytes_max\":0}");
     pile_free(&p);
 }

@@ -149,6 +149,34 @@ static void a_tombstone_stays_a_day_whatever_its_timestamp_says(void **state)
     }
 }
 
+static void a_tombstone_stays_as_long_as_the_bus_says(void **state)
+{
+    beck_bus_options o;
+    (void)state;
+    partition_bus_options(p, &o);
+    o.delete_retention_ms = 5;
+    assert_int_equal(partition_alter(p, &o, NULL), BECK_OK);
+    put_keys(0, "text", BECK_CODEC_NONE);
+    put_keys(0, NULL, BECK_CODEC_NONE);
+    compact();
+    assert_int_equal(counted().horizon_ms, clock_wall_ms(w.env.clock) + 5);
+    world_advance(&w, 5);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(counted().tombstones, KEYS);
+    /* What is marked keeps its time. */
+    o.delete_retention_ms = INT64_MAX;
+    assert_int_equal(partition_alter(p, &o, NULL), BECK_OK);
+    world_advance(&w, 1);
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+    assert_int_equal(counted().tombstones, 0);
+    put_keys(0, NULL, BECK_CODEC_NONE);
+    compact();
+    world_advance(&w, 1000 * DAY_MS);
+    compact();
+    assert_int_equal(counted().tombstones, KEYS);
+    assert_int_equal(counted().horizon_ms, INT64_MAX);
+}
+
 /* Each compaction is of what is new since the last one, until a day has passed. */
 static void a_tombstone_goes_however_often_other_keys_are_compacted(void **state)
 {
@@ -255,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_tombstone_stays_a_day_whatever_its_timestamp_says),
+        TEST(a_tombstone_stays_as_long_as_the_bus_says),
         TEST(a_tombstone_goes_however_often_other_keys_are_compacted),
         TEST(the_end_of_a_transaction_goes_a_day_after_its_records),
         TEST(an_end_stays_while_its_records_do_in_whatever_segment),

@@ -48,6 +48,7 @@ static inline void world_open(struct world *w, uint64_t seed)
     assert_int_equal(committer_reserve(w->env.committer, 4, NULL), 0);
     w->options.bus.segment_bytes = 4096;
     w->options.bus.segment_ms = 7 * DAY_MS;
+    w->options.bus.delete_retention_ms = DAY_MS;
     w->options.bus.event_bytes_max = 1048588;
 }
 

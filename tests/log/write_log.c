@@ -155,6 +155,7 @@ static void open_partition(struct world *w, beck_codec codec)
                                                 .codec = codec,
                                                 .segment_bytes = SEGMENT_BYTES,
                                                 .segment_ms = 7LL * 86400000,
+                                                .delete_retention_ms = 86400000,
                                                 .event_bytes_max = 1048588}};
     beck_error err = {0};
 
@@ -283,6 +284,7 @@ static void write_compacted(struct world *w, const char *directory)
                                                 .compact = true,
                                                 .segment_bytes = 4096,
                                                 .segment_ms = 7LL * 86400000,
+                                                .delete_retention_ms = 86400000,
                                                 .event_bytes_max = 1048588}};
     char dir[512], filler[3000];
     struct partition *p;

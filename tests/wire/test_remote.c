@@ -289,6 +289,7 @@ static void buses_are_made_shown_and_deleted(void **state)
                           .compact = true,
                           .segment_bytes = 65536,
                           .segment_ms = 3600000,
+                          .delete_retention_ms = 1000,
                           .dedup_window_ms = 60000,
                           .event_bytes_max = 5000};
     beck_bus *bus = NULL, *again = NULL;
