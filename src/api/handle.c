@@ -310,6 +310,7 @@ static beck_status open_or_connect(beck *b, const beck_options *o, beck_error *e
 static void free_handle(beck *b)
 {
     remote_close(b->remote);
+    upkeep_forget_due(b);
     committer_free(b->env.committer); /* completions that are left know their thread's slot */
     callers_free(b->callers);
     for (size_t i = 0; i < b->queue_count; i++) {
@@ -358,7 +359,6 @@ static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
     b->home.env = &b->env;
     b->home.due = upkeep_due;
     b->home.due_ctx = b;
-    atomic_init(&b->timer_due_ns, INT64_MAX);
     b->home.callers = b->callers;
     b->home.data_dir = b->data_dir;
     return status;

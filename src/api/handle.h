@@ -60,7 +60,7 @@ struct beck {
 
     pthread_t timer;
     bool timer_runs, stopping;
-    _Atomic(int64_t) timer_due_ns; /* when a queue is to be looked at, before the next tick */
+    struct timer *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
     struct mutex timer_lock;
     struct cond timer_wake;
     int64_t traced;           /* offsets that the index of traces knows, summed; with trace_lock */
@@ -201,7 +201,8 @@ void upkeep_checkpoint_path(const beck *b, const struct checkpoint *known, char 
 beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
                                   beck_error *err);
 /* struct queue_home's `due`; ctx is the handle. */
-void upkeep_due(void *ctx, int64_t mono_ns);
+void upkeep_due(void *ctx, struct queue_due *d, int64_t mono_ns);
+void upkeep_forget_due(beck *b); /* when the handle ends */
 beck_status upkeep_start(beck *b, beck_error *err);
 void upkeep_stop(beck *b);
 beck_status upkeep_checkpoint(beck *b, beck_error *err);

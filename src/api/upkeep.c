@@ -314,17 +314,53 @@ static void tick(beck *b)
     handle_view_release(&v);
 }
 
-void upkeep_due(void *ctx, int64_t mono_ns)
+static struct queue *queue_due_of(struct timer *t)
+{
+    return ((struct queue_due *)t)->queue;
+}
+
+void upkeep_due(void *ctx, struct queue_due *d, int64_t mono_ns)
 {
     beck *b = ctx;
-    if (mono_ns >= atomic_load_explicit(&b->timer_due_ns, memory_order_relaxed))
-        return;
+    struct timer *t = &d->timer;
     mutex_lock(&b->timer_lock);
-    if (mono_ns < atomic_load(&b->timer_due_ns)) {
-        atomic_store(&b->timer_due_ns, mono_ns);
+    bool was_set = t->set;
+    if (was_set && (mono_ns < t->at_ns || mono_ns == INT64_MAX))
+        timer_heap_remove(&b->due, t);
+    if (!t->set && mono_ns != INT64_MAX)
+        timer_heap_add(&b->due, t, mono_ns);
+    if (!was_set && t->set)
+        queue_retain(d->queue);
+    if (b->due == t)
         cond_signal(&b->timer_wake);
-    }
     mutex_unlock(&b->timer_lock);
+    if (was_set && mono_ns == INT64_MAX)
+        queue_release(d->queue);
+}
+
+/* The first that is due by then, with a reference; NULL: none. */
+static struct queue *take_due(beck *b, int64_t by_ns)
+{
+    mutex_lock(&b->timer_lock);
+    struct timer *t = b->due && b->due->at_ns <= by_ns ? b->due : NULL;
+    if (t)
+        timer_heap_remove(&b->due, t);
+    mutex_unlock(&b->timer_lock);
+    return t ? queue_due_of(t) : NULL;
+}
+
+void upkeep_forget_due(beck *b)
+{
+    for (struct queue *q; (q = take_due(b, INT64_MAX));)
+        queue_release(q);
+}
+
+static void tick_due(beck *b, int64_t now_ns)
+{
+    for (struct queue *q; (q = take_due(b, now_ns));) {
+        queue_tick(q);
+        queue_release(q);
+    }
 }
 
 static void complain(beck *b, beck_status status, const beck_error *why, beck_status *said)
@@ -335,31 +371,40 @@ static void complain(beck *b, beck_status status, const beck_error *why, beck_st
     *said = status;
 }
 
+/* Until a queue is due, but not before the earliest, or the time comes. With timer_lock. */
+static void wait_for_due(beck *b, int64_t earliest_ns, int64_t until_ns)
+{
+    for (bool in_time = true; in_time && !b->stopping;) {
+        int64_t at_ns = b->due ? b->due->at_ns : INT64_MAX;
+        at_ns = at_ns < earliest_ns ? earliest_ns : at_ns;
+        in_time = cond_wait_until(&b->timer_wake, &b->timer_lock, b->env.clock,
+                                  at_ns < until_ns ? at_ns : until_ns);
+    }
+}
+
 static void *timer_main(void *arg)
 {
     beck *b = arg;
     beck_status said_checkpoint = BECK_OK, said_maintain = BECK_OK;
     int64_t start = clock_mono_ns(b->env.clock);
+    int64_t next_due = start, next_tick = start + TICK_MS * 1000000LL;
     int64_t next_checkpoint = start + b->checkpoint_ms * 1000000LL;
     int64_t maintained = start;
     mutex_lock(&b->timer_lock);
     while (!b->stopping) {
-        int64_t now = clock_mono_ns(b->env.clock), tick_ns = now + TICK_MS * 1000000LL;
-        for (bool in_time = true; in_time && !b->stopping;) {
-            int64_t due_ns = atomic_load(&b->timer_due_ns);
-            /* What is due and cannot be done now must not keep a processor busy. */
-            if (due_ns < now + 1000000)
-                due_ns = now + 1000000;
-            in_time = cond_wait_until(&b->timer_wake, &b->timer_lock, b->env.clock,
-                                      due_ns < tick_ns ? due_ns : tick_ns);
-        }
+        wait_for_due(b, next_due, next_tick);
         if (b->stopping)
             break;
-        atomic_store(&b->timer_due_ns, INT64_MAX);
         mutex_unlock(&b->timer_lock);
         beck_error why = {0};
-        now = clock_mono_ns(b->env.clock);
-        tick(b);
+        int64_t now = clock_mono_ns(b->env.clock);
+        tick_due(b, now);
+        /* What is due and cannot be done now must not keep a processor busy. */
+        next_due = now + DUE_PAUSE_NS;
+        if (now >= next_tick) {
+            tick(b);
+            next_tick = now + TICK_MS * 1000000LL;
+        }
         if (now >= next_checkpoint) {
             complain(b, upkeep_checkpoint(b, &why), &why, &said_checkpoint);
             next_checkpoint = now + b->checkpoint_ms * 1000000LL;

@@ -47,12 +47,21 @@ static struct timer *meld_list(struct timer *list)
     return root;
 }
 
-static void take_out(struct timers *s, struct timer *t)
+void timer_heap_add(struct timer **root, struct timer *t, int64_t at_ns)
 {
-    assert(mutex_held(&s->lock) && t->set);
+    assert(!t->set);
+    t->at_ns = at_ns;
+    t->child = t->next = t->previous = NULL;
+    t->set = true;
+    *root = meld(*root, t);
+}
+
+void timer_heap_remove(struct timer **root, struct timer *t)
+{
+    assert(t->set);
     struct timer *children = meld_list(t->child);
-    if (t == s->root) {
-        s->root = children;
+    if (t == *root) {
+        *root = children;
     } else {
         if (t->previous->child == t)
             t->previous->child = t->next;
@@ -60,10 +69,16 @@ static void take_out(struct timers *s, struct timer *t)
             t->previous->next = t->next;
         if (t->next)
             t->next->previous = t->previous;
-        s->root = meld(s->root, children);
+        *root = meld(*root, children);
     }
     t->child = t->next = t->previous = NULL;
     t->set = false;
+}
+
+static void take_out(struct timers *s, struct timer *t)
+{
+    assert(mutex_held(&s->lock));
+    timer_heap_remove(&s->root, t);
 }
 
 static void fire(struct timers *s, struct timer *t)
@@ -77,11 +92,7 @@ static void fire(struct timers *s, struct timer *t)
 void timers_set(struct timers *s, struct timer *t, int64_t at_ns)
 {
     mutex_lock(&s->lock);
-    assert(!t->set);
-    t->at_ns = at_ns;
-    t->child = t->next = t->previous = NULL;
-    t->set = true;
-    s->root = meld(s->root, t);
+    timer_heap_add(&s->root, t, at_ns);
     bool earlier = at_ns < s->sleeps_until;
     mutex_unlock(&s->lock);
     if (earlier)

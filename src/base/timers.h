@@ -13,6 +13,11 @@ struct timer {
     struct timer *child, *next, *previous; /* previous: the parent, for a first child */
 };
 
+/* The heap alone, for those with a thread and a lock of their own. *root: the first that is due, NULL: none;
+ * `due` is not called. */
+void timer_heap_add(struct timer **root, struct timer *t, int64_t at_ns); /* not set yet */
+void timer_heap_remove(struct timer **root, struct timer *t);             /* set */
+
 struct timers {
     pthread_t thread;
     struct mutex lock; /* before the pool's */

@@ -160,7 +160,7 @@ static void bring(const struct arrival *a, size_t first, size_t count)
     if (limbo)
         queue_note_limbo(q);
     if (behind && a->home->due)
-        a->home->due(a->home->due_ctx, clock_mono_ns(a->home->env->clock));
+        a->home->due(a->home->due_ctx, &q->due, clock_mono_ns(a->home->env->clock));
     queue_release_many(q, (uint32_t)events);
 }
 

@@ -121,11 +121,11 @@ static void note_size(struct queue *q, struct limbo *item, int64_t size)
 }
 
 /* By the timer. */
-static void have_worked(const struct queue *q)
+static void have_worked(struct queue *q)
 {
     const struct queue_home *home = q->home;
     if (home->due)
-        home->due(home->due_ctx, clock_mono_ns(home->env->clock));
+        home->due(home->due_ctx, &q->due, clock_mono_ns(home->env->clock));
 }
 
 #define HANDED_OVER_AT_ONCE 1000 /* then others have their turn, and the timer goes on */

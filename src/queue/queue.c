@@ -37,7 +37,8 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
     atomic_init(&q->refuses, false);
     queue_begin_rules(q);
     q->durable = options->storage == BECK_STORAGE_DISK;
-    q->next_due_ms = INT64_MAX;
+    q->next_due_ms = q->look_ms = INT64_MAX;
+    q->due.queue = q;
     atomic_init(&q->refs, 1);
     mutex_init(&q->lock);
     cond_init(&q->ready);
@@ -256,6 +257,8 @@ void queue_delete(struct queue *q)
 {
     mutex_lock(&q->lock);
     q->deleted = true;
+    if (q->home->due)
+        q->home->due(q->home->due_ctx, &q->due, INT64_MAX);
     queue_remove_metrics(q);
     q->limbo_heirs++;
     while (q->operations > 0 || q->limbo_working)

@@ -25,12 +25,19 @@
 #define BECK_QUEUE_QUEUE_H
 
 #include "base/thread.h"
+#include "base/timers.h"
 #include "bus/bus.h"
 
 #define QUEUE_SOURCES_MAX 65535
 #define QUEUE_PREFETCH_MAX 65536
 
 struct queue;
+
+/* A place of each queue for whoever looks after them, who retains the queue while it is set. */
+struct queue_due {
+    struct timer timer; /* its first member */
+    struct queue *queue;
+};
 
 /* What all queues of a handle share. */
 struct queue_home {
@@ -42,9 +49,9 @@ struct queue_home {
     struct mutex lock;    /* of the list of consumers; nothing is locked with it held */
     beck_consumer *consumers;
     uint64_t consumers_made;
-    /* Tells whoever looks after queues that one of them must be looked at (queue_tick) by then, on
-     * the monotonic clock. Called with queue.lock held; may be NULL. */
-    void (*due)(void *ctx, int64_t mono_ns);
+    /* Tells whoever looks after queues that this one must be looked at (queue_tick) by then, on the
+     * monotonic clock; INT64_MAX: it is deleted. Called with queue.lock held; may be NULL. */
+    void (*due)(void *ctx, struct queue_due *d, int64_t mono_ns);
     void *due_ctx;
 };
 

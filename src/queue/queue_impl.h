@@ -114,6 +114,8 @@ struct queue {
     size_t return_count, return_cap;
     struct schedule *delayed;
     int64_t next_due_ms; /* of the schedule, INT64_MAX: empty */
+    struct queue_due due;
+    int64_t look_ms; /* home->due was told of that time, as wall time; INT64_MAX: of none since queue_tick */
     struct slot *first_deadline, *last_deadline;
     int64_t in_flight;
     _Atomic(int64_t) admitted, admitted_bytes; /* promised room, not yet routed */
@@ -174,8 +176,9 @@ void queue_wake(struct queue *q, size_t count);
 void queue_take_away(struct queue *q);
 /* Moves what is due, expired or past its deadline. Returns whether limbo needs work. */
 bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns);
-/* When the next thing of that kind happens, as mono time. */
+/* When the next thing of that kind happens, as mono time; and the next expiry of what is ready. */
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
+int64_t queue_next_expiry_ns(const struct queue *q, int64_t now_ms, int64_t now_ns);
 beck_status queue_expire(struct queue *q, const struct entry *e); /* already out of the list */
 /* All that are ready and have expired leave, up to a limit. */
 void queue_expire_ready(struct queue *q, int64_t now_ms);
@@ -233,8 +236,14 @@ void queue_record_processing(struct queue *q, const int64_t *taken_ns, size_t co
 
 /* ---- queue_watch.c; with the lock ---- */
 void queue_call_watches(struct queue *q, size_t count);
-/* Has the queue looked at in time when somebody watches it. */
+/* Has the queue looked at in time for what expires and, when somebody watches it, for all else that time brings. */
 void queue_announce_due(struct queue *q);
+/* The same, when one that is the first now expires then (0: never). */
+static inline void queue_announce_expiry(struct queue *q, int64_t expires_ms)
+{
+    if (expires_ms && expires_ms < q->look_ms)
+        queue_announce_due(q);
+}
 
 /* ---- limbo.c ---- */
 #define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */

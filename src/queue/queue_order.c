@@ -40,6 +40,7 @@ beck_status queue_push_return(struct queue *q, const struct entry *e)
     for (; i > 0 && before(e, &q->returns[(i - 1) / 2]); i = (i - 1) / 2)
         q->returns[i] = q->returns[(i - 1) / 2];
     q->returns[i] = *e;
+    queue_announce_expiry(q, entry_expires_ms(e));
     return BECK_OK;
 }
 
@@ -98,7 +99,7 @@ void queue_note_popped(struct queue *q, const struct entry *e)
         s->popped = entry_offset(e) + 1;
 }
 
-size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err)
+static size_t pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err)
 {
     struct fifo *f = first_level(q);
     struct entry head;
@@ -125,6 +126,24 @@ size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error
     }
     for (size_t i = 0; i < count; i++)
         queue_note_popped(q, &out[i]);
+    return count;
+}
+
+/* Another is the first of a level: the timer comes in time for it. */
+static void announce_head(struct queue *q, struct fifo *f)
+{
+    struct entry e;
+    if (f && fifo_count(f) > 0 && !fifo_peek(f, &e, NULL))
+        queue_announce_expiry(q, entry_expires_ms(&e));
+}
+
+size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err)
+{
+    size_t count = pop_some(q, out, max, err);
+    if (count > 0)
+        announce_head(q, q->levels[entry_level(out)]);
+    if (q->return_count > 0)
+        queue_announce_expiry(q, entry_expires_ms(&q->returns[0]));
     return count;
 }
 
@@ -178,6 +197,7 @@ static bool drop_one(struct queue *q)
             remove_return(q, at);
         else if (!fifo_pop(f, &e, NULL))
             queue_note_popped(q, &e);
+        announce_head(q, f);
         q->dropped++;
         return true;
     }
@@ -261,6 +281,7 @@ beck_status queue_route_run(struct queue *q, uint32_t source, const struct route
     if (status)
         return status;
     struct entry e = {.where = entry_where(source, run->offset), .meta = entry_meta(expires, 0)};
+    bool first = fifo_count(f) == 0;
     for (; *routed < run->count && !status; *routed += !status, e.where++) {
         if (run->deliver_at_ms > now_ms) {
             e.seq = entry_seq(level, fifo_tail(f));
@@ -275,6 +296,8 @@ beck_status queue_route_run(struct queue *q, uint32_t source, const struct route
         if (*routed == run->count)
             q->ready_bytes += (int64_t)(run->bytes % run->count);
         queue_keep_limits(q);
+        if (first)
+            queue_announce_expiry(q, expires);
     }
     return status;
 }

@@ -194,19 +194,39 @@ bool queue_advance(struct queue *q, int64_t now_ms, int64_t now_ns)
     return queue_limbo_has_work(q);
 }
 
+static int64_t mono_of(int64_t wall_ms, int64_t now_ms, int64_t now_ns)
+{
+    int64_t wait_ms = wall_ms - now_ms;
+    /* Far away is far enough: whoever waits looks again then. */
+    if (wait_ms > 3600000)
+        wait_ms = 3600000;
+    return now_ns + (wait_ms > 0 ? wait_ms : 0) * 1000000;
+}
+
+int64_t queue_next_expiry_ns(const struct queue *q, int64_t now_ms, int64_t now_ns)
+{
+    /* What cannot leave now is left to the next tick. */
+    if (q->held || queue_limbo_has_work(q))
+        return INT64_MAX;
+    int64_t first_ms = q->return_count > 0 ? entry_expires_ms(&q->returns[0]) : 0;
+    for (uint32_t i = 0; i <= q->options.priority_max; i++) {
+        struct entry e;
+        if (!q->levels[i] || fifo_count(q->levels[i]) == 0 || fifo_peek(q->levels[i], &e, NULL))
+            continue;
+        int64_t expires_ms = entry_expires_ms(&e);
+        if (expires_ms && (!first_ms || expires_ms < first_ms))
+            first_ms = expires_ms;
+    }
+    return first_ms ? mono_of(first_ms, now_ms, now_ns) : INT64_MAX;
+}
+
 int64_t queue_next_event_ns(const struct queue *q, int64_t now_ms, int64_t now_ns)
 {
-    int64_t next = q->first_deadline ? q->first_deadline->deadline_ns : INT64_MAX;
-    if (q->next_due_ms != INT64_MAX) {
-        int64_t wait_ms = q->next_due_ms - now_ms;
-        /* Far away is far enough: whoever waits looks again then. */
-        if (wait_ms > 3600000)
-            wait_ms = 3600000;
-        if (wait_ms < 0)
-            wait_ms = 0;
-        if (now_ns + wait_ms * 1000000 < next)
-            next = now_ns + wait_ms * 1000000;
-    }
+    int64_t next = queue_next_expiry_ns(q, now_ms, now_ns);
+    if (q->first_deadline && q->first_deadline->deadline_ns < next)
+        next = q->first_deadline->deadline_ns;
+    if (q->next_due_ms != INT64_MAX && mono_of(q->next_due_ms, now_ms, now_ns) < next)
+        next = mono_of(q->next_due_ms, now_ms, now_ns);
     return next;
 }
 
@@ -216,6 +236,7 @@ void queue_tick(struct queue *q)
     bool more, lagging;
     do {
         mutex_lock(&q->lock);
+        q->look_ms = INT64_MAX;
         bool limbo = queue_advance(q, clock_wall_ms(clock), clock_mono_ns(clock));
         more = q->more;
         lagging = q->rebuild;

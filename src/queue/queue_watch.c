@@ -70,11 +70,18 @@ void queue_call_watches(struct queue *q, size_t count)
 
 void queue_announce_due(struct queue *q)
 {
-    assert(mutex_held(&q->lock));
-    if (!q->first_watch || !q->home->due)
+    if (q->recovering || q->deleted || !q->home->due)
         return;
+    assert(mutex_held(&q->lock));
     struct clock *clock = q->home->env->clock;
-    int64_t due_ns = queue_next_event_ns(q, clock_wall_ms(clock), clock_mono_ns(clock));
-    if (due_ns != INT64_MAX)
-        q->home->due(q->home->due_ctx, due_ns);
+    int64_t now_ms = clock_wall_ms(clock), now_ns = clock_mono_ns(clock);
+    int64_t due_ns = q->first_watch ? queue_next_event_ns(q, now_ms, now_ns)
+                                    : queue_next_expiry_ns(q, now_ms, now_ns);
+    if (due_ns == INT64_MAX)
+        return;
+    int64_t look_ms = now_ms + (due_ns - now_ns + 999999) / 1000000;
+    if (look_ms >= q->look_ms)
+        return;
+    q->look_ms = look_ms;
+    q->home->due(q->home->due_ctx, &q->due, due_ns);
 }

@@ -149,6 +149,95 @@ static void a_watch_is_called_when_a_delay_is_over(void **state)
     world_end(&w);
 }
 
+static void note_look(void *ctx, struct queue_due *d, int64_t mono_ns)
+{
+    int64_t *look_ns = ctx;
+    (void)d;
+    if (mono_ns < *look_ns)
+        *look_ns = mono_ns;
+}
+
+/* In ms from now on; -1: nobody was asked to look. */
+static int64_t look_of(const struct world *w, int64_t *look_ns)
+{
+    int64_t ns = *look_ns;
+    *look_ns = INT64_MAX;
+    return ns == INT64_MAX ? -1 : (ns - clock_mono_ns(w->clock)) / 1000000;
+}
+
+static void put_for(beck_bus *bus, const char *text, uint32_t priority, int64_t expires_at_ms)
+{
+    beck_event e = {.type = beck_str("t"),
+                    .data = beck_str(text),
+                    .priority = priority,
+                    .expires_at_ms = expires_at_ms};
+    check_ok(beck_publish(bus, &e, err));
+}
+
+/* Asked for once, however many come. */
+static void the_queue_is_looked_at_when_its_first_expires(void **state)
+{
+    struct world w;
+    int64_t look = INT64_MAX;
+    (void)state;
+    world_start(&w, 1);
+    w.b->home.due = note_look;
+    w.b->home.due_ctx = &look;
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.priority_max = 1});
+    struct queue *q = handle_find_queue(w.b, "q");
+    put(bus, "t", "never");
+    assert_int_equal(look_of(&w, &look), -1);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "never");
+    put_for(bus, "0", 0, START_MS + 100);
+    assert_int_equal(look_of(&w, &look), 100);
+    put_for(bus, "1", 0, START_MS + 50);
+    put_for(bus, "2", 0, START_MS + 200);
+    assert_int_equal(look_of(&w, &look), -1);
+    beck_delivery d = take(c, "0");
+    assert_int_equal(look_of(&w, &look), 50);
+    put_for(bus, "high", 1, START_MS + 40);
+    assert_int_equal(look_of(&w, &look), 40);
+    world_advance(&w, 50);
+    queue_tick(q);
+    check_counts(&w, "q", 1, 1, 0, 2);
+    assert_int_equal(look_of(&w, &look), 150);
+    check_ok(beck_return(c, d.tag, err));
+    assert_int_equal(look_of(&w, &look), 50);
+    world_advance(&w, 50);
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, true, BECK_EFULL);
+    queue_tick(q);
+    assert_int_equal(look_of(&w, &look), -1); /* it cannot be put away */
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 0, false, 0);
+    queue_tick(q);
+    check_counts(&w, "q", 1, 0, 0, 3);
+    assert_int_equal(look_of(&w, &look), 100);
+    beck_consumer_close(c);
+    check_ok(beck_queue_delete(w.b, "q", err));
+    world_end(&w);
+}
+
+static void the_timer_comes_for_what_expires(void **state)
+{
+    struct world w;
+    struct letters all;
+    (void)state;
+    world_start(&w, 1);
+    beck_close(w.b);
+    w.timer = true;
+    world_open(&w);
+    beck_bus *bus = world_pair(&w, NULL);
+    world_queue(&w, "other", NULL);
+    world_bind(&w, "other", "b", "#", BECK_FROM_NOW);
+    put_for(bus, "0", 0, START_MS + 20);
+    world_advance(&w, 20);
+    while (dead_letters(&w, "q", &all)->count + dead_letters(&w, "other", &all)->count < 2)
+        sched_yield();
+    put_for(bus, "1", 0, START_MS + HOUR);
+    check_ok(beck_queue_delete(w.b, "other", err));
+    world_end(&w);
+}
+
 static void a_watch_of_a_partition_is_called_once_when_its_offset_is_there(void **state)
 {
     struct world w;
@@ -254,6 +343,8 @@ int main(void)
         cmocka_unit_test(what_one_leaves_another_is_told_of),
         cmocka_unit_test(what_cannot_be_read_now_is_for_another),
         cmocka_unit_test(a_watch_is_called_when_a_delay_is_over),
+        cmocka_unit_test(the_queue_is_looked_at_when_its_first_expires),
+        cmocka_unit_test(the_timer_comes_for_what_expires),
         cmocka_unit_test(a_watch_of_a_partition_is_called_once_when_its_offset_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
