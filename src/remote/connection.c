@@ -20,7 +20,6 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES 65536
-#define FINISH_NS_MAX 3000000000
 #define HEADERS_MAX 200
 #define LINE_MAX (CONNECTION_CURSOR_MAX + 256)
 #define HEAD_MAX (CONNECTION_CURSOR_MAX + 65536)
@@ -108,22 +107,6 @@ void connection_close(struct connection *c)
         close(c->fd);
     buf_release(&c->line);
     free(c);
-}
-
-void connection_end(struct connection *c)
-{
-    int64_t until_ns = clock_mono_ns(clock_system()) + FINISH_NS_MAX, left_ns;
-    char rest[4096];
-    if (!c)
-        return;
-    /* The server ends its side when it is done with ours. */
-    bool open = shutdown(c->fd, SHUT_WR) == 0;
-    while (open && (left_ns = until_ns - clock_mono_ns(clock_system())) > 0) {
-        struct pollfd fd = {.fd = c->fd, .events = POLLIN};
-        if (poll(&fd, 1, (int)(left_ns / 1000000) + 1) > 0)
-            open = recv(c->fd, rest, sizeof rest, MSG_DONTWAIT) > 0;
-    }
-    connection_close(c);
 }
 
 bool connection_is_alive(const struct connection *c)

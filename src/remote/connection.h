@@ -37,9 +37,6 @@ void response_release(struct response *a);
 /* BECK_ENOENT: no server listens there. */
 beck_status connection_open(const char *path, struct connection **out, beck_error *err);
 void connection_close(struct connection *c); /* NULL is allowed */
-/* The same, once the server has let go of what lived with the connection: waits for that, for some
- * seconds at most. */
-void connection_end(struct connection *c);
 /* Whether the server has not ended it meanwhile, and sent nothing that was not asked for. */
 bool connection_is_alive(const struct connection *c);
 

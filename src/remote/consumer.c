@@ -1,6 +1,6 @@
 /*
  * Consumers of a queue of a server. Each is a connection of its own (hold=connection): when that
- * ends, the server gives back what it holds, as for a consumer that is closed.
+ * ends, the server gives back what it holds, as for a consumer that is closed; closing one waits for that.
  *
  * A take that waits is a request that waits, a second at most, and less while deliveries come: so
  * long it may take until the connection is free for something else. Whoever wakes the consumer ends the waiting, not the request: its answer is received by whatever the consumer does
@@ -26,6 +26,7 @@
 #define ANSWER_AT_ONCE 1000 /* tags in one request */
 #define WAIT_MIN_MS 50
 #define WAIT_MAX_MS 1000
+#define END_NS_MAX 3000000000
 
 struct held {
     uint64_t tag;
@@ -112,7 +113,7 @@ static void drop_all(struct remote_consumer *c)
 
 static void free_consumer(struct remote_consumer *c)
 {
-    connection_end(c->connection);
+    connection_close(c->connection);
     drop_all(c);
     reply_release(&c->reply);
     if (c->wake_fd >= 0)
@@ -547,10 +548,27 @@ static void return_fresh(struct remote_consumer *c)
         (void)tell(c, &returning, &say, &stale, NULL);
 }
 
+/* What it holds is back in the queue once this returns; a server that does not answer for long puts it back
+ * when it sees the end of the connection. */
+static void end_hold(struct remote_consumer *c)
+{
+    struct target t;
+    if (!c->connection || c->asked)
+        return;
+    target_of_queue(&t, c->queue, "/take");
+    target_param(&t, "hold", beck_str("end"));
+    struct request q = {.method = "POST", .target = target_text(&t, NULL)};
+    if (q.target && !connection_send(c->connection, &q, NULL, NULL))
+        (void)connection_receive(c->connection, &c->reply.response, -1,
+                                 clock_mono_ns(clock_system()) + END_NS_MAX, NULL);
+    target_release(&t);
+}
+
 void remote_consumer_close(beck_consumer *consumer)
 {
     struct remote_consumer *c = inside(consumer);
     leave_handle(c);
     return_fresh(c);
+    end_hold(c);
     free_consumer(c);
 }

@@ -444,6 +444,7 @@ static beck_status tell_one(struct taker *t, const struct op *op, uint64_t tag, 
         return consumer_extend(t->consumer, tag, err);
     case OP_TAKE:
     case OP_SETTLE:
+    case OP_END:
         break;
     }
     assert(false && "a take tells nothing, and settling is done for all at once");
@@ -550,6 +551,10 @@ static void do_turn(struct taker *t, struct turn *turn)
         t->watching = false;
     bool look = turn->noted || turn->ended || turn->look;
     while ((op = ops_pop(&turn->ops))) {
+        if (op->kind == OP_END) {
+            t->end = op;
+            continue;
+        }
         if (op->kind != OP_TAKE) {
             tell(t, op);
             continue;
@@ -586,6 +591,8 @@ static void work_on(struct taker *t, bool quick)
         }
         if (turn.close) {
             close_taker(t);
+            if (t->end)
+                answer_nothing(t->end);
             let_go(t); /* the table's reference, or the connection's */
         } else {
             do_turn(t, &turn);

@@ -16,7 +16,7 @@
 
 #define WORK_TAKERS 256 /* buckets of the table */
 
-enum op_kind { OP_TAKE, OP_SETTLE, OP_RETRY, OP_REJECT, OP_RETURN, OP_EXTEND };
+enum op_kind { OP_TAKE, OP_SETTLE, OP_RETRY, OP_REJECT, OP_RETURN, OP_EXTEND, OP_END };
 
 /* What one request wants; lives in its memory. */
 struct op {
@@ -61,6 +61,7 @@ struct taker {
 
     /* Of the thread at work. */
     struct ops line; /* takes that wait */
+    struct op *end;  /* is answered once what was held is back; NULL: nobody waits for that */
     struct queue_watch watch;
     bool watching;
     struct timer retry;

@@ -168,14 +168,44 @@ static struct taker *hold(struct http_request *r, uint32_t prefetch)
     return t;
 }
 
+/* What the connection holds of that queue goes back, as when it ends; then the request is answered. */
+static void end_hold(struct http_request *r)
+{
+    struct holder *h = http_connection_get(r, &holder_key);
+    struct taker *t = find_held(r);
+    struct op *op = t ? op_new(r, OP_END) : NULL;
+    if (!t)
+        http_answer(r, 204, NULL, NULL);
+    if (!op)
+        return;
+    size_t at = 0;
+    while (h->list[at] != t)
+        at++;
+    h->list[at] = h->list[--h->count];
+    http_later(r);
+    mutex_lock(&h->work->lock);
+    taker_add(t, op);
+    taker_retire(t);
+    bool here = taker_rouse(t);
+    mutex_unlock(&h->work->lock);
+    if (here)
+        taker_run(&t->job);
+}
+
 /* ---- handlers ---- */
 
 static void handle_take(struct http_request *r)
 {
     int64_t max, wait_ms, prefetch;
     const char *held = http_query(r, "hold");
+    if (held && strcmp(held, "end") == 0) {
+        end_hold(r);
+        return;
+    }
     if (held && strcmp(held, "connection") != 0) {
-        http_refuse(r, 400, "query parameter \"hold\" is \"%.60s\"; it takes \"connection\"", held);
+        http_refuse(r, 400,
+                    "query parameter \"hold\" is \"%.60s\"; it takes \"connection\" or \"end\"",
+                    held);
         return;
     }
     if (!http_query_number(r, "max", held ? 0 : 1, API_TAKE_MAX, 1, &max) ||
@@ -377,7 +407,9 @@ static const struct http_param take_params[] = {
     {"wait", "duration", "for the first of them; else it answers at once"},
     {"hold", "string",
      "\"connection\": what is taken is ready again when the connection ends, and settled over it; "
-     "then max=0 only prepares for that"},
+     "then max=0 only prepares for that. \"end\": nothing is taken, what the connection holds of "
+     "the "
+     "queue is ready again when it is answered"},
     {"prefetch", "integer", "with hold: deliveries held at once, 1 to 65,536; else 64"},
     {0}};
 
