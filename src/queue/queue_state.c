@@ -231,13 +231,19 @@ static beck_status count_failure(void *ctx, uint64_t where, beck_bytes failure)
     return BECK_OK;
 }
 
-static beck_status add_lists(struct queue *q, struct buf *b, struct fifo_sync *syncs,
+/* What is still to be synced of what a snapshot refers to. */
+struct file_syncs {
+    struct fifo_sync *lists; /* one for each level */
+    struct schedule_sync delayed;
+};
+
+static beck_status add_lists(struct queue *q, struct buf *b, struct file_syncs *syncs,
                              beck_error *err)
 {
     add_u32(b, q->options.priority_max + 1);
     for (uint32_t i = 0; i <= q->options.priority_max; i++) {
         struct fifo *f = q->levels[i];
-        beck_status status = f ? fifo_write(f, &syncs[i], err) : BECK_OK;
+        beck_status status = f ? fifo_write(f, &syncs->lists[i], err) : BECK_OK;
         if (status)
             return status;
         q->saved_heads[i] = f ? fifo_head(f) : 0;
@@ -248,7 +254,7 @@ static beck_status add_lists(struct queue *q, struct buf *b, struct fifo_sync *s
     add_taken(q, b);
     size_t at = b->len;
     add_u32(b, 0);
-    beck_status status = schedule_save(q->delayed, b, err);
+    beck_status status = schedule_write(q->delayed, b, &syncs->delayed, err);
     if (!status && b->len >= at + 4)
         put_u32(b->data + at, (uint32_t)(b->len - at - 4));
     return status;
@@ -268,9 +274,8 @@ static void tidy_sources(struct queue *q)
     }
 }
 
-/* With the lock, and no operation under way. syncs: of the lists, one for each level; what they say
- * is still to be done. */
-static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_sync *syncs,
+/* With the lock, and no operation under way. What syncs say is still to be done. */
+static beck_status compose_snapshot(struct queue *q, struct buf *b, struct file_syncs *syncs,
                                     beck_error *err)
 {
     uint64_t replay_from = (uint64_t)partition_visible(bus_partition(q->home->state, 0));
@@ -325,9 +330,10 @@ static beck_status compose_snapshot(struct queue *q, struct buf *b, struct fifo_
 }
 
 /* Without the lock, which publishers and consumers want. */
-static beck_status sync_lists(struct queue *q, struct fifo_sync *syncs, beck_status status,
+static beck_status sync_lists(struct queue *q, struct file_syncs *all, beck_status status,
                               beck_error *err)
 {
+    struct fifo_sync *syncs = all->lists;
     for (uint32_t i = 0; i <= q->options.priority_max; i++) {
         if (syncs[i].file == syncs[i].end_file)
             continue;
@@ -340,6 +346,11 @@ static beck_status sync_lists(struct queue *q, struct fifo_sync *syncs, beck_sta
         fifo_synced(f, &syncs[i], !status);
         mutex_unlock(&q->lock);
     }
+    if (!status)
+        status = schedule_sync(q->delayed, &all->delayed, err);
+    mutex_lock(&q->lock);
+    schedule_synced(q->delayed, &all->delayed, !status);
+    mutex_unlock(&q->lock);
     return status;
 }
 
@@ -389,22 +400,22 @@ beck_status queue_snapshot(struct queue *q, beck_error *err)
     if (kept)
         return kept;
     struct buf b;
-    struct fifo_sync *syncs = calloc(q->options.priority_max + 1, sizeof *syncs);
-    if (!syncs)
+    struct file_syncs syncs = {.lists = calloc(q->options.priority_max + 1, sizeof *syncs.lists)};
+    if (!syncs.lists)
         return error_set(err, BECK_ENOMEM, "no memory for a snapshot of queue \"%s\"", q->name);
     buf_init(&b, SNAPSHOT_BYTES_MAX);
     mutex_lock(&q->lock);
     while (q->operations > 0 || q->limbo_working)
         cond_wait(&q->quiet, &q->lock);
-    beck_status status = compose_snapshot(q, &b, syncs, err);
+    beck_status status = compose_snapshot(q, &b, &syncs, err);
     uint32_t sources = q->source_count;
     mutex_unlock(&q->lock);
-    status = sync_lists(q, syncs, status, err);
+    status = sync_lists(q, &syncs, status, err);
     if (!status)
         status = sync_sources(q, sources, err);
     if (!status)
         status = append_state(q, "snapshot", buf_bytes(&b), err);
-    free(syncs);
+    free(syncs.lists);
     buf_release(&b);
     if (status) {
         mutex_lock(&q->lock);

@@ -51,11 +51,25 @@ beck_status schedule_filter(struct schedule *s,
                             beck_error *err);
 void schedule_clear(struct schedule *s);
 
-/* Syncs the run files and appends the description to `out`. A heap of more than SCHEDULE_SAVED_HEAP
- * entries becomes a run first, so that descriptions stay small. On failure out is as it was and
- * nothing is lost. When a sync failed it is unknown what reached the device: every later save gives
- * BECK_EPOISONED until schedule_clear. */
-beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err);
+/*
+ * Making it durable, in three steps of which the slow one needs no lock; one at a time, and without
+ * schedule_trim between: schedule_write appends the description to `out` (on failure
+ * out is as it was and nothing is lost), schedule_sync syncs the run files that it names, and after a
+ * schedule_write that succeeded schedule_synced says how it went, also when there was no schedule_sync.
+ * A heap of more than SCHEDULE_SAVED_HEAP entries becomes a run first, so that descriptions stay
+ * small. When a sync failed it is unknown what reached the device: every later schedule_write gives
+ * BECK_EPOISONED until schedule_clear.
+ */
+struct schedule_sync {
+    uint64_t *ids; /* of the runs to be synced */
+    size_t count;
+    bool names;  /* and the directory */
+    bool failed; /* a sync failed */
+};
+beck_status schedule_write(struct schedule *s, struct buf *out, struct schedule_sync *sync,
+                           beck_error *err);
+beck_status schedule_sync(const struct schedule *s, struct schedule_sync *sync, beck_error *err);
+void schedule_synced(struct schedule *s, struct schedule_sync *sync, bool synced);
 /* Makes an empty schedule what a description says. BECK_ECORRUPT: it, or a run file, is missing or
  * damaged; the schedule is still empty. Blocks behind the first of a run are checked when they are
  * reached. *used: bytes of the description. */

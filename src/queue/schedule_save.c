@@ -20,40 +20,63 @@
 #define DESCRIPTION_HEADER 24
 #define DESCRIPTION_RUN 24
 
-static beck_status sync_run(struct schedule *s, struct run *r, beck_error *err)
+/* NULL: it was merged meanwhile, or taken whole. */
+static struct run *find_run(struct schedule *s, uint64_t id)
+{
+    for (size_t i = 0; i < s->run_count; i++)
+        if (s->runs[i].cursor.id == id)
+            return &s->runs[i];
+    return NULL;
+}
+
+static beck_status sync_run(const struct schedule *s, uint64_t id, bool *failed, beck_error *err)
 {
     char path[RUN_PATH_BYTES];
-    run_path(path, s->dir, r->cursor.id);
+    run_path(path, s->dir, id);
     struct file *file;
     beck_status status = vfs_open(s->vfs, path, VFS_WRITE, &file, err);
     if (status != BECK_OK)
         return status;
     status = file_sync(file, err);
     file_close(file);
-    if (status == BECK_OK)
-        r->synced = true;
-    else
-        s->poisoned = true;
+    *failed = status != BECK_OK;
     return status;
 }
 
-static beck_status sync_runs(struct schedule *s, beck_error *err)
+beck_status schedule_sync(const struct schedule *s, struct schedule_sync *sync, beck_error *err)
 {
-    for (size_t i = 0; i < s->run_count; i++) {
-        if (s->runs[i].synced || run_left(&s->runs[i]) == 0)
-            continue;
-        beck_status status = sync_run(s, &s->runs[i], err);
-        if (status != BECK_OK)
-            return status;
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < sync->count && status == BECK_OK; i++)
+        status = sync_run(s, sync->ids[i], &sync->failed, err);
+    if (status == BECK_OK && sync->names) {
+        status = vfs_sync_dir(s->vfs, s->dir, err);
+        sync->failed = status != BECK_OK;
     }
-    if (s->run_count == 0 || !s->names_unsynced)
-        return BECK_OK;
-    beck_status status = vfs_sync_dir(s->vfs, s->dir, err);
-    if (status == BECK_OK)
-        s->names_unsynced = false;
-    else
-        s->poisoned = true;
     return status;
+}
+
+void schedule_synced(struct schedule *s, struct schedule_sync *sync, bool synced)
+{
+    for (size_t i = 0; i < sync->count && synced; i++) {
+        struct run *r = find_run(s, sync->ids[i]);
+        if (r)
+            r->synced = true;
+    }
+    s->names_unsynced |= sync->names && !synced;
+    s->poisoned |= sync->failed;
+    free(sync->ids);
+    *sync = (struct schedule_sync){0};
+}
+
+/* What is not synced of the runs that the description names; ids: room for them. */
+static void note_unsynced(struct schedule *s, uint64_t *ids, struct schedule_sync *sync)
+{
+    *sync = (struct schedule_sync){.ids = ids, .names = s->run_count > 0 && s->names_unsynced};
+    for (size_t i = 0; i < s->run_count; i++)
+        if (!s->runs[i].synced && run_left(&s->runs[i]) > 0)
+            sync->ids[sync->count++] = s->runs[i].cursor.id;
+    if (sync->names)
+        s->names_unsynced = false;
 }
 
 /* Appends the description; ids: room for those of its runs. */
@@ -91,8 +114,10 @@ static beck_status describe(struct schedule *s, struct buf *out, uint64_t *ids, 
     return BECK_OK;
 }
 
-beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err)
+beck_status schedule_write(struct schedule *s, struct buf *out, struct schedule_sync *sync,
+                           beck_error *err)
 {
+    *sync = (struct schedule_sync){0};
     if (s->vfs == NULL)
         return error_set(err, BECK_EUNSUPPORTED, "a schedule in memory cannot be saved");
     if (s->poisoned)
@@ -106,19 +131,21 @@ beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err)
         status = schedule_spill(s, err);
         schedule_shrink_heap(s);
     }
-    if (status == BECK_OK)
-        status = sync_runs(s, err);
     if (status != BECK_OK)
         return status;
     uint64_t *ids = calloc(s->run_count + 1, sizeof *ids);
-    if (ids == NULL)
-        return schedule_no_memory(err);
+    uint64_t *unsynced = calloc(s->run_count + 1, sizeof *unsynced);
     size_t id_count = 0;
-    status = describe(s, out, ids, &id_count, err);
+    if (ids == NULL || unsynced == NULL)
+        status = schedule_no_memory(err);
+    else
+        status = describe(s, out, ids, &id_count, err);
     if (status != BECK_OK) {
         free(ids);
+        free(unsynced);
         return status;
     }
+    note_unsynced(s, unsynced, sync);
     free(s->saved);
     s->saved = ids;
     s->saved_count = id_count;

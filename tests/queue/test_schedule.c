@@ -84,6 +84,21 @@ static int file_count(struct vfs *v)
     return n;
 }
 
+/* In one go; a failure leaves out as it was. */
+static beck_status schedule_save(struct schedule *s, struct buf *out, beck_error *err)
+{
+    struct schedule_sync sync;
+    size_t before = out->len;
+    beck_status status = schedule_write(s, out, &sync, err);
+    if (status != BECK_OK)
+        return status;
+    status = schedule_sync(s, &sync, err);
+    schedule_synced(s, &sync, status == BECK_OK);
+    if (status != BECK_OK)
+        out->len = before;
+    return status;
+}
+
 static void save(struct schedule *s, struct buf *out)
 {
     beck_error err = {0};
@@ -339,6 +354,74 @@ static void after_a_failed_sync_saves_are_refused(void **state)
     save(s, &out);
     buf_release(&out);
     schedule_free(s);
+    vfs_sim_free(v);
+}
+
+/* Every kind of use lies between writing and the end of the sync, and the power goes after it. */
+static void a_schedule_is_used_while_it_is_synced(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        struct vfs *v = new_disk(seed);
+        struct schedule *s = new_schedule(v), *again;
+        struct schedule_sync sync;
+        struct buf first, second;
+        size_t used;
+        uint64_t n = 6 * SCHEDULE_MEMORY;
+        buf_init(&first, SAVED_MAX);
+        buf_init(&second, SAVED_MAX);
+        push_many(s, 0, n);
+        assert_int_equal(schedule_write(s, &first, &sync, NULL), BECK_OK);
+        assert_true(sync.count > 0 && sync.names);
+        push_many(s, n, 3 * n); /* runs are made, and merged */
+        pop_many(s, n);
+        assert_int_equal(schedule_sync(s, &sync, NULL), BECK_OK);
+        schedule_synced(s, &sync, true);
+        again = new_schedule(v);
+        assert_int_equal(schedule_load(again, buf_bytes(&first), &used, NULL), BECK_OK);
+        schedule_free(again);
+        /* What was made meanwhile is not taken for synced. */
+        save(s, &second);
+        schedule_free(s);
+        vfs_sim_crash(v);
+        s = new_schedule(v);
+        assert_int_equal(schedule_load(s, buf_bytes(&second), &used, NULL), BECK_OK);
+        pop_many(s, 2 * n);
+        assert_int_equal(schedule_count(s), 0);
+        schedule_free(s);
+        s = new_schedule(v);
+        assert_int_equal(schedule_load(s, buf_bytes(&first), &used, NULL), BECK_OK);
+        pop_many(s, n);
+        assert_int_equal(schedule_count(s), 0);
+        schedule_free(s);
+        buf_release(&first);
+        buf_release(&second);
+        vfs_sim_free(v);
+    }
+}
+
+static void what_was_not_synced_is_synced_with_the_next_description(void **state)
+{
+    (void)state;
+    struct vfs *v = new_disk(3);
+    struct schedule *s = new_schedule(v);
+    struct schedule_sync sync;
+    struct buf out;
+    size_t used;
+    buf_init(&out, SAVED_MAX);
+    push_many(s, 0, 5000);
+    assert_int_equal(schedule_write(s, &out, &sync, NULL), BECK_OK);
+    vfs_sim_fail(v, VFS_OP_OPEN, 1, false, BECK_EIO); /* no sync was tried */
+    assert_int_equal(schedule_sync(s, &sync, NULL), BECK_EIO);
+    schedule_synced(s, &sync, false);
+    save(s, &out);
+    schedule_free(s);
+    vfs_sim_crash(v);
+    s = new_schedule(v);
+    assert_int_equal(schedule_load(s, buf_bytes(&out), &used, NULL), BECK_OK);
+    pop_many(s, 5000);
+    schedule_free(s);
+    buf_release(&out);
     vfs_sim_free(v);
 }
 
@@ -798,6 +881,8 @@ int main(void)
         cmocka_unit_test(trim_leaves_files_of_others),
         cmocka_unit_test(a_full_disk_refuses_pushes_and_loses_nothing),
         cmocka_unit_test(after_a_failed_sync_saves_are_refused),
+        cmocka_unit_test(a_schedule_is_used_while_it_is_synced),
+        cmocka_unit_test(what_was_not_synced_is_synced_with_the_next_description),
         cmocka_unit_test(a_flipped_bit_of_a_run_is_found),
         cmocka_unit_test(runs_that_are_cut_longer_or_missing_are_found),
         cmocka_unit_test(a_damaged_description_is_refused),
