@@ -89,7 +89,6 @@ struct access_scram {
     uint8_t salt[16];
     uint8_t stored_key[ACCESS_SCRAM_KEY_MAX], server_key[ACCESS_SCRAM_KEY_MAX];
 };
-size_t access_scram_key_len(enum scram_hash hash);
 bool access_scram(struct access *a, beck_bytes user, enum scram_hash hash,
                   struct access_scram *out);
 /* For logins that are checked elsewhere: whether one from there is looked at (else BECK_ELIMIT), and

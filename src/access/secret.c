@@ -72,7 +72,7 @@ static const EVP_MD *scram_digest(enum scram_hash hash)
     return hash == SCRAM_HASH_256 ? EVP_sha256() : EVP_sha512();
 }
 
-size_t access_scram_key_len(enum scram_hash hash)
+static size_t scram_key_len(enum scram_hash hash)
 {
     return hash == SCRAM_HASH_256 ? 32 : 64;
 }
@@ -80,7 +80,7 @@ size_t access_scram_key_len(enum scram_hash hash)
 bool scram_derive(enum scram_hash hash, const uint8_t *salted, struct access_scram *out)
 {
     const EVP_MD *md = scram_digest(hash);
-    int len = (int)access_scram_key_len(hash);
+    int len = (int)scram_key_len(hash);
     uint8_t client[EVP_MAX_MD_SIZE];
     bool ok = HMAC(md, salted, len, (const uint8_t *)"Client Key", 10, client, NULL) &&
               EVP_Digest(client, (size_t)len, out->stored_key, NULL, md, NULL) == 1 &&
@@ -99,7 +99,7 @@ static beck_status make_scram(beck_bytes text, enum scram_hash hash, struct acce
         return status;
     bool ok = PKCS5_PBKDF2_HMAC(text.data, (int)text.len, out->salt, sizeof out->salt,
                                 ACCESS_SCRAM_ITERATIONS, scram_digest(hash),
-                                (int)access_scram_key_len(hash), salted) == 1 &&
+                                (int)scram_key_len(hash), salted) == 1 &&
               scram_derive(hash, salted, out);
     OPENSSL_cleanse(salted, sizeof salted);
     return ok ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to hash a password");
@@ -107,7 +107,7 @@ static beck_status make_scram(beck_bytes text, enum scram_hash hash, struct acce
 
 beck_status scram_write(const struct access_scram *s, enum scram_hash hash, struct buf *out)
 {
-    size_t len = access_scram_key_len(hash);
+    size_t len = scram_key_len(hash);
     beck_status status = buf_printf(out, "%u:", s->iterations);
     if (!status)
         status = base64_write(out, bytes_of(s->salt, sizeof s->salt));
@@ -191,7 +191,7 @@ static bool read_base64(beck_bytes text, uint8_t *out, size_t size)
 bool scram_read(beck_bytes text, enum scram_hash hash, struct access_scram *out)
 {
     uint64_t iterations;
-    size_t len = access_scram_key_len(hash);
+    size_t len = scram_key_len(hash);
     if (!bytes_to_u64(next_field(&text), &iterations) || iterations == 0 || iterations > INT32_MAX)
         return false;
     out->iterations = (uint32_t)iterations;

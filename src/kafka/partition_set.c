@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-int group_partition_compare(const struct group_partition *a, const struct group_partition *b)
+static int compare_partitions(const struct group_partition *a, const struct group_partition *b)
 {
     int order = memcmp(a->topic, b->topic, sizeof a->topic);
     return order ? order : (a->partition > b->partition) - (a->partition < b->partition);
@@ -11,7 +11,7 @@ int group_partition_compare(const struct group_partition *a, const struct group_
 
 static int compare(const void *a, const void *b)
 {
-    return group_partition_compare(a, b);
+    return compare_partitions(a, b);
 }
 
 void partition_set_release(struct partition_set *s)
@@ -51,7 +51,7 @@ void partition_set_sort(struct partition_set *s)
     qsort(s->at, s->count, sizeof *s->at, compare);
     size_t kept = 1;
     for (size_t i = 1; i < s->count; i++)
-        if (group_partition_compare(&s->at[i], &s->at[kept - 1]) != 0)
+        if (compare_partitions(&s->at[i], &s->at[kept - 1]) != 0)
             s->at[kept++] = s->at[i];
     s->count = kept;
 }
@@ -81,9 +81,9 @@ bool partition_set_within(const struct partition_set *a, const struct partition_
 {
     size_t j = 0;
     for (size_t i = 0; i < a->count; i++, j++) {
-        while (j < b->count && group_partition_compare(&b->at[j], &a->at[i]) < 0)
+        while (j < b->count && compare_partitions(&b->at[j], &a->at[i]) < 0)
             j++;
-        if (j == b->count || group_partition_compare(&b->at[j], &a->at[i]) != 0)
+        if (j == b->count || compare_partitions(&b->at[j], &a->at[i]) != 0)
             return false;
     }
     return true;
@@ -92,7 +92,7 @@ bool partition_set_within(const struct partition_set *a, const struct partition_
 bool partition_set_meets(const struct partition_set *a, const struct partition_set *b)
 {
     for (size_t i = 0, j = 0; i < a->count && j < b->count;) {
-        int order = group_partition_compare(&a->at[i], &b->at[j]);
+        int order = compare_partitions(&a->at[i], &b->at[j]);
         if (order == 0)
             return true;
         i += order < 0;
@@ -108,9 +108,9 @@ static beck_status choose(const struct partition_set *a, const struct partition_
     if (reserve(out, a->count))
         return BECK_ENOMEM;
     for (size_t i = 0; i < a->count; i++) {
-        while (j < b->count && group_partition_compare(&b->at[j], &a->at[i]) < 0)
+        while (j < b->count && compare_partitions(&b->at[j], &a->at[i]) < 0)
             j++;
-        bool found = j < b->count && group_partition_compare(&b->at[j], &a->at[i]) == 0;
+        bool found = j < b->count && compare_partitions(&b->at[j], &a->at[i]) == 0;
         if (found == in)
             out->at[out->count++] = a->at[i];
     }

@@ -15,7 +15,6 @@ struct partition_set {
     size_t count, cap;
 };
 
-int group_partition_compare(const struct group_partition *a, const struct group_partition *b);
 void partition_set_release(struct partition_set *s); /* empty then */
 /* At the end, in any order: partition_set_sort brings it in order and drops what is there twice. */
 beck_status partition_set_add(struct partition_set *s, const uint8_t topic[16], int32_t partition);

@@ -106,7 +106,9 @@ static void record(struct transactions *ts, const struct transaction *t)
         env_report(ts->env, err.code, "the end of a transaction cannot be recorded: %s", err.text);
 }
 
-bool transaction_carry_out(struct transactions *ts, struct transaction *t)
+/* What is prepared. With the lock, which is free meanwhile; the transaction is busy. False: control batches are missing
+ * still. */
+static bool carry_out(struct transactions *ts, struct transaction *t)
 {
     assert(mutex_held(&ts->lock) && t->busy && transaction_is_prepared(t));
     bool commit = t->state == TRANSACTION_PREPARE_COMMIT;
@@ -138,7 +140,9 @@ bool transaction_carry_out(struct transactions *ts, struct transaction *t)
     return true;
 }
 
-int transaction_decide(struct transactions *ts, struct transaction *t, bool commit, bool bump)
+/* The same for what is Ongoing, or nothing: it is prepared, which is synced, and carried out. 0; an error: as before.
+ * bump: under the next epoch. */
+static int decide_end(struct transactions *ts, struct transaction *t, bool commit, bool bump)
 {
     assert(mutex_held(&ts->lock) && t->busy && !transaction_is_prepared(t));
     struct transaction before = *t;
@@ -167,7 +171,7 @@ int transaction_decide(struct transactions *ts, struct transaction *t, bool comm
         t->updated_ms = before.updated_ms;
         return KAFKA_COORDINATOR_NOT_AVAILABLE;
     }
-    transaction_carry_out(ts, t);
+    carry_out(ts, t);
     return KAFKA_NONE;
 }
 
@@ -219,7 +223,7 @@ static int end(struct transactions *ts, struct transaction_producer *producer, b
     int error = judge_end(t, commit, version_2, retry, &decide);
     if (decide) {
         t->busy = true;
-        error = transaction_decide(ts, t, commit, version_2);
+        error = decide_end(ts, t, commit, version_2);
         if (!error)
             t->last_epoch = version_2 ? producer->epoch : -1;
         t->busy = false;
@@ -298,7 +302,7 @@ static int init(struct transactions *ts, struct transaction_producer *producer, 
     t->busy = true;
     t->last_epoch = -1;
     if (t->state == TRANSACTION_ONGOING)
-        error = transaction_decide(ts, t, false, true);
+        error = decide_end(ts, t, false, true);
     if (!error && transaction_is_prepared(t))
         error = KAFKA_CONCURRENT_TRANSACTIONS;
     if (!error)
@@ -360,9 +364,9 @@ static void bring(struct transactions *ts, struct transaction *t)
     t->busy = true;
     if (t->state == TRANSACTION_ONGOING) {
         t->last_epoch = -1;
-        transaction_decide(ts, t, false, true);
+        decide_end(ts, t, false, true);
     } else if (transaction_is_prepared(t)) {
-        transaction_carry_out(ts, t);
+        carry_out(ts, t);
     } else if (forget(ts, t)) {
         return;
     }
@@ -472,7 +476,7 @@ beck_status transactions_recover(struct transactions *ts, beck_error *err)
             if (!transaction_is_prepared(t))
                 continue;
             t->busy = true;
-            transaction_carry_out(ts, t);
+            carry_out(ts, t);
             t->busy = false;
         }
     mutex_unlock(&ts->lock);

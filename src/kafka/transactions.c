@@ -95,7 +95,7 @@ void transaction_forget_partitions(struct transaction *t)
     t->partition_count = 0;
 }
 
-bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition)
+static bool has(const struct transaction *t, beck_bytes topic, int32_t partition)
 {
     for (size_t i = 0; i < t->partition_count; i++)
         if (t->partitions[i].number == partition && bytes_equal(t->partitions[i].topic, topic))
@@ -105,7 +105,7 @@ bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t part
 
 bool transaction_put(struct transaction *t, beck_bytes topic, int32_t partition)
 {
-    if (transaction_has(t, topic, partition))
+    if (has(t, topic, partition))
         return true;
     if (t->partition_count == t->partition_cap) {
         size_t cap = t->partition_cap ? t->partition_cap * 2 : 4;
@@ -166,7 +166,7 @@ int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int1
     int error;
     mutex_lock(&ts->lock);
     struct transaction *t = of_producer(ts, &producer, &error);
-    if (t && (t->state != TRANSACTION_ONGOING || !transaction_has(t, topic, partition))) {
+    if (t && (t->state != TRANSACTION_ONGOING || !has(t, topic, partition))) {
         if (!add)
             error = KAFKA_INVALID_TXN_STATE;
         else if (t->adding) /* what is added is being read */
@@ -189,8 +189,7 @@ int transactions_verify(struct kafka *k, const struct transaction_producer *prod
     mutex_lock(&ts->lock);
     struct transaction *t = of_producer(ts, producer, &error);
     for (size_t i = 0; i < count && !error; i++)
-        if (t->state != TRANSACTION_ONGOING ||
-            !transaction_has(t, partitions[i].topic, partitions[i].number))
+        if (t->state != TRANSACTION_ONGOING || !has(t, partitions[i].topic, partitions[i].number))
             error = KAFKA_TRANSACTION_ABORTABLE;
     mutex_unlock(&ts->lock);
     return error;
@@ -207,7 +206,7 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
     struct transaction *t = of_producer(ts, producer, &error);
     for (size_t i = 0; i < count && t && memory; i++) {
         fresh |= t->unrecorded || t->state != TRANSACTION_ONGOING ||
-                 !transaction_has(t, partitions[i].topic, partitions[i].number);
+                 !has(t, partitions[i].topic, partitions[i].number);
         memory = transaction_put(t, partitions[i].topic, partitions[i].number);
     }
     if (!memory)

@@ -52,7 +52,6 @@ struct transaction *transaction_await(struct transactions *ts, beck_bytes id);
 /* NULL: no memory, or TRANSACTIONS_MAX. */
 struct transaction *transaction_make(struct transactions *ts, beck_bytes id);
 void transaction_drop(struct transactions *ts, struct transaction *t); /* frees it */
-bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition);
 bool transaction_put(struct transaction *t, beck_bytes topic,
                      int32_t partition); /* false: memory */
 void transaction_forget_partitions(struct transaction *t);
@@ -72,11 +71,6 @@ beck_status transaction_log_remove(struct transactions *ts, beck_bytes id, beck_
 
 /* ---- ends (transaction_end.c); slow ---- */
 
-/* With the lock, which is free meanwhile; the transaction is busy. What is Ongoing, or nothing, is
- * prepared, which is synced, and carried out. 0; an error: as before. bump: under the next epoch. */
-int transaction_decide(struct transactions *ts, struct transaction *t, bool commit, bool bump);
-/* The same for what is prepared. False: control batches are missing still. */
-bool transaction_carry_out(struct transactions *ts, struct transaction *t);
 /* Opening: what is prepared is carried out, what partitions say is open is attached or aborted. */
 beck_status transactions_recover(struct transactions *ts, beck_error *err);
 

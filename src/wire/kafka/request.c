@@ -155,6 +155,21 @@ static bool keep_frame(struct kafka_request *r, beck_bytes frame)
     return r->frame != NULL;
 }
 
+static void request_free(struct kafka_request *r)
+{
+    memory_unhold(&r->wire->memory, &r->holder);
+    if (r->counted)
+        memory_give(&r->wire->memory, r->class, r->counted);
+    identity_release(r->identity);
+    kafka_writer_release(&r->answer);
+    kafka_arena_release(&r->decoded);
+    kafka_arena_release(&r->arena);
+    free(r->frame);
+    r->gone = true;
+    if (!atomic_load(&r->pressed))
+        free(r);
+}
+
 struct kafka_request *request_new(struct kafka_connection *c, beck_bytes frame, const char **why)
 {
     struct head h;
@@ -214,21 +229,6 @@ struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes to
     r->counted = r->frame_len = token.len;
     recount(r);
     return r;
-}
-
-void request_free(struct kafka_request *r)
-{
-    memory_unhold(&r->wire->memory, &r->holder);
-    if (r->counted)
-        memory_give(&r->wire->memory, r->class, r->counted);
-    identity_release(r->identity);
-    kafka_writer_release(&r->answer);
-    kafka_arena_release(&r->decoded);
-    kafka_arena_release(&r->arena);
-    free(r->frame);
-    r->gone = true;
-    if (!atomic_load(&r->pressed))
-        free(r);
 }
 
 /* ---- its memory ---- */

@@ -166,7 +166,6 @@ struct kafka_request *request_of_token(struct kafka_connection *c, beck_bytes to
                                        const char **why);
 /* Puts the answer into the output, or drops it, and lets go of the request. Loop. */
 void request_send(struct kafka_request *r, struct connection *net);
-void request_free(struct kafka_request *r);
 /* The handler of an in_place row has returned: the body is not needed any more, unless it was kept. */
 void request_forget_body(struct kafka_request *r);
 /* What it holds after the answer is counted; all else is freed. */

@@ -17,8 +17,6 @@ struct management {
     char node[128]; /* "rabbit@host" */
 };
 
-/* Where the data directory is; INT64_MAX: there is none. */
-int64_t management_disk_free(const struct call *c);
 /* enum amqp_alarm */
 uint32_t management_alarms(const struct call *c);
 

@@ -183,7 +183,8 @@ static int64_t open_files(void)
     return count > 3 ? count - 3 : 0; /* . and .. and the directory itself */
 }
 
-int64_t management_disk_free(const struct call *c)
+/* Where the data directory is; INT64_MAX: there is none. */
+static int64_t disk_free(const struct call *c)
 {
     struct statvfs s;
     const char *dir = call_context(c)->b->data_dir;
@@ -201,7 +202,7 @@ uint32_t management_alarms(const struct call *c)
 static void put_resources(const struct call *c, json_t *o)
 {
     uint32_t alarms = management_alarms(c);
-    json_put_number(o, "disk_free", management_disk_free(c));
+    json_put_number(o, "disk_free", disk_free(c));
     json_put_number(o, "disk_free_limit", call_context(c)->disk_free_limit);
     json_put_flag(o, "disk_free_alarm", alarms & AMQP_ALARM_DISK);
     rates_put(c->m->rates, o, beck_str("node"), "mem_used", resident_bytes(), true, &c->node_stats);
