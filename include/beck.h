@@ -604,7 +604,8 @@ BECK_API void beck_workers_stop(beck_workers *workers);
 typedef struct beck_dead {
     const beck_event *event; /* as it was published; position is that of the dead letter: its name
                                 in the calls below */
-    const char *reason;      /* "rejected", "attempts", "expired", "maxlen" */
+    const char *reason;      /* "rejected", "attempts", "expired", "maxlen"; "unreadable": it is damaged, and this stands for
+                                it: once its file is restored, put back, it is delivered */
     uint32_t attempts;
     int64_t died_ms;
     beck_position origin; /* where the event is stored in `event->bus` */

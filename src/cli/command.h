@@ -81,6 +81,7 @@ struct call {
     struct option_value *values;  /* for the accessors only */
     size_t value_count;
     _Atomic(int) *stops; /* for call_stopping only */
+    _Atomic(bool) damaged; /* the engine has reported damage since it was last cleared */
 };
 
 /* ---- options: `name` as declared, global ones included ---- */

@@ -5,6 +5,7 @@
 #include "cli/queue_options.h"
 #include "base/rng.h"
 #include "event/pattern.h"
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 

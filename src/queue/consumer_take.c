@@ -99,7 +99,39 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
     return BECK_OK;
 }
 
-static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
+/* Where the event was that a dead letter stands for; false: its bus is gone. */
+static bool find_unreadable(beck_consumer *c, uint32_t *source)
+{
+    struct queue *q = c->queue;
+    bool found = false;
+    mutex_lock(&q->lock);
+    for (uint32_t i = 0; i < q->source_count && !found; i++) {
+        found = q->sources[i].bus && q->sources[i].number == c->parts->origin.partition &&
+                bytes_equal_text(c->parts->origin_bus, q->sources[i].bus_name);
+        *source = i;
+    }
+    mutex_unlock(&q->lock);
+    return found;
+}
+
+/* A dead letter that was put back, and stands for an event that could not be read. */
+static beck_status read_again(beck_consumer *c, struct slot *s, beck_error *err)
+{
+    uint32_t source;
+    int64_t offset = c->parts->origin.offset;
+    struct cursor *cursor;
+    const struct record_view *view;
+    if (!find_unreadable(c, &source))
+        return BECK_END;
+    beck_status status = consumer_cursor(c, source, &cursor, err);
+    if (!status)
+        status = cursor_read(cursor, offset, true, &view, NULL, err);
+    if (!status && view->offset != offset)
+        status = BECK_END;
+    return status ? status : copy_view(s, &view->event, view);
+}
+
+static beck_status read_event(beck_consumer *c, struct slot *s, int64_t *skip_to, beck_error *err)
 {
     uint32_t source = entry_source(&s->entry);
     bool known = source < c->cursor_count && c->deletions == atomic_load(&c->queue->deletions);
@@ -107,7 +139,7 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
     const struct record_view *view;
     beck_status status = cursor ? BECK_OK : consumer_cursor(c, source, &cursor, err);
     if (!status)
-        status = cursor_read(cursor, entry_offset(&s->entry), true, &view, NULL, err);
+        status = cursor_read(cursor, entry_offset(&s->entry), true, &view, skip_to, err);
     if (cursor && status == BECK_ENOENT) /* not the bus is gone, but a file of it */
         return BECK_ECORRUPT;
     if (!status && view->offset != entry_offset(&s->entry))
@@ -119,6 +151,8 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
             return error_set(err, BECK_ENOMEM, "no memory for a delivery");
         if (!dead_open(&view->event, c->parts))
             return BECK_END;
+        if (bytes_equal_text(c->parts->reason, "unreadable"))
+            return read_again(c, s, err);
         status = copy_view(s, &c->parts->event, view);
     } else {
         status = keep_view(s, cursor, view);
@@ -126,13 +160,51 @@ static beck_status read_event(beck_consumer *c, struct slot *s, beck_error *err)
     return status ? error_set(err, status, "no memory for a delivery") : BECK_OK;
 }
 
-/* An event that cannot be had any more leaves the queue; said aloud when it is damage. */
+void queue_report_damage(struct queue *q, const struct entry *e, int64_t end, const beck_error *why)
+{
+    uint32_t source = entry_source(e);
+    int64_t offset = entry_offset(e);
+    mutex_lock(&q->lock);
+    bool said = source == q->damaged_source && offset >= q->damaged_from && offset < q->damaged_end;
+    if (!said) {
+        q->damaged_source = source;
+        q->damaged_from = offset;
+        q->damaged_end = end;
+    }
+    mutex_unlock(&q->lock);
+    if (!said)
+        env_report(q->home->env, BECK_ECORRUPT,
+                   "queue \"%s\": events cannot be read, and become dead letters that stand for "
+                   "them: %s",
+                   q->name, why->text);
+}
+
+/* One that is damaged is not settled: a dead letter says where it was. False: there is no memory for that. */
+static bool give_up(beck_consumer *c, struct slot *s, const beck_error *why)
+{
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    bool done = s->state != SLOT_HELD ||
+                !queue_add_limbo(q, &s->entry, "unreadable", why->text, -1, s->counted ? -1 : 0);
+    if (done && s->state == SLOT_HELD) {
+        slot_unlink(q, s);
+        q->in_flight--;
+    }
+    if (done)
+        consumer_free_slot(c, s);
+    mutex_unlock(&q->lock);
+    return done;
+}
+
+/* An event that cannot be had any more leaves the queue. */
 void consumer_drop_lost(beck_consumer *c, struct slot *s, beck_status status, const beck_error *why)
 {
     struct queue *q = c->queue;
-    if (status != BECK_END && status != BECK_ENOENT)
-        env_report(q->home->env, status, "queue \"%s\" drops an event that cannot be read: %s",
-                   q->name, why->text);
+    if (status == BECK_ECORRUPT) {
+        if (!give_up(c, s, why))
+            consumer_put_back(c, s);
+        return;
+    }
     state_settled(q, &s->entry, 1, 0, NULL);
     queue_disown(q, &s->entry, 1);
     mutex_lock(&q->lock);
@@ -374,7 +446,7 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
             return error_set(err, BECK_ELIMIT,
                              "this consumer holds %u deliveries, its prefetch; settle some first",
                              c->held);
-        size_t n, delivered = 0, bytes = 0;
+        size_t n, delivered = 0, bytes = 0, damaged = 0;
         beck_status status = wait_and_take(c, max, timeout_ms, taken, &n, err);
         if (status)
             return status;
@@ -387,7 +459,12 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                 break;
             }
             error_clear(&why);
-            status = read_event(c, s, &why);
+            int64_t skip_to = entry_offset(&s->entry) + 1;
+            status = read_event(c, s, &skip_to, &why);
+            if (status == BECK_ECORRUPT) {
+                queue_report_damage(c->queue, &s->entry, skip_to, &why);
+                damaged++;
+            }
             bool lost = status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT;
             if (status && !lost) {
                 consumer_put_back(c, s);
@@ -408,6 +485,8 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
         }
         if (n > 0)
             count_taken(c->queue, taken, n);
+        if (damaged > 0)
+            queue_work_limbo(c->queue);
         if (delivered > 0) {
             if (c->queue->m_delivered)
                 counter_add(c->queue->m_delivered, delivered);

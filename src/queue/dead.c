@@ -7,6 +7,9 @@
  * found (a dead letter again, if it had been put back). Appending it is what takes the entry out of
  * its queue: one append, so nothing is between. A queue knows the offsets of its dead letters;
  * putting one back makes it an entry of the queue that points at the dead letter.
+ *
+ * Of an event that is damaged nothing is known but where it was: its dead letter, with the reason
+ * "unreadable", stands for it. Put back, the event is looked for there again.
  */
 #include "queue/queue_impl.h"
 
@@ -236,8 +239,8 @@ static beck_status vanish(struct queue *q, const struct limbo *l, beck_error *er
     return BECK_OK;
 }
 
-static beck_status bury_event(struct queue *q, const struct limbo *l,
-                              const struct record_view *view, const struct dead_parts *earlier,
+static beck_status bury_event(struct queue *q, const struct limbo *l, const beck_event *event,
+                              const struct carried *carried, const struct dead_parts *earlier,
                               beck_error *err)
 {
     struct letter *t = malloc(sizeof *t);
@@ -245,14 +248,33 @@ static beck_status bury_event(struct queue *q, const struct limbo *l,
         return error_set(err, BECK_ENOMEM, "no memory for a dead letter");
     beck_event letter;
     buf_init(&t->history, 2 * EVENT_EXTENSION_VALUE_MAX);
-    beck_status status = compose(q, l, &view->event, earlier, t, &letter);
+    beck_status status = compose(q, l, event, earlier, t, &letter);
     if (status)
         error_set(err, status, "no memory for a dead letter");
     else
-        status = append_letter(q, &letter, &view->carried, err);
+        status = append_letter(q, &letter, carried, err);
     buf_release(&t->history);
     free(t);
     return status;
+}
+
+/* In the place of an event that is damaged. */
+static beck_status bury_unreadable(struct queue *q, const struct limbo *l, beck_error *err)
+{
+    static const struct carried nothing;
+    char source[300], id[340];
+    mutex_lock(&q->lock);
+    const struct source *s = &q->sources[entry_source(&l->entry)];
+    beck_event e = {.type = beck_str("unreadable"),
+                    .position = {s->number, entry_offset(&l->entry)}};
+    snprintf(source, sizeof source, "/%s", s->bus_name);
+    snprintf(id, sizeof id, "%s/%u/%lld", s->bus_name, s->number,
+             (long long)entry_offset(&l->entry));
+    mutex_unlock(&q->lock);
+    e.source = beck_str(source);
+    e.bus = beck_str(source + 1);
+    e.id = beck_str(id);
+    return bury_event(q, l, &e, &nothing, NULL, err);
 }
 
 /* Events mostly die in order: a cursor that stands behind the last one finds the next at once. Only
@@ -286,21 +308,23 @@ void dead_rest(struct queue *q)
     cursor_close(c);
 }
 
-/* BECK_END: it cannot be had any more. The view is valid until the next call. */
+/* BECK_END: it cannot be had any more. BECK_ECORRUPT: it is there, and damaged; that is reported. The view is valid
+ * until the next call. */
 static beck_status read_dying(struct queue *q, const struct limbo *l,
                               const struct record_view **view, beck_error *err)
 {
     struct cursor *c = NULL;
     beck_status status = grave_cursor(q, entry_source(&l->entry), &c, err);
+    int64_t skip_to = entry_offset(&l->entry) + 1;
     if (!status)
-        status = cursor_read(c, entry_offset(&l->entry), true, view, NULL, err);
+        status = cursor_read(c, entry_offset(&l->entry), true, view, &skip_to, err);
     if (!status && (*view)->offset == entry_offset(&l->entry))
         return BECK_OK;
-    if (status == BECK_ECORRUPT || (status == BECK_ENOENT && c))
-        env_report(q->home->env, BECK_ECORRUPT,
-                   "queue \"%s\" drops an event that cannot be read: %s", q->name,
-                   err ? err->text : "");
-    bool lost = !status || status == BECK_END || status == BECK_ENOENT || status == BECK_ECORRUPT;
+    if (status == BECK_ECORRUPT || (status == BECK_ENOENT && c)) {
+        queue_report_damage(q, &l->entry, skip_to, err);
+        return BECK_ECORRUPT;
+    }
+    bool lost = !status || status == BECK_END || status == BECK_ENOENT;
     return lost ? BECK_END : status;
 }
 
@@ -312,7 +336,8 @@ static int64_t size_of(const struct limbo *l, const struct record_view *view)
 int64_t dead_measure(struct queue *q, const struct limbo *l)
 {
     const struct record_view *view;
-    return read_dying(q, l, &view, NULL) ? 0 : size_of(l, view);
+    beck_error why = {0};
+    return read_dying(q, l, &view, &why) ? 0 : size_of(l, view);
 }
 
 /* By the function that takes the place of the dead letters. */
@@ -352,10 +377,11 @@ static beck_status bury(struct queue *q, struct limbo *l, const struct record_vi
             status =
                 error_set(err, BECK_ECORRUPT, "a dead letter of queue \"%s\" is not one", q->name);
     }
-    if (!status && q->bury)
+    /* Who buries has no use for what only stands for an event. */
+    if (!status && q->bury && strcmp(l->reason, "unreadable") != 0)
         status = hand_over(q, l, view, earlier, err);
     else if (!status)
-        status = bury_event(q, l, view, earlier, err);
+        status = bury_event(q, l, &view->event, &view->carried, earlier, err);
     free(earlier);
     return status;
 }
@@ -370,14 +396,17 @@ beck_status dead_bury(struct queue *q, struct limbo *l, beck_error *err)
     const struct record_view *view = NULL;
     beck_error why = {0};
     beck_status status = read_dying(q, l, &view, &why);
-    if (status && status != BECK_END)
+    bool damaged = status == BECK_ECORRUPT;
+    if (status && status != BECK_END && !damaged)
         return error_set(err, status, "%s", why.text);
     if (!status && l->size < 0)
         l->size = size_of(l, view);
-    if (status || unread)
+    /* That a queue keeps no dead letters is not said of what may be found again. */
+    bool unreadable = damaged || strcmp(l->reason, "unreadable") == 0;
+    if (status == BECK_END || (unread && strcmp(l->reason, "unreadable") != 0))
         return vanish(q, l, err);
-    bool letter = !q->bury;
-    status = bury(q, l, view, err);
+    bool letter = !q->bury || unreadable;
+    status = damaged ? bury_unreadable(q, l, err) : bury(q, l, view, err);
     if (status)
         return status;
     mutex_lock(&q->lock);

@@ -134,6 +134,8 @@ struct queue {
     bool more;                              /* time has brought more than was done at once */
     bool closing;
     struct recovery *recovery; /* while that lasts */
+    uint32_t damaged_source; /* what queue_report_damage said last */
+    int64_t damaged_from, damaged_end;
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
     struct histories histories;
     int64_t *dead; /* offsets of dead letters, ascending */
@@ -231,6 +233,9 @@ void queue_make_processing(struct queue *q);
 /* What a consumer holds has failed: counted by type, of each queue the first hundred by name. */
 void queue_count_failed(struct queue *q, const struct slot *s);
 void queue_count_dead(struct queue *q, const char *reason);
+/* That an event is damaged, as are those behind it up to `end`: once for each such place. Without the lock. */
+void queue_report_damage(struct queue *q, const struct entry *e, int64_t end,
+                         const beck_error *why);
 /* Deliveries handed out at these times have been answered now; without the lock. */
 void queue_record_processing(struct queue *q, const int64_t *taken_ns, size_t count);
 

@@ -279,6 +279,73 @@ static void what_cannot_be_read_is_given_up_when_asked(void **state)
     }
 }
 
+/* ---- queues ---- */
+
+static int take_all(beck *b, int *other)
+{
+    beck_consumer *c;
+    beck_delivery d[64];
+    size_t n;
+    int count = 0;
+    *other = 0;
+    must(beck_consumer_open(b, "q", 64, &c, &err));
+    while (!beck_take(c, d, 64, 0, &n, NULL))
+        for (size_t i = 0; i < n; i++) {
+            *other += !is(d[i].event->type, "t.x");
+            count++;
+            must(beck_settle(c, &d[i].tag, 1, &err));
+        }
+    beck_consumer_close(c);
+    return count;
+}
+
+static void what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *harm;
+        int lost;
+    } cases[] = {{"printf XXXX | dd of=%s/d-0/00000000000000000062.log bs=1 seek=1000 conv=notrunc "
+                  "status=none",
+                  31},
+                 {"rm %s/d-0/00000000000000000062.*", 62}};
+    for (size_t i = 0; i < 2; i++) {
+        struct place p;
+        struct said s;
+        int other;
+        place_make(&p);
+        make_data(&p);
+        beck *b = open_place(&p);
+        must(beck_queue_create(b, "q", NULL, &err));
+        must(beck_queue_bind(b, "q", &(beck_binding){.bus = "d", .from.kind = BECK_FROM_EARLIEST},
+                             &err));
+        beck_close(b);
+        shell("cp -r %s/d-0 %s/kept", p.data, p.dir);
+        shell(cases[i].harm, p.data);
+        b = try_open(&p, &s);
+        memset(&s, 0, sizeof s);
+        assert_int_equal(take_all(b, &other), 248 - cases[i].lost);
+        assert_int_equal(s.count, 1);
+        assert_said(&s, "dead letters");
+        beck_queue_info info;
+        must(beck_queue_info_get(b, "q", &info, &err));
+        assert_int_equal(info.dead, cases[i].lost);
+        assert_int_equal(info.ready + info.in_flight, 0);
+        beck_close(b);
+        shell("rm -r %s/d-0 && cp -r %s/kept %s/d-0", p.data, p.dir, p.data);
+        b = try_open(&p, &s);
+        int64_t redriven;
+        must(beck_dead_redrive(b, "q", -1, &redriven, &err));
+        assert_int_equal(redriven, cases[i].lost);
+        assert_int_equal(take_all(b, &other), cases[i].lost);
+        assert_int_equal(other, 0);
+        must(beck_queue_info_get(b, "q", &info, &err));
+        assert_int_equal(info.dead, 0);
+        beck_close(b);
+        place_remove(&p);
+    }
+}
+
 static void what_the_checkpoints_know_of_the_librarys_own_is_looked_for(void **state)
 {
     (void)state;
@@ -326,6 +393,7 @@ int main(void)
         cmocka_unit_test(a_missing_segment_is_a_fault_and_readers_are_told),
         cmocka_unit_test(what_retention_took_is_not_missing),
         cmocka_unit_test(what_cannot_be_read_is_given_up_when_asked),
+        cmocka_unit_test(what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again),
         cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
         cmocka_unit_test(a_directory_that_no_topology_knows_is_remarked),
     };
