@@ -87,9 +87,11 @@ static int serve(struct call *call, struct config_sources *sources)
     if (option_flag(call, "check") || option_flag(call, "print-config")) {
         bool print = option_flag(call, "print-config");
         config_warn(sources, tell_warning, call);
-        int code = print ? print_settings(call, settings) : EXIT_DONE;
+        int code = print ? print_settings(call, settings)
+                   : config_check_new(settings, tell_fault, call) > 0 ? EXIT_USAGE
+                                                                      : EXIT_DONE;
         settings_free(settings);
-        if (!print) {
+        if (!print && code == EXIT_DONE) {
             call_say(call, "the configuration is right");
         }
         return code;

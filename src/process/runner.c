@@ -141,7 +141,7 @@ static beck_status check_program(const struct runner_options *o, beck_error *err
 
 beck_status runner_check(const struct runner_options *o, beck_error *err)
 {
-    char *setpriv[] = {"setpriv", NULL}, *prlimit[] = {"prlimit", NULL};
+    char *setpriv[] = {(char *)"setpriv", NULL}, *prlimit[] = {(char *)"prlimit", NULL};
     bool limits =
         o->memory_max > 0 || o->cpu_max_ms > 0 || o->files_max > 0 || o->processes_max > 0;
     beck_error why = {0};

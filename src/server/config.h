@@ -35,6 +35,10 @@ void settings_free(struct settings *s); /* NULL allowed; secrets are wiped */
 /* The rules of a user of a configuration that was loaded; they point into it. Returns how many. */
 size_t config_rules(const struct user_setting *user, struct access_rule out[ACCESS_RULES_MAX]);
 
+/* For `--check`: what will not start where the data directory is still to be made, and else may.
+ * How many faults were told. */
+size_t config_check_new(struct settings *s, config_fault_fn fault, void *ctx);
+
 /* Variables that look like a mistyped name of a setting. */
 void config_warn(const struct config_sources *sources, config_fault_fn warn, void *ctx);
 

@@ -12,6 +12,7 @@
 #include "server/kafka_service.h"
 #include "server/listen.h"
 #include "server/runners.h"
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -334,6 +335,82 @@ static void check_log(struct config *c)
     } else if (file[0] && stat(file, &st) == 0 && S_ISDIR(st.st_mode)) {
         config_fault(c, source_of(c, "log.file"), "log.file: '%.300s' is a directory", file);
     }
+}
+
+/* ---- where there is nothing yet ---- */
+
+static bool is_missing(const struct settings *s, const char *bus)
+{
+    char path[4096];
+    struct stat st;
+    int len = snprintf(path, sizeof path, "%s/%s-0", s->data, bus);
+    return len < (int)sizeof path && stat(path, &st) != 0 && errno == ENOENT;
+}
+
+static bool will_be_made(const struct settings *s, const char *bus)
+{
+    const struct hook_setting *hooks = s->hooks.at;
+    bool found = declared_bus(s, bus) != NULL;
+    for (size_t i = 0; i < s->hooks.count && !found; i++) {
+        found = strcmp(hooks[i].source.bus, bus) == 0;
+    }
+    return found;
+}
+
+static void check_new_bindings(struct config *c)
+{
+    const struct queue_setting *queues = c->settings->queues.at;
+    for (size_t i = 0; i < c->settings->queues.count; i++) {
+        const struct binding_setting *bindings = queues[i].bindings.at;
+        for (size_t n = 0; n < queues[i].bindings.count; n++) {
+            if (!will_be_made(c->settings, bindings[n].bus)) {
+                config_fault(c, bindings[n].record.source,
+                             "queues.%.200s.bindings[%zu]: there is no bus '%.200s': declare it "
+                             "under buses",
+                             queues[i].record.name, n, bindings[n].bus);
+            }
+        }
+    }
+}
+
+static void check_new_exposure(struct config *c)
+{
+    struct settings *s = c->settings;
+    const struct {
+        const char *row;
+        const struct texts *list;
+    } rows[] = {{"http.listen", &s->http_listen},
+                {"http.tls_listen", &s->http_tls_listen},
+                {"amqp.listen", &s->amqp_listen},
+                {"amqp.tls_listen", &s->amqp_tls_listen},
+                {"management.listen", &s->management_listen},
+                {"management.tls_listen", &s->management_tls_listen},
+                {"kafka.listen", &s->kafka_listen},
+                {"kafka.tls_listen", &s->kafka_tls_listen}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t n = 0; n < rows[i].list->count; n++) {
+            if (listen_address_is_remote(rows[i].list->at[n])) {
+                config_fault(c, source_of(c, rows[i].row),
+                             "%s: '%.100s' can be reached from other machines, and there is no "
+                             "user: declare one, listen on 127.0.0.1 only, or set "
+                             "access.anonymous_remote to true if everybody may do everything",
+                             rows[i].row, rows[i].list->at[n]);
+                return;
+            }
+        }
+    }
+}
+
+size_t config_check_new(struct settings *s, config_fault_fn fault, void *ctx)
+{
+    struct config c = {.settings = s, .fault = fault, .ctx = ctx};
+    if (is_missing(s, "__topology")) {
+        check_new_bindings(&c);
+    }
+    if (is_missing(s, "__users") && s->users.count == 0 && !s->access.anonymous_remote) {
+        check_new_exposure(&c);
+    }
+    return c.faults;
 }
 
 /* ---- all ---- */

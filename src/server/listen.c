@@ -129,6 +129,24 @@ static beck_status bind_failed(int number, const char *address, beck_error *err)
     return error_errno(err, number, "'%s' cannot be listened on", address);
 }
 
+bool listen_address_is_remote(const char *address)
+{
+    struct host_port parts;
+    struct addrinfo *list, hints = {.ai_flags = AI_NUMERICHOST};
+    if (split(address, &parts, NULL) || strcmp(parts.host, "localhost") == 0) {
+        return false;
+    }
+    if (!parts.host[0]) {
+        return true;
+    }
+    if (getaddrinfo(parts.host, NULL, &hints, &list) != 0) {
+        return false;
+    }
+    bool remote = !is_loopback(list->ai_addr);
+    freeaddrinfo(list);
+    return remote;
+}
+
 static int open_tcp(const struct addrinfo *a)
 {
     int yes = 1;
@@ -314,14 +332,19 @@ beck_status listen_inherited(struct listen_sockets *l, beck_error *err)
 
 /* ---- all ---- */
 
+bool listen_socket_is_remote(const struct listen_socket *s)
+{
+    struct sockaddr_storage a;
+    socklen_t size = sizeof a;
+    memset(&a, 0, sizeof a);
+    return getsockname(s->fd, (struct sockaddr *)&a, &size) == 0 &&
+           !is_loopback((const struct sockaddr *)&a);
+}
+
 bool listen_is_remote(const struct listen_sockets *l, const struct listen_socket **which)
 {
     for (size_t i = 0; i < l->count; i++) {
-        struct sockaddr_storage a;
-        socklen_t size = sizeof a;
-        memset(&a, 0, sizeof a);
-        if (getsockname(l->at[i].fd, (struct sockaddr *)&a, &size) == 0 &&
-            !is_loopback((const struct sockaddr *)&a)) {
+        if (listen_socket_is_remote(&l->at[i])) {
             *which = &l->at[i];
             return true;
         }

@@ -23,6 +23,9 @@ struct listen_sockets {
  * says what is wrong; nothing is resolved or bound. */
 beck_status listen_check(const char *address, beck_error *err);
 
+/* Whether an address that listen_check takes can be reached from other machines. */
+bool listen_address_is_remote(const char *address);
+
 /* Binds all addresses that the text stands for. `lenient`: an address of a family that this machine
  * has not is left out. On an error what was added before stays. */
 beck_status listen_tcp(struct listen_sockets *l, const char *address, bool tls, bool lenient,
@@ -34,7 +37,8 @@ beck_status listen_unix(struct listen_sockets *l, const char *dir, const char *n
 /* Takes over sockets of systemd's kind of activation (LISTEN_PID, LISTEN_FDS; LISTEN_FDNAMES:
  * "https" is for TLS) and forgets the variables, so that children do not. */
 beck_status listen_inherited(struct listen_sockets *l, beck_error *err);
-/* Whether some socket (other than a Unix socket) can be reached from elsewhere. */
+/* Whether a socket (other than a Unix socket) can be reached from elsewhere; some of them. */
+bool listen_socket_is_remote(const struct listen_socket *s);
 bool listen_is_remote(const struct listen_sockets *l, const struct listen_socket **which);
 void listen_close(struct listen_sockets *l);
 

@@ -173,14 +173,20 @@ static void raise_file_limit(const struct server *s)
     }
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    rlim_t connections = s->started->http.connections_max;
-    connections += amqp_service_is_wanted(s->started) ? s->started->amqp_connections_max : 0;
-    connections += kafka_service_is_wanted(s->started) ? s->started->kafka_connections_max : 0;
+    const struct settings *set = s->started;
+    const bool amqp = set->amqp_listen.count + set->amqp_tls_listen.count > 0;
+    const bool kafka = kafka_service_is_wanted(set);
+    rlim_t connections = set->http.connections_max;
+    connections += amqp ? set->amqp_connections_max : 0;
+    connections += kafka ? set->kafka_connections_max : 0;
     if (limit.rlim_max < connections + FILES_OF_ENGINE) {
+        char settings[96];
+        snprintf(settings, sizeof settings, "http.connections_max%s%s",
+                 amqp ? ", amqp.connections_max" : "", kafka ? ", kafka.connections_max" : "");
         LOG(s->log, LEVEL_WARN,
-            "fewer files may be open than http.connections_max, amqp.connections_max and "
-            "kafka.connections_max need: raise the limit (LimitNOFILE=, ulimit -n)",
-            LOG_NUMBER("limit", (int64_t)limit.rlim_max),
+            "fewer files may be open than connections need: raise the limit (LimitNOFILE=, ulimit "
+            "-n), or lower the settings",
+            LOG_TEXT("settings", settings), LOG_NUMBER("limit", (int64_t)limit.rlim_max),
             LOG_NUMBER("connections_max", (int64_t)connections));
     }
 }
@@ -295,6 +301,29 @@ static beck_status check_exposure(const struct server *s, beck_error *err)
                      "user add, or users in the configuration), listen on 127.0.0.1 only, or set "
                      "access.anonymous_remote to true if everybody may do everything",
                      which->text);
+}
+
+static void warn_of_plain(const struct server *s, const struct listen_sockets *sockets,
+                          const char *setting)
+{
+    for (size_t i = 0; i < sockets->count; i++) {
+        const struct listen_socket *at = &sockets->at[i];
+        if (!at->tls && listen_socket_is_remote(at) && access_user_count(s->access) > 0) {
+            LOG(s->log, LEVEL_WARN,
+                "passwords and tokens of users can be read on their way: use TLS, or let a proxy "
+                "on "
+                "this machine do so",
+                LOG_TEXT("address", at->text), LOG_TEXT("instead", setting));
+        }
+    }
+}
+
+static void warn_of_plain_text(const struct server *s)
+{
+    warn_of_plain(s, &s->sockets, "http.tls_listen");
+    warn_of_plain(s, &s->amqp.sockets, "amqp.tls_listen");
+    warn_of_plain(s, &s->management.sockets, "management.tls_listen");
+    warn_of_plain(s, &s->kafka.sockets, "kafka.tls_listen");
 }
 
 static beck_status open_http(struct server *s, beck_error *err)
@@ -508,6 +537,9 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
     }
     if (!status) {
         status = check_exposure(s, err);
+    }
+    if (!status) {
+        warn_of_plain_text(s);
     }
     if (!status) {
         status = open_http(s, err);

@@ -43,6 +43,15 @@ class Check(BeckTest):
             file.write(text)
         return path
 
+    def test_where_there_is_no_data_yet_it_is_known_what_is_missing(self):
+        path = self.configuration("queues: {q: {bindings: [{bus: b}]}}\nhttp: {listen: ['0.0.0.0:0']}\n")
+        result = self.try_beck("serve", "--config", path, "--check")
+        self.assertEqual(result.code, USAGE)
+        self.assertIn("beck.yaml:1:25: queues.q.bindings[0]: there is no bus 'b': declare it under buses", result.err)
+        self.assertIn("beck.yaml:2:16: http.listen: '0.0.0.0:0' can be reached from other machines, and there is no user", result.err)
+        self.beck("bus", "create", "b")
+        self.beck("serve", "--config", path, "--check", "--http.listen", "127.0.0.1:0")
+
     def test_the_example_is_right_and_does_what_it_says(self):
         result = self.beck("serve", "--config", EXAMPLE, "--check")
         self.assertEqual(result.err, "beck: the configuration is right\n")

@@ -117,6 +117,25 @@ class Exposure(ServerTest):
         self.assertNotIn("correct horse", json.dumps(server.lines))
         self.assertIn("ann", [line.get("user") for line in server.lines])
 
+    def test_passwords_in_plain_text_are_warned_of(self):
+        self.write("beck.yaml", "users: {ann: {password: x}}\naccess: {scrypt_log_n: 10}\n")
+        server = self.start("-c", "beck.yaml", BECK_HTTP_LISTEN="0.0.0.0:0")
+        told = server.wait_for("passwords and tokens of users can be read on their way: use TLS, or let a proxy on this machine do so")
+        self.assertEqual((told["level"], told["instead"]), ("warn", "http.tls_listen"))
+        self.assertEqual(server.end(), DONE)
+        self.assertEqual(len([line for line in server.lines if "instead" in line]), 1)
+
+    def test_what_is_off_needs_no_files(self):
+        limit = "ulimit -n 2000; exec \"$0\" \"$@\""
+        environment = {"BECK_HTTP_CONNECTIONS_MAX": "1500"}
+        for settings, off in (("http.connections_max, amqp.connections_max, kafka.connections_max", []),
+                              ("http.connections_max, kafka.connections_max", ["--amqp.listen", ""]),
+                              ("http.connections_max", ["--amqp.listen", "", "--kafka.listen", ""])):
+            server = self.launch(["sh", "-c", limit, PROGRAM, "serve", *off], environment)
+            told = server.wait_for("fewer files may be open than connections need: raise the limit (LimitNOFILE=, ulimit -n), or lower the settings")
+            self.assertEqual(told["settings"], settings)
+            self.assertEqual(server.end(), DONE)
+
 
 class Reload(ServerTest):
     def test_what_can_be_changed_is_changed_and_the_rest_is_named(self):
