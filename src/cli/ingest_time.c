@@ -10,8 +10,8 @@
 const char *ingest_time_expected(enum ingest_time_format format)
 {
     static const char *const expected[] = {
-        [INGEST_AUTO] = "2026-01-31, \"2026-01-31 14:30:00\", 2026-01-31T14:30:00Z, or seconds or "
-                        "milliseconds since 1970",
+        [INGEST_AUTO] = ("2026-01-31, \"2026-01-31 14:30:00\", 2026-01-31T14:30:00Z, or seconds or "
+                         "milliseconds since 1970"),
         [INGEST_RFC3339] = "an RFC 3339 time such as 2026-01-31T14:30:00Z",
         [INGEST_UNIX] = "seconds since 1970",
         [INGEST_UNIXMS] = "milliseconds since 1970"};
