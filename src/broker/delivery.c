@@ -103,7 +103,8 @@ static bool do_chore(struct delivery_home *h, struct chore *c)
     if (c->waiting && c->waiting->engine && !atomic_load(&c->waiting->gone)) {
         if (!joined || !queue_bury_again(c->waiting->engine))
             helper_bury_again(h, c->waiting, true);
-        queue_tick(c->waiting->engine);
+        if (joined) /* else it would ask again at once */
+            queue_tick(c->waiting->engine);
         dispatcher_poke(c->waiting->dispatcher);
     }
     chore_free(c);

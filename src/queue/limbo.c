@@ -161,8 +161,10 @@ static void put_in_place(struct queue *q, size_t at)
     }
 }
 
-/* Tries to put one away; with the lock, which it lets go of meanwhile. BECK_EBUSY: it waits. */
-static beck_status put_one_away(struct queue *q, size_t at)
+enum outcome { AWAY, WAITS, FAILED };
+
+/* Tries to put one away; with the lock, which it lets go of meanwhile. */
+static enum outcome put_one_away(struct queue *q, size_t at)
 {
     q->limbo_working = true;
     struct limbo l = *queue_limbo(q, at);
@@ -175,10 +177,11 @@ static beck_status put_one_away(struct queue *q, size_t at)
     cond_broadcast(&q->quiet);
     bool waits = status == BECK_EBUSY && l.waits;
     if (status && !waits) {
-        env_report(q->home->env, status,
-                   "queue \"%s\" cannot put away a failed event now (%s); it tries again", q->name,
-                   why.text);
-        return status;
+        if (status != BECK_EBUSY) /* else it is being made ready */
+            env_report(q->home->env, status,
+                       "queue \"%s\" cannot put away a failed event now (%s); it tries again",
+                       q->name, why.text);
+        return FAILED;
     }
     /* What is tried again stays counted. */
     struct limbo *item = queue_limbo(q, at);
@@ -193,7 +196,7 @@ static beck_status put_one_away(struct queue *q, size_t at)
         put_in_place(q, at);
     }
     queue_keep_limits(q);
-    return status;
+    return waits ? WAITS : AWAY;
 }
 
 void queue_work_limbo(struct queue *q)
@@ -204,8 +207,7 @@ void queue_work_limbo(struct queue *q)
         left = q->bury && n == HANDED_OVER_AT_ONCE;
         if (left)
             break;
-        beck_status status = put_one_away(q, q->limbo_waiting);
-        if (status && status != BECK_EBUSY)
+        if (put_one_away(q, q->limbo_waiting) == FAILED)
             break;
         if (q->limbo_heirs > 0)
             break; /* they go on with the rest */
@@ -219,22 +221,21 @@ void queue_work_limbo(struct queue *q)
 static bool give_again(struct queue *q)
 {
     size_t again = q->limbo_failed < BURIED_AT_ONCE ? q->limbo_failed : BURIED_AT_ONCE;
-    beck_status status = BECK_OK;
+    enum outcome outcome;
     for (size_t kept = 0; kept < BURIED_AT_ONCE && q->limbo_failed + kept < q->limbo_waiting;) {
         size_t failed = q->limbo_failed;
         if (q->limbo_working)
             return true; /* it is done as well */
-        status = put_one_away(q, failed + kept);
-        if (status && status != BECK_EBUSY)
+        outcome = put_one_away(q, failed + kept);
+        if (outcome == FAILED)
             return false;
-        kept += status && failed == q->limbo_failed;
+        kept += outcome == WAITS && failed == q->limbo_failed;
     }
     for (; again > 0 && q->limbo_failed > 0 && !q->limbo_working; again--) {
         size_t failed = q->limbo_failed;
         if (q->limbo_turn >= failed)
             q->limbo_turn = 0;
-        status = put_one_away(q, q->limbo_turn);
-        if (status && status != BECK_EBUSY)
+        if (put_one_away(q, q->limbo_turn) == FAILED)
             return false;
         q->limbo_turn += failed == q->limbo_failed;
     }

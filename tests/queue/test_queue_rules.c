@@ -463,6 +463,29 @@ static void what_cannot_be_put_away_stays(void **state)
     world_end(&w);
 }
 
+/* It is given again when somebody says so or looks, and nothing is said of it. */
+static void what_has_nowhere_to_go_yet_stays_and_is_not_told(void **state)
+{
+    struct world w;
+    struct grave g = {.status = BECK_EBUSY};
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.ttl_ms = 10});
+    g.queue = queue_of(&w);
+    queue_set_bury(g.queue, bury, &g);
+    put(bus, "t", "1");
+    put(bus, "t", "2");
+    world_advance(&w, 10);
+    queue_tick(g.queue);
+    check_counts(&w, "q", 0, 2, 0, 0);
+    assert_int_equal(w.reports, 0);
+    g.status = BECK_OK;
+    queue_tick(g.queue);
+    assert_string_equal(g.log, "1:expired:0: 2:expired:0: ");
+    queue_set_bury(g.queue, NULL, NULL);
+    world_end(&w);
+}
+
 /* What was rejected waits, anything else fails. */
 static beck_status bury_rejected_later(void *ctx, struct queue *q, const beck_event *e,
                                        const struct carried *c, const char *reason,
@@ -741,6 +764,7 @@ int main(void)
         cmocka_unit_test(many_are_rejected_and_stale_ones_passed_over),
         cmocka_unit_test(a_function_takes_the_place_of_the_dead_letters),
         cmocka_unit_test(what_cannot_be_put_away_stays),
+        cmocka_unit_test(what_has_nowhere_to_go_yet_stays_and_is_not_told),
         cmocka_unit_test(another_function_begins_anew_also_behind_what_failed),
         cmocka_unit_test(what_is_too_much_may_be_published_to_its_own_bus),
         cmocka_unit_test(the_timer_puts_away_what_the_hook_could_not),
