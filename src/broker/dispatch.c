@@ -78,7 +78,8 @@ static void ring_remove(struct queue_subscriber *s)
     s->ring_next = s->ring_previous = NULL;
 }
 
-void dispatch_update(struct queue_subscriber *s)
+/* Whether it can take a message, by what only this dispatcher knows, has changed. */
+static void update(struct queue_subscriber *s)
 {
     bool can = can_take(s);
     if (can && !s->ring_next)
@@ -96,7 +97,7 @@ static struct queue_subscriber *next_in_turn(struct dispatcher *d)
             if (!limited(s) || s->reserved > 0 || credit_left(s->options.shared) ||
                 !credit_await(s))
                 return s;
-            dispatch_update(s);
+            update(s);
         }
     }
     return NULL;
@@ -216,7 +217,21 @@ static void learn(struct dispatcher *d, const struct item *items, size_t asked, 
         d->at_most = 2 * d->at_most < AT_ONCE ? 2 * d->at_most : AT_ONCE;
 }
 
-size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
+static void cancel_all(struct dispatcher *d)
+{
+    d->gone = true;
+    forget_waker(d);
+    for (struct queue_subscriber *s = d->first; s; s = s->next) {
+        update(s);
+        if (s->cancelled)
+            continue;
+        s->cancelled = true;
+        s->options.cancelled(s->options.ctx);
+    }
+}
+
+/* Takes up to max of what is ready. */
+static size_t take_ready(struct dispatcher *d, struct item *out, size_t max)
 {
     beck_delivery taken[AT_ONCE];
     struct source_consumer *k = consumer_with_room(d);
@@ -230,7 +245,7 @@ size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max)
     beck_status status = consumer_take(k->consumer, taken, max, 0, &n, NULL);
     d->fruitless += status != BECK_OK;
     if (status == BECK_ECLOSED) {
-        dispatch_cancel_all(d);
+        cancel_all(d);
         if (d->options.stalled)
             d->options.stalled(d->options.ctx, d);
     }
@@ -309,7 +324,7 @@ static size_t reserve(struct dispatcher *d, bool *shared)
                 s->reserved = credit_reserve(s->options.shared, room);
                 *shared |= s->reserved > 0;
                 if (s->reserved == 0 && credit_await(s))
-                    dispatch_update(s);
+                    update(s);
                 room = s->reserved;
             }
             total += room;
@@ -329,7 +344,7 @@ static void unreserve(struct dispatcher *d)
         if (!s->is_waiting || !credit_left(s->options.shared))
             continue;
         credit_await_no_more(s);
-        dispatch_update(s);
+        update(s);
     }
     for (struct queue_subscriber *s = d->first; s; s = s->next) {
         if (s->reserved > 0)
@@ -371,7 +386,7 @@ static bool hand_out(struct dispatcher *d, const struct item *m, struct queue_su
     s->used += !s->options.no_ack;
     s->level->turn = s->ring_next;
     if (room_of(s) == 0)
-        dispatch_update(s);
+        update(s);
     if (!s->rouse) {
         s->rouse = true;
         s->rouse_next = *rouse;
@@ -386,7 +401,7 @@ static bool dispatch(struct dispatcher *d, struct queue_subscriber *self)
     struct item items[AT_ONCE];
     struct queue_subscriber *rouse = NULL;
     bool shared = false;
-    size_t most = reserve(d, &shared), n = most > 0 ? dispatch_take(d, items, most) : 0, given = 0;
+    size_t most = reserve(d, &shared), n = most > 0 ? take_ready(d, items, most) : 0, given = 0;
     while (given < n && hand_out(d, &items[given], &rouse))
         given++;
     if (shared)
@@ -397,7 +412,7 @@ static bool dispatch(struct dispatcher *d, struct queue_subscriber *self)
         struct queue_subscriber *s = rouse;
         rouse = s->rouse_next;
         s->rouse = false;
-        dispatch_update(s);
+        update(s);
         if (s != self)
             dispatch_wake(s);
     }
@@ -452,7 +467,7 @@ static size_t deliver_some(struct queue_subscriber *s, size_t max,
         settle_tags(d, tags, n, SETTLE_ACK);
     else
         settle_forget(d, tags, n);
-    dispatch_update(s);
+    update(s);
     return n;
 }
 
@@ -470,7 +485,7 @@ static size_t pump(struct subscriber *c, size_t max,
         forget_waker(d);
     if (s->is_waiting && credit_left(s->options.shared))
         credit_await_no_more(s);
-    dispatch_update(s);
+    update(s);
     while (total < max && s->ready && !s->stopped && !s->closing && !s->cancelled) {
         if (s->mail_count == 0 && (!dispatch(d, s) || s->mail_count == 0))
             break;
@@ -496,7 +511,7 @@ static void set_ready(struct subscriber *c, bool ready)
         s->stopped = false;
     if (s->is_waiting && credit_left(s->options.shared))
         credit_await_no_more(s);
-    dispatch_update(s);
+    update(s);
     dispatch_arrange(d);
     if (ready && s->mail_count > 0)
         dispatch_wake(s);
@@ -541,7 +556,7 @@ static void choose_active(struct dispatcher *d)
             best = s;
     d->active = best;
     if (best)
-        dispatch_update(best);
+        update(best);
 }
 
 enum dispatch_refusal dispatcher_subscribe(struct dispatcher *d, const struct subscriber_options *o,
@@ -576,7 +591,7 @@ enum dispatch_refusal dispatcher_subscribe(struct dispatcher *d, const struct su
     atomic_fetch_add(&d->count, 1);
     if (d->options.single_active && !d->active)
         d->active = s;
-    dispatch_update(s);
+    update(s);
     *out = &s->base;
     dispatch_arrange(d);
     mutex_unlock(&d->lock);
@@ -591,7 +606,7 @@ void dispatch_released(struct queue_subscriber *s, uint32_t count)
     s->used -= count;
     if (limited(s))
         credit_give_back(s->options.shared, count);
-    dispatch_update(s);
+    update(s);
 }
 
 static void return_mail(struct queue_subscriber *s)
@@ -615,7 +630,7 @@ static void close_subscriber(struct subscriber *c)
     while (s->pumping)
         cond_wait(&d->quiet, &d->lock);
     credit_await_no_more(s);
-    dispatch_update(s);
+    update(s);
     if (d->waker == s)
         forget_waker(d);
     return_mail(s);
@@ -683,23 +698,10 @@ void dispatcher_free(struct dispatcher *d)
     free(d);
 }
 
-void dispatch_cancel_all(struct dispatcher *d)
-{
-    d->gone = true;
-    forget_waker(d);
-    for (struct queue_subscriber *s = d->first; s; s = s->next) {
-        dispatch_update(s);
-        if (s->cancelled)
-            continue;
-        s->cancelled = true;
-        s->options.cancelled(s->options.ctx);
-    }
-}
-
 void dispatcher_end(struct dispatcher *d)
 {
     mutex_lock(&d->lock);
-    dispatch_cancel_all(d);
+    cancel_all(d);
     mutex_unlock(&d->lock);
 }
 
@@ -718,7 +720,7 @@ beck_status dispatcher_get(struct dispatcher *d, struct handed *out, bool *got, 
 {
     struct item m;
     mutex_lock(&d->lock);
-    *got = !d->gone && dispatch_take(d, &m, 1) == 1;
+    *got = !d->gone && take_ready(d, &m, 1) == 1;
     bool gone = d->gone;
     mutex_unlock(&d->lock);
     if (gone && !*got)

@@ -104,16 +104,11 @@ void credit_await_no_more(struct queue_subscriber *s);
 
 /* dispatch.c */
 void dispatch_wake(struct queue_subscriber *s);
-/* Whether it can take a message, by what only this dispatcher knows, has changed. */
-void dispatch_update(struct queue_subscriber *s);
 /* Sees to it that somebody comes for what is ready: at the end of whatever changed something. */
 void dispatch_arrange(struct dispatcher *d);
-void dispatch_cancel_all(struct dispatcher *d);
 /* Gives back what a subscriber held. */
 void dispatch_released(struct queue_subscriber *s, uint32_t count);
 struct source_consumer **dispatch_consumer_of(struct dispatcher *d, uint64_t tag); /* NULL: none */
-/* Takes up to max of what is ready. */
-size_t dispatch_take(struct dispatcher *d, struct item *out, size_t max);
 
 /* settle.c */
 void settle_tags(struct dispatcher *d, const uint64_t *tags, size_t count, enum settlement how);

@@ -168,7 +168,6 @@ struct amqp_connection {
 };
 
 extern const struct net_protocol amqp_protocol;
-size_t amqp_bytes(struct connection *net, beck_bytes input);
 
 /* connection.close with that text, after the end of all channels. */
 void amqp_refuse(struct amqp_connection *c, int code, const char *text, uint32_t method);

@@ -563,7 +563,7 @@ void amqp_flush(struct amqp_connection *c)
         batch_flush(c->batch);
 }
 
-size_t amqp_bytes(struct connection *net, beck_bytes input)
+static size_t take_bytes(struct connection *net, beck_bytes input)
 {
     struct amqp_connection *c = connection_state(net);
     struct batch batch;
@@ -776,7 +776,7 @@ void amqp_stored(struct amqp_connection *c)
 
 const struct net_protocol amqp_protocol = {.name = "amqp",
                                            .opened = opened,
-                                           .bytes = amqp_bytes,
+                                           .bytes = take_bytes,
                                            .writable = writable,
                                            .tick = tick,
                                            .drain = drain,
