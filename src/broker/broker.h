@@ -230,6 +230,19 @@ size_t subscriber_pump(struct subscriber *c, size_t max,
 /* No room in the connection (false): dispatching passes it over, and a pump does nothing; or room again, then it
  * is woken if something is there. */
 void subscriber_ready(struct subscriber *c, bool ready);
+/* What became of a queue's messages over AMQP, for those who watch it; since it was opened. */
+enum queue_count {
+    COUNT_DELIVER,
+    COUNT_DELIVER_NO_ACK,
+    COUNT_GET,
+    COUNT_GET_NO_ACK,
+    COUNT_GET_EMPTY,
+    COUNT_REDELIVER,
+    COUNT_ACK,
+    QUEUE_COUNTS
+};
+void broker_count(struct broker_queue *q, enum queue_count what, uint64_t count);
+
 /* One message, if there is one: *got. `left`: ready ones behind it. With no_ack, too, it is settled by the
  * caller (broker_settle with SETTLE_ACK) when the message has been written; its slices but the body are valid
  * until the session's next get, on the session's thread. */

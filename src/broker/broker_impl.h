@@ -113,6 +113,7 @@ struct broker_queue {
     struct stream *stream;         /* D's, of streams; else NULL */
     _Atomic(int64_t) used_ns;      /* monotonic: last get, consumer or declaration, for x-expires */
     _Atomic(bool) consumed;        /* there was a consumer, for auto-delete; set by dispatch.c */
+    _Atomic(uint64_t) counts[QUEUE_COUNTS];
     /* Guarded by topology_lock from here on. */
     struct binding *bound;       /* it is the destination of */
     struct effective *effective; /* arguments and policies together; never NULL */
@@ -273,6 +274,8 @@ void delivery_queue_free(struct broker_queue *q);
 uint32_t delivery_consumers(struct broker_queue *q);
 /* Messages that consumers hold. */
 int64_t delivery_unacked(struct broker_queue *q);
+/* As dispatcher_chosen; a stream has none. */
+bool delivery_chosen(struct broker_queue *q, char *tag, size_t size, size_t *len, bool *single);
 /* The session closes (no locks): its publishers and subscribers are closed, s->delivery is freed. */
 void delivery_session_close(struct session *s);
 /* When the broker opens, with all topology read and no session yet; and at its end, after all sessions. Without

@@ -233,6 +233,12 @@ static int check_get(struct broker_queue *q, char *text)
     return 0;
 }
 
+void broker_count(struct broker_queue *q, enum queue_count what, uint64_t count)
+{
+    if (count > 0)
+        atomic_fetch_add_explicit(&q->counts[what], count, memory_order_relaxed);
+}
+
 int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
                 uint32_t *left, char *text)
 {
@@ -254,6 +260,8 @@ int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed 
         code = refuse_gone(q, text);
     if (!code && *got)
         *left = (uint32_t)queue_ready_count(q->engine);
+    else if (!code)
+        broker_count(q, COUNT_GET_EMPTY, 1);
     queue_used(q);
     if (d->got_of)
         broker_queue_release(d->got_of);

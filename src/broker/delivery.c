@@ -404,3 +404,8 @@ int64_t delivery_unacked(struct broker_queue *q)
 {
     return q->dispatcher ? dispatcher_unacked(q->dispatcher) : 0;
 }
+
+bool delivery_chosen(struct broker_queue *q, char *tag, size_t size, size_t *len, bool *single)
+{
+    return q->dispatcher && dispatcher_chosen(q->dispatcher, tag, size, len, single);
+}

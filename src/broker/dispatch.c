@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SCRATCH_MAX (1u << 20)
 #define FRUITLESS_MAX 8
@@ -713,6 +714,21 @@ uint32_t dispatcher_subscribers(const struct dispatcher *d)
 int64_t dispatcher_unacked(const struct dispatcher *d)
 {
     return atomic_load_explicit(&d->unacked, memory_order_relaxed);
+}
+
+bool dispatcher_chosen(struct dispatcher *d, char *tag, size_t size, size_t *len, bool *single)
+{
+    mutex_lock(&d->lock);
+    *single = d->options.single_active;
+    const struct queue_subscriber *s = *single ? d->active : d->first;
+    while (s && !*single && !s->options.exclusive)
+        s = s->next;
+    if (s) {
+        *len = s->options.tag.len < size ? s->options.tag.len : size;
+        memcpy(tag, s->options.tag.data, *len);
+    }
+    mutex_unlock(&d->lock);
+    return s != NULL;
 }
 
 beck_status dispatcher_get(struct dispatcher *d, struct handed *out, bool *got, struct buf *scratch,

@@ -64,9 +64,12 @@ void dispatcher_end(struct dispatcher *d);
 void dispatcher_poke(struct dispatcher *d);
 uint32_t dispatcher_subscribers(const struct dispatcher *d); /* takes no lock */
 int64_t dispatcher_unacked(const struct dispatcher *d);      /* the same */
+/* The tag of the only one that gets messages, cut to `size` bytes: the active one where one alone is, or one
+ * that is exclusive (*single false). False: there is none. */
+bool dispatcher_chosen(struct dispatcher *d, char *tag, size_t size, size_t *len, bool *single);
 
 enum dispatch_refusal { DISPATCH_OK, DISPATCH_EXCLUSIVE, DISPATCH_GONE, DISPATCH_NO_MEMORY };
-/* Of the options, queue, tag and arguments are not looked at. */
+/* Of the options, queue and arguments are not looked at; the tag stays valid as long as the subscriber. */
 enum dispatch_refusal dispatcher_subscribe(struct dispatcher *d, const struct subscriber_options *o,
                                            int32_t priority, struct subscriber **out);
 

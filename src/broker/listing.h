@@ -67,6 +67,8 @@ struct queue_view {
     int64_t idle_ms;   /* since its last use; 0: in use */
     beck_bytes engine; /* name of the engine's queue; of a stream: of its bus */
     int64_t delivered, settled, returned, rejected, expired, dropped; /* since it was opened */
+    uint64_t counts[QUEUE_COUNTS];
+    beck_bytes single_active_tag, exclusive_tag; /* of such consumers; absent: none */
     size_t bindings;
 };
 int64_t broker_each_queue(struct broker *b, beck_bytes vhost, beck_bytes name,

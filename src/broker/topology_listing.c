@@ -234,6 +234,8 @@ static void count_queue(struct broker_queue *q, struct queue_view *view)
     view->ready = queue_length(q);
     view->unacked = delivery_unacked(q);
     view->consumers = delivery_consumers(q);
+    for (int i = 0; i < QUEUE_COUNTS; i++)
+        view->counts[i] = atomic_load_explicit(&q->counts[i], memory_order_relaxed);
     if (view->consumers == 0)
         view->idle_ms =
             (clock_mono_ns(q->vhost->broker->handle->env.clock) - atomic_load(&q->used_ns)) /
@@ -276,7 +278,12 @@ static int show_queue(struct broker_queue *q, int (*each)(void *ctx, const struc
                               .effective_policy = beck_str("{}"),
                               .state = "running",
                               .owner = q->owner};
+    char tag[256];
+    size_t tag_len;
+    bool single;
     count_queue(q, &view);
+    if (delivery_chosen(q, tag, sizeof tag, &tag_len, &single))
+        *(single ? &view.single_active_tag : &view.exclusive_tag) = bytes_of(tag, tag_len);
     topology_read(q->vhost->broker);
     view.bindings = count_bindings(q);
     if (bytes_keep(q->effective->policy, &policy))

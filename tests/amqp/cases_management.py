@@ -62,6 +62,50 @@ def queue_numbers_over_http(w):
 
 
 @case
+def statistics_of_a_queue_say_what_became_of_its_messages(w):
+    ch = w.channel()
+    q = w.queue(ch)
+    for i in range(6):
+        w.publish(ch, "", q, i)
+    w.until(lambda: w.counts(ch, q)[0] == 6)
+    for _ in range(2):
+        ch.basic_nack(w.get(ch, q, auto_ack=False).tag, requeue=True)
+    ch.basic_ack(w.get(ch, q, auto_ack=False).tag)
+    w.get(ch, q)
+    c = w.channel()
+    w.delivered(Consumer(c, q, auto_ack=True), 4)
+    holds(w.take(ch, q) is None, "it is empty")
+
+    def numbers():
+        stats = w.api("GET", f"queues/%2f/{q}").get("message_stats", {})
+        return [stats.get(k) for k in ("get", "get_no_ack", "deliver_no_ack", "deliver_get", "redeliver", "ack", "get_empty")] == [3, 1, 4, 8, 2, 1, 1]
+
+    w.until(numbers, "the statistics are not right")
+
+
+@case
+def who_alone_gets_messages_is_shown(w):
+    ch = w.channel()
+    q = w.queue(ch, arguments={"x-single-active-consumer": True})
+    first, second = Consumer(ch, q), Consumer(ch, q)
+
+    def chosen():
+        found = w.api("GET", f"queues/%2f/{q}")
+        states = {d["consumer_tag"]: d["activity_status"] for d in found.get("consumer_details", [])}
+        return found.get("single_active_consumer_tag") == first.tag and states == {first.tag: "single_active", second.tag: "waiting"}
+
+    w.until(chosen, "the active one is not shown")
+    alone = w.queue(ch, "alone", exclusive=True)
+    consumer = Consumer(ch, alone, exclusive=True)
+
+    def owned():
+        found = w.api("GET", f"queues/%2f/{alone}")
+        return found.get("exclusive_consumer_tag") == consumer.tag and "name" in found.get("owner_pid_details", {})
+
+    w.until(owned, "the exclusive one is not shown")
+
+
+@case
 def exchange_and_bindings_over_http(w):
     x, q = w.name("x"), w.name("q")
     w.exchanges.append(x)

@@ -160,10 +160,9 @@ static void describe_channel(const struct channel *ch, const struct amqp_consume
         .acks_uncommitted = atomic_load(&ch->acks_seen),
         .consumers = consumers,
         .consumer_count = ch->consumer_count,
-        .published = atomic_load(&ch->published),
-        .delivered = atomic_load(&ch->delivered),
-        .acked = atomic_load(&ch->acked),
     };
+    for (int i = 0; i < CHANNEL_COUNTS; i++)
+        out->counts[i] = atomic_load_explicit(&ch->counts[i], memory_order_relaxed);
 }
 
 static const char *name_of_state(const struct amqp_connection *c)

@@ -79,6 +79,14 @@ struct amqp_consumer_info {
     beck_bytes arguments; /* a table */
 };
 
+/* What is counted of a channel: as of queues, and what it publishes. */
+enum channel_count {
+    COUNT_PUBLISH = QUEUE_COUNTS,
+    COUNT_CONFIRM,
+    COUNT_RETURN_UNROUTABLE,
+    CHANNEL_COUNTS
+};
+
 struct amqp_channel_info {
     uint16_t number;
     bool confirm, transactional;
@@ -87,7 +95,7 @@ struct amqp_channel_info {
     uint32_t uncommitted, acks_uncommitted; /* of a transaction */
     const struct amqp_consumer_info *consumers;
     size_t consumer_count;
-    uint64_t published, delivered, acked;
+    uint64_t counts[CHANNEL_COUNTS];
     bool blocked; /* it waits until what was published is stored */
 };
 

@@ -310,9 +310,16 @@ struct channel {
     struct amqp_consumer **consumers;
     size_t consumer_count, consumer_cap;
     _Atomic(uint32_t) prefetch, unacked_seen, unconfirmed_seen, uncommitted_seen, acks_seen;
-    _Atomic(uint64_t) published, delivered, acked;
+    _Atomic(uint64_t) counts[CHANNEL_COUNTS];
     _Atomic(char) mode_seen; /* c: confirm, t: transactions */
 };
+
+/* By the loop alone; others look. */
+static inline void channel_count(struct channel *ch, int what, uint64_t count)
+{
+    uint64_t before = atomic_load_explicit(&ch->counts[what], memory_order_relaxed);
+    atomic_store_explicit(&ch->counts[what], before + count, memory_order_relaxed);
+}
 
 struct channel *channel_find(struct amqp_connection *c, uint16_t number);
 void channel_open(struct amqp_connection *c, uint16_t number);

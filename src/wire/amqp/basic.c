@@ -237,6 +237,12 @@ static struct source *source_of_get(struct channel *ch, struct broker_queue *que
     return ch->got;
 }
 
+static void count_of(struct channel *ch, struct broker_queue *q, enum queue_count what)
+{
+    channel_count(ch, what, 1);
+    broker_count(q, what, 1);
+}
+
 static void answer_get(struct channel *ch, const struct handed *h, bool no_ack, uint32_t left)
 {
     struct method m = {.id = METHOD_basic_get_ok};
@@ -246,7 +252,9 @@ static void answer_get(struct channel *ch, const struct handed *h, bool no_ack, 
     m.basic_get_ok.routing_key = h->routing_key;
     m.basic_get_ok.message_count = left;
     amqp_send_content(ch->c, ch->number, &m, h->properties, h->body, h->block);
-    atomic_fetch_add_explicit(&ch->delivered, 1, memory_order_relaxed);
+    count_of(ch, h->queue, no_ack ? COUNT_GET_NO_ACK : COUNT_GET);
+    if (h->redelivered)
+        count_of(ch, h->queue, COUNT_REDELIVER);
     counter_add(ch->c->amqp->delivered, 1);
     if (no_ack) {
         broker_settle(h->queue, &h->tag, &(struct subscriber *){NULL}, 1, SETTLE_ACK);
@@ -288,6 +296,7 @@ static void get(struct channel *ch, const struct basic_get *m)
     } else if (got) {
         answer_get(ch, &h, m->no_ack, left);
     } else {
+        channel_count(ch, COUNT_GET_EMPTY, 1);
         empty.basic_get_empty.cluster_id = beck_str("");
         channel_send(ch, &empty);
     }
@@ -306,7 +315,8 @@ void settle_outstanding(struct channel *ch, struct outstanding o, enum settlemen
     if (b == &own)
         batch_flush(b);
     c->unacked--;
-    atomic_fetch_add_explicit(&ch->acked, 1, memory_order_relaxed);
+    if (how == SETTLE_ACK)
+        channel_count(ch, COUNT_ACK, 1);
 }
 
 /* Takes it out of what is unacked. */

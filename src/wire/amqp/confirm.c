@@ -170,8 +170,10 @@ static void tell_all(struct confirms *f, const struct confirm_range *ranges, siz
         tx_confirmed(ch, ranges[i].count, ranges[i].ack);
     if (!ch->confirming)
         return;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         mark(f, &ranges[i]);
+        channel_count(ch, COUNT_CONFIRM, ranges[i].count);
+    }
     advance(f);
     for (size_t i = 0; i < count; i++)
         tell_ahead(f, &ranges[i]);

@@ -96,10 +96,14 @@ static bool deliver(void *ctx, const struct handed *h)
         write_small(ch, k, delivery, h);
     else
         write_large(ch, k, delivery, h);
+    if (!k->source->queue && h->queue)
+        k->source->queue = broker_queue_retain(h->queue);
+    if (h->redelivered) {
+        channel_count(ch, COUNT_REDELIVER, 1);
+        broker_count(h->queue, COUNT_REDELIVER, 1);
+    }
     if (k->no_ack)
         return may_take(ch->c);
-    if (!k->source->queue)
-        k->source->queue = broker_queue_retain(h->queue);
     atomic_fetch_add_explicit(&k->source->refs, 1, memory_order_relaxed);
     unacked_add(&ch->unacked, (struct outstanding){delivery, h->tag, k->source, late_now(ch->c)});
     ch->c->unacked++;
@@ -119,11 +123,13 @@ static void stall(struct amqp_consumer *k)
     }
 }
 
-static void note_delivered(struct channel *ch, size_t count)
+static void note_delivered(const struct amqp_consumer *k, size_t count)
 {
-    atomic_store_explicit(&ch->delivered,
-                          atomic_load_explicit(&ch->delivered, memory_order_relaxed) + count,
-                          memory_order_relaxed);
+    struct channel *ch = k->channel;
+    enum queue_count what = k->no_ack ? COUNT_DELIVER_NO_ACK : COUNT_DELIVER;
+    channel_count(ch, what, count);
+    if (k->source->queue)
+        broker_count(k->source->queue, what, count);
     atomic_store_explicit(&ch->unacked_seen, (uint32_t)ch->unacked.count, memory_order_relaxed);
     counter_add(ch->c->amqp->delivered, count);
 }
@@ -141,7 +147,7 @@ static void pump(struct amqp_consumer *k)
     }
     k->wants = false;
     size_t count = subscriber_pump(k->subscriber, PUMP_MAX, deliver, k);
-    note_delivered(ch, count);
+    note_delivered(k, count);
     if (!may_take(ch->c))
         stall(k);
     else if (count == PUMP_MAX)

@@ -42,6 +42,7 @@ static void send_return(struct channel *ch, const struct publication *m)
     r.basic_return.exchange = m->exchange;
     r.basic_return.routing_key = m->routing_key;
     amqp_send_content(ch->c, ch->number, &r, m->properties, m->body, NULL);
+    channel_count(ch, COUNT_RETURN_UNROUTABLE, 1);
     counter_add(ch->c->amqp->returned, 1);
 }
 
@@ -79,9 +80,7 @@ void publish_flush(struct channel *ch)
     if (!ch->publisher)
         return;
     publisher_flush(ch->publisher);
-    atomic_store_explicit(&ch->published,
-                          atomic_load_explicit(&ch->published, memory_order_relaxed) + ch->gathered,
-                          memory_order_relaxed);
+    channel_count(ch, COUNT_PUBLISH, ch->gathered);
     counter_add(ch->c->amqp->published, ch->gathered);
     ch->gathered = 0;
     if (!ch->c->storing && ch->c->stage == STAGE_RUNNING && publish_waits(ch)) {

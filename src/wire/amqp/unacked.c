@@ -124,6 +124,8 @@ void batch_flush(struct batch *b)
         return;
     for (size_t i = 0; i < b->count; i++)
         subscribers[i] = b->sources[i]->subscriber;
+    if (b->how == SETTLE_ACK)
+        broker_count(b->queue, COUNT_ACK, b->count);
     broker_settle(b->queue, b->tags, subscribers, b->count, b->how);
     for (size_t i = 0; i < b->count; i++)
         source_release(b->sources[i]);

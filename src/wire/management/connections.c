@@ -5,6 +5,7 @@
 #include "wire/management/connections.h"
 #include "wire/management/list.h"
 #include "wire/management/management_impl.h"
+#include "wire/management/stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,11 +94,13 @@ static json_t *of_channel(struct call *c, const struct amqp_connection_info *i,
     json_put_number(o, "messages_uncommitted", h->uncommitted);
     json_put_number(o, "acks_uncommitted", h->acks_uncommitted);
     json_put(o, "connection_details", connection_details(i));
-    rates_put(c->m->rates, stats, beck_str(name), "publish", (int64_t)h->published, false,
-              &c->msg_rates);
-    rates_put(c->m->rates, stats, beck_str(name), "deliver_get", (int64_t)h->delivered, false,
-              &c->msg_rates);
-    rates_put(c->m->rates, stats, beck_str(name), "ack", (int64_t)h->acked, false, &c->msg_rates);
+    rates_put(c->m->rates, stats, beck_str(name), "publish", (int64_t)h->counts[COUNT_PUBLISH],
+              false, &c->msg_rates);
+    rates_put(c->m->rates, stats, beck_str(name), "confirm", (int64_t)h->counts[COUNT_CONFIRM],
+              false, &c->msg_rates);
+    rates_put(c->m->rates, stats, beck_str(name), "return_unroutable",
+              (int64_t)h->counts[COUNT_RETURN_UNROUTABLE], false, &c->msg_rates);
+    stats_put_counts(c, stats, beck_str(name), h->counts);
     json_put(o, "message_stats", stats);
     return o;
 }
@@ -333,6 +336,27 @@ json_t *json_of_consumers(struct call *c, beck_bytes vhost, beck_bytes queue)
     if (call_context(c)->amqp)
         amqp_each_connection(call_context(c)->amqp, add_consumers, &w);
     return w.array;
+}
+
+struct owner {
+    uint64_t id;
+    json_t *object;
+};
+
+static bool find_owner(void *ctx, const struct amqp_connection_info *i)
+{
+    struct owner *o = ctx;
+    if (i->id == o->id)
+        o->object = connection_details(i);
+    return !o->object;
+}
+
+json_t *json_of_owner(struct call *c, uint64_t id)
+{
+    struct owner o = {.id = id};
+    if (call_context(c)->amqp)
+        amqp_each_connection(call_context(c)->amqp, find_owner, &o);
+    return o.object;
 }
 
 /* Those of virtual hosts that the caller may see: what that is cannot be asked during the walk. */

@@ -55,8 +55,10 @@ static json_t *of_queue(struct call *c, const struct queue_view *q)
     json_put_number(o, "consumer_utilisation", q->consumers > 0);
     json_put_number(o, "memory", 0);
     json_put_number(o, "reductions", 0);
-    json_put(o, "exclusive_consumer_tag", json_null());
-    json_put(o, "single_active_consumer_tag", json_null());
+    json_put(o, "exclusive_consumer_tag",
+             q->exclusive_tag.data ? json_of(q->exclusive_tag) : json_null());
+    json_put(o, "single_active_consumer_tag",
+             q->single_active_tag.data ? json_of(q->single_active_tag) : json_null());
     put_policies(o, q);
     put_idle_since(o, q->idle_ms);
     json_put(o, "message_stats", stats_of_queue(c, q));
@@ -93,12 +95,14 @@ static void list_queues_of_vhost(struct call *c)
 struct found {
     struct call *c;
     json_t *object;
+    uint64_t owner; /* connection, of an exclusive one; else 0 */
 };
 
 static int find_queue(void *ctx, const struct queue_view *q)
 {
     struct found *f = ctx;
     f->object = of_queue(f->c, q);
+    f->owner = q->owner;
     return 1;
 }
 
@@ -106,7 +110,25 @@ static json_t *find(struct call *c, beck_bytes vhost, beck_bytes name)
 {
     struct found f = {.c = c};
     broker_each_queue(c->b, vhost, name, find_queue, &f);
+    json_t *owner = f.object && f.owner ? json_of_owner(c, f.owner) : NULL;
+    if (owner)
+        json_put(f.object, "owner_pid_details", owner);
     return f.object;
+}
+
+/* All but the active one wait. */
+static void mark_waiting(json_t *consumers, const json_t *active)
+{
+    size_t i;
+    json_t *v;
+    if (!json_is_string(active))
+        return;
+    json_array_foreach(consumers, i, v)
+    {
+        bool is = json_equal(json_object_get(v, "consumer_tag"), active);
+        json_put_flag(v, "active", is);
+        json_put_word(v, "activity_status", is ? "single_active" : "waiting");
+    }
 }
 
 static void show_queue(struct call *c)
@@ -119,7 +141,9 @@ static void show_queue(struct call *c)
         answer_not_found(c);
         return;
     }
-    json_put(o, "consumer_details", json_of_consumers(c, vhost, call_name(c, 1)));
+    json_t *consumers = json_of_consumers(c, vhost, call_name(c, 1));
+    mark_waiting(consumers, json_object_get(o, "single_active_consumer_tag"));
+    json_put(o, "consumer_details", consumers);
     json_put(o, "incoming", json_array());
     json_put(o, "deliveries", json_array());
     json_put(o, "backing_queue_status", json_object());

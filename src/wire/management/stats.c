@@ -25,9 +25,8 @@ static int count_queue(void *ctx, const struct queue_view *q)
     t->ready += q->ready;
     t->unacked += q->unacked;
     t->ready_bytes += q->ready_bytes;
-    t->delivered += q->delivered;
-    t->settled += q->settled;
-    t->returned += q->returned;
+    for (int i = 0; i < QUEUE_COUNTS; i++)
+        t->counts[i] += q->counts[i];
     return 0;
 }
 
@@ -72,22 +71,35 @@ void stats_put_messages(struct call *c, json_t *object, beck_bytes of, int64_t r
     rates_put(c->m->rates, object, of, "messages_unacknowledged", unacked, true, &c->lengths);
 }
 
-static json_t *stats(struct call *c, beck_bytes of, int64_t published, int64_t delivered,
-                     int64_t settled, int64_t returned)
+void stats_put_counts(struct call *c, json_t *object, beck_bytes of,
+                      const uint64_t counts[QUEUE_COUNTS])
+{
+    static const char *const names[QUEUE_COUNTS] = {[COUNT_DELIVER] = "deliver",
+                                                    [COUNT_DELIVER_NO_ACK] = "deliver_no_ack",
+                                                    [COUNT_GET] = "get",
+                                                    [COUNT_GET_NO_ACK] = "get_no_ack",
+                                                    [COUNT_GET_EMPTY] = "get_empty",
+                                                    [COUNT_REDELIVER] = "redeliver",
+                                                    [COUNT_ACK] = "ack"};
+    uint64_t all = counts[COUNT_DELIVER] + counts[COUNT_DELIVER_NO_ACK] + counts[COUNT_GET] +
+                   counts[COUNT_GET_NO_ACK];
+    for (int i = 0; i < QUEUE_COUNTS; i++)
+        rates_put(c->m->rates, object, of, names[i], (int64_t)counts[i], false, &c->msg_rates);
+    rates_put(c->m->rates, object, of, "deliver_get", (int64_t)all, false, &c->msg_rates);
+}
+
+static json_t *stats(struct call *c, beck_bytes of, int64_t published,
+                     const uint64_t counts[QUEUE_COUNTS])
 {
     json_t *o = json_object();
-    struct rates *r = c->m->rates;
-    rates_put(r, o, of, "publish", published, false, &c->msg_rates);
-    rates_put(r, o, of, "deliver", delivered, false, &c->msg_rates);
-    rates_put(r, o, of, "deliver_get", delivered, false, &c->msg_rates);
-    rates_put(r, o, of, "ack", settled, false, &c->msg_rates);
-    rates_put(r, o, of, "redeliver", returned, false, &c->msg_rates);
+    rates_put(c->m->rates, o, of, "publish", published, false, &c->msg_rates);
+    stats_put_counts(c, o, of, counts);
     return o;
 }
 
 json_t *stats_of_totals(struct call *c, const struct totals *t, beck_bytes of)
 {
-    return stats(c, of, t->published, t->delivered, t->settled, t->returned);
+    return stats(c, of, t->published, t->counts);
 }
 
 /* What went in is what is there and what went out; what was there when the server began counts too. */
@@ -95,8 +107,7 @@ json_t *stats_of_queue(struct call *c, const struct queue_view *q)
 {
     char name[STATS_NAME_MAX];
     int64_t in = q->ready + q->unacked + q->settled + q->rejected + q->expired + q->dropped;
-    return stats(c, stats_name(name, "queue", q->vhost, q->name), in, q->delivered, q->settled,
-                 q->returned);
+    return stats(c, stats_name(name, "queue", q->vhost, q->name), in, q->counts);
 }
 
 json_t *stats_of_exchange(struct call *c, const struct exchange_view *x)

@@ -10,13 +10,17 @@ struct totals {
     beck_bytes vhost; /* absent: all */
     int64_t queues, exchanges, consumers, connections, channels;
     int64_t ready, unacked, ready_bytes;
-    int64_t published, delivered, settled, returned;
+    int64_t published;
+    uint64_t counts[QUEUE_COUNTS];
 };
 void totals_count(struct totals *t, const struct call *c, beck_bytes vhost);
 
 /* {"messages":..,"messages_ready":..,"messages_unacknowledged":..} with rates. `of` names the thing. */
 void stats_put_messages(struct call *c, json_t *object, beck_bytes of, int64_t ready,
                         int64_t unacked);
+/* Adds deliver, get, ack ... of the counts, and what they come to together. */
+void stats_put_counts(struct call *c, json_t *object, beck_bytes of,
+                      const uint64_t counts[QUEUE_COUNTS]);
 json_t *stats_of_totals(struct call *c, const struct totals *t, beck_bytes of);
 json_t *stats_of_queue(struct call *c, const struct queue_view *q);
 json_t *stats_of_exchange(struct call *c, const struct exchange_view *x);

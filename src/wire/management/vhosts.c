@@ -25,8 +25,11 @@ static json_t *of_vhost(struct call *c, const struct vhost_view *v)
     json_put_flag(o, "tracing", false);
     json_put_flag(o, "protected_from_deletion", false);
     json_put(o, "cluster_state", json_pack("{s:s}", c->m->node, "running"));
-    stats_put_messages(c, o, stats_name(name, "vhost", v->name, (beck_bytes){0}), v->ready,
-                       v->unacked);
+    beck_bytes of = stats_name(name, "vhost", v->name, (beck_bytes){0});
+    stats_put_messages(c, o, of, v->ready, v->unacked);
+    struct totals t;
+    totals_count(&t, c, v->name);
+    json_put(o, "message_stats", stats_of_totals(c, &t, of));
     return o;
 }
 
