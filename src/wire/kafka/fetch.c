@@ -45,7 +45,12 @@ struct found {
     struct kafka_wire *wire; /* while it holds a block that is counted */
 };
 
-enum collected { TOO_LITTLE, ENOUGH, COLD /* it must be done on the pool */ };
+enum collected {
+    TOO_LITTLE,
+    ENOUGH,
+    COLD,     /* it must be done on the pool */
+    GIVES_WAY /* there, to others: the rest follows */
+};
 
 struct fetching {
     struct kafka_request *r;
@@ -60,6 +65,9 @@ struct fetching {
     enum collected collected; /* there */
     int64_t bytes_min, bytes_max;
     int64_t until_ns;
+    size_t looked; /* parts that were looked at, with so many bytes found */
+    int64_t bytes;
+    bool failed; /* one of them */
     struct timer timer;
     struct timers *timers;
     _Atomic(bool) woken;
@@ -347,22 +355,29 @@ static void let_go_of_all(struct fetching *f)
 
 static enum collected collect(struct fetching *f)
 {
-    int64_t bytes = 0;
-    bool failed = false;
-    for (size_t n = 0; n < f->count; n++) {
-        size_t i = (f->next + n) % f->count;
+    for (; f->looked < f->count; f->looked++) {
+        size_t i = (f->next + f->looked) % f->count;
         struct found *found = &f->found[i];
-        if (!look(f, &f->parts[i], found, f->bytes_max - bytes, bytes == 0)) {
+        if (f->on_pool && request_gives_way(f->r))
+            return GIVES_WAY;
+        if (!look(f, &f->parts[i], found, f->bytes_max - f->bytes, f->bytes == 0)) {
             let_go_of_all(f);
             return COLD;
         }
         if (found->held)
-            bytes += (int64_t)found->range.len;
+            f->bytes += (int64_t)found->range.len;
         if (found->held && f->on_pool)
             partition_range_warm(&found->range);
-        failed = failed || found->code;
+        f->failed = f->failed || found->code;
     }
-    return failed || f->count == 0 || bytes >= f->bytes_min ? ENOUGH : TOO_LITTLE;
+    return f->failed || f->count == 0 || f->bytes >= f->bytes_min ? ENOUGH : TOO_LITTLE;
+}
+
+static void begin_to_collect(struct fetching *f)
+{
+    f->looked = 0;
+    f->bytes = 0;
+    f->failed = false;
 }
 
 /* ---- answering ---- */
@@ -577,13 +592,19 @@ static void collect_on_pool(struct kafka_request *r)
     struct fetching *f = request_state(r);
     f->on_pool = true;
     f->collected = collect(f);
-    request_post(r, decide);
+    if (!f->on_pool)
+        begin_to_collect(f);
+    if (f->collected == GIVES_WAY)
+        request_defer(r, collect_on_pool);
+    else
+        request_post(r, decide);
 }
 
 static void go_on(struct fetching *f)
 {
     f->collected = collect(f);
     if (f->collected == COLD)
+    begin_to_collect(f);
         request_defer(f->r, collect_on_pool);
     else
         decide(f->r);
