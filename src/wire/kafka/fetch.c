@@ -590,10 +590,10 @@ static void decide(struct kafka_request *r)
 static void collect_on_pool(struct kafka_request *r)
 {
     struct fetching *f = request_state(r);
-    f->on_pool = true;
-    f->collected = collect(f);
     if (!f->on_pool)
         begin_to_collect(f);
+    f->on_pool = true;
+    f->collected = collect(f);
     if (f->collected == GIVES_WAY)
         request_defer(r, collect_on_pool);
     else
@@ -602,9 +602,9 @@ static void collect_on_pool(struct kafka_request *r)
 
 static void go_on(struct fetching *f)
 {
+    begin_to_collect(f);
     f->collected = collect(f);
     if (f->collected == COLD)
-    begin_to_collect(f);
         request_defer(f->r, collect_on_pool);
     else
         decide(f->r);
