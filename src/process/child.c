@@ -10,9 +10,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -67,49 +69,108 @@ static bool pipes_open(struct pipes *p, bool answers)
     return true;
 }
 
-/* Returns an errno. Signals start at their defaults and unblocked, whatever ours are. */
+static bool put_at(int fd, int target)
+{
+    return fd == target ? fcntl(fd, F_SETFD, 0) == 0 : dup2(fd, target) == target;
+}
+
+/* Ours is blocked meanwhile: a handler of ours must not run in the child. */
+static void reset_signals(void)
+{
+    static const int ours[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM};
+    sigset_t none;
+    sigemptyset(&none);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        signal(ours[i], SIG_DFL);
+    }
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* As execvpe, without a shell for what is no program. Returns an errno. */
+static int exec_program(const struct child_options *o)
+{
+    const char *name = o->program[0], *at = getenv("PATH");
+    int error = ENOENT;
+    if (strchr(name, '/')) {
+        execve(name, o->program, o->environment);
+        return errno;
+    }
+    at = at ? at : "/usr/local/bin:/usr/bin:/bin";
+    while (*at) {
+        char path[4096];
+        size_t len = strcspn(at, ":"), name_len = strlen(name);
+        if (len + name_len + 2 <= sizeof path) {
+            memcpy(path, at, len);
+            path[len] = '/';
+            memcpy(path + len + (len > 0), name, name_len + 1);
+            execve(path, o->program, o->environment);
+            if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) {
+                return errno;
+            }
+            error = errno == EACCES ? EACCES : error;
+        }
+        at += len + (at[len] == ':');
+    }
+    return error;
+}
+
+#define ERROR_FD 3
+
+/* In the child, which shares our memory until it is another program: nothing is allocated or changed.
+ * What it says on error_fd is why it did not become the program. */
+_Noreturn __attribute__((noinline)) static void become(const struct child_options *o,
+                                                       const struct pipes *p, int error_fd,
+                                                       pid_t parent)
+{
+    bool good = setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+    if (getppid() != parent) {
+        _exit(127); /* it ended before it was asked for */
+    }
+    for (int i = 0; i < PIPES && good; i++) {
+        good = p->theirs[i] < 0 || put_at(p->theirs[i], i);
+    }
+    if (o->output && !o->answers && good) {
+        good = dup2(STDERR_FILENO, STDOUT_FILENO) >= 0;
+    }
+    good = good && (!o->directory || chdir(o->directory) == 0);
+    if (good && error_fd != ERROR_FD) {
+        good = dup3(error_fd, ERROR_FD, O_CLOEXEC) >= 0;
+        error_fd = good ? ERROR_FD : error_fd;
+    }
+    int error = errno;
+    if (good) {
+        closefrom(ERROR_FD + 1);
+        reset_signals();
+        error = exec_program(o);
+    }
+    (void)!write(error_fd, &error, sizeof error);
+    _exit(127);
+}
+
+/* Returns an errno. Signals start at their defaults and unblocked, whatever ours are. The child gets SIGKILL
+ * when the calling thread ends: whoever starts one stays until it has ended. */
 static int spawn(const struct child_options *o, const struct pipes *p, pid_t *pid)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, defaults;
-    sigemptyset(&none);
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    sigaddset(&defaults, SIGXFSZ);
-    sigaddset(&defaults, SIGINT);
-    sigaddset(&defaults, SIGTERM);
-    int error = posix_spawn_file_actions_init(&files);
-    if (error) {
-        return error;
+    int ends[2], error = 0;
+    sigset_t all, before;
+    pid_t self = getpid();
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return errno;
     }
-    error = posix_spawnattr_init(&attributes);
-    if (error) {
-        posix_spawn_file_actions_destroy(&files);
-        return error;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid_t child = vfork(); /* a copy of our page tables would cost more the more memory we have */
+    if (child == 0) {
+        become(o, p, ends[1], self);
     }
-    for (int i = 0; i < PIPES && !error; i++) {
-        if (p->theirs[i] >= 0) {
-            error = posix_spawn_file_actions_adddup2(&files, p->theirs[i], i);
-        }
+    error = child < 0 ? errno : 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close(ends[1]);
+    if (child > 0 && read(ends[0], &error, sizeof error) > 0) {
+        waitpid(child, NULL, 0);
     }
-    if (o->output && !o->answers && !error) {
-        error = posix_spawn_file_actions_adddup2(&files, p->theirs[ERR], STDOUT_FILENO);
-    }
-    if (o->directory && !error) {
-        error = posix_spawn_file_actions_addchdir_np(&files, o->directory);
-    }
-    error = error ? error : posix_spawn_file_actions_addclosefrom_np(&files, 3);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setsigdefault(&attributes, &defaults);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                              POSIX_SPAWN_SETSIGDEF);
-    if (!error) {
-        error = posix_spawnp(pid, o->program[0], &files, &attributes, o->program, o->environment);
-    }
-    posix_spawnattr_destroy(&attributes);
-    posix_spawn_file_actions_destroy(&files);
+    close(ends[0]);
+    *pid = child;
     return error;
 }
 

@@ -6,7 +6,11 @@
  * while its leader is not reaped, so a number that was given to another process is never hit. Every
  * child that was started must be ended with child_end, which reaps it: no zombie is left.
  *
- * Threads: one at a time per child; many children on many threads.
+ * A child gets SIGKILL when the thread that started it ends, be it that the process was killed; its own
+ * children do not.
+ *
+ * Threads: one at a time per child, and the one that started it stays until child_end; many children
+ * on many threads.
  */
 #ifndef BECK_PROCESS_CHILD_H
 #define BECK_PROCESS_CHILD_H

@@ -77,6 +77,8 @@ static void add_user(struct words *w, const struct runner_options *o)
     add_word(w, o->group ? o->group : group);
     add_word(w, o->user ? "--init-groups" : "--clear-groups");
     add_word(w, "--no-new-privs");
+    add_word(w, "--pdeathsig"); /* lost with a change of user */
+    add_word(w, "KILL");
     add_word(w, "--");
 }
 

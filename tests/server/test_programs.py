@@ -1,6 +1,7 @@
 """Queues that the server works with programs: queues.NAME.run."""
 import json
 import os
+import select
 import signal
 import subprocess
 
@@ -65,6 +66,18 @@ class Programs(ServerTest):
         server = self.start("--config", self.configure("echo again $BECK_ATTEMPT"))
         server.wait_for("output", text="again 1")  # which may come before it listens
         self.assertEqual(server.end(), DONE)
+
+    def test_programs_end_with_a_server_that_is_killed(self):
+        users = [""] if os.geteuid() else ["", "    run_user: nobody\n    run_directory: /\n"]
+        for more in users:
+            server, address = self.begin("echo $$; exec sleep 1000", more=more)
+            self.publish(address, {"n": 1})
+            pid = int(server.wait_for("output")["text"])
+            program = os.pidfd_open(pid)
+            server.kill(signal.SIGKILL)
+            server.process.wait()
+            self.assertTrue(select.select([program], [], [])[0])
+            os.close(program)
 
     def test_a_reload_starts_changes_and_ends_programs(self):
         server, address = self.begin("echo first")
