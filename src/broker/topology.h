@@ -86,10 +86,15 @@ struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name); /* bor
 struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name);
 /* Buses that others make from now on are noticed, or no more. */
 void engine_listen(struct broker *b, bool listen);
-void engine_release_links(struct broker *b);
+
+/* ---- router.c ---- */
+
 /* The exchange is about to lead somewhere: from now on what others publish to its bus is routed, and what is missed
  * while there is no broker is known. */
 beck_status engine_lead(struct exchange *x, beck_error *err);
+/* What others publish to the exchange's bus is routed, if it leads anywhere. With engine_lock. */
+beck_status engine_watch(struct exchange *x, beck_bus *bus, beck_error *err);
+void engine_release_links(struct broker *b); /* nothing is routed any more */
 
 /* ---- topology_policy.c ---- */
 

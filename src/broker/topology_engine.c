@@ -8,7 +8,6 @@
  */
 #include "broker/topology.h"
 
-#include "broker/message.h"
 #include "broker/missed.h"
 #include "broker/names.h"
 #include "broker/policy.h"
@@ -20,14 +19,6 @@
 #define SHARED_BUS "amq.volatile"
 #define STREAM_SEGMENT 500000000
 #define STREAM_SEGMENT_MIN (64 << 10)
-
-/* What the router of a bus knows: kept until the broker closes, as a publish may be under way. */
-struct bus_link {
-    struct bus_link *next;
-    struct broker *broker;
-    beck_bytes vhost, exchange;
-    beck_bus *bus;
-};
 
 static bool has_disk(const struct broker *b)
 {
@@ -228,170 +219,6 @@ static void forget_joined(struct broker_queue *q, const beck_bus *bus)
             q->joined[i] = q->joined[--q->joined_count];
 }
 
-/* ---- what others publish ---- */
-
-/* One event that was published to an exchange's bus without the broker. */
-struct stranger {
-    const beck_event *event;
-    beck_bus *bus;
-    struct bus_router_out *out;
-    struct targets targets;
-    struct broker_queue **others; /* retained: not joined yet, and streams */
-    size_t other_count;
-    beck_bytes exchange; /* its name; the link's */
-    struct buf raw;      /* the properties that its attributes make */
-    struct properties properties;
-};
-
-static beck_status set_aside(struct stranger *s, struct broker_queue *q)
-{
-    if (!s->others)
-        s->others = calloc(s->targets.count, sizeof(struct broker_queue *));
-    if (!s->others)
-        return BECK_ENOMEM;
-    s->others[s->other_count++] = broker_queue_retain(q);
-    return BECK_OK;
-}
-
-/* With topology_lock. */
-static beck_status find_targets(struct stranger *s, struct exchange *x)
-{
-    beck_status status = topology_route(x, s->event->type, &s->properties, &s->targets);
-    for (size_t i = 0; i < s->targets.count && !status; i++) {
-        struct broker_queue *q = s->targets.queues[i];
-        status = queue_is_joined(q, s->bus) ? bus_router_add(s->out, queue_retain(q->engine))
-                                            : set_aside(s, q);
-    }
-    return status;
-}
-
-static beck_status append_to_stream(struct stranger *s, const struct broker_queue *q,
-                                    beck_error *err)
-{
-    struct buf content;
-    beck_publish_options o = {.level = BECK_LEVEL_WRITTEN, .no_context = true};
-    buf_init(&content, CARRIED_CONTENT_MAX);
-    beck_status status =
-        message_carry(&content, s->exchange, s->event->type, buf_bytes(&s->raw), 0);
-    struct bus_addressed to = {.content = buf_bytes(&content)};
-    if (status)
-        error_set(err, status, "no memory to route an event");
-    else
-        status = bus_publish_addressed(q->bus, s->event, &to, 1, &o, NULL, err);
-    buf_release(&content);
-    return status == BECK_ECLOSED ? BECK_OK : status;
-}
-
-static beck_status reach_others(struct stranger *s, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    for (size_t i = 0; i < s->other_count && !status; i++) {
-        struct broker_queue *q = s->others[i];
-        if (!q->engine) {
-            status = append_to_stream(s, q, err);
-            continue;
-        }
-        status = queue_join(q, s->bus, err);
-        if (!status)
-            status = bus_router_add(s->out, queue_retain(q->engine));
-        if (status == BECK_ENOENT) /* deleted meanwhile */
-            status = BECK_OK;
-    }
-    return status;
-}
-
-static beck_status route_stranger(struct stranger *s, const struct bus_link *link, beck_error *err)
-{
-    beck_status status =
-        message_of_event(s->event, s->bus->options.storage == BECK_STORAGE_DISK, &s->raw);
-    if (!status)
-        status = properties_read(buf_bytes(&s->raw), &s->properties, NULL);
-    topology_read(link->broker);
-    const struct vhost *v = topology_vhost(link->broker, link->vhost);
-    struct exchange *x = v ? topology_exchange(v, link->exchange) : NULL;
-    if (x && !status)
-        status = find_targets(s, x);
-    topology_end_read(link->broker);
-    if (status)
-        return error_set(err, status, "no memory to route an event");
-    return reach_others(s, err);
-}
-
-static beck_status route_published(void *ctx, beck_bus *bus, const beck_event *e,
-                                   struct bus_router_out *out, beck_error *err)
-{
-    const struct bus_link *link = ctx;
-    struct stranger s = {.event = e, .bus = bus, .out = out, .exchange = link->exchange};
-    buf_init(&s.raw, CARRIED_CONTENT_MAX);
-    beck_status status = route_stranger(&s, link, err);
-    for (size_t i = 0; i < s.other_count; i++)
-        broker_queue_release(s.others[i]);
-    free(s.others);
-    buf_release(&s.raw);
-    targets_release(&s.targets);
-    return status;
-}
-
-/* With engine_lock. What is published to a bus that leads nowhere is not looked at. */
-static beck_status watch_bus(struct exchange *x, beck_bus *bus, beck_error *err)
-{
-    struct broker *b = x->vhost->broker;
-    if (!x->leads)
-        return BECK_OK;
-    struct bus_link *link = b->links;
-    while (link && !(link->bus == bus && bytes_equal(link->exchange, x->name) &&
-                     bytes_equal(link->vhost, x->vhost->name)))
-        link = link->next;
-    if (!link) {
-        link = calloc(1, sizeof *link);
-        if (!link || !bytes_keep(x->vhost->name, &link->vhost) ||
-            !bytes_keep(x->name, &link->exchange)) {
-            if (link)
-                bytes_drop(&link->vhost);
-            free(link);
-            return error_set(err, BECK_ENOMEM, "no memory for the bus of an exchange");
-        }
-        link->broker = b;
-        link->bus = bus;
-        link->next = b->links;
-        b->links = link;
-    }
-    return bus_set_router(bus, route_published, link, err);
-}
-
-beck_status engine_lead(struct exchange *x, beck_error *err)
-{
-    struct broker *b = x->vhost->broker;
-    beck_status status = BECK_OK;
-    if (x->leads || !x->durable)
-        return BECK_OK;
-    mutex_lock(&b->engine_lock);
-    beck_bus *bus = atomic_load(&x->bus);
-    x->leads = true;
-    if (bus)
-        status = watch_bus(x, bus, err);
-    if (!status)
-        status = missed_begin(x, bus, err);
-    x->leads = !status;
-    mutex_unlock(&b->engine_lock);
-    if (!status)
-        broker_wake(b, clock_mono_ns(b->handle->env.clock) + BROKER_NOTE_NS);
-    return status;
-}
-
-void engine_release_links(struct broker *b)
-{
-    while (b->links) {
-        struct bus_link *link = b->links;
-        b->links = link->next;
-        if (!atomic_load(&link->bus->closed))
-            bus_set_router(link->bus, NULL, NULL, NULL);
-        bytes_drop(&link->vhost);
-        bytes_drop(&link->exchange);
-        free(link);
-    }
-}
-
 /* ---- buses ---- */
 
 static bool shares_bus(const struct exchange *x)
@@ -464,7 +291,7 @@ static beck_status open_bus(struct exchange *x, beck_error *err)
     bus_name_of(x, name);
     beck_status status = make_bus(x, name, &bus, err);
     if (!status && !shares_bus(x))
-        status = watch_bus(x, bus, err);
+        status = engine_watch(x, bus, err);
     if (!status)
         atomic_store_explicit(&x->bus, bus, memory_order_release);
     return status;
@@ -621,7 +448,7 @@ static beck_status load_bus(struct exchange *x, beck_error *err)
         return BECK_OK;
     beck_bus *bus = bus_to_load(x);
     x->leads = x->nameless || x->bindings || x->alternate.len > 0;
-    beck_status status = bus ? watch_bus(x, bus, err) : BECK_OK;
+    beck_status status = bus ? engine_watch(x, bus, err) : BECK_OK;
     if (!status && x->leads && !x->nameless && !missed_is_seen(x))
         status = missed_begin(x, bus, err);
     if (!status && bus)
@@ -657,7 +484,7 @@ static void bus_was_made(void *ctx, beck_bus *bus)
         return;
     mutex_lock(&b->engine_lock);
     if (!atomic_load(&x->bus) && !atomic_load(&x->gone) && may_share(x, bus) &&
-        watch_bus(x, bus, NULL) == BECK_OK)
+        engine_watch(x, bus, NULL) == BECK_OK)
         atomic_store(&x->bus, bus);
     mutex_unlock(&b->engine_lock);
     exchange_release(x);
@@ -681,7 +508,7 @@ static struct exchange *adopt_bus(struct vhost *v, beck_bus *bus)
     x->foreign = true;
     atomic_store(&x->bus, bus);
     mutex_lock(&v->broker->engine_lock);
-    beck_status status = watch_bus(x, bus, NULL);
+    beck_status status = engine_watch(x, bus, NULL);
     mutex_unlock(&v->broker->engine_lock);
     if (!status) {
         topology_write(v->broker);
