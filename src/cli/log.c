@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 #include "cli/event_printer.h"
 #include "cli/reading.h"
+#include "cli/tail.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ static const struct option options[] = {
      .kind = OPTION_NUMBER,
      .min = 1,
      .max = INT64_MAX,
-     .help = "at most this many"},
+     .help = "at most this many, from where it begins"},
+    {.name = "tail", .kind = OPTION_NUMBER, .min = 1, .max = INT64_MAX, .help = "the newest N"},
     {.name = "follow",
      .letter = 'f',
      .kind = OPTION_FLAG,
@@ -36,7 +38,7 @@ struct log {
     beck_read_options how;
     struct event_printer printer;
     int64_t left;  /* events still wanted */
-    int64_t *next; /* following: the next offset of every partition */
+    int64_t *next; /* following: the next offset of every partition; what is before was shown */
     uint32_t partitions;
     bool over; /* nobody reads, a signal came, or enough was printed */
     int code;
@@ -49,16 +51,24 @@ static bool is_over(struct log *l)
     return l->over;
 }
 
-/* Everything that a reader has. Behind damage it goes on. */
-static void print_events(struct log *l, beck_bus *bus, const beck_read_options *how)
+static void print_event(struct log *l, const beck_event *e)
 {
-    beck_reader *reader;
-    int code = reading_begin(l->call, bus, how, &reader);
-    if (code) {
-        l->code = code;
-        l->over = true;
-        return;
-    }
+    int printed = event_printer_print(&l->printer, e);
+    l->code = printed ? printed : l->code;
+    l->over = l->over || printed;
+    l->left--;
+}
+
+/* One that came between the beginning of the reader and the end of the tail. */
+static bool was_shown(const struct log *l, const beck_event *e)
+{
+    return l->next && e->position.partition < l->partitions &&
+           e->position.offset < l->next[e->position.partition];
+}
+
+/* Everything that a reader has. Behind damage it goes on. */
+static void print_reader(struct log *l, beck_reader *reader)
+{
     while (!is_over(l)) {
         const beck_event *e;
         beck_error err;
@@ -83,12 +93,23 @@ static void print_events(struct log *l, beck_bus *bus, const beck_read_options *
             l->over = status != BECK_ECORRUPT;
             continue;
         }
-        int printed = event_printer_print(&l->printer, e);
-        l->code = printed ? printed : l->code;
-        l->over = l->over || printed;
-        l->left--;
+        if (!was_shown(l, e)) {
+            print_event(l, e);
+        }
     }
     beck_reader_close(reader);
+}
+
+static void print_events(struct log *l, beck_bus *bus, const beck_read_options *how)
+{
+    beck_reader *reader;
+    int code = reading_begin(l->call, bus, how, &reader);
+    if (code) {
+        l->code = code;
+        l->over = true;
+        return;
+    }
+    print_reader(l, reader);
 }
 
 /* ---- following ---- */
@@ -189,13 +210,53 @@ static void follow(struct log *l)
     }
 }
 
+/* ---- the newest ---- */
+
+static int print_one(void *ctx, const beck_event *e)
+{
+    struct log *l = ctx;
+    if (!is_over(l)) {
+        print_event(l, e);
+    }
+    return l->over;
+}
+
+/* A server's reader begins before the tail is looked for, so that nothing is missed between them. */
+static void print_tail(struct log *l, beck_bus *bus, int64_t count)
+{
+    beck_reader *reader = NULL;
+    beck_read_options newer = l->how;
+    newer.from = (beck_from){.kind = BECK_FROM_NOW};
+    l->code = l->how.follow ? reading_begin(l->call, bus, &newer, &reader) : EXIT_DONE;
+    if (!l->code) {
+        remember(l, bus);
+    }
+    if (!l->code) {
+        l->code = tail_each(l->call, bus, &l->how, count, l->next, l->partitions, print_one, l);
+    }
+    if (reader && !l->code) {
+        print_reader(l, reader);
+    } else {
+        beck_reader_close(reader);
+    }
+}
+
+static int check(const struct call *call)
+{
+    if (option_given(call, "tail") && (option_given(call, "from") || option_given(call, "since"))) {
+        return call_usage(call, "--tail begins at the end: leave out --from and --since");
+    }
+    return EXIT_DONE;
+}
+
 static int log_run(struct call *call)
 {
     struct log l = {.call = call,
                     .name = call->argument_count ? call->arguments[0] : "events",
                     .left = option_number(call, "limit", INT64_MAX)};
     beck_bus *bus;
-    int code = reading_options(call, &l.how);
+    int code = check(call);
+    code = code ? code : reading_options(call, &l.how);
     code = code ? code : call_open(call, CALL_INSPECT);
     code = code ? code : call_bus(call, l.name, false, &bus);
     if (code) {
@@ -205,9 +266,15 @@ static int log_run(struct call *call)
     /* A server is asked to wait. Files are looked at again and again instead. */
     bool connected = beck_is_connected(call->handle);
     l.how.follow = connected && option_flag(call, "follow");
-    print_events(&l, bus, &l.how);
+    if (option_given(call, "tail")) {
+        print_tail(&l, bus, option_number(call, "tail", 0));
+    } else {
+        print_events(&l, bus, &l.how);
+    }
     if (!connected && option_flag(call, "follow") && !is_over(&l)) {
-        remember(&l, bus);
+        if (!l.next) {
+            remember(&l, bus);
+        }
         beck_close(call->handle);
         call->handle = NULL;
         follow(&l);
@@ -227,7 +294,8 @@ const struct command command_log = {
         "BUS is 'events' unless given. Events of several partitions are merged by time.\n"
         "Works while another process holds the data directory. With --follow, --from now shows\n"
         "only what is new.",
-    .examples = "beck log --since 14:30 --until 14:40\n"
+    .examples = "beck log --tail 20\n"
+                "beck log --since 14:30 --until 14:40\n"
                 "beck log --type 'order.#' --subject ORD-1\n"
                 "beck log --from now --follow\n"
                 "beck log orders --format ndjson | jq .data.total",

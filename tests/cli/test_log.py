@@ -39,6 +39,20 @@ class Choice(BeckTest):
         self.assertEqual(self.ids("--from", "earliest", "--limit", "1"), [0])
         self.assertEqual(self.ids("--from", "now"), [])
 
+    def test_the_newest(self):
+        self.assertEqual(self.ids("--tail", "3"), [57, 58, 59])
+        self.assertEqual(self.ids("--tail", "100"), list(range(60)))
+        self.assertEqual(self.ids("--tail", "2", "--type", "user.login"), [56, 59])
+        self.assertEqual(self.ids("--tail", "2", "--until", "2026-01-31T14:10:00Z"), [8, 9])
+        self.assertEqual(self.ids("--tail", "2", "--type", "none"), [])
+        self.beck("bus", "create", "wide", "--partitions", "4")
+        self.assertEqual(self.ids("wide", "--tail", "2"), [])
+        self.beck("replay", "--to-bus", "wide")
+        self.assertEqual(self.ids("wide", "--tail", "7"), list(range(53, 60)))
+        alone = [i for i in self.ids("wide", "--partition", "1")]
+        self.assertEqual(self.ids("wide", "--tail", "3", "--partition", "1"), alone[-3:])
+        self.refused(USAGE, "log", "--tail", "3", "--from", "2", says="--tail")
+
     def test_what_does_not_fit_together_is_refused(self):
         self.refused(USAGE, "log", "--from", "5", "--since", "-1h", says="give one")
         self.refused(USAGE, "log", "--since", "-1h", "--until", "-2h", says="--until")
@@ -125,6 +139,21 @@ class Follow(BeckTest):
             interrupt(process)
             out, _ = process.communicate(timeout=60)
         self.assertEqual((process.returncode, out), (DONE, ""))
+
+    def test_following_from_the_newest_on(self):
+        self.beck("bus", "create", "wide", "--partitions", "3")
+        for i in range(6):
+            self.beck("emit", "a.b", str(i), "--bus", "wide", "--subject", f"S{i}")
+        process = self.start("log", "wide", "--tail", "2", "--follow")
+        try:
+            seen = [json.loads(process.stdout.readline())["data"] for _ in range(2)]
+            for i in range(6, 12):
+                self.beck("emit", "a.b", str(i), "--bus", "wide", "--subject", f"S{i}")
+                seen.append(json.loads(process.stdout.readline())["data"])
+            self.assertEqual(seen, list(range(4, 12)))
+        finally:
+            interrupt(process)
+            process.communicate(timeout=60)
 
     def test_following_several_partitions(self):
         self.beck("bus", "create", "wide", "--partitions", "3")
