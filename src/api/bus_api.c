@@ -331,6 +331,8 @@ beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *
 {
     beck_bus **copy;
     size_t count;
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a list of buses needs a function");
     if (b->remote)
         return remote_bus_list(b->remote, each, ctx, err);
     beck_status status = copy_buses(b, &copy, &count, err);
@@ -402,6 +404,8 @@ static beck_status publish_special(beck_bus *bus, const beck_event *events, size
 
 beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err)
 {
+    if (__builtin_expect(!event, false))
+        return error_set(err, BECK_EINVAL, "there is no event to publish");
     if (__builtin_expect(bus->special, false))
         return publish_special(bus, event, 1, NULL, NULL, err);
     return bus_publish_one(bus, event, err);
@@ -411,6 +415,8 @@ beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t co
                               const beck_publish_options *options, beck_published *out,
                               beck_error *err)
 {
+    if (!events && count > 0)
+        return error_set(err, BECK_EINVAL, "there are no events to publish");
     if (bus->special)
         return publish_special(bus, events, count, options, out, err);
     return bus_publish(bus, events, count, options, out, err);

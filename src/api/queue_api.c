@@ -336,6 +336,8 @@ beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err
 beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *binding,
                             beck_error *err)
 {
+    if (!binding)
+        return error_set(err, BECK_EINVAL, "a queue is bound to a bus: there is none");
     if (is_remote(b, queue))
         return remote_queue_bind(b->remote, queue, binding, err);
     struct queue *q = begin_change(b, queue, err);
@@ -379,6 +381,8 @@ beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
 beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), void *ctx,
                             beck_error *err)
 {
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a list of queues needs a function");
     if (b->remote)
         return remote_queue_list(b->remote, each, ctx, err);
     mutex_lock(&b->admin_lock);
@@ -403,6 +407,8 @@ beck_status beck_queue_bindings(beck *b, const char *name,
                                 int (*each)(void *ctx, const beck_binding *binding), void *ctx,
                                 beck_error *err)
 {
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a list of bindings needs a function");
     if (is_remote(b, name))
         return remote_queue_bindings(b->remote, name, each, ctx, err);
     struct names names = {0};
@@ -425,6 +431,8 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
                             int (*each)(void *ctx, const beck_event *event), void *ctx,
                             beck_error *err)
 {
+    if (!each)
+        return error_set(err, BECK_EINVAL, "looking into a queue needs a function");
     if (is_remote(b, name))
         return remote_queue_peek(b->remote, name, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, name, err);
@@ -647,6 +655,8 @@ void beck_consumer_wake(beck_consumer *consumer)
 beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
                         beck_error *err)
 {
+    if (!tags && count > 0)
+        return error_set(err, BECK_EINVAL, "there are no tags to settle");
     if (of_server(consumer))
         return remote_settle(consumer, tags, count, err);
     return consumer_settle(consumer, tags, count, err);
@@ -687,6 +697,8 @@ beck_status beck_dead_list(beck *b, const char *queue, size_t max,
                            int (*each)(void *ctx, const beck_dead *dead), void *ctx,
                            beck_error *err)
 {
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a list of dead letters needs a function");
     if (is_remote(b, queue))
         return remote_dead_list(b->remote, queue, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, queue, err);

@@ -17,6 +17,8 @@ beck_status beck_format(const beck_event *event, beck_form form, char **out, siz
                         beck_error *err)
 {
     struct buf text;
+    if (!event)
+        return error_set(err, BECK_EINVAL, "there is no event to write as text");
     buf_init(&text, TEXT_MAX);
     beck_status status = cloudevents_write(event, form, &text, err);
     if (!status && buf_terminate(&text))
@@ -138,6 +140,8 @@ static int gauge_bus(void *ctx, beck_bus *bus)
 beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len), void *ctx,
                          beck_error *err)
 {
+    if (!write)
+        return error_set(err, BECK_EINVAL, "metrics need a function that takes their text");
     if (b->remote)
         return remote_metrics(b->remote, write, ctx, err);
     struct now now = {b, metrics_new()};

@@ -716,6 +716,8 @@ beck_status beck_trace(beck *b, const char *id, size_t max,
         return error_set(err, BECK_EINVAL,
                          "a trace needs the id of an event or a correlation id of 1 to %d bytes",
                          EVENT_ATTRIBUTE_MAX);
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a trace needs a function");
     if (b->remote && !b->read_only)
         return remote_trace(b->remote, id, max, each, ctx, err);
     struct trace t = {.b = b, .max = max ? max : STEPS_DEFAULT, .err = err};

@@ -66,6 +66,44 @@ static void names_that_are_none_are_refused_with_the_rule(void **state)
     beck_close(b);
 }
 
+static void what_is_left_out_is_refused(void **state)
+{
+    (void)state;
+    for (int memory = 0; memory < 2; memory++) {
+        struct place p;
+        place_make(&p);
+        beck *b = memory ? open_memory() : open_place(&p);
+        beck_bus *bus = make_bus(b, "b", NULL);
+        beck_consumer *c;
+        char *text;
+        must(beck_queue_create(b, "q", NULL, &err));
+        must(beck_consumer_open(b, "q", 0, &c, &err));
+        refused(beck_publish(bus, NULL, &err), BECK_EINVAL, "no event");
+        refused(beck_publish_many(bus, NULL, 1, NULL, NULL, &err), BECK_EINVAL, "no events");
+        refused(beck_bus_alter(bus, NULL, &err), BECK_EINVAL, "there are none");
+        refused(beck_bus_list(b, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_subscribe(bus, "#", NULL, NULL, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_queue_alter(b, "q", NULL, &err), BECK_EINVAL, "there are none");
+        refused(beck_queue_bind(b, "q", NULL, &err), BECK_EINVAL, "there is none");
+        refused(beck_queue_bind(b, "q", &(beck_binding){0}, &err), BECK_ENOENT, "no bus");
+        refused(beck_queue_list(b, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_queue_bindings(b, "q", NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_queue_peek(b, "q", 1, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_settle(c, NULL, 1, &err), BECK_EINVAL, "no tags");
+        refused(beck_workers_start(b, "q", NULL, NULL, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_dead_list(b, "q", 0, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_trace(b, "id", 0, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_metrics(b, NULL, NULL, &err), BECK_EINVAL, "function");
+        refused(beck_format(NULL, BECK_FORM_CLOUDEVENTS, &text, NULL, &err), BECK_EINVAL,
+                "no event");
+        must(beck_publish_many(bus, NULL, 0, NULL, NULL, &err));
+        must(beck_settle(c, NULL, 0, &err));
+        beck_consumer_close(c);
+        beck_close(b);
+        place_remove(&p);
+    }
+}
+
 static void options_out_of_range_are_refused_by_name(void **state)
 {
     (void)state;
@@ -657,6 +695,7 @@ int main(void)
         cmocka_unit_test(a_bus_is_made_once_and_found_again),
         cmocka_unit_test(a_bus_that_exists_with_other_options_is_refused),
         cmocka_unit_test(names_that_are_none_are_refused_with_the_rule),
+        cmocka_unit_test(what_is_left_out_is_refused),
         cmocka_unit_test(options_out_of_range_are_refused_by_name),
         cmocka_unit_test(buses_are_listed_by_name_and_the_librarys_own_last),
         cmocka_unit_test(info_shows_options_in_force_and_what_is_stored),
