@@ -80,7 +80,14 @@ beck_status queue_check_alter(struct queue *q, const beck_queue_options *o, beck
 void queue_alter(struct queue *q, const beck_queue_options *o)
 {
     mutex_lock(&q->lock);
-    q->options = *o;
+    /* The others are the same, and read without the lock. */
+    q->options.attempts_max = o->attempts_max;
+    q->options.backoff = o->backoff;
+    q->options.deadline_ms = o->deadline_ms;
+    q->options.ttl_ms = o->ttl_ms;
+    q->options.length_max = o->length_max;
+    q->options.overflow = o->overflow;
+    q->options.no_dead_letters = o->no_dead_letters;
     if (!q->ruled)
         queue_begin_rules(q);
     q->held &= o->no_dead_letters || q->bury;
