@@ -70,8 +70,11 @@ static const struct offset_entry **list_entries(const struct fetching *f, size_t
     *count = 0;
     if (!list)
         return NULL;
-    for (struct lookup_node *n = NULL; (n = lookup_walk(offsets, n));)
-        list[(*count)++] = lookup_of(n, struct offset_entry, node);
+    for (struct lookup_node *n = NULL; (n = lookup_walk(offsets, n));) {
+        const struct offset_entry *e = lookup_of(n, struct offset_entry, node);
+        if (e->present) /* else only a transaction has committed it */
+            list[(*count)++] = e;
+    }
     qsort(list, *count, sizeof(struct offset_entry *), compare_entries);
     return list;
 }

@@ -126,7 +126,6 @@ static bool carry_out(struct transactions *ts, struct transaction *t)
     }
     transaction_forget_partitions(t);
     t->state = commit ? TRANSACTION_COMPLETE_COMMIT : TRANSACTION_COMPLETE_ABORT;
-    t->started_ms = -1;
     t->updated_ms = clock_wall_ms(ts->env->clock);
     if (t->next_id >= 0) {
         t->previous_id = t->producer_id;

@@ -91,7 +91,7 @@ struct transaction_info {
     int16_t epoch;
     enum transaction_state state;
     int32_t timeout_ms;
-    int64_t started_ms; /* -1: it is not Ongoing or prepared */
+    int64_t started_ms; /* of the last one; -1: there was none */
     const struct transaction_partition *partitions;
     size_t partition_count;
 };

@@ -457,7 +457,7 @@ beck_status batch_check_produced(beck_bytes batch, size_t size_max, bool deep, s
     if (batch.len > size_max)
         return error_set(err, BECK_ELIMIT,
                          "a batch of %zu bytes is larger than the %zu that are allowed "
-                         "(event_bytes_max)",
+                         "(event_bytes_max; max.message.bytes of a topic)",
                          batch.len, size_max);
     if (batch.len < BATCH_HEADER)
         return error_set(err, BECK_ECORRUPT, "cut off batch: %zu bytes are no header", batch.len);

@@ -110,6 +110,11 @@ static void note_state(void *ctx, const struct transaction_info *info)
     *(const char **)ctx = transaction_state_name(info->state);
 }
 
+static void note_start(void *ctx, const struct transaction_info *info)
+{
+    *(int64_t *)ctx = info->started_ms;
+}
+
 static const char *state_of(const char *id)
 {
     const char *name = "none";
@@ -191,6 +196,9 @@ static void what_is_committed_is_seen_at_once_in_all_partitions(void **state)
     assert_string_equal(seen("t", 0), "");
     assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
     assert_string_equal(state_of("x"), "CompleteCommit");
+    int64_t started_ms = -1;
+    transactions_find(p.k, beck_str("x"), note_start, &started_ms);
+    assert_true(started_ms >= 0);
     assert_string_equal(seen("t", 0), "a");
     assert_string_equal(seen("u", 0), "b");
     assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE); /* again */

@@ -241,6 +241,7 @@ class KafkaAccess(unittest.TestCase):
             for mechanism in HASHES:
                 self.assertEqual(c.set_scram(mechanism, "ann", "other secret"), 0)
                 self.assertEqual(c.set_scram(mechanism, "ann", "other secret", iterations=100), 93)
+                self.assertEqual(c.set_scram(mechanism, "nobody", "other secret"), 93)
         self.stop()
         self.start()
         for mechanism in HASHES:

@@ -493,6 +493,34 @@ static void clients_that_do_not_know_zstd_are_told_so(void **state)
     assert_int_equal(fetch(d, t, 10, 1).error_code, KAFKA_NONE);
 }
 
+static void who_says_that_it_is_a_replica_is_told_that_it_is_none(void **state)
+{
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    produce_records(d, t, "v", 1);
+    for (int16_t version = 4; version <= 18; version += 7) {
+        struct fetch_question x;
+        fetch_of(&x, t, 0);
+        x.q.replica_id = version < 15 ? 1 : -1;
+        x.q.replica_state.replica_id = version < 15 ? -1 : 1;
+        kafka_say(&d->c, kafka_fetch_request_table(), version, &x.q);
+        assert_int_equal(hear_fetched(d, version).error_code, KAFKA_NOT_LEADER_OR_FOLLOWER);
+    }
+}
+
+static void a_topic_may_want_each_append_synced(void **state)
+{
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, "flush.messages", "1");
+    struct topic *other = make_topic(d, "other", 1, NULL, NULL);
+    kafka_make_batch(&d->batch, "v", 3, &(struct kafka_made){0});
+    assert_int_equal(produce(d, t, 9, 1).error_code, KAFKA_NONE);
+    assert_int_equal(partition_synced(topic_partition(t, 0)), 3);
+    kafka_make_batch(&d->batch, "v", 3, &(struct kafka_made){0});
+    assert_int_equal(produce(d, other, 9, 1).error_code, KAFKA_NONE);
+    assert_int_equal(partition_high(topic_partition(other, 0)), 3);
+}
+
 static void a_fetch_waits_for_records(void **state)
 {
     struct data_test *d = *state;
@@ -911,6 +939,8 @@ int main(void)
         TEST(an_offset_within_a_batch_gives_the_whole_batch),
         TEST(what_was_written_long_ago_comes_from_files),
         TEST(clients_that_do_not_know_zstd_are_told_so),
+        TEST(who_says_that_it_is_a_replica_is_told_that_it_is_none),
+        TEST(a_topic_may_want_each_append_synced),
         TEST(a_fetch_waits_for_records),
         TEST(a_fetch_waits_for_as_much_as_it_wants),
         TEST(a_fetch_that_waits_ends_with_its_topic_its_connection_and_the_server),

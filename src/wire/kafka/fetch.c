@@ -60,9 +60,9 @@ struct fetching {
     struct fetch_part *parts;            /* the session's, or the request's own */
     struct found *found;                 /* one for each */
     size_t count, next;                  /* next: where it begins */
-    bool committed, by_id;
-    bool on_pool;             /* files may be read */
-    enum collected collected; /* there */
+    bool committed, by_id, replica;      /* replica: it says that it is one, and there is none */
+    bool on_pool;                        /* files may be read */
+    enum collected collected;            /* there */
     int64_t bytes_min, bytes_max;
     int64_t until_ns;
     size_t looked; /* parts that were looked at, with so many bytes found */
@@ -219,6 +219,8 @@ static int resolve(struct fetching *f, struct fetch_part *part, struct partition
         return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
     if (part->leader_epoch > LEADER_EPOCH)
         return KAFKA_UNKNOWN_LEADER_EPOCH;
+    if (f->replica)
+        return KAFKA_NOT_LEADER_OR_FOLLOWER;
     *out = p;
     return KAFKA_NONE;
 }
@@ -638,6 +640,7 @@ void handle_fetch(struct kafka_request *r)
                            .q = q,
                            .committed = q->isolation_level == READ_COMMITTED,
                            .by_id = request_version(r) >= IDS_VERSION,
+                           .replica = q->replica_id >= 0 || q->replica_state.replica_id >= 0,
                            .bytes_max = q->max_bytes < BYTES_MAX ? q->max_bytes : BYTES_MAX,
                            .timers = kafka_timers(request_kafka(r)),
                            .timer.due = time_is_up};

@@ -39,6 +39,7 @@ struct producing {
     struct kafka_request *r;
     struct kafka_produce_response answer;
     beck_level level;
+    bool by_interval; /* nobody waits for syncs */
     int16_t acks;
     size_t told;             /* errors of records */
     int refused;             /* all of it, with this code */
@@ -308,15 +309,20 @@ static int check_transaction(const struct producing *s, const struct look *l,
 
 /* ---- storing ---- */
 
+static beck_level level_of(const struct producing *s, const struct topic *t)
+{
+    return atomic_load(&t->flush) && !s->by_interval ? BECK_LEVEL_SYNCED : s->level;
+}
+
 static void store(struct producing *s, const struct look *l, beck_bytes batch)
 {
     struct kafka_produce_response_partition *out = l->out;
     beck_error err = {0};
     struct produce what = {.batch = (uint8_t *)(uintptr_t)batch.data,
                            .size = batch.len,
-                           .level = s->level,
+                           .level = level_of(s, l->topic),
                            .append_time = atomic_load(&l->topic->append_time)};
-    bool waits = s->level == BECK_LEVEL_SYNCED;
+    bool waits = what.level == BECK_LEVEL_SYNCED;
     if (waits) {
         struct sent *sent = request_alloc(s->r, sizeof *sent);
         if (!sent) {
@@ -344,7 +350,7 @@ static void store(struct producing *s, const struct look *l, beck_bytes batch)
 /* Whether the loop would wait for the disk. */
 static bool waits(const struct producing *s, const struct look *l, const struct batch_header *h)
 {
-    return !s->on_pool && s->level != BECK_LEVEL_SYNCED &&
+    return !s->on_pool && level_of(s, l->topic) != BECK_LEVEL_SYNCED &&
            partition_waits_to_produce(topic_partition(l->topic, l->partition), h);
 }
 
@@ -478,8 +484,9 @@ void handle_produce(struct kafka_request *r)
     s->r = r;
     s->acks = q->acks;
     s->level = kafka_level(request_kafka(r), q->acks);
-    if (s->level == BECK_LEVEL_SYNCED && committer_by_interval(request_engine(r)->env.committer))
-        s->level = BECK_LEVEL_WRITTEN; /* nobody waits for syncs then */
+    s->by_interval = committer_by_interval(request_engine(r)->env.committer);
+    if (s->level == BECK_LEVEL_SYNCED && s->by_interval)
+        s->level = BECK_LEVEL_WRITTEN;
     atomic_init(&s->left, 1);
     s->refused = check_request(s);
     request_set_state(r, s);

@@ -1,7 +1,7 @@
 /* DescribeUserScramCredentials and AlterUserScramCredentials: what the layer below keeps of SCRAM. */
 #include "kafka/scram.h"
 #include "kafka/message/scram.h"
-#include "wire/kafka/handlers.h"
+#include "wire/kafka/wire_impl.h"
 
 #include "access/secret.h"
 #include "base/error.h"
@@ -212,8 +212,18 @@ static bool is_twice(const struct kafka_alter_user_scram_credentials_request *q,
     return count > 1;
 }
 
+/* As long as there are no users any name will do. */
+static bool is_known(struct kafka_request *r, beck_bytes name)
+{
+    struct access *a = r->wire->context.access;
+    struct identity *user = access_named(a, name);
+    identity_release(user);
+    return user || access_user_count(a) == 0;
+}
+
 /* Whether the name may be changed; else `one` says why not. */
-static bool check(struct kafka_request *r, beck_bytes name, int8_t mechanism, altered *one)
+static bool check(struct kafka_request *r, beck_bytes name, int8_t mechanism, bool upserts,
+                  altered *one)
 {
     if (!request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, beck_str("")))
         refuse(one, KAFKA_CLUSTER_AUTHORIZATION_FAILED, "Cluster authorization failed");
@@ -221,6 +231,9 @@ static bool check(struct kafka_request *r, beck_bytes name, int8_t mechanism, al
         refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "Username must not be empty");
     else if (name.len > SCRAM_USER_MAX)
         refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "Username is too long");
+    else if (upserts && !is_known(r, name))
+        refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL,
+               "there is no such user on this server: see beck user");
     else if (is_twice(request_body(r), name, mechanism))
         refuse(one, KAFKA_DUPLICATE_RESOURCE,
                "A user credential cannot be altered twice in the same request");
@@ -240,13 +253,13 @@ static void alter(struct kafka_request *r)
     for (size_t i = 0; i < q->deletions.count; i++) {
         altered *one = &a.results.at[n++];
         one->user = q->deletions.at[i].name;
-        if (check(r, one->user, q->deletions.at[i].mechanism, one))
+        if (check(r, one->user, q->deletions.at[i].mechanism, false, one))
             erase(r, &q->deletions.at[i], one);
     }
     for (size_t i = 0; i < q->upsertions.count; i++) {
         altered *one = &a.results.at[n++];
         one->user = q->upsertions.at[i].name;
-        if (check(r, one->user, q->upsertions.at[i].mechanism, one))
+        if (check(r, one->user, q->upsertions.at[i].mechanism, true, one))
             upsert(r, &q->upsertions.at[i], one);
     }
     request_answer(r, &a);
