@@ -184,7 +184,8 @@ BECK_API beck_status beck_open(beck **out, const beck_options *options, beck_err
 BECK_API bool beck_is_connected(const beck *b);
 
 /* Stops the handle's workers (they finish what they handle), syncs, writes checkpoints and frees
- * everything that was made from it. NULL is allowed. */
+ * everything that was made from it. One that was open for less than a round of upkeep applies retention
+ * first, and compacts buses of at most 64 MiB, for about a second. NULL is allowed. */
 BECK_API void beck_close(beck *b);
 
 /* Writes the handle's metrics in Prometheus text format 0.0.4 through `write`, in one or more

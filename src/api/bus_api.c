@@ -388,6 +388,10 @@ beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
     mutex_lock(&b->admin_lock);
     status = purge_bus(b, bus, err);
     mutex_unlock(&b->admin_lock);
+    /* It is purged also when its bytes cannot be removed yet. */
+    beck_error why = {0};
+    if (!status && upkeep_maintain_bus(b, bus, &why))
+        env_report(&b->env, why.code, "%s", why.text);
     mutex_unlock(&b->upkeep_lock);
     return status;
 }

@@ -462,6 +462,9 @@ void beck_close(beck *b)
     readers_close(b);
     consumers_close(&b->home, true);
     bool write = b->data_dir && !b->read_only && !b->remote;
+    beck_error unkept = {0};
+    if (write && upkeep_maintain_closing(b, &unkept))
+        report(b, &unkept);
     for (size_t i = 0; write && i < b->queue_count; i++)
         queue_closing(b->queues[i]);
     if (write) {

@@ -60,6 +60,7 @@ struct beck {
 
     pthread_t timer;
     bool timer_runs, stopping;
+    bool maintained; /* since it was opened; with upkeep_lock */
     struct timer *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
     struct mutex timer_lock;
     struct cond timer_wake;
@@ -210,5 +211,10 @@ beck_status upkeep_checkpoint(beck *b, beck_error *err);
  * upkeep_lock. */
 beck_status upkeep_snapshot(beck *b, struct queue *q, beck_error *err);
 beck_status upkeep_maintain(beck *b, beck_error *err);
+/* The same, of one bus; with upkeep_lock, without admin_lock. */
+beck_status upkeep_maintain_bus(beck *b, const beck_bus *bus, beck_error *err);
+/* Before a handle is closed that was not open long enough for a round: retention, and compaction of what is small, for at
+ * most a second and a partition. */
+beck_status upkeep_maintain_closing(beck *b, beck_error *err);
 
 #endif

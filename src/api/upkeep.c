@@ -229,13 +229,39 @@ static bool owed_offset(void *ctx, int64_t offset)
     return o->bits[(offset - o->first) / 8] >> ((offset - o->first) % 8) & 1;
 }
 
-static bool is_maintained(beck_bus *bus)
+/* What a round of maintenance is for. */
+struct round {
+    const beck_bus *only; /* NULL: all buses */
+    /* Before the handle is closed: what retention and compaction have to do in a moment. */
+    bool closing;
+    int64_t end_ns;
+};
+
+#define CLOSING_NS 1000000000
+#define CLOSING_COMPACT_BYTES (64 << 20)
+
+static bool is_maintained(const struct round *r, beck_bus *bus)
 {
-    return bus->options.storage == BECK_STORAGE_DISK && !atomic_load(&bus->closed);
+    if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
+        return false;
+    if (r->only || !r->closing)
+        return !r->only || r->only == bus;
+    beck_bus_options o;
+    beck_bus_info info;
+    bus_options_get(bus, &o);
+    if (o.compact)
+        return !beck_bus_info_get(bus, &info, NULL) && info.bytes <= CLOSING_COMPACT_BYTES;
+    return bus->internal || o.retention_ms > 0 || o.retention_bytes > 0;
+}
+
+static bool is_over(const beck *b, const struct round *r)
+{
+    return r->closing && clock_mono_ns(b->env.clock) >= r->end_ns;
 }
 
 /* Where partitions begin now is on disk before anything below is removed. With upkeep_lock. */
-static beck_status keep_starts(beck *b, const struct handle_view *v, beck_error *err)
+static beck_status keep_starts(beck *b, const struct handle_view *v, const struct round *r,
+                               beck_error *err)
 {
     struct checkpoint fresh;
     beck_status status = BECK_OK, retired = BECK_OK;
@@ -244,12 +270,12 @@ static beck_status keep_starts(beck *b, const struct handle_view *v, beck_error 
         const struct checkpoint_entry *e = &b->log_start.entries[i];
         status = checkpoint_set(&fresh, e->topic, e->partition, e->offset);
     }
-    for (size_t i = 0; i < v->bus_count && !status; i++)
-        for (uint32_t n = 0; n < v->buses[i]->partition_count && !status; n++) {
+    for (size_t i = 0; i < v->bus_count && !status; i++) {
+        if (!is_maintained(r, v->buses[i]))
+            continue;
+        for (uint32_t n = 0; n < v->buses[i]->partition_count && !status && !is_over(b, r); n++) {
             struct partition *p = bus_partition(v->buses[i], n);
             beck_error why = {0};
-            if (!is_maintained(v->buses[i]))
-                break;
             if (partition_retire(p, &why) && !retired)
                 retired = error_set(err, why.code, "%s", why.text);
             /* What is behind it may be lost with the power, and other events come there. */
@@ -259,6 +285,7 @@ static beck_status keep_starts(beck *b, const struct handle_view *v, beck_error 
             if (start > 0)
                 status = checkpoint_set(&fresh, v->buses[i]->name, n, start);
         }
+    }
     if (status)
         error_set(err, status, "no memory for a checkpoint");
     else if (!checkpoints_equal(&fresh, &b->log_start))
@@ -273,27 +300,54 @@ static beck_status keep_starts(beck *b, const struct handle_view *v, beck_error 
     return status ? status : retired;
 }
 
-beck_status upkeep_maintain(beck *b, beck_error *err)
+/* With upkeep_lock. */
+static beck_status maintain(beck *b, const struct round *r, beck_error *err)
 {
     struct handle_view v;
-    mutex_lock(&b->upkeep_lock);
     beck_status status = handle_view_take(b, &v, err);
     if (!status) {
         struct owed_view o = {.view = &v};
         struct partition_owed owed = {owed_begin, owed_offset, &o};
-        status = keep_starts(b, &v, err);
-        for (size_t i = 0; i < v.bus_count; i++)
-            for (uint32_t n = 0; n < v.buses[i]->partition_count; n++) {
+        status = keep_starts(b, &v, r, err);
+        for (size_t i = 0; i < v.bus_count; i++) {
+            if (!is_maintained(r, v.buses[i]))
+                continue;
+            for (uint32_t n = 0; n < v.buses[i]->partition_count && !is_over(b, r); n++) {
                 beck_error why = {0};
-                if (!is_maintained(v.buses[i]) ||
-                    !partition_maintain(bus_partition(v.buses[i], n), &owed, &why))
-                    continue;
-                if (!status)
+                if (partition_maintain(bus_partition(v.buses[i], n), &owed, &why) && !status)
                     status = error_set(err, why.code, "%s", why.text);
             }
+        }
         free(o.bits);
         handle_view_release(&v);
     }
+    return status;
+}
+
+beck_status upkeep_maintain(beck *b, beck_error *err)
+{
+    struct round all = {0};
+    mutex_lock(&b->upkeep_lock);
+    b->maintained = true;
+    beck_status status = maintain(b, &all, err);
+    mutex_unlock(&b->upkeep_lock);
+    return status;
+}
+
+beck_status upkeep_maintain_bus(beck *b, const beck_bus *bus, beck_error *err)
+{
+    assert(mutex_held(&b->upkeep_lock));
+    struct round one = {.only = bus};
+    return maintain(b, &one, err);
+}
+
+beck_status upkeep_maintain_closing(beck *b, beck_error *err)
+{
+    struct round last = {.closing = true, .end_ns = clock_mono_ns(b->env.clock) + CLOSING_NS};
+    beck_status status = BECK_OK;
+    mutex_lock(&b->upkeep_lock);
+    if (!b->maintained)
+        status = maintain(b, &last, err);
     mutex_unlock(&b->upkeep_lock);
     return status;
 }

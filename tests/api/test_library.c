@@ -251,6 +251,58 @@ static int count_files(const char *dir, const char *prefix)
     return n;
 }
 
+static void the_bytes_of_a_purged_bus_are_gone_at_once(void **state)
+{
+    (void)state;
+    struct place p;
+    char dir[256];
+    beck_bus_info info;
+    place_make(&p);
+    snprintf(dir, sizeof dir, "%s/shop-0", p.data);
+    beck *b = open_place(&p);
+    beck_bus *bus = make_bus(b, "shop", &(beck_bus_options){.segment_bytes = 4096});
+    for (int i = 0; i < 100; i++)
+        publish(bus, "t.x", "s", "0123456789");
+    must(beck_bus_purge(bus, &err));
+    assert_int_equal(count_files(dir, "0000000000000000000"), 0);
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_int_equal(info.events, 0);
+    assert_int_equal(info.bytes, 0);
+    publish(bus, "t.x", "s", "0123456789");
+    beck_close(b);
+    b = open_place(&p);
+    must(beck_bus_get(b, "shop", &bus, &err));
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_int_equal(info.events, 1);
+    beck_close(b);
+    place_remove(&p);
+}
+
+static void retention_is_applied_also_by_those_who_are_not_open_for_long(void **state)
+{
+    (void)state;
+    struct place p;
+    char dir[256];
+    beck_bus_info info;
+    place_make(&p);
+    snprintf(dir, sizeof dir, "%s/shop-0", p.data);
+    beck *b = open_place(&p);
+    beck_bus *bus =
+        make_bus(b, "shop", &(beck_bus_options){.segment_bytes = 4096, .retention_bytes = 8192});
+    for (int i = 0; i < 500; i++)
+        publish(bus, "t.x", "s", "0123456789");
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_true(info.bytes > 30000);
+    beck_close(b);
+    b = open_place(&p);
+    must(beck_bus_get(b, "shop", &bus, &err));
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_in_range(info.bytes, 8192, 8192 + 4096);
+    assert_int_equal(count_files(dir, "00000000000000000000.log"), 0);
+    beck_close(b);
+    place_remove(&p);
+}
+
 static void a_deleted_bus_is_gone_with_its_files_and_says_so(void **state)
 {
     (void)state;
@@ -699,6 +751,8 @@ int main(void)
         cmocka_unit_test(options_out_of_range_are_refused_by_name),
         cmocka_unit_test(buses_are_listed_by_name_and_the_librarys_own_last),
         cmocka_unit_test(info_shows_options_in_force_and_what_is_stored),
+        cmocka_unit_test(the_bytes_of_a_purged_bus_are_gone_at_once),
+        cmocka_unit_test(retention_is_applied_also_by_those_who_are_not_open_for_long),
         cmocka_unit_test(a_deleted_bus_is_gone_with_its_files_and_says_so),
         cmocka_unit_test(a_bus_that_a_queue_is_bound_to_is_not_deleted),
         cmocka_unit_test(files_that_a_deleted_bus_left_do_not_come_back),
