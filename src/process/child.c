@@ -47,14 +47,14 @@ static void pipes_close(struct pipes *p)
     }
 }
 
-static bool pipes_open(struct pipes *p, bool answers)
+static bool pipes_open(struct pipes *p, bool out)
 {
     for (int i = 0; i < PIPES; i++) {
         p->ours[i] = p->theirs[i] = -1;
     }
     for (int i = 0; i < PIPES; i++) {
         int ends[2];
-        if (i == OUT && !answers) {
+        if (i == OUT && !out) {
             continue;
         }
         if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -129,9 +129,6 @@ _Noreturn __attribute__((noinline)) static void become(const struct child_option
     for (int i = 0; i < PIPES && good; i++) {
         good = p->theirs[i] < 0 || put_at(p->theirs[i], i);
     }
-    if (o->output && !o->answers && good) {
-        good = dup2(STDERR_FILENO, STDOUT_FILENO) >= 0;
-    }
     good = good && (!o->directory || chdir(o->directory) == 0);
     if (good && error_fd != ERROR_FD) {
         good = dup3(error_fd, ERROR_FD, O_CLOEXEC) >= 0;
@@ -194,7 +191,7 @@ static beck_status start_error(const char *program, int error, beck_error *err)
 beck_status child_start(struct child *c, const struct child_options *options, beck_error *err)
 {
     struct pipes pipes;
-    int error = pipes_open(&pipes, options->answers) ? 0 : errno;
+    int error = pipes_open(&pipes, options->answers || options->output) ? 0 : errno;
     pid_t pid = 0;
     error = error ? error : spawn(options, &pipes, &pid);
     if (error) {
@@ -206,6 +203,7 @@ beck_status child_start(struct child *c, const struct child_options *options, be
                         .in = pipes.ours[IN],
                         .out = pipes.ours[OUT],
                         .err = pipes.ours[ERR],
+                        .answers = options->answers,
                         .say = options->output,
                         .say_ctx = options->output_ctx};
     buf_init(&c->output, CHILD_LINE_MAX);
@@ -277,54 +275,57 @@ bool child_has_read(const struct child *c)
     return c->in < 0 || (c->input.len == 0 && (ioctl(c->in, FIONREAD, &unread) || unread == 0));
 }
 
-static void say_text(struct child *c)
+static void say_text(struct child *c, struct child_text *text)
 {
-    if (c->text_len > 0) {
-        c->say(c->say_ctx, bytes_of(c->text, c->text_len));
+    if (c->say && text->len > 0) {
+        c->say(c->say_ctx, bytes_of(text->at, text->len));
     }
-    c->text_len = 0;
+    text->len = 0;
 }
 
-static void say(struct child *c, const char *data, size_t len)
+static void say(struct child *c, struct child_text *text, const char *data, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)data[i];
         if (byte == '\n') {
-            say_text(c);
+            say_text(c, text);
             continue;
         }
-        if (c->text_len == sizeof c->text) {
-            say_text(c);
+        if (text->len == sizeof text->at) {
+            say_text(c, text);
         }
         if (byte != '\r') {
-            c->text[c->text_len++] = byte < ' ' || byte == 0x7f ? ' ' : (char)byte;
+            text->at[text->len++] = byte < ' ' || byte == 0x7f ? ' ' : (char)byte;
         }
     }
 }
 
-/* Takes what is there, at most a few pieces, so that a chatty child does not hold up the rest. */
-static void read_err(struct child *c)
+/* Takes what is there, at most a few pieces, so that a chatty child does not hold up the rest. Only
+ * standard error is remembered. */
+static void read_text(struct child *c, int *fd, struct child_text *text)
 {
     char piece[READ_BYTES];
-    for (int i = 0; i < 16 && c->err >= 0; i++) {
-        ssize_t n = read(c->err, piece, sizeof piece);
+    for (int i = 0; i < 16 && *fd >= 0; i++) {
+        ssize_t n = read(*fd, piece, sizeof piece);
         if (n > 0) {
-            remember(c, piece, (size_t)n);
+            if (fd == &c->err) {
+                remember(c, piece, (size_t)n);
+            }
             if (c->say) {
-                say(c, piece, (size_t)n);
+                say(c, text, piece, (size_t)n);
             } else {
                 pass_on(piece, (size_t)n);
             }
         } else if (n == 0 || errno != EINTR) {
             if (n == 0 || errno != EAGAIN) {
-                close_fd(&c->err);
+                close_fd(fd);
             }
             return;
         }
     }
 }
 
-static void read_out(struct child *c)
+static void read_answers(struct child *c)
 {
     while (c->out >= 0 && c->output.len < CHILD_LINE_MAX) {
         size_t room = CHILD_LINE_MAX - c->output.len;
@@ -342,6 +343,15 @@ static void read_out(struct child *c)
             }
             return;
         }
+    }
+}
+
+static void read_out(struct child *c)
+{
+    if (c->answers) {
+        read_answers(c);
+    } else {
+        read_text(c, &c->out, &c->out_text);
     }
 }
 
@@ -405,7 +415,7 @@ static unsigned turn(struct child *c, int wake_fd, int64_t until_ns)
     poll(fds, 5, found ? 0 : poll_timeout(c, until_ns));
     bool ended = look(c); /* before reading: what it wrote until then is in the pipes */
     if (fds[2].revents || ended) {
-        read_err(c);
+        read_text(c, &c->err, &c->err_text);
     }
     if (fds[1].revents || ended) {
         read_out(c);
@@ -462,10 +472,12 @@ void child_end(struct child *c, bool at_once, int64_t grace_ms)
     while (waitpid(c->pid, &c->wait_status, 0) < 0 && errno == EINTR) {
     }
     c->ended = true;
-    read_err(c);
-    if (c->say) {
-        say_text(c);
+    read_text(c, &c->err, &c->err_text);
+    if (!c->answers) {
+        read_out(c);
     }
+    say_text(c, &c->out_text);
+    say_text(c, &c->err_text);
     close_fd(&c->out);
     close_fd(&c->err);
     close_fd(&c->pid_fd);

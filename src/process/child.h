@@ -34,12 +34,19 @@ struct child_options {
     void *output_ctx;
 };
 
+/* The beginning of a line for `output`. */
+struct child_text {
+    size_t len;
+    char at[CHILD_TEXT_MAX];
+};
+
 struct child {
     pid_t pid;         /* 0: none */
     int pid_fd;        /* readable once the child ended; -1: the kernel has none */
     int in, out, err;  /* our ends; -1: closed */
+    bool answers;      /* on standard output; else it is passed on, or text for `output` */
     bool ended;        /* the leader ended; wait_status is set */
-    bool out_ended;    /* standard output was closed */
+    bool out_ended;    /* standard output was closed: no answer will come */
     int wait_status;   /* as waitpid gives it */
     bool input_last;   /* close standard input once the input is written */
     beck_bytes input;  /* still to be written, borrowed */
@@ -48,8 +55,7 @@ struct child {
     char tail[CHILD_TAIL_MAX];
     void (*say)(void *ctx, beck_bytes line); /* `output` */
     void *say_ctx;
-    size_t text_len;
-    char text[CHILD_TEXT_MAX]; /* the beginning of a line for it */
+    struct child_text out_text, err_text;
 };
 
 /* Starts the program. BECK_ENOENT: there is no such program; BECK_EINVAL: it is none that can be

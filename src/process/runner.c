@@ -1,7 +1,9 @@
 /* Runners: see runner.h. The command line that is run in the end is put together once. */
 #include "process/runner.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include <grp.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +13,13 @@
 #define PREFIX_MAX 20 /* words before the program: setpriv and prlimit with all options */
 #define RETRY_EXIT 75
 
+/* What the programs wrote since the window began. */
+struct output {
+    pthread_mutex_t lock; /* of what follows */
+    int64_t window_ns;    /* 0: none yet */
+    uint64_t lines, bytes, cut_lines, cut_bytes;
+};
+
 struct runner {
     struct crew_options crew_options;
     struct crew *crew;
@@ -18,6 +27,7 @@ struct runner {
     void *ctx;
     char *queue, *directory;
     char **program, **environment; /* NULL-terminated, all of it owned */
+    struct output output;
 };
 
 /* ---- what is run ---- */
@@ -204,10 +214,47 @@ static void say_trouble(void *ctx, beck_status status, const beck_error *err)
     r->say(r->ctx, RUNNER_TROUBLE, r->queue, err->text);
 }
 
+/* Says how much was left out, and begins anew. */
+static void say_cut(struct runner *r, int64_t now_ns)
+{
+    char text[128];
+    struct output *o = &r->output;
+    snprintf(text, sizeof text, "%llu lines (%llu bytes) of output were left out",
+             (unsigned long long)o->cut_lines, (unsigned long long)o->cut_bytes);
+    if (o->cut_lines > 0)
+        r->say(r->ctx, RUNNER_CUT, r->queue, text);
+    o->window_ns = now_ns;
+    o->lines = o->bytes = o->cut_lines = o->cut_bytes = 0;
+}
+
+/* Whether the line is one too many. */
+static bool cut_output(struct runner *r, size_t len)
+{
+    struct output *o = &r->output;
+    int64_t now = clock_mono_ns(clock_system());
+    pthread_mutex_lock(&o->lock);
+    if (o->window_ns == 0 || now - o->window_ns >= RUNNER_WINDOW_MS * 1000000LL)
+        say_cut(r, now);
+    bool cut =
+        o->cut_lines > 0 || o->lines >= RUNNER_LINES_MAX || o->bytes + len > RUNNER_BYTES_MAX;
+    if (cut && o->cut_lines == 0) {
+        char text[128];
+        snprintf(text, sizeof text, "more output than %d lines or %d KiB in %d s: it is left out",
+                 RUNNER_LINES_MAX, RUNNER_BYTES_MAX >> 10, RUNNER_WINDOW_MS / 1000);
+        r->say(r->ctx, RUNNER_CUT, r->queue, text);
+    }
+    *(cut ? &o->cut_lines : &o->lines) += 1;
+    *(cut ? &o->cut_bytes : &o->bytes) += len;
+    pthread_mutex_unlock(&o->lock);
+    return cut;
+}
+
 static void say_output(void *ctx, beck_bytes line)
 {
-    const struct runner *r = ctx;
+    struct runner *r = ctx;
     char text[CHILD_TEXT_MAX + 1];
+    if (cut_output(r, line.len))
+        return;
     memcpy(text, line.data, line.len);
     text[line.len] = 0;
     r->say(r->ctx, RUNNER_OUTPUT, r->queue, text);
@@ -228,6 +275,7 @@ static void release(struct runner *r)
     free_words(r->environment);
     free(r->directory);
     free(r->queue);
+    pthread_mutex_destroy(&r->output.lock);
     free(r);
 }
 
@@ -245,6 +293,7 @@ beck_status runner_start(beck *b, const struct runner_options *options, runner_s
     struct runner *r = calloc(1, sizeof *r);
     if (!r)
         return error_set(err, BECK_ENOMEM, "no memory to run a program");
+    pthread_mutex_init(&r->output.lock, NULL);
     r->say = say;
     r->ctx = ctx;
     status = copy_options(r, options, err);
@@ -301,5 +350,6 @@ void runner_stop(struct runner *r)
 {
     crew_end(r->crew);
     (void)crew_join(r->crew, NULL, NULL);
+    say_cut(r, 0);
     release(r);
 }

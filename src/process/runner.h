@@ -10,6 +10,11 @@
 
 #include "process/crew.h"
 
+/* What programs of one runner may write: further lines are left out until the window ends. */
+#define RUNNER_WINDOW_MS 10000
+#define RUNNER_LINES_MAX 1000
+#define RUNNER_BYTES_MAX (256 << 10)
+
 struct runner;
 
 struct runner_options {
@@ -34,6 +39,7 @@ struct runner_options {
 /* What a runner has to say; from its threads. */
 enum runner_word {
     RUNNER_OUTPUT, /* a line that the program wrote */
+    RUNNER_CUT,    /* what it writes is left out for a while, or was: how much */
     RUNNER_FAILED, /* a delivery failed */
     RUNNER_TROUBLE /* the program cannot be run, the queue cannot be read: it tries again; or the
                        queue was deleted, and it ends */

@@ -38,6 +38,9 @@ static void say(void *ctx, enum runner_word word, const char *queue, const char 
     case RUNNER_OUTPUT:
         LOG(log, LEVEL_INFO, "output", LOG_TEXT("queue", queue), LOG_TEXT("text", text));
         break;
+    case RUNNER_CUT:
+        LOG(log, LEVEL_WARN, "output left out", LOG_TEXT("queue", queue), LOG_TEXT("text", text));
+        break;
     case RUNNER_FAILED:
         LOG(log, LEVEL_WARN, "delivery failed", LOG_TEXT("queue", queue), LOG_TEXT("text", text));
         break;

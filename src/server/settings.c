@@ -219,7 +219,8 @@ static const struct setting queue_rows[] = {
      RUN(program),
      .value = "PROGRAM,ARGUMENT...",
      .reloadable = true,
-     .help = "the server works the queue with this program, as beck on does; default: no program"},
+     .help = "the server works the queue with this program, as beck on does; what it writes is "
+             "logged, 1,000 lines or 256 KiB in 10 s at most; default: no program"},
     {.name = "run_workers",
      .kind = SETTING_NUMBER,
      RUN(workers),
@@ -487,7 +488,8 @@ const struct setting_group setting_groups[] = {
     {"hooks", offsetof(struct settings, hooks), &hook_table,
      "Webhooks: requests to /hooks/NAME become events. docs/webhooks.md explains each provider."},
     {"users", offsetof(struct settings, users), &user_table,
-     "Users that are made when they are missing; those that exist get this password and these rights. "
+     "Users that are made when they are missing; those that exist get this password and these "
+     "rights. "
      "`beck user` makes and changes others."},
     {0}};
 

@@ -19,6 +19,8 @@ struct said {
     pthread_mutex_t lock;
     pthread_cond_t more;
     char text[16384];
+    const char *skips; /* a line that is only counted; NULL: none */
+    int skipped;
 };
 
 struct world {
@@ -34,7 +36,7 @@ struct world {
             fail_msg("%s: %s", #call, err.text);                                                   \
     } while (0)
 
-static const char *const words[] = {"output", "failed", "trouble"};
+static const char *const words[] = {"output", "cut", "failed", "trouble"};
 
 static void say(void *ctx, enum runner_word word, const char *queue, const char *text)
 {
@@ -43,6 +45,10 @@ static void say(void *ctx, enum runner_word word, const char *queue, const char 
     pthread_mutex_lock(&s->lock);
     size_t len = strlen(s->text);
     snprintf(s->text + len, sizeof s->text - len, "%s: %s\n", words[word], text);
+    if (s->skips && strcmp(s->text + len, s->skips) == 0) {
+        s->text[len] = '\0';
+        s->skipped++;
+    }
     pthread_cond_broadcast(&s->more);
     pthread_mutex_unlock(&s->lock);
 }
@@ -113,6 +119,41 @@ static void what_a_program_writes_is_told_and_its_exit_settles(void **state)
     beck_queue_info info;
     MUST(beck_queue_info_get(w.b, "work", &info, &err));
     assert_int_equal(info.settled, 1);
+    end(&w);
+}
+
+static void only_standard_error_says_why(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w, &(beck_queue_options){.attempts_max = 1});
+    struct runner_options o = {0};
+    struct runner *r = run(&w, &o, "echo away >&2; echo working; exit 7");
+    put(&w, "a.b");
+    wait_for(&w, "failed and was the last: exit 7: away\n", 1);
+    wait_for(&w, "output: working\n", 1);
+    wait_for(&w, "output: away\n", 1);
+    runner_stop(r);
+    end(&w);
+}
+
+static void output_without_end_is_cut(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w, NULL);
+    struct runner_options o = {0};
+    w.said.skips = "output: y\n";
+    struct runner *r = run(&w, &o, "i=0; while [ $i -lt 1200 ]; do echo y; i=$((i+1)); done");
+    put(&w, "a.b");
+    wait_for(&w, "cut: more output than 1000 lines or 256 KiB in 10 s: it is left out\n", 1);
+    beck_queue_info info;
+    do
+        MUST(beck_queue_info_get(w.b, "work", &info, &err));
+    while (info.settled == 0);
+    runner_stop(r);
+    assert_int_equal(w.said.skipped, 1000);
+    assert_non_null(strstr(w.said.text, "cut: 200 lines (200 bytes) of output were left out\n"));
     end(&w);
 }
 
@@ -282,6 +323,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_program_writes_is_told_and_its_exit_settles),
+        cmocka_unit_test(only_standard_error_says_why),
+        cmocka_unit_test(output_without_end_is_cut),
         cmocka_unit_test(failures_are_told_and_tried_again),
         cmocka_unit_test(a_persistent_program_that_dies_is_started_again),
         cmocka_unit_test(directory_environment_and_limits_are_the_programs),
