@@ -136,31 +136,64 @@ void settings_free(struct settings *s)
     }
 }
 
+/* Names with BECK_ that are for something else: BECK_CONFIG, what programs that handle events are given,
+ * and what Kubernetes says of a service with that name (BECK_SERVICE_HOST, BECK_PORT_2325_TCP). */
+static bool is_of_others(const char *name)
+{
+    static const char *const names[] = {"BECK_CONFIG", "BECK_QUEUE", "BECK_ATTEMPT",
+                                        "BECK_POSITION"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    const char *port = strstr(name, "_PORT");
+    return strstr(name, "_SERVICE_") || (port && (port[5] == '\0' || port[5] == '_'));
+}
+
+/* The name that was meant, in `best`, or ""; false: it is one. */
+static bool find_meant(const char *name, char best[CONFIG_VARIABLE_MAX])
+{
+    char known[CONFIG_VARIABLE_MAX] = "BECK_CONFIG";
+    unsigned distance = 0;
+    best[0] = '\0';
+    for (size_t i = 0; i <= settings_row_count; i++) {
+        if (strcmp(known, name) == 0) {
+            return false;
+        }
+        unsigned before = distance;
+        if (nearest(name, *best ? best : NULL, &distance, known) == known &&
+            (!*best || distance < before)) {
+            memcpy(best, known, sizeof known);
+        }
+        if (i < settings_row_count) {
+            config_variable(&settings_rows[i], known);
+        }
+    }
+    return true;
+}
+
 void config_warn(const struct config_sources *sources, config_fault_fn warn, void *ctx)
 {
     for (char *const *e = sources->environment; e && *e; e++) {
-        char name[CONFIG_VARIABLE_MAX], known[CONFIG_VARIABLE_MAX], best[CONFIG_VARIABLE_MAX] = "";
+        char name[CONFIG_VARIABLE_MAX], best[CONFIG_VARIABLE_MAX], text[FAULT_MAX];
         size_t len = strcspn(*e, "=");
         if (strncmp(*e, "BECK_", 5) != 0 || len >= sizeof name) {
             continue;
         }
         snprintf(name, sizeof name, "%.*s", (int)len, *e);
-        unsigned distance = 0;
-        bool exact = false;
-        for (size_t i = 0; i < settings_row_count && !exact; i++) {
-            config_variable(&settings_rows[i], known);
-            exact = strcmp(known, name) == 0;
-            unsigned before = distance;
-            if (nearest(name, *best ? best : NULL, &distance, known) == known &&
-                (!*best || distance < before)) {
-                memcpy(best, known, sizeof best);
-            }
+        if (is_of_others(name) || !find_meant(name, best)) {
+            continue;
         }
-        if (!exact && *best) {
-            char text[FAULT_MAX];
+        if (*best) {
             snprintf(text, sizeof text,
                      "the environment variable %s is no setting: did you mean %s?", name, best);
-            warn(ctx, text);
+        } else {
+            snprintf(text, sizeof text,
+                     "the environment variable %s is no setting, and does nothing: see beck serve "
+                     "--help",
+                     name);
         }
+        warn(ctx, text);
     }
 }

@@ -39,7 +39,7 @@ size_t config_rules(const struct user_setting *user, struct access_rule out[ACCE
  * How many faults were told. */
 size_t config_check_new(struct settings *s, config_fault_fn fault, void *ctx);
 
-/* Variables that look like a mistyped name of a setting. */
+/* Variables that begin with BECK_ and are neither a setting nor known to be something else. */
 void config_warn(const struct config_sources *sources, config_fault_fn warn, void *ctx);
 
 /* Everything in force as YAML that config_load reads, secrets as "***"; what is not the default has

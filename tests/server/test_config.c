@@ -436,11 +436,20 @@ static void mistyped_variables_are_warned_of(void **state)
                                               "BECK_SERVICE_HOST=10.0",
                                               "BECK_DATA=d",
                                               "BECK_CONFIG=c",
+                                              "BECK_CONFG=c",
+                                              "BECK_DATA_DIRECTORY=d",
+                                              "BECK_HTTP_PORT_2325_TCP=tcp://x",
+                                              "BECK_QUEUE=q",
                                               NULL};
     struct config_sources sources = {.environment = (char *const *)environment};
     config_warn(&sources, note_fault, &faults);
-    assert_string_equal(faults.text, "the environment variable BECK_HTTP_LISTN is no setting: did "
-                                     "you mean BECK_HTTP_LISTEN?\n");
+    assert_string_equal(faults.text,
+                        "the environment variable BECK_HTTP_LISTN is no setting: did "
+                        "you mean BECK_HTTP_LISTEN?\n"
+                        "the environment variable BECK_CONFG is no setting: did you "
+                        "mean BECK_CONFIG?\n"
+                        "the environment variable BECK_DATA_DIRECTORY is no setting, and "
+                        "does nothing: see beck serve --help\n");
 }
 
 /* ---- printing ---- */
