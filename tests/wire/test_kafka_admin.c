@@ -1,10 +1,12 @@
 /* Topics, their partitions and configurations over Kafka's protocol, in all versions that are told. */
 #include "kafka_world.h"
 
+#include "kafka/message/api_versions.h"
 #include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
 #include "kafka/message/log_dirs.h"
 #include "kafka/message/metadata.h"
+#include "kafka/message/producers.h"
 #include "kafka/message/topics.h"
 #include "kafka/topics.h"
 
@@ -492,6 +494,101 @@ static void the_quorum_is_this_server(void **state)
     }
 }
 
+static int move_to(struct admin_test *d, int16_t version, const char *path)
+{
+    int32_t zero = 0;
+    struct kafka_alter_replica_log_dirs_request_topic topic = {
+        .name = beck_str("t"), .partitions = {.at = &zero, .count = 1}};
+    struct kafka_alter_replica_log_dirs_request_dir dir = {.path = beck_str(path),
+                                                           .topics = {.at = &topic, .count = 1}};
+    struct kafka_alter_replica_log_dirs_request q;
+    struct kafka_alter_replica_log_dirs_response a;
+    kafka_alter_replica_log_dirs_request_init(&q);
+    q.dirs.at = &dir;
+    q.dirs.count = 1;
+    kafka_ask(&d->c, alter_replica_log_dirs, version, &q, &a);
+    assert_int_equal(a.results.count, 1);
+    assert_true(bytes_equal_text(a.results.at[0].topic_name, "t"));
+    return a.results.at[0].partitions.at[0].error_code;
+}
+
+static void replicas_stay_where_they_are(void **state)
+{
+    struct admin_test *d = *state;
+    make_topic(d, "t", 1);
+    for (int16_t v = 1; v <= 2; v++) {
+        assert_int_equal(move_to(d, v, "/elsewhere"), KAFKA_LOG_DIR_NOT_FOUND);
+        assert_int_equal(move_to(d, v, d->w.dir), KAFKA_NONE);
+    }
+}
+
+static int unregister(struct admin_test *d, int32_t broker)
+{
+    struct kafka_unregister_broker_request q = {.broker_id = broker};
+    struct kafka_unregister_broker_response a;
+    kafka_ask(&d->c, unregister_broker, 0, &q, &a);
+    return a.error_code;
+}
+
+static void brokers_and_features_stay_as_they_are(void **state)
+{
+    struct admin_test *d = *state;
+    assert_int_equal(unregister(d, 9), KAFKA_BROKER_ID_NOT_REGISTERED);
+    assert_int_equal(unregister(d, 1), KAFKA_INVALID_REQUEST);
+    for (int16_t v = 0; v <= 2; v++)
+        for (int16_t level = 1; level <= 2; level++) {
+            int code = level == 2 ? KAFKA_NONE : KAFKA_INVALID_UPDATE_VERSION;
+            struct kafka_update_features_request_update update = {
+                .feature = beck_str("transaction.version"), .max_version_level = level};
+            struct kafka_update_features_request q;
+            struct kafka_update_features_response a;
+            kafka_update_features_request_init(&q);
+            q.feature_updates.at = &update;
+            q.feature_updates.count = 1;
+            kafka_ask(&d->c, update_features, v, &q, &a);
+            assert_int_equal(v < 2 ? a.results.at[0].error_code : a.error_code, code);
+        }
+}
+
+static int end_by_hand(struct admin_test *d, const char *name, int16_t epoch)
+{
+    int32_t zero = 0;
+    struct kafka_write_txn_markers_request_topic topic = {
+        .name = beck_str(name), .partition_indexes = {.at = &zero, .count = 1}};
+    struct kafka_write_txn_markers_request_marker marker = {
+        .producer_id = 77, .producer_epoch = epoch, .topics = {.at = &topic, .count = 1}};
+    struct kafka_write_txn_markers_request q;
+    struct kafka_write_txn_markers_response a;
+    kafka_write_txn_markers_request_init(&q);
+    q.markers.at = &marker;
+    q.markers.count = 1;
+    kafka_ask(&d->c, write_txn_markers, 1, &q, &a);
+    assert_int_equal(a.markers.at[0].producer_id, 77);
+    return a.markers.at[0].topics.at[0].partitions.at[0].error_code;
+}
+
+static void a_transaction_that_hangs_is_aborted_by_hand(void **state)
+{
+    struct admin_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1);
+    struct buf batch;
+    beck_error err;
+    buf_init(&batch, 1 << 20);
+    kafka_make_batch(
+        &batch, "v", 3,
+        &(struct kafka_made){.producer_id = 77, .epoch = 4, .attributes = BATCH_TRANSACTIONAL});
+    struct produce p = {.batch = batch.data, .size = batch.len, .level = BECK_LEVEL_WRITTEN};
+    if (bus_produce(t->bus, 0, &p, &err))
+        fail_msg("%s", err.text);
+    buf_release(&batch);
+    assert_int_equal(partition_stable(topic_partition(t, 0)), 0);
+    assert_int_equal(end_by_hand(d, "none", 4), KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(end_by_hand(d, "t", 3), KAFKA_INVALID_PRODUCER_EPOCH);
+    assert_int_equal(end_by_hand(d, "t", 4), KAFKA_NONE);
+    assert_int_equal(partition_stable(topic_partition(t, 0)), 4);
+    assert_int_equal(partition_synced(topic_partition(t, 0)), 4);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -510,6 +607,9 @@ int main(void)
         TEST(the_data_directory_is_the_only_one),
         TEST(one_node_has_nothing_to_elect_or_move),
         TEST(the_quorum_is_this_server),
+        TEST(replicas_stay_where_they_are),
+        TEST(brokers_and_features_stay_as_they_are),
+        TEST(a_transaction_that_hangs_is_aborted_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Kafka's messages: every one of them, in every version, there and back; and bytes that are known. */
 #include "kafka/message/acls.h"
 #include "kafka/message/api_versions.h"
+#include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
 #include "kafka/message/consumer_groups.h"
 #include "kafka/message/consumer_protocol.h"
@@ -77,8 +78,12 @@ static const table_fn tables[] = {
     BOTH(incremental_alter_configs),
     BOTH(list_config_resources),
     BOTH(describe_log_dirs),
+    BOTH(alter_replica_log_dirs),
+    BOTH(update_features),
+    BOTH(unregister_broker),
     BOTH(init_producer_id),
     BOTH(describe_producers),
+    BOTH(write_txn_markers),
     BOTH(add_partitions_to_txn),
     BOTH(add_offsets_to_txn),
     BOTH(end_txn),

@@ -1,4 +1,5 @@
-/* ElectLeaders (43), AlterPartitionReassignments (45), ListPartitionReassignments (46), DescribeQuorum (55). */
+/* ElectLeaders (43), AlterPartitionReassignments (45), ListPartitionReassignments (46), DescribeQuorum (55), UnregisterBroker
+ * (64). */
 #if !defined(BECK_KAFKA_MESSAGE_CLUSTER_H) || defined(KAFKA_MESSAGE_TABLES)
 #define BECK_KAFKA_MESSAGE_CLUSTER_H
 
@@ -151,6 +152,16 @@ MESSAGE(kafka_describe_quorum_response, 55, 0, 2, 0)
     FIELD(STRING, error_message, 2, LAST, NULLABLE(2))
     ARRAY(kafka_describe_quorum_response_topic, topics, 0, LAST)
     ARRAY(kafka_describe_quorum_response_node, nodes, 2, LAST)
+END
+
+MESSAGE(kafka_unregister_broker_request, 64, 0, 0, 0)
+    FIELD(INT32, broker_id, 0, LAST)
+END
+
+MESSAGE(kafka_unregister_broker_response, 64, 0, 0, 0)
+    FIELD(INT32,  throttle_time_ms, 0, LAST)
+    FIELD(INT16,  error_code,       0, LAST)
+    FIELD(STRING, error_message,    0, LAST, NULLABLE(0))
 END
 
 /* clang-format on */

@@ -1,10 +1,39 @@
-/* DescribeLogDirs (35). */
+/* AlterReplicaLogDirs (34), DescribeLogDirs (35). */
 #if !defined(BECK_KAFKA_MESSAGE_LOG_DIRS_H) || defined(KAFKA_MESSAGE_TABLES)
 #define BECK_KAFKA_MESSAGE_LOG_DIRS_H
 
 #include "kafka/message/table.h"
 
 /* clang-format off */
+
+STRUCT(kafka_alter_replica_log_dirs_request_topic)
+    FIELD(STRING, name,       0, LAST)
+    FIELD(INT32S, partitions, 0, LAST)
+END
+
+STRUCT(kafka_alter_replica_log_dirs_request_dir)
+    FIELD(STRING, path, 0, LAST)
+    ARRAY(kafka_alter_replica_log_dirs_request_topic, topics, 0, LAST)
+END
+
+MESSAGE(kafka_alter_replica_log_dirs_request, 34, 1, 2, 2)
+    ARRAY(kafka_alter_replica_log_dirs_request_dir, dirs, 0, LAST)
+END
+
+STRUCT(kafka_alter_replica_log_dirs_response_partition)
+    FIELD(INT32, partition_index, 0, LAST)
+    FIELD(INT16, error_code,      0, LAST)
+END
+
+STRUCT(kafka_alter_replica_log_dirs_response_result)
+    FIELD(STRING, topic_name, 0, LAST)
+    ARRAY(kafka_alter_replica_log_dirs_response_partition, partitions, 0, LAST)
+END
+
+MESSAGE(kafka_alter_replica_log_dirs_response, 34, 1, 2, 2)
+    FIELD(INT32, throttle_time_ms, 0, LAST)
+    ARRAY(kafka_alter_replica_log_dirs_response_result, results, 0, LAST)
+END
 
 STRUCT(kafka_describe_log_dirs_request_topic)
     FIELD(STRING, topic,      0, LAST)

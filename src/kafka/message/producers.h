@@ -1,4 +1,4 @@
-/* InitProducerId (22), DescribeProducers (61). */
+/* InitProducerId (22), WriteTxnMarkers (27), DescribeProducers (61). */
 #if !defined(BECK_KAFKA_MESSAGE_PRODUCERS_H) || defined(KAFKA_MESSAGE_TABLES)
 #define BECK_KAFKA_MESSAGE_PRODUCERS_H
 
@@ -18,6 +18,43 @@ MESSAGE(kafka_init_producer_id_response, 22, 0, 5, 2)
     FIELD(INT16, error_code,       0, LAST)
     FIELD(INT64, producer_id,      0, LAST, DEFAULT(-1))
     FIELD(INT16, producer_epoch,   0, LAST)
+END
+
+STRUCT(kafka_write_txn_markers_request_topic)
+    FIELD(STRING, name,              0, LAST)
+    FIELD(INT32S, partition_indexes, 0, LAST)
+END
+
+STRUCT(kafka_write_txn_markers_request_marker)
+    FIELD(INT64, producer_id,        0, LAST)
+    FIELD(INT16, producer_epoch,     0, LAST)
+    FIELD(BOOL,  transaction_result, 0, LAST)
+    ARRAY(kafka_write_txn_markers_request_topic, topics, 0, LAST)
+    FIELD(INT32, coordinator_epoch,   0, LAST)
+    FIELD(INT8,  transaction_version, 2, LAST)
+END
+
+MESSAGE(kafka_write_txn_markers_request, 27, 1, 2, 1)
+    ARRAY(kafka_write_txn_markers_request_marker, markers, 0, LAST)
+END
+
+STRUCT(kafka_write_txn_markers_response_partition)
+    FIELD(INT32, partition_index, 0, LAST)
+    FIELD(INT16, error_code,      0, LAST)
+END
+
+STRUCT(kafka_write_txn_markers_response_topic)
+    FIELD(STRING, name, 0, LAST)
+    ARRAY(kafka_write_txn_markers_response_partition, partitions, 0, LAST)
+END
+
+STRUCT(kafka_write_txn_markers_response_marker)
+    FIELD(INT64, producer_id, 0, LAST)
+    ARRAY(kafka_write_txn_markers_response_topic, topics, 0, LAST)
+END
+
+MESSAGE(kafka_write_txn_markers_response, 27, 1, 2, 1)
+    ARRAY(kafka_write_txn_markers_response_marker, markers, 0, LAST)
 END
 
 STRUCT(kafka_describe_producers_request_topic)

@@ -84,3 +84,42 @@ void handle_api_versions(struct kafka_request *r)
     }
     request_answer(r, &a);
 }
+
+/* ---- UpdateFeatures: the levels are those of this version, and a wish for them is granted ---- */
+
+static bool is_level(const struct kafka_update_features_request_update *u)
+{
+    for (size_t i = 0; i < FEATURES; i++)
+        if (bytes_equal_text(u->feature, features[i].name))
+            return u->max_version_level == features[i].level;
+    return false;
+}
+
+void handle_update_features(struct kafka_request *r)
+{
+    static const char why[] = "the levels of features come with the version of beck";
+    const struct kafka_update_features_request *q = request_body(r);
+    struct kafka_update_features_response a;
+    kafka_update_features_response_init(&a);
+    if (!kafka_array(request_arena(r), &a.results, q->feature_updates.count)) {
+        request_fail(r, "there is no memory for an answer");
+        return;
+    }
+    bool may = request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, (beck_bytes){0});
+    if (!may)
+        a.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    for (size_t i = 0; i < q->feature_updates.count; i++) {
+        struct kafka_update_features_response_result *out = &a.results.at[i];
+        out->feature = q->feature_updates.at[i].feature;
+        out->error_message = (beck_bytes){0};
+        if (!may || is_level(&q->feature_updates.at[i]))
+            continue;
+        out->error_code = KAFKA_INVALID_UPDATE_VERSION;
+        out->error_message = beck_str(why);
+        if (request_version(r) >= 2) { /* which tells of all of them at once */
+            a.error_code = out->error_code;
+            a.error_message = out->error_message;
+        }
+    }
+    request_answer(r, &a);
+}

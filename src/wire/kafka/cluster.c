@@ -7,6 +7,8 @@
 #include "wire/kafka/handlers.h"
 #include "wire/kafka/topic_names.h"
 
+#include <stdio.h>
+
 #define QUORUM_TOPIC "__cluster_metadata"
 #define QUORUM_EPOCH 1
 
@@ -179,4 +181,25 @@ void handle_describe_quorum(struct kafka_request *r)
         request_answer(r, &a);
     else
         request_fail(r, no_memory);
+}
+
+/* ---- UnregisterBroker ---- */
+
+void handle_unregister_broker(struct kafka_request *r)
+{
+    const struct kafka_unregister_broker_request *q = request_body(r);
+    struct kafka_unregister_broker_response a;
+    char text[64];
+    kafka_unregister_broker_response_init(&a);
+    if (!request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, (beck_bytes){0})) {
+        a.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    } else if (q->broker_id == kafka_node_id(request_kafka(r))) {
+        a.error_code = KAFKA_INVALID_REQUEST;
+        a.error_message = beck_str("this is the only broker");
+    } else {
+        snprintf(text, sizeof text, "Broker ID %d is not currently registered", q->broker_id);
+        a.error_code = KAFKA_BROKER_ID_NOT_REGISTERED;
+        a.error_message = kafka_text(request_arena(r), text);
+    }
+    request_answer(r, &a);
 }

@@ -7,6 +7,7 @@
 /* metadata.c */
 void handle_metadata(struct kafka_request *r);
 void handle_describe_cluster(struct kafka_request *r);
+void handle_unregister_broker(struct kafka_request *r);
 void handle_describe_topic_partitions(struct kafka_request *r);
 
 /* cluster.c */
@@ -33,10 +34,12 @@ void handle_alter_configs(struct kafka_request *r);
 void handle_incremental_alter_configs(struct kafka_request *r);
 void handle_list_config_resources(struct kafka_request *r);
 void handle_describe_log_dirs(struct kafka_request *r);
+void handle_alter_replica_log_dirs(struct kafka_request *r);
 
 /* producers.c, transactions.c */
 void handle_init_producer_id(struct kafka_request *r);
 void handle_describe_producers(struct kafka_request *r);
+void handle_write_txn_markers(struct kafka_request *r);
 void handle_add_partitions_to_txn(struct kafka_request *r);
 void handle_add_offsets_to_txn(struct kafka_request *r);
 void handle_end_txn(struct kafka_request *r);
@@ -74,6 +77,7 @@ void handle_consumer_group_describe(struct kafka_request *r);
 
 /* api_versions.c */
 void handle_api_versions(struct kafka_request *r);
+void handle_update_features(struct kafka_request *r);
 
 /* authenticate.c */
 void handle_sasl_handshake(struct kafka_request *r);

@@ -135,3 +135,39 @@ void handle_describe_log_dirs(struct kafka_request *r)
     request_set_state(r, l);
     request_defer(r, describe_log_dirs);
 }
+
+/* ---- AlterReplicaLogDirs: there is one directory, where everything is ---- */
+
+void handle_alter_replica_log_dirs(struct kafka_request *r)
+{
+    const struct kafka_alter_replica_log_dirs_request *q = request_body(r);
+    struct kafka_alter_replica_log_dirs_response a;
+    struct kafka_arena *arena = request_arena(r);
+    bool may = request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, (beck_bytes){0});
+    size_t count = 0;
+    kafka_alter_replica_log_dirs_response_init(&a);
+    for (size_t i = 0; i < q->dirs.count; i++)
+        count += q->dirs.at[i].topics.count;
+    bool good = kafka_array(arena, &a.results, count);
+    a.results.count = 0;
+    for (size_t i = 0; i < q->dirs.count && good; i++) {
+        const struct kafka_alter_replica_log_dirs_request_dir *dir = &q->dirs.at[i];
+        bool here = bytes_equal_text(dir->path, request_engine(r)->data_dir);
+        int16_t code = !may    ? KAFKA_CLUSTER_AUTHORIZATION_FAILED
+                       : !here ? KAFKA_LOG_DIR_NOT_FOUND
+                               : KAFKA_NONE;
+        for (size_t t = 0; t < dir->topics.count && good; t++) {
+            struct kafka_alter_replica_log_dirs_response_result *out =
+                &a.results.at[a.results.count++];
+            out->topic_name = dir->topics.at[t].name;
+            good = kafka_array(arena, &out->partitions, dir->topics.at[t].partitions.count);
+            for (size_t n = 0; n < dir->topics.at[t].partitions.count && good; n++)
+                out->partitions.at[n] = (struct kafka_alter_replica_log_dirs_response_partition){
+                    .partition_index = dir->topics.at[t].partitions.at[n], .error_code = code};
+        }
+    }
+    if (good)
+        request_answer(r, &a);
+    else
+        request_fail(r, no_memory);
+}

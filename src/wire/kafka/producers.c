@@ -1,4 +1,4 @@
-/* InitProducerId (22), on the pool, and DescribeProducers (61). */
+/* InitProducerId (22) and WriteTxnMarkers (27), on the pool, and DescribeProducers (61). */
 #include "kafka/message/producers.h"
 
 #include "kafka/topics.h"
@@ -99,4 +99,70 @@ static void describe(struct kafka_request *r)
 void handle_describe_producers(struct kafka_request *r)
 {
     request_defer(r, describe);
+}
+
+/* ---- WriteTxnMarkers: what an administrator ends by hand (kafka-transactions abort) ---- */
+
+/* The offsets of groups have a transaction of their own to end with, and are not ended here. */
+static int end_one(struct kafka_request *r, const struct kafka_write_txn_markers_request_marker *m,
+                   const struct topic *t, int32_t number)
+{
+    struct partition *p = t && !t->internal ? topic_partition(t, number) : NULL;
+    struct transaction_end e = {.producer_id = m->producer_id,
+                                .epoch = m->producer_epoch,
+                                .coordinator_epoch = m->coordinator_epoch,
+                                .commit = m->transaction_result,
+                                .bumped = m->transaction_version >= 2,
+                                .level = committer_by_interval(request_engine(r)->env.committer)
+                                             ? BECK_LEVEL_WRITTEN
+                                             : BECK_LEVEL_SYNCED};
+    if (!p)
+        return KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    beck_status status = partition_end_transaction(p, &e, NULL);
+    if (!status)
+        bus_call_committed(t->bus, (uint32_t)number, &e);
+    return status == BECK_EFENCED ? KAFKA_INVALID_PRODUCER_EPOCH : kafka_error_of(status);
+}
+
+static bool end_marked(struct kafka_request *r,
+                       const struct kafka_write_txn_markers_request_marker *m, bool may,
+                       struct kafka_write_txn_markers_response_marker *out)
+{
+    struct kafka_arena *arena = request_arena(r);
+    out->producer_id = m->producer_id;
+    bool good = kafka_array(arena, &out->topics, m->topics.count);
+    for (size_t i = 0; i < m->topics.count && good; i++) {
+        const struct kafka_write_txn_markers_request_topic *from = &m->topics.at[i];
+        struct kafka_write_txn_markers_response_topic *to = &out->topics.at[i];
+        struct topic *t = topics_find(request_kafka(r), from->name);
+        to->name = from->name;
+        good = kafka_array(arena, &to->partitions, from->partition_indexes.count);
+        for (size_t n = 0; n < from->partition_indexes.count && good; n++) {
+            int32_t number = from->partition_indexes.at[n];
+            int code = may ? end_one(r, m, t, number) : KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+            to->partitions.at[n] = (struct kafka_write_txn_markers_response_partition){
+                .partition_index = number, .error_code = (int16_t)code};
+        }
+    }
+    return good;
+}
+
+static void write_markers(struct kafka_request *r)
+{
+    const struct kafka_write_txn_markers_request *q = request_body(r);
+    struct kafka_write_txn_markers_response out;
+    bool may = request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_CLUSTER_ACTION, (beck_bytes){0});
+    kafka_write_txn_markers_response_init(&out);
+    bool good = kafka_array(request_arena(r), &out.markers, q->markers.count);
+    for (size_t i = 0; i < q->markers.count && good; i++)
+        good = end_marked(r, &q->markers.at[i], may, &out.markers.at[i]);
+    if (good)
+        request_answer(r, &out);
+    else
+        request_fail(r, "memory is short");
+}
+
+void handle_write_txn_markers(struct kafka_request *r)
+{
+    request_defer(r, write_markers);
 }
