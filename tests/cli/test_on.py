@@ -457,7 +457,6 @@ class Signals(OnTest):
         self.assertEqual(process.returncode, DONE)
         self.assertEqual(self.queue("q")["ready"], 0)
 
-    @alone("others may be using theirs: only old ones are deleted")
     def test_what_a_temporary_queue_was_to_try_again_has_failed(self):
         self.emit(3)
         never = ("-n", "3", "--backoff", "fixed:10m", "--", "false")
@@ -471,6 +470,7 @@ class Signals(OnTest):
         self.assertEqual(self.on("#", "--queue", "q", *never).code, DONE)
         self.assertEqual(self.queue("q")["delayed"], 3)
 
+    @alone("others may be using theirs: only old ones are deleted")
     def test_a_temporary_queue_left_by_a_kill_is_deleted_by_the_next_run(self):
         self.emit(2)
         process = self.start("on", "#", "--", "cat")
