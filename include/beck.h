@@ -481,7 +481,9 @@ BECK_API beck_status beck_queue_unbind(beck *b, const char *queue, const char *b
 typedef struct beck_queue_info {
     const char *name;           /* borrowed until beck_close */
     beck_queue_options options; /* as in force */
-    int64_t ready;              /* deliverable now; exact */
+    /* Deliverable now; exact. An event that has expired behind one that has not counts until it comes to the
+     * head, or until a limit that refuses would refuse for it. */
+    int64_t ready;
     int64_t in_flight;          /* delivered and not yet settled; exact */
     int64_t delayed;            /* waiting for their time; exact */
     int64_t dead;               /* dead letters kept; exact */

@@ -41,8 +41,13 @@ beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err
     struct queue *q = route;
     beck_status status = BECK_OK;
     bool refuses = atomic_load_explicit(&q->refuses, memory_order_relaxed);
+    bool limbo = false;
     if (refuses) {
         mutex_lock(&q->lock);
+        if (!has_room(q, count, bytes)) {
+            queue_expire_behind(q, clock_wall_ms(q->home->env->clock));
+            limbo = queue_limbo_has_work(q);
+        }
         if (!has_room(q, count, bytes))
             status = refuse_full(q, count, err);
     }
@@ -53,6 +58,8 @@ beck_status queue_admit(void *route, size_t count, size_t bytes, beck_error *err
     }
     if (refuses)
         mutex_unlock(&q->lock);
+    if (limbo && q->home->due)
+        q->home->due(q->home->due_ctx, &q->due, clock_mono_ns(q->home->env->clock));
     return status;
 }
 

@@ -40,6 +40,8 @@ beck_status queue_push_return(struct queue *q, const struct entry *e)
     for (; i > 0 && before(e, &q->returns[(i - 1) / 2]); i = (i - 1) / 2)
         q->returns[i] = q->returns[(i - 1) / 2];
     q->returns[i] = *e;
+    if (entry_expires_ms(e) && entry_expires_ms(e) < q->sweep_ms)
+        q->sweep_ms = entry_expires_ms(e);
     queue_announce_expiry(q, entry_expires_ms(e));
     return BECK_OK;
 }
@@ -296,6 +298,8 @@ beck_status queue_route_run(struct queue *q, uint32_t source, const struct route
         if (*routed == run->count)
             q->ready_bytes += (int64_t)(run->bytes % run->count);
         queue_keep_limits(q);
+        if (expires && expires < q->sweep_ms)
+            q->sweep_ms = expires;
         if (first)
             queue_announce_expiry(q, expires);
     }

@@ -163,6 +163,69 @@ void queue_expire_ready(struct queue *q, int64_t now_ms)
     q->more = true;
 }
 
+/* How many entries of a list there are up to the last that has expired; *next_ms: or sooner, when another does. */
+static uint64_t expired_span(struct fifo *f, int64_t now_ms, int64_t *next_ms)
+{
+    struct fifo_walk walk;
+    struct entry e;
+    uint64_t n = 0, span = 0;
+    fifo_walk_begin(&walk, f);
+    while (!fifo_walk_next(&walk, &e, NULL)) {
+        int64_t expires_ms = entry_expires_ms(&e);
+        n++;
+        if (expires_ms && expires_ms <= now_ms)
+            span = n;
+        else if (expires_ms && expires_ms < *next_ms)
+            *next_ms = expires_ms;
+    }
+    fifo_walk_end(&walk);
+    return span;
+}
+
+/* Puts an entry that was taken out away, or back. False: it had to come back. */
+static bool expire_or_return(struct queue *q, const struct entry *e, int64_t now_ms)
+{
+    int64_t expires_ms = entry_expires_ms(e);
+    bool due = expires_ms && expires_ms <= now_ms;
+    if (due && queue_limbo_has_room(q) && !queue_expire(q, e))
+        return true;
+    queue_push_return(q, e);
+    return !due;
+}
+
+#define SWEEP_MS 100 /* at most so often */
+
+void queue_expire_behind(struct queue *q, int64_t now_ms)
+{
+    int64_t next_ms = INT64_MAX;
+    bool all = true;
+    if (q->held || q->recovering || now_ms < q->sweep_ms)
+        return;
+    q->sweep_ms = INT64_MAX;
+    size_t count = q->return_count;
+    q->return_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct entry e = q->returns[i];
+        all &= expire_or_return(q, &e, now_ms);
+    }
+    for (uint32_t i = 0; i <= q->options.priority_max && all; i++) {
+        uint64_t span = q->levels[i] ? expired_span(q->levels[i], now_ms, &next_ms) : 0;
+        for (struct entry e; span > 0 && all; span--) {
+            if (queue_reserve_returns(q, 1) || fifo_pop(q->levels[i], &e, NULL))
+                break;
+            queue_note_popped(q, &e);
+            q->dirty = true;
+            all = expire_or_return(q, &e, now_ms);
+        }
+        all &= span == 0;
+    }
+    /* Those that came back have said for themselves. */
+    if (next_ms < q->sweep_ms)
+        q->sweep_ms = next_ms;
+    if (!all || q->sweep_ms < now_ms + SWEEP_MS)
+        q->sweep_ms = now_ms + SWEEP_MS;
+}
+
 static void release_due(struct queue *q, int64_t now_ms)
 {
     size_t released = 0;

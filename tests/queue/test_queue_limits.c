@@ -356,6 +356,32 @@ static void options_out_of_range_are_refused(void **state)
     world_end(&w);
 }
 
+static void what_has_expired_behind_others_blocks_no_publisher(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus =
+        world_pair(&w, &(beck_queue_options){.length_max = 4, .overflow = BECK_OVERFLOW_REFUSE});
+    put_at(bus, "0", 0, 0);
+    put_at(bus, "1", 0, START_MS + 1000);
+    put_at(bus, "2", 0, 0);
+    put_at(bus, "3", 0, START_MS + 1000);
+    assert_int_equal(put_event(bus, "4", 0, 0), BECK_ELIMIT);
+    world_advance(&w, 1000);
+    put_at(bus, "4", 0, START_MS + 2000);
+    put_at(bus, "5", 0, 0);
+    assert_int_equal(put_event(bus, "6", 0, 0), BECK_ELIMIT);
+    world_advance(&w, 1000);
+    put_at(bus, "6", 0, 0);
+    assert_int_equal(put_event(bus, "7", 0, 0), BECK_ELIMIT);
+    check_counts(&w, "q", 4, 0, 0, 3);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "0 2 5 6");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_refuses_and_the_event_is_not_stored),
         cmocka_unit_test(room_that_a_refused_publish_had_taken_is_given_back),
         cmocka_unit_test(options_out_of_range_are_refused),
+        cmocka_unit_test(what_has_expired_behind_others_blocks_no_publisher),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
