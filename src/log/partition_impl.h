@@ -114,7 +114,6 @@ struct partition {
     uint64_t written_batches, written_bytes; /* since it was opened */
     struct file *prepared; /* the next segment's, made ahead of need; NULL: not yet */
     int64_t maintained;    /* written, when it was maintained last */
-    int64_t appended_ms;   /* by the clock, when retention is by time; -1: not since it was opened */
     int64_t hidden_bytes;  /* see partition_keep_hidden */
     int64_t start_kept;    /* see partition_keep_start */
     /* Of compaction, used with the upkeep only. */

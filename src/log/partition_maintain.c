@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define PRODUCER_EXPIRY_MS 86400000LL
+#define OLD_GRACE_MS 300000 /* log.retention.check.interval.ms of Kafka */
 #define SNAPSHOTS_KEPT 2
 
 /* Waits for whoever has the upkeep. The lock is held on return. */
@@ -238,23 +239,26 @@ beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t li
     return BECK_OK;
 }
 
-/* Whether all of it is older than retention_ms. Segments without timestamps do not age. */
+/* Whether all of it is older than retention_ms. Segments without timestamps do not age. What was appended with
+ * an old time can be read for a while: from the active segment as long as what was appended with the time
+ * that it is, else as long as Kafka needs to look. */
 static bool is_old(const struct partition *p, struct segment *s, int64_t now_ms)
 {
-    int64_t newest;
-    return p->options.bus.retention_ms > 0 && segment_max_timestamp(s, &newest, NULL) == BECK_OK &&
-           newest >= 0 && newest < now_ms - p->options.bus.retention_ms;
+    int64_t newest, grace_ms = p->options.bus.retention_ms;
+    if (s != p->segments[p->segment_count - 1] && grace_ms > OLD_GRACE_MS)
+        grace_ms = OLD_GRACE_MS;
+    return p->options.bus.retention_ms > 0 && s->appended_ms < now_ms - grace_ms &&
+           segment_max_timestamp(s, &newest, NULL) == BECK_OK && newest >= 0 &&
+           newest < now_ms - p->options.bus.retention_ms;
 }
 
-/* An active segment of which nothing is to be kept is rolled, so that it can go; what was appended with an
- * old time stays as long as what was appended with the time that it is. With the lock. */
+/* An active segment of which nothing is to be kept is rolled, so that it can go. With the lock. */
 static beck_status roll_finished(struct partition *p, int64_t now_ms, beck_error *err)
 {
     struct segment *active = p->segments[p->segment_count - 1];
     if (atomic_load(&active->size) == 0)
         return BECK_OK;
-    bool is_new = p->appended_ms >= now_ms - p->options.bus.retention_ms;
-    if ((p->first < p->written || p->hidden_bytes > 0) && (is_new || !is_old(p, active, now_ms)))
+    if ((p->first < p->written || p->hidden_bytes > 0) && !is_old(p, active, now_ms))
         return BECK_OK;
     return partition_roll(p, err);
 }

@@ -559,7 +559,6 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     struct segment *active = p->segments[p->segment_count - 1];
     p->next = p->written = p->synced = active->next_offset;
     p->checkpointed = recovery_point;
-    p->appended_ms = -1;
     p->first = p->segments[0]->base_offset;
     if (log_start > p->first)
         p->first = log_start < p->next ? log_start : p->next;

@@ -306,7 +306,7 @@ static void note_batch(struct partition *p, struct segment *s, beck_bytes batch,
     partition_note_producer(p, h, batch.data);
     p->written = batch_last_offset(h) + 1;
     if (p->options.bus.retention_ms > 0)
-        p->appended_ms = clock_wall_ms(p->env->clock);
+        s->appended_ms = clock_wall_ms(p->env->clock);
 }
 
 static beck_status keep_in_memory(struct partition *p, beck_bytes batch,

@@ -29,6 +29,7 @@ struct segment {
     int64_t max_timestamp_ms; /* -1: not known yet */
     int64_t max_timestamp_offset;
     int64_t created_ms;  /* first batch's timestamp, for rolling by time; -1 when empty */
+    int64_t appended_ms; /* by the clock, when retention is by time; 0: not since it was opened */
     int64_t since_index; /* bytes appended since the last index entry */
     int64_t events;      /* in a sealed segment; -1: not known */
     struct file *file;   /* NULL: closed */

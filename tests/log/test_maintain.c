@@ -118,6 +118,40 @@ static void the_last_event_of_an_idle_bus_expires_too_and_offsets_go_on(void **s
     world_close(&w);
 }
 
+static void put_at(struct partition *p, int number, int64_t time_ns)
+{
+    beck_event e = {.type = beck_str("t.x"), .subject = beck_str("s"), .time_ns = time_ns};
+    char text[64];
+    snprintf(text, sizeof text, "event number %d", number);
+    e.data = beck_str(text);
+    const beck_event *list[] = {&e};
+    struct append a = {.events = list, .count = 1, .level = BECK_LEVEL_WRITTEN};
+    assert_int_equal(partition_append(p, &a, NULL), 0);
+}
+
+/* What comes now closes the segment, by the times of its records. */
+static void what_came_with_an_old_time_can_be_read_before_its_segment_goes(void **state)
+{
+    (void)state;
+    struct world w;
+    int64_t first;
+    world_open(&w, 1);
+    w.options.bus.retention_ms = 3600000;
+    w.options.bus.segment_ms = 60000;
+    struct partition *p = world_partition(&w, 0, 0);
+    put_at(p, 0, 1000000);
+    put_at(p, 1, 0);
+    assert_int_equal(segments_of(p), 2);
+    world_advance(&w, 299999);
+    maintain(p, NULL);
+    assert_int_equal(read_from(p, 0, false, &first), 2);
+    world_advance(&w, 2);
+    maintain(p, NULL);
+    assert_int_equal(read_from(p, 0, false, &first), 1);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 static void what_came_with_an_old_time_stays_for_the_retention_time(void **state)
 {
     (void)state;
@@ -126,15 +160,8 @@ static void what_came_with_an_old_time_stays_for_the_retention_time(void **state
     world_open(&w, 1);
     w.options.bus.retention_ms = 10000;
     struct partition *p = world_partition(&w, 0, 0);
-    for (int i = 0; i < 3; i++) {
-        beck_event e = {.type = beck_str("t.x"), .subject = beck_str("s"), .time_ns = 1000000};
-        char text[64];
-        snprintf(text, sizeof text, "event number %d", i);
-        e.data = beck_str(text);
-        const beck_event *list[] = {&e};
-        struct append a = {.events = list, .count = 1, .level = BECK_LEVEL_WRITTEN};
-        assert_int_equal(partition_append(p, &a, NULL), 0);
-    }
+    for (int i = 0; i < 3; i++)
+        put_at(p, i, 1000000);
     world_advance(&w, 9999);
     maintain(p, NULL);
     assert_int_equal(read_from(p, 0, false, &first), 3);
@@ -1011,6 +1038,7 @@ int main(void)
         cmocka_unit_test(errors_name_the_file_that_is_there),
         cmocka_unit_test(segments_older_than_the_retention_time_go_and_the_rest_stays),
         cmocka_unit_test(the_last_event_of_an_idle_bus_expires_too_and_offsets_go_on),
+        cmocka_unit_test(what_came_with_an_old_time_can_be_read_before_its_segment_goes),
         cmocka_unit_test(what_came_with_an_old_time_stays_for_the_retention_time),
         cmocka_unit_test(retention_by_size_drops_the_oldest_and_keeps_what_was_asked_for),
         cmocka_unit_test(what_is_stored_is_told_without_opening_the_same_file_twice),
