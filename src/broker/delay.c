@@ -28,13 +28,34 @@ struct delay {
     struct buf raw, content; /* scratch of the helper */
 };
 
+#define DELAY_MAX (EVENT_MS_MAX / 4)
+
+/* Without what is behind the point; 0: none. */
+static int64_t decimal_of(beck_bytes scale_and_value)
+{
+    const uint8_t *p = scale_and_value.data;
+    int64_t value = (int32_t)get_u32(p + 1);
+    for (uint8_t scale = p[0]; scale > 0 && value != 0; scale--)
+        value /= 10;
+    return value;
+}
+
 int64_t delay_of(const struct properties *p)
 {
     struct table_value v;
-    if (!(p->flags & PROPERTY_HEADERS) || !table_find(p->headers, "x-delay", &v) ||
-        v.kind != TABLE_INTEGER || v.integer <= 0)
+    int64_t ms = 0;
+    uint64_t number;
+    if (!(p->flags & PROPERTY_HEADERS) || !table_find(p->headers, "x-delay", &v))
         return 0;
-    return v.integer < EVENT_MS_MAX / 4 ? v.integer : EVENT_MS_MAX / 4;
+    if (v.kind == TABLE_INTEGER)
+        ms = v.integer;
+    else if (v.kind == TABLE_FLOAT && v.number > 0)
+        ms = v.number < (double)DELAY_MAX ? (int64_t)v.number : DELAY_MAX;
+    else if (v.kind == TABLE_DECIMAL)
+        ms = decimal_of(v.bytes);
+    else if (v.kind == TABLE_TEXT && bytes_to_u64(v.bytes, &number))
+        ms = number < DELAY_MAX ? (int64_t)number : DELAY_MAX;
+    return ms < 0 ? 0 : ms < DELAY_MAX ? ms : DELAY_MAX;
 }
 
 beck_bus *delay_bus(const struct delivery_home *h)

@@ -1,6 +1,7 @@
 """RabbitMQ's extensions: time to live, dead letters, limits, priorities, replies, quorum queues, streams, hashes, policies."""
 import struct
 import time
+from decimal import Decimal
 
 from world import METHOD, Consumer, contains, equal, holds, method, shortstr, table
 
@@ -698,6 +699,18 @@ def delayed_message_exchange_waits(w):
     bodies = [w.get(ch, q).body for _ in range(3)]
     equal(bodies, ["now", "sooner", "later"])
     holds(time.monotonic() - began >= 0.39, "too early")
+
+
+@case
+def delays_are_numbers_of_any_kind(w):
+    ch = w.channel()
+    x = w.exchange(ch, "x-delayed-message", arguments={"x-delayed-type": "direct"})
+    q = w.queue(ch)
+    ch.queue_bind(q, x, "k")
+    for delay in ("300", Decimal("100.9"), Decimal(200), 2**40, "never", True, -5):
+        w.publish(ch, x, "k", delay, headers={"x-delay": delay})
+    bodies = [w.get(ch, q).body for _ in range(6)]
+    equal((sorted(bodies[:3]), bodies[3:]), (["-5", "True", "never"], ["100.9", "200", "300"]))
 
 
 @case
