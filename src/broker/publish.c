@@ -13,7 +13,7 @@
 #define ROUTES_MAX 1024
 #define BATCH_BYTES (8u << 20)
 #define CONTENT_MAX (64u << 20)
-#define EXPIRATION_MAX 4294967295ULL
+#define EXPIRATION_MAX 315360000000ULL /* ten years */
 
 /* ---- life ---- */
 
@@ -131,7 +131,7 @@ int expiration_read(const struct properties *p, int64_t *ms, char *text)
         return refuse_expiration(text, p->expiration, "{value_negative,%s}", negative);
     }
     if (!fits || value > EXPIRATION_MAX)
-        return refuse_expiration(text, p->expiration, "{value_too_big,%s}", number);
+        return refuse_expiration(text, p->expiration, "{value_too_large,%s}", number);
     *ms = (int64_t)value;
     return 0;
 }

@@ -271,6 +271,16 @@ def immediate_is_not_implemented(w):
 
 
 @case
+def expiration_may_be_ten_years(w):
+    ch = w.channel()
+    q = w.queue(ch)
+    for value in ("4294967296", "315360000000"):
+        w.publish(ch, "", q, "x", expiration=value)
+        equal(w.get(ch, q).properties.expiration, value)
+    w.closes(ch, 406, "value_too_large", lambda: w.publish(ch, "", q, "x", expiration="315360000001"))
+
+
+@case
 def expiration_must_be_a_number(w):
     for value in ("soon", "-1", "1.5", "", "10ms"):
         ch = w.channel()
