@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define QUORUM_PREFETCH_MAX 2000
+#define QUORUM_PREFETCH_DEFAULT 2000
 
 /* ---- of a session ---- */
 
@@ -116,8 +116,8 @@ static int subscribe(struct broker_queue *q, const struct subscriber_options *o,
                      struct subscriber **out, char *text)
 {
     struct subscriber_options mine = *o;
-    if (q->kind == QUEUE_QUORUM && mine.prefetch > QUORUM_PREFETCH_MAX)
-        mine.prefetch = QUORUM_PREFETCH_MAX;
+    if (q->kind == QUEUE_QUORUM && mine.prefetch == 0)
+        mine.prefetch = QUORUM_PREFETCH_DEFAULT;
     if (o->exclusive && is_single_active(q))
         return refuse_exclusive(q, text);
     switch (dispatcher_subscribe(q->dispatcher, &mine, priority_of(o->arguments), out)) {

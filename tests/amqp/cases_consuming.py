@@ -227,6 +227,19 @@ def prefetch_of_zero_is_no_limit(w):
 
 
 @case
+def quorum_queues_have_a_limit_where_none_was_set(w):
+    ch = w.channel()
+    q = filled(w, ch, 2100, arguments={"x-queue-type": "quorum"})
+    c = w.channel()
+    w.delivered(Consumer(c, q), 2000)
+    w.until(lambda: w.counts(ch, q)[0] == 100, "not 2,000")
+    c.close()
+    c = w.channel()
+    c.basic_qos(prefetch_count=5000)
+    w.delivered(Consumer(c, q), 2100)
+
+
+@case
 def prefetch_does_not_limit_get(w):
     ch = w.channel()
     q = filled(w, ch, 3)
