@@ -131,6 +131,15 @@ beck_status message_with_number(beck_bytes properties, uint16_t marks, const cha
     return status;
 }
 
+bool message_hide_bcc(beck_bytes properties, struct buf *out)
+{
+    struct properties p;
+    struct table_value v;
+    return !properties_read(properties, &p, NULL) && p.flags & PROPERTY_HEADERS &&
+           table_find(p.headers, "BCC", &v) && v.kind == TABLE_ARRAY &&
+           !message_with_number(properties, CARRIED_BCC, NULL, 0, out);
+}
+
 static beck_status put_ce(struct buf *headers, const char *name, beck_bytes value)
 {
     return value.len > 0 ? table_put_text(headers, name, value) : BECK_OK;

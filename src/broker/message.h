@@ -40,6 +40,8 @@ void message_show(const beck_event *e, beck_bytes content, struct block *block, 
  * without BCC if they are marked so. */
 beck_status message_with_number(beck_bytes properties, uint16_t marks, const char *name,
                                 int64_t number, struct buf *out);
+/* Appends the properties as published, but for BCC. False: they have none, or no memory; then nothing. */
+bool message_hide_bcc(beck_bytes properties, struct buf *out);
 /* Properties of an event that carries nothing. */
 beck_status message_of_event(const beck_event *e, bool persistent, struct buf *out);
 

@@ -130,6 +130,9 @@ def mandatory_is_returned_whole(w):
     w.publish(ch, x, "nobody", "back to me", mandatory=True, headers={"a": 1}, message_id="m1")
     w.until(lambda: returned, "no return")
     equal(returned, [(312, "NO_ROUTE", x, "nobody", {"a": 1}, "m1", b"back to me")])
+    w.publish(ch, x, "nobody", "blind", mandatory=True, headers={"BCC": ["b"], "CC": ["c"], "k": 1}, message_id="m2")
+    w.until(lambda: len(returned) == 2, "no return")
+    equal(returned[1], (312, "NO_ROUTE", x, "nobody", {"CC": ["c"], "k": 1}, "m2", b"blind"))
 
 
 @case

@@ -4,6 +4,8 @@
  */
 #include "wire/amqp/amqp_impl.h"
 
+#include "broker/message.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -41,7 +43,13 @@ static void send_return(struct channel *ch, const struct publication *m)
     r.basic_return.reply_text = beck_str("NO_ROUTE");
     r.basic_return.exchange = m->exchange;
     r.basic_return.routing_key = m->routing_key;
-    amqp_send_content(ch->c, ch->number, &r, m->properties, m->body, NULL);
+    struct buf shown;
+    buf_init(&shown, m->properties.len + 64);
+    /* Nobody is to see who got a blind copy. */
+    bool hidden = message_hide_bcc(m->properties, &shown);
+    amqp_send_content(ch->c, ch->number, &r, hidden ? buf_bytes(&shown) : m->properties, m->body,
+                      NULL);
+    buf_release(&shown);
     channel_count(ch, COUNT_RETURN_UNROUTABLE, 1);
     counter_add(ch->c->amqp->returned, 1);
 }
