@@ -167,6 +167,18 @@ def connections_are_listed_and_closed_over_http(w):
     w.until(lambda: not mine(), "still listed")
 
 
+@case
+def who_is_deleted_is_told_which(w):
+    vhost, user = w.vhost(), w.user(".*", ".*", ".*")
+    own, theirs = w.connect(vhost=vhost), w.connect(user, "secret")
+    for connection, path, text in ((own, f"vhosts/{vhost}", f"vhost '{vhost}' is deleted"), (theirs, f"users/{user}", f"user '{user}' is deleted")):
+        ch = w.channel(connection)
+        w.api("DELETE", path, expected=204)
+        w.closes(ch, 320, text, lambda c=connection: w.until(lambda: c.process_data_events(time_limit=0.1)), connection=True)
+    w.api("PUT", f"vhosts/{vhost}", {})
+    w.api("PUT", f"users/{user}", {"password": "secret", "tags": ""})
+
+
 def refused_with(text, act):
     """Whatever of its exceptions pika makes of a connection that is closed."""
     try:

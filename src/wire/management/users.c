@@ -353,9 +353,11 @@ static beck_status delete_one(struct call *c, const char *name)
         return error_set(&c->err, BECK_EINVAL,
                          "guest is who needs no name (access.anonymous_loopback); make another "
                          "administrator first");
+    char reason[300];
+    snprintf(reason, sizeof reason, "user '%s' is deleted", name);
     beck_status status = access_delete_user(call_context(c)->access, name, &c->err);
     if (!status && call_context(c)->amqp)
-        amqp_close_connections(call_context(c)->amqp, name, NULL, "user is deleted");
+        amqp_close_connections(call_context(c)->amqp, name, NULL, reason);
     return status ? status : broker_forget_user(c->b, beck_str(name), &c->err);
 }
 

@@ -141,8 +141,11 @@ static void delete_vhost(struct call *c)
         answer_not_found(c);
         return;
     }
+    char reason[300];
+    snprintf(reason, sizeof reason, "vhost '%.*s' is deleted", (int)name.len,
+             (const char *)name.data);
     if (call_context(c)->amqp)
-        amqp_close_connections(call_context(c)->amqp, NULL, http_path(c->r, 0), "vhost is deleted");
+        amqp_close_connections(call_context(c)->amqp, NULL, http_path(c->r, 0), reason);
     answer_done(c, broker_delete_vhost(c->b, name, &c->err));
 }
 
