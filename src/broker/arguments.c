@@ -273,8 +273,14 @@ static bool is_stream_offset(const struct table_value *v, beck_bytes arguments, 
 {
     static const char *const named[] = {"first", "last", "next"};
     int64_t ms;
+    char shown[100];
     (void)arguments;
-    if (v->kind != TABLE_TEXT || is_one_of(v, named, 3) || max_age_read(v->bytes, &ms))
+    if (v->kind == TABLE_INTEGER || v->kind == TABLE_TIME)
+        return true;
+    table_value_print(v, shown, sizeof shown);
+    if (v->kind != TABLE_TEXT)
+        return no(why, "{invalid_stream_offset_arg,{%s,%s}}", table_type_name(v), shown);
+    if (is_one_of(v, named, 3) || max_age_read(v->bytes, &ms))
         return true;
     return no(why, "{invalid_stream_offset_arg,{longstr,<<\"%.*s\">>}}", (int)v->bytes.len,
               (const char *)v->bytes.data);

@@ -164,6 +164,8 @@ static void test_arguments_of_consumers_are_checked(void **state)
         consumer_refused(QUEUE_STREAM, "x-stream-offset=foo"),
         "PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 'q' in vhost "
         "'/': {invalid_stream_offset_arg,{longstr,<<\"foo\">>}}");
+    assert_non_null(strstr(consumer_refused(QUEUE_STREAM, "x-stream-offset=true"),
+                           "{invalid_stream_offset_arg,{bool,true}}"));
 }
 
 static void test_ages_have_a_unit(void **state)
