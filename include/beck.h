@@ -428,7 +428,9 @@ typedef struct beck_backoff {
 } beck_backoff;
 
 typedef enum beck_overflow {
-    BECK_OVERFLOW_DROP_OLDEST = 0, /* the oldest ready ones become dead letters, reason "maxlen" */
+    /* The first ready ones become dead letters, reason "maxlen": the oldest of the highest priority, as they
+     * would be delivered. */
+    BECK_OVERFLOW_DROP_OLDEST = 0,
     BECK_OVERFLOW_REFUSE           /* the publisher gets BECK_ELIMIT */
 } beck_overflow;
 

@@ -199,7 +199,7 @@ beck_status queue_route(struct queue *q, uint32_t source, int64_t offset, int64_
 int64_t slot_bytes(const struct slot *s);
 /* Nothing is there to be counted: what was counted wrong is forgotten. */
 void queue_tidy_bytes(struct queue *q);
-/* Lets the oldest go until the limits are kept. */
+/* Lets the first go until the limits are kept. */
 void queue_keep_limits(struct queue *q);
 /* Behind the others, also when there is one of that name. */
 beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,

@@ -151,59 +151,29 @@ size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error
 
 /* ---- limits ---- */
 
-/* The place in the heap of the least of a level; SIZE_MAX: none. */
-static size_t first_return(const struct queue *q, uint32_t level)
-{
-    size_t found = SIZE_MAX;
-    for (size_t i = 0; i < q->return_count; i++) {
-        if (entry_level(&q->returns[i]) != level)
-            continue;
-        if (found == SIZE_MAX || before(&q->returns[i], &q->returns[found]))
-            found = i;
-        if (i == 0)
-            break; /* nothing is before the top */
-    }
-    return found;
-}
-
-/* Takes out of the heap what stands at i. */
-static void remove_return(struct queue *q, size_t i)
-{
-    /* It rises to the top as one that is before all others. */
-    for (; i > 0; i = (i - 1) / 2)
-        q->returns[i] = q->returns[(i - 1) / 2];
-    struct entry e;
-    queue_pop_return(q, &e);
-}
-
-/* Lets the oldest of the lowest level go. False: nothing there, or no memory to put it. */
+/* Lets the one go that would be delivered next. False: nothing there, or no memory to put it. */
 static bool drop_one(struct queue *q)
 {
-    for (uint32_t level = 0; level <= q->options.priority_max; level++) {
-        struct fifo *f = q->levels[level];
-        struct entry e, head;
-        beck_error why = {0};
-        size_t at = q->return_count > 0 ? first_return(q, level) : SIZE_MAX;
-        bool listed = f && fifo_count(f) > 0;
-        if (!listed && at == SIZE_MAX)
-            continue;
-        if (listed && fifo_peek(f, &head, &why)) {
-            fifo_failed(q, &why);
-            return false;
-        }
-        bool from_list = listed && (at == SIZE_MAX || before(&head, &q->returns[at]));
-        e = from_list ? head : q->returns[at];
-        if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than its limit", -1, -1))
-            return false;
-        if (!from_list)
-            remove_return(q, at);
-        else if (!fifo_pop(f, &e, NULL))
-            queue_note_popped(q, &e);
-        announce_head(q, f);
-        q->dropped++;
-        return true;
+    struct fifo *f = first_level(q);
+    struct entry e, head;
+    beck_error why = {0};
+    if (f && fifo_peek(f, &head, &why)) {
+        fifo_failed(q, &why);
+        return false;
     }
-    return false;
+    bool came_back = q->return_count > 0 && (!f || before(&q->returns[0], &head));
+    if (!f && !came_back)
+        return false;
+    e = came_back ? q->returns[0] : head;
+    if (queue_add_limbo(q, &e, "maxlen", "the queue was longer than its limit", -1, -1))
+        return false;
+    if (came_back)
+        queue_pop_return(q, &e);
+    else if (!fifo_pop(f, &e, NULL))
+        queue_note_popped(q, &e);
+    announce_head(q, f);
+    q->dropped++;
+    return true;
 }
 
 /* What is dropped for the bytes is measured before the next one goes. */

@@ -124,22 +124,22 @@ static int count_where(const struct model *m, enum where where)
     return n;
 }
 
-static void drop_oldest(struct model *m)
+static void drop_first(struct model *m)
 {
     while (drops(m) && count_where(m, READY) > m->options.length_max) {
-        struct copy *oldest = NULL;
+        struct copy *first = NULL;
         for (int i = 0; i < m->copy_count; i++) {
             struct copy *c = &m->copies[i];
             if (c->where != READY)
                 continue;
-            bool lower =
-                oldest && level_of(m, c) != level_of(m, oldest)
-                    ? level_of(m, c) < level_of(m, oldest)
-                    : !oldest || m->events[c->event].offset < m->events[oldest->event].offset;
-            if (lower)
-                oldest = c;
+            bool before =
+                first && level_of(m, c) != level_of(m, first)
+                    ? level_of(m, c) > level_of(m, first)
+                    : !first || m->events[c->event].offset < m->events[first->event].offset;
+            if (before)
+                first = c;
         }
-        die(m, oldest, "maxlen");
+        die(m, first, "maxlen");
     }
 }
 
@@ -158,7 +158,7 @@ static void add_copy(struct model *m, int event)
     c->expires_high = c->expires_low;
     c->where = e->deliver_ms > now ? DELAYED : READY;
     c->due_ms = e->deliver_ms;
-    drop_oldest(m);
+    drop_first(m);
 }
 
 static void fail_copy(struct model *m, struct copy *c, int64_t delay_ms)
@@ -185,7 +185,7 @@ static void let_time_pass(struct model *m)
     for (int i = 0; i < m->copy_count; i++)
         if (m->copies[i].where == DELAYED && m->copies[i].due_ms <= now)
             m->copies[i].where = READY;
-    drop_oldest(m);
+    drop_first(m);
 }
 
 static bool may_have_expired(const struct model *m, const struct copy *c)
@@ -539,7 +539,7 @@ static beck_status do_take(struct model *m)
             if (c->where == READY)
                 c->attempts_low = low;
         }
-        drop_oldest(m);
+        drop_first(m);
         return BECK_OK;
     }
     if (status == BECK_ETIMEDOUT) {
@@ -627,7 +627,7 @@ static beck_status do_answer(struct model *m)
             c->where = READY;
     }
     if (!status)
-        drop_oldest(m);
+        drop_first(m);
     return status;
 }
 
@@ -820,7 +820,7 @@ static void close_and_open(struct model *m)
             if (m->copies[i].where == HELD && m->copies[i].consumer == k)
                 fail_copy(m, &m->copies[i], 0);
     }
-    drop_oldest(m);
+    drop_first(m);
     compare(m);
     beck_close(m->w.b);
     begin_again(m);
