@@ -109,7 +109,7 @@ const struct config_key config_keys[] = {
     FIXED(CONFIG_LIST, "process.roles", "broker,controller", "What this broker is."),
     FIXED(CONFIG_INT, "producer.id.expiration.ms", "86400000", "After how long a partition forgets a producer that writes nothing."),
     LONG(B, "replica.alter.log.dirs.io.max.bytes.per.second", "9223372036854775807", 0, NULL, "Kept and given back: there is one directory."),
-    FIXED(CONFIG_LONG, "sasl.kerberos.min.time.before.relogin", "60000", "Nothing here depends on it."),
+    LONG(B, "sasl.kerberos.min.time.before.relogin", "60000", 0, NULL, "Kept and given back: there is no Kerberos."),
     FIXED(CONFIG_INT, "transaction.max.timeout.ms", "900000", "How long a transaction may take."),
     FIXED(CONFIG_INT, "transaction.state.log.num.partitions", "1", "Partitions of __transaction_state."),
     FIXED(CONFIG_BOOLEAN, "unclean.leader.election.enable", "false", "There are no replicas."),

@@ -305,6 +305,8 @@ static void what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not(voi
                 alter_one(&p, CONFIG_BROKER, "1", fixed[i], CONFIG_SET, "7"));
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "replica.alter.log.dirs.io.max.bytes.per.second",
                            CONFIG_SET, "1000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "sasl.kerberos.min.time.before.relogin",
+                           CONFIG_SET, "58000"));
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "of.some.plugin", CONFIG_DELETE, NULL));
     place_end(&p);
 }
