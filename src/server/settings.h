@@ -198,7 +198,7 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "largest frame that clients may agree to") \
     ROW("amqp.heartbeat", DURATION, amqp_heartbeat_ms, 0, 65535000, "1m", NULL, NULL, false, \
         "heartbeats that clients are asked for, in whole seconds; 0: none") \
-    ROW("amqp.message_max", SIZE, broker.message_max, 1024, 536870912, "16m", NULL, NULL, false, \
+    ROW("amqp.message_max", SIZE, broker.message_max, 1024, 66060288, "16m", NULL, NULL, false, \
         "largest body of a message") \
     ROW("amqp.bodies_max", SIZE, amqp.bodies_max, 1048576, 0, "256m", NULL, NULL, false, \
         "memory of all messages that are being received, of transactions and of the arguments of consumers") \

@@ -297,6 +297,7 @@ static const struct mistake {
     {"http: {idle_timeout: 1ms}\n", "'1ms' is out of range: give 1s to 1d"},
     {"http: {body_max: 5x}\n",
      "http.body_max '5x' cannot be read: give a size such as 4096, 64k, 1m or 1g"},
+    {"amqp: {message_max: 64m}\n", "'64m' is out of range: give 1k to 63m"},
     {"http: {body_max: 2g}\n", "'2g' is out of range: give 1k to 1g"},
     {"http: {socket: yes}\n", "http.socket 'yes' cannot be read: give true or false"},
     {"log: {level: loud}\n",
