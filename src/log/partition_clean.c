@@ -213,7 +213,7 @@ static bool delta_from(const struct batch_header *h, int64_t delta, int64_t base
 }
 
 /* Timestamps may be so early that they cannot be counted from the horizon: such a batch waits without one. */
-static bool can_mark(const struct cleaner *c, const struct batch_header *h, beck_bytes records)
+static bool can_mark(struct cleaner *c, const struct batch_header *h, beck_bytes records)
 {
     bool can = true;
     for (size_t at = 0; at < records.len && can;) {
@@ -367,8 +367,8 @@ static beck_status each_batch(const struct segment *s,
         }
         if (status == BECK_ECORRUPT)
             error_set(err, status,
-                      "\"%s/%020lld.log\" is damaged at byte %lld: %s; nothing is removed from it: "
-                      PARTITION_REMEDY,
+                      "\"%s/%020lld.log\" is damaged at byte %lld: %s; nothing is removed from "
+                      "it: " PARTITION_REMEDY,
                       s->dir, (long long)s->base_offset, (long long)position, why.text);
         else if (status && why.text[0])
             error_set(err, status, "%s", why.text);
