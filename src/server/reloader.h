@@ -19,6 +19,7 @@ void reloader_ask(struct reloader *r);
 beck_status reloader_run(struct reloader *r, beck_error *err);
 /* Waits for the one that the signal's thread runs; none begins any more. Once. NULL allowed. */
 void reloader_end(struct reloader *r);
-void reloader_free(struct reloader *r); /* after reloader_end; nobody calls the above. NULL allowed */
+void reloader_free(
+    struct reloader *r); /* after reloader_end; nobody calls the above. NULL allowed */
 
 #endif
