@@ -388,6 +388,10 @@ static void configurations_are_described_and_altered(void **state)
         assert_int_equal(describe(d, v, CONFIG_TOPIC, "none", "x").error_code,
                          KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
         assert_int_equal(describe(d, v, CONFIG_BROKER, "1", "node.id").configs.count, 1);
+        char listener[64];
+        snprintf(listener, sizeof listener, "KAFKA://127.0.0.1:%u", d->w.port);
+        a = describe(d, v, CONFIG_BROKER, "1", "advertised.listeners");
+        assert_true(bytes_equal_text(a.configs.at[0].value, listener));
     }
     for (int16_t v = 0; v <= 1; v++) {
         assert_int_equal(alter_one(d, v, CONFIG_SET, "cleanup.policy", "compact"), KAFKA_NONE);

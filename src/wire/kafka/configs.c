@@ -79,6 +79,16 @@ static void put_synonyms(struct describing *d, const struct config_entry *e,
             .source = (int8_t)e->synonyms[i].source};
 }
 
+/* The one by which the client came; the broker's configuration does not know them. */
+static beck_bytes listener_of(struct kafka_request *r)
+{
+    const struct kafka_endpoint *e = request_endpoint(r);
+    char text[300];
+    snprintf(text, sizeof text, strchr(e->host, ':') ? "KAFKA://[%s]:%u" : "KAFKA://%s:%u", e->host,
+             e->port);
+    return kafka_text(request_arena(r), text);
+}
+
 static void put_config(void *ctx, const struct config_entry *e)
 {
     struct describing *d = ctx;
@@ -92,6 +102,11 @@ static void put_config(void *ctx, const struct config_entry *e)
     c->read_only = e->key->fixed;
     c->is_default = e->source == CONFIG_FROM_DEFAULT;
     c->config_source = (int8_t)e->source;
+    if (strcmp(e->key->name, "advertised.listeners") == 0) {
+        c->value = listener_of(d->r);
+        c->is_default = false;
+        c->config_source = CONFIG_FROM_STATIC;
+    }
     c->config_type = (int8_t)e->key->type;
     if (all->include_synonyms)
         put_synonyms(d, e, c);
