@@ -702,6 +702,16 @@ def delayed_message_exchange_waits(w):
 
 
 @case
+def what_is_too_much_leaves_from_the_head(w):
+    ch = w.channel()
+    q = w.queue(ch, arguments={"x-max-priority": 5, "x-max-length": 3})
+    ch.confirm_delivery()
+    for priority in (1, 5, 3, 2, 4):
+        w.publish(ch, "", q, priority, priority=priority)
+    equal([m.body for m in w.drain(ch, q)], ["3", "2", "1"])
+
+
+@case
 def delays_are_numbers_of_any_kind(w):
     ch = w.channel()
     x = w.exchange(ch, "x-delayed-message", arguments={"x-delayed-type": "direct"})
