@@ -8,8 +8,9 @@
  * takes its turn, and is written or refused when the call returns.
  *
  * The function that buries may have one wait (queue_bury_fn). Those that wait are the first in limbo, also
- * answers; the others do not wait for them. That one was rejected is written down before: after a restart
- * it is in limbo again.
+ * answers; the others do not wait for them. Of these the first are those that it could not put away: they
+ * are given again in turn, and the rest does not wait for them. That one was rejected is written down before:
+ * after a restart it is in limbo again.
  */
 #include "queue/queue_impl.h"
 
