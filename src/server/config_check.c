@@ -178,8 +178,27 @@ static const struct bus_setting *declared_bus(const struct settings *s, const ch
     return NULL;
 }
 
+static bool is_split(const struct settings *s, const struct queue_setting *queue,
+                     const struct binding_setting *binding)
+{
+    const struct bus_setting *bus = declared_bus(s, binding->bus);
+    return bus && bus->options.storage == BECK_STORAGE_MEMORY &&
+           queue->options.storage != BECK_STORAGE_MEMORY;
+}
+
+static void fault_split(struct config *c, const struct queue_setting *queue, size_t n)
+{
+    const struct binding_setting *binding = (const struct binding_setting *)queue->bindings.at + n;
+    config_fault(c, binding->record.source,
+                 "queues.%.200s.bindings[%zu]: the queue is on disk and bus '%.200s' in "
+                 "memory: make the queue 'storage: memory' as well",
+                 queue->record.name, n, binding->bus);
+}
+
+/* A queue that exists may be in memory although the file does not say so: declared_check knows. */
 static void check_bindings(struct config *c, const struct queue_setting *queue)
 {
+    bool known = given(&queue->record, setting_group_table("queues"), "storage");
     const char *name = queue->record.name;
     const struct binding_setting *bindings = queue->bindings.at;
     for (size_t i = 0; i < queue->bindings.count; i++) {
@@ -190,13 +209,8 @@ static void check_bindings(struct config *c, const struct queue_setting *queue)
                          err.text);
             continue;
         }
-        const struct bus_setting *bus = declared_bus(c->settings, bindings[i].bus);
-        if (bus && bus->options.storage == BECK_STORAGE_MEMORY &&
-            queue->options.storage != BECK_STORAGE_MEMORY) {
-            config_fault(c, bindings[i].record.source,
-                         "queues.%.200s.bindings[%zu]: the queue is on disk and bus '%.200s' in "
-                         "memory: make the queue 'storage: memory' as well",
-                         name, i, bindings[i].bus);
+        if (known && is_split(c->settings, queue, &bindings[i])) {
+            fault_split(c, queue, i);
         }
     }
 }
@@ -368,6 +382,8 @@ static void check_new_bindings(struct config *c)
                              "queues.%.200s.bindings[%zu]: there is no bus '%.200s': declare it "
                              "under buses",
                              queues[i].record.name, n, bindings[n].bus);
+            } else if (is_split(c->settings, &queues[i], &bindings[n])) {
+                fault_split(c, &queues[i], n);
             }
         }
     }

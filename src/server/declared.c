@@ -206,7 +206,8 @@ static beck_status look_at_queue(const struct apply *a, const struct queue_setti
     return status;
 }
 
-/* The storage of a bus that is there, or will be. */
+/* The storage of a bus that is there, or will be. One that is there may be otherwise than what the file
+ * does not name is by default. */
 static beck_status storage_of(const struct apply *a, const char *name, beck_storage *out,
                               beck_error *err)
 {
@@ -214,17 +215,17 @@ static beck_status storage_of(const struct apply *a, const char *name, beck_stor
     const struct hook_setting *hooks = a->s->hooks.at;
     beck_bus *found;
     beck_bus_info info;
-    for (size_t i = 0; i < a->s->buses.count; i++) {
-        if (strcmp(buses[i].record.name, name) == 0) {
-            *out = buses[i].options.storage;
-            return BECK_OK;
-        }
-    }
     beck_status status = beck_bus_get(a->b, name, &found, err);
     status = status ? status : beck_bus_info_get(found, &info, err);
     if (!status) {
         *out = info.options.storage;
         return BECK_OK;
+    }
+    for (size_t i = 0; i < a->s->buses.count && status == BECK_ENOENT; i++) {
+        if (strcmp(buses[i].record.name, name) == 0) {
+            *out = buses[i].options.storage;
+            return BECK_OK;
+        }
     }
     for (size_t i = 0; i < a->s->hooks.count && status == BECK_ENOENT; i++) {
         if (strcmp(hooks[i].source.bus, name) == 0) {

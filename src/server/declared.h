@@ -3,8 +3,8 @@
  * made; what exists and differs in something that the configuration names is changed to it. What the
  * configuration does not name may be as it is, and nothing is ever deleted or unbound.
  *
- * declared_check says beforehand what cannot be: it changes nothing, so that a configuration is put in
- * force as a whole or not at all. Differences and failures are logged; the status and `err` are of
+ * declared_check says beforehand what cannot be: it changes nothing, so that buses and queues are put in
+ * force as a whole or not at all. Users depend on none of them. Differences and failures are logged; the status and `err` are of
  * the first. Threads: one at a time.
  */
 #ifndef BECK_SERVER_DECLARED_H

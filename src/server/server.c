@@ -237,15 +237,13 @@ static beck_status set_hooks(struct server *s, const struct settings *settings, 
     return status;
 }
 
-/* Nothing is made when something cannot be. before: as declared_users. */
-static beck_status make_declared(struct server *s, struct settings *settings,
-                                 const struct settings *before, beck_error *err)
+/* Nothing is made when something cannot be. */
+static beck_status make_declared(struct server *s, struct settings *settings, beck_error *err)
 {
     beck_status status = declared_check(settings, s->b, s->log, err);
     status = status ? status : declared_buses(settings, s->b, s->log, err);
     status = status ? status : set_hooks(s, settings, err);
-    status = status ? status : declared_queues(settings, s->b, s->log, err);
-    return status ? status : declared_users(settings, before, s->access, s->log, err);
+    return status ? status : declared_queues(settings, s->b, s->log, err);
 }
 
 static beck_status listen_all(struct server *s, const char *row, const struct texts *addresses,
@@ -446,10 +444,36 @@ static beck_status put_in_force(struct server *s, struct settings *fresh, beck_e
     note(s, failed, &why, "the certificate of AMQP goes on as before", &status, err);
     failed = kafka_service_reload(&s->kafka, &why);
     note(s, failed, &why, "the certificate of Kafka goes on as before", &status, err);
-    failed = make_declared(s, fresh, s->applied ? s->applied : s->started, &why);
+    failed = make_declared(s, fresh, &why);
     note(s, failed, &why, "not everything that is declared is there", &status, err);
     failed = runners_apply(s->runners, fresh, &why);
     note(s, failed, &why, "not every program runs", &status, err);
+    return status;
+}
+
+/* Takes over `fresh`. Users come first and always: a right that was taken away does not wait for a bus
+ * that cannot be. *outcome: what became of it, if that failed. */
+static beck_status apply(struct server *s, struct settings *fresh, const char **outcome,
+                         beck_error *err)
+{
+    beck_error why;
+    beck_status status = BECK_OK;
+    beck_status failed =
+        declared_users(fresh, s->applied ? s->applied : s->started, s->access, s->log, &why);
+    note(s, failed, &why, "not every user is as declared", &status, err);
+    failed = declared_check(fresh, s->b, s->log, &why);
+    if (failed) {
+        *outcome = "not reloaded: everything but users stays as it was";
+        settings_free(fresh);
+    } else {
+        *outcome = "reloaded with errors: what is wrong stays as it was";
+        failed = put_in_force(s, fresh, &why);
+        settings_free(s->applied);
+        s->applied = fresh;
+    }
+    if (failed && !status) {
+        status = error_set(err, failed, "%s", why.text);
+    }
     return status;
 }
 
@@ -458,23 +482,16 @@ static beck_status reload(void *ctx, beck_error *err)
     struct server *s = ctx;
     struct settings *fresh;
     beck_error why = {0};
-    bool some = false; /* was put in force */
+    const char *outcome = "not reloaded: everything stays as it was";
     notify_reloading();
     beck_status status = config_load(s->sources, tell_fault, s, &fresh, &why);
     if (status) {
         LOG(s->log, LEVEL_ERROR, "the configuration cannot be read", LOG_TEXT("error", why.text));
-    } else if ((status = declared_check(fresh, s->b, s->log, &why))) {
-        settings_free(fresh);
     } else {
-        some = true;
-        status = put_in_force(s, fresh, &why);
-        settings_free(s->applied);
-        s->applied = fresh;
+        status = apply(s, fresh, &outcome, &why);
     }
     if (status) {
-        LOG(s->log, LEVEL_WARN,
-            some ? "reloaded with errors: what is wrong stays as it was"
-                 : "not reloaded: everything stays as it was");
+        LOG(s->log, LEVEL_WARN, outcome);
         error_set(err, status, "%s", why.text);
     } else {
         LOG(s->log, LEVEL_INFO, "reloaded");
@@ -512,7 +529,10 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = hooks_new(s->b, NULL, &s->hooks, err);
     }
     if (!status) {
-        status = make_declared(s, s->started, NULL, err);
+        status = make_declared(s, s->started, err);
+    }
+    if (!status) {
+        status = declared_users(s->started, NULL, s->access, s->log, err);
     }
     bool amqp = amqp_service_is_wanted(settings);
     if (!status && amqp) {

@@ -49,6 +49,10 @@ class Check(BeckTest):
         self.assertEqual(result.code, USAGE)
         self.assertIn("beck.yaml:1:25: queues.q.bindings[0]: there is no bus 'b': declare it under buses", result.err)
         self.assertIn("beck.yaml:2:16: http.listen: '0.0.0.0:0' can be reached from other machines, and there is no user", result.err)
+        split = self.configuration("buses: {m: {storage: memory}}\nqueues: {q: {bindings: [{bus: m}]}}\n")
+        self.assertIn("queues.q.bindings[0]: the queue is on disk and bus 'm' in memory",
+                      self.try_beck("serve", "--config", split, "--check").err)
+        path = self.configuration("queues: {q: {bindings: [{bus: b}]}}\nhttp: {listen: ['0.0.0.0:0']}\n")
         self.beck("bus", "create", "b")
         self.beck("serve", "--config", path, "--check", "--http.listen", "127.0.0.1:0")
 

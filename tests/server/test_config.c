@@ -335,7 +335,7 @@ static const struct mistake {
     {"buses: {m: {storage: memory, codec: zstd}}\n", "beck.yaml:1:12: buses.m: a bus in memory"},
     {"buses: {m: {storage: memory, compact: true}}\n", "take 'compact' out"},
     {"buses: {m: {storage: memory, level: synced}}\n", "take 'level: synced' out"},
-    {"buses: {m: {storage: memory}}\nqueues: {q: {bindings: [{bus: m}]}}\n",
+    {"buses: {m: {storage: memory}}\nqueues: {q: {storage: disk, bindings: [{bus: m}]}}\n",
      "queues.q.bindings[0]: the queue is on disk and bus 'm' in memory"},
     {"queues: {q: {run: [no-such-program]}}\n", "no program 'no-such-program'"},
     {"queues: {q: {run: [./none], run_directory: /usr}}\n", "no program '/usr/./none'"},

@@ -419,7 +419,7 @@ class Declared(ServerTest):
                  "queues: {billing: {priorities: 3, attempts: 5}, more: {bindings: [{bus: new}]}}\nlog: {level: warn}\n")
         self.write("beck.yaml", wrong)
         server.kill(signal.SIGHUP)
-        server.wait_for("not reloaded: everything stays as it was")
+        server.wait_for("not reloaded: everything but users stays as it was")
         self.assertEqual(server.end(), DONE)
         restarted = self.start("-c", "beck.yaml")
         self.assertEqual(restarted.end(None), EXISTS)
@@ -484,6 +484,39 @@ class Declared(ServerTest):
         server.wait_for("a user is not declared any more, and stays: beck user delete ends that", user="ann")
         server.wait_for("reloaded")
         self.assertEqual(self.login(address, "ann", "two"), [200, 200])
+        self.assertEqual(server.end(), DONE)
+
+    def test_users_change_although_a_bus_cannot(self):
+        users = "access: {scrypt_log_n: 10}\nusers:\n  ann: {password: PASSWORD, rules: [{bus: BUS, rights: [read]}]}\n"
+        first = users.replace("PASSWORD", "one").replace("BUS", "orders")
+        self.write("beck.yaml", "buses: {orders: {partitions: 2}}\n" + first)
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        self.assertEqual(self.login(address, "ann", "one"), [200, 403])
+        second = users.replace("PASSWORD", "two").replace("BUS", "other")
+        self.write("beck.yaml", "buses: {orders: {partitions: 1}}\n" + second)
+        server.kill(signal.SIGHUP)
+        server.wait_for("user changed", user="ann", what="password, rights")
+        server.wait_for("not reloaded: everything but users stays as it was")
+        self.assertEqual(self.login(address, "ann", "one"), [401, 401])
+        self.assertEqual(self.login(address, "ann", "two"), [403, 403])
+        self.assertEqual(server.end(), DONE)
+
+    def test_what_is_in_memory_without_the_file_saying_so(self):
+        first = "buses: {m: {storage: memory}}\nqueues: {q: {storage: memory, bindings: [{bus: m}]}}\n"
+        self.write("beck.yaml", first)
+        server = self.start("-c", "beck.yaml")
+        address = server.address()
+        self.write("beck.yaml", "buses: {m: {storage: memory}}\nqueues: {q: {bindings: [{bus: m, pattern: 'a.*'}]}}\n")
+        server.kill(signal.SIGHUP)
+        server.wait_for("reloaded")
+        self.write("beck.yaml", "buses: {m: , other: }\nqueues: {q: {bindings: [{bus: m}]}, late: {bindings: [{bus: m}]}}\n")
+        server.kill(signal.SIGHUP)
+        self.assertIn("it is on disk and cannot be bound to bus 'm'",
+                      server.wait_for("what the configuration declares cannot be had", queue="late")["error"])
+        server.wait_for("not reloaded: everything but users stays as it was")
+        for missing in ("buses/other", "queues/late"):
+            self.assertEqual(self.get(address, f"/v1/{missing}")[0], 404)
         self.assertEqual(server.end(), DONE)
 
     def test_a_bus_that_a_binding_needs_must_be_there(self):
