@@ -15,6 +15,7 @@
 
 #define CRC_AT 17
 #define CRC_FROM 21
+#define MAX_TIMESTAMP_AT 35
 #define MAGIC 2
 /* Length, attributes, two deltas, key length, value length and header count. */
 #define RECORD_MIN 7
@@ -36,7 +37,7 @@ beck_status batch_header_read(const uint8_t *p, struct batch_header *out, beck_e
         .attributes = get_u16(p + 21),
         .last_offset_delta = (int32_t)get_u32(p + 23),
         .base_timestamp_ms = (int64_t)get_u64(p + 27),
-        .max_timestamp_ms = (int64_t)get_u64(p + 35),
+        .max_timestamp_ms = (int64_t)get_u64(p + MAX_TIMESTAMP_AT),
         .producer_id = (int64_t)get_u64(p + 43),
         .producer_epoch = (int16_t)get_u16(p + 51),
         .base_sequence = (int32_t)get_u32(p + 53),
@@ -72,7 +73,7 @@ void batch_header_write(uint8_t *p, const struct batch_header *h)
     put_u16(p + 21, h->attributes);
     put_u32(p + 23, (uint32_t)h->last_offset_delta);
     put_u64(p + 27, (uint64_t)h->base_timestamp_ms);
-    put_u64(p + 35, (uint64_t)h->max_timestamp_ms);
+    put_u64(p + MAX_TIMESTAMP_AT, (uint64_t)h->max_timestamp_ms);
     put_u64(p + 43, (uint64_t)h->producer_id);
     put_u16(p + 51, (uint16_t)h->producer_epoch);
     put_u32(p + 53, (uint32_t)h->base_sequence);
@@ -83,6 +84,14 @@ void batch_seal(uint8_t *batch, size_t size)
 {
     assert(size >= BATCH_HEADER);
     put_u32(batch + CRC_AT, crc32c(0, batch + CRC_FROM, size - CRC_FROM));
+}
+
+void batch_correct_time(uint8_t *batch, size_t size, const struct batch_header *h)
+{
+    if (get_u64(batch + MAX_TIMESTAMP_AT) == (uint64_t)h->max_timestamp_ms)
+        return;
+    put_u64(batch + MAX_TIMESTAMP_AT, (uint64_t)h->max_timestamp_ms);
+    batch_seal(batch, size);
 }
 
 bool batch_crc_fits(const uint8_t *batch, size_t size)
@@ -400,16 +409,17 @@ static inline const uint8_t *short_varint(const uint8_t *p, int64_t *value)
 
 /* What most records look like: small numbers, and no headers. Returns where it ends, or NULL: it is
  * not one of those, or not whole, which record_peek says. */
-static const uint8_t *plain_record(const uint8_t *p, const uint8_t *end, int32_t number)
+static const uint8_t *plain_record(const uint8_t *p, const uint8_t *end, int32_t number,
+                                   int64_t *timestamp)
 {
-    int64_t length, timestamp, delta, key, value;
+    int64_t length, delta, key, value;
     const uint8_t *last;
 
     if (end - p < PLAIN_HEAD || !(p = short_varint(p, &length)) || length < 1 || length > end - p)
         return NULL;
     last = p + length;
     p++; /* attributes */
-    if (!(p = short_varint(p, &timestamp)) || !(p = short_varint(p, &delta)) || delta != number)
+    if (!(p = short_varint(p, timestamp)) || !(p = short_varint(p, &delta)) || delta != number)
         return NULL;
     if (!(p = short_varint(p, &key)) || key < -1 || (key > 0 && key > last - p))
         return NULL;
@@ -421,19 +431,23 @@ static const uint8_t *plain_record(const uint8_t *p, const uint8_t *end, int32_t
     return p + 1 == last && *p == 0 ? last : NULL;
 }
 
-static beck_status check_records(struct batch_records *r, beck_error *err)
+/* *newest_ms: the latest time of one of them. */
+static beck_status check_records(struct batch_records *r, int64_t *newest_ms, beck_error *err)
 {
     const uint8_t *records = r->records.data, *end = records + r->records.len;
     bool plain = r->header.base_timestamp_ms > -PLAIN_TIME &&
                  r->header.base_timestamp_ms < PLAIN_TIME; /* and no short delta passes the end */
 
+    *newest_ms = INT64_MIN;
     for (int32_t i = 0; i < r->header.count; i++) {
-        const uint8_t *behind = plain ? plain_record(records + r->at, end, i) : NULL;
+        int64_t delta, timestamp_ms;
+        const uint8_t *behind = plain ? plain_record(records + r->at, end, i, &delta) : NULL;
         if (behind) {
             r->at = (size_t)(behind - records);
+            timestamp_ms = r->header.base_timestamp_ms + delta;
+            *newest_ms = timestamp_ms > *newest_ms ? timestamp_ms : *newest_ms;
             continue;
         }
-        int64_t delta, timestamp_ms;
         beck_bytes key;
         bool is_null;
         beck_status st = record_peek(r->records, &r->at, 0, r->header.base_timestamp_ms, &delta,
@@ -444,6 +458,7 @@ static beck_status check_records(struct batch_records *r, beck_error *err)
         if (delta != i)
             return error_set(err, BECK_EINVAL, "record %d of the batch says that it is number %lld",
                              i, (long long)delta);
+        *newest_ms = timestamp_ms > *newest_ms ? timestamp_ms : *newest_ms;
     }
     return records_end(r, err) == BECK_END ? BECK_OK : BECK_ECORRUPT;
 }
@@ -475,12 +490,15 @@ beck_status batch_check_produced(beck_bytes batch, size_t size_max, bool deep, s
         return st;
     if (deep || (h.attributes & BATCH_CODEC_MASK) == BECK_CODEC_NONE) {
         struct batch_records r;
+        int64_t newest_ms;
 
         st = batch_records_open(&r, batch, codec, memory, err);
         if (st == BECK_OK)
-            st = check_records(&r, err);
+            st = check_records(&r, &newest_ms, err);
         if (st != BECK_OK)
             return st;
+        if (!(h.attributes & BATCH_LOG_APPEND_TIME))
+            h.max_timestamp_ms = newest_ms;
     }
     *out = h;
     return BECK_OK;

@@ -69,6 +69,8 @@ bool batch_control_read(const struct batch_header *h, const uint8_t *batch, bool
                         int32_t *coordinator_epoch);
 /* Computes and stores the checksum of a whole batch of `size` bytes. */
 void batch_seal(uint8_t *batch, size_t size);
+/* Writes the header's max timestamp, and seals anew, when the batch says another one. */
+void batch_correct_time(uint8_t *batch, size_t size, const struct batch_header *h);
 bool batch_crc_fits(const uint8_t *batch, size_t size);
 /* Sets base offset and leader epoch in a stored or received batch: outside of the checksum. */
 void batch_place(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);
@@ -128,7 +130,8 @@ beck_status batch_rewrite(const struct batch_header *old, beck_bytes records, in
 /* The checks Kafka makes on a batch from a producer (storage/.../LogValidator): whole, magic 2,
  * checksum, count = lastOffsetDelta + 1, consecutive deltas (records are opened only when they are
  * not compressed or `deep`), no control batch, sequence with a producer id not negative, size <=
- * size_max. */
+ * size_max. out->max_timestamp_ms is that of the records that were opened: some clients write another one,
+ * and indexes go by it, so it belongs into the batch (batch_correct_time). */
 beck_status batch_check_produced(beck_bytes batch, size_t size_max, bool deep, struct codec *codec,
                                  struct buf *memory, struct batch_header *out, beck_error *err);
 

@@ -234,7 +234,7 @@ static void what_is_wrong_is_named(void **state)
                   "without U+0000");
     check_refused(&shape_rule, "{\"rights\":[\"read\",\"write\"]}",
                   "member \"rights\" at byte 18 is \"write\"; it takes one of \"publish\" \"read\" "
-                  "\"work\" \"admin\"");
+                  "\"work\" \"admin\" \"create\" \"describe\"");
     check_refused(&shape_rewind, "{\"from\":\"yesterday\"}",
                   "member \"from\" at byte 8 is \"yesterday\"; it takes \"now\", \"earliest\", an "
                   "offset, or a time as in RFC 3339");

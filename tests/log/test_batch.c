@@ -530,6 +530,26 @@ static void producers_may_send_whole_fresh_batches_only(void **state)
     }
 }
 
+/* Indexes by time go by what the header says. */
+static void a_wrong_time_in_the_header_is_corrected(void **state)
+{
+    struct batch_header h, stored;
+
+    (void)state;
+    add_many(3);
+    beck_bytes batch = finish(BECK_CODEC_NONE, 0);
+    OK(batch_header_read(batch.data, &stored, &err));
+    uint8_t *bytes = with_attributes(batch, 0);
+    put_u64(bytes + 35, (uint64_t)(stored.max_timestamp_ms - 1));
+    batch_seal(bytes, batch.len);
+    OK(batch_check_produced(bytes_of(bytes, batch.len), MEMORY_MAX, false, &codec, &memory, &h,
+                            &err));
+    assert_int_equal(h.max_timestamp_ms, stored.max_timestamp_ms);
+    batch_correct_time(bytes, batch.len, &h);
+    assert_memory_equal(bytes, batch.data, batch.len);
+    free(bytes);
+}
+
 static void a_batch_with_something_behind_it_is_refused(void **state)
 {
     struct batch_header h;
@@ -682,6 +702,7 @@ int main(void)
         TEST(every_flipped_bit_is_refused_but_in_what_the_checksum_leaves_out),
         TEST(flipped_bits_under_a_fitting_checksum_never_lead_outside),
         TEST(producers_may_send_whole_fresh_batches_only),
+        TEST(a_wrong_time_in_the_header_is_corrected),
         TEST(a_batch_with_something_behind_it_is_refused),
         TEST(a_batch_that_is_too_large_is_refused_before_it_is_read),
         TEST(records_out_of_order_are_refused),

@@ -278,6 +278,7 @@ static int check_batch(struct look *l, beck_bytes batch, const struct producing 
         return LATER;
     switch (status) {
     case BECK_OK:
+        batch_correct_time((uint8_t *)(uintptr_t)batch.data, batch.len, h);
         return needs_look(l, h) ? check_records(l, batch, err) : KAFKA_NONE;
     case BECK_ELIMIT:
         return KAFKA_MESSAGE_TOO_LARGE;
