@@ -21,7 +21,7 @@ enum access_right {
     ACCESS_WORK = 4,    /* take, settle, retry, reject, return */
     ACCESS_ADMIN = 8, /* make, change, delete, purge, rewind; on "everything": users, the server */
     ACCESS_CREATE = 16,  /* make a bus of such a name, for Kafka's clients; part of admin */
-    ACCESS_DESCRIBE = 32 /* see that it is there and how it is set; part of every other right */
+    ACCESS_DESCRIBE = 32 /* see that it is there and how it is set; part of all but create */
 };
 
 enum access_kind { ACCESS_SERVER, ACCESS_BUS, ACCESS_QUEUE };

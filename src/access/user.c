@@ -141,12 +141,14 @@ static bool rule_holds(const struct access_rule *rule, enum access_kind kind, co
     return rule->kind == kind && user_pattern_matches(rule->pattern, name);
 }
 
-/* With those that are part of them. */
+/* With those that are part of them. Who may only make buses sees none, as in Kafka. */
 static uint32_t all_rights(uint32_t rights)
 {
     if (rights & ACCESS_ADMIN)
         rights |= ACCESS_CREATE;
-    return rights ? rights | ACCESS_DESCRIBE : 0;
+    if (rights & ~(uint32_t)ACCESS_CREATE)
+        rights |= ACCESS_DESCRIBE;
+    return rights;
 }
 
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,

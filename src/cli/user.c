@@ -373,8 +373,8 @@ static int revoke_run(struct call *call)
     "RULE is bus:PATTERN=RIGHTS, queue:PATTERN=RIGHTS or server=RIGHTS. In a PATTERN * stands\n"   \
     "for any characters. RIGHTS of a bus: publish, read, admin, create (part of admin: by "        \
     "Kafka's\n"                                                                                    \
-    "clients); of a queue: read, work, admin; of both: describe (part of every other); of the\n"   \
-    "server: those of all buses and queues, and with admin everything."
+    "clients); of a queue: read, work, admin; of both: describe (part of all but create); of\n"    \
+    "the server: those of all buses and queues, and with admin everything."
 
 static const struct option password_options[] = {
     {.name = "password-stdin",

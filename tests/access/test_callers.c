@@ -279,7 +279,34 @@ static const struct {
     {ACCESS_READ, ACCESS_BUS, "__users", false},
     {ACCESS_READ, ACCESS_SERVER, NULL, false},
     {ACCESS_ADMIN, ACCESS_SERVER, NULL, false},
+    {ACCESS_DESCRIBE, ACCESS_BUS, "invoices", true},
+    {ACCESS_DESCRIBE, ACCESS_QUEUE, "anything", true},
 };
+
+static void who_may_only_make_buses_sees_none(void **state)
+{
+    (void)state;
+    static const struct access_rule rules[] = {{ACCESS_SERVER, NULL, ACCESS_CREATE},
+                                               {ACCESS_BUS, "mine.*", ACCESS_CREATE},
+                                               {ACCESS_BUS, "seen", ACCESS_DESCRIBE},
+                                               {ACCESS_BUS, "sent", ACCESS_PUBLISH},
+                                               {ACCESS_BUS, "owned", ACCESS_ADMIN}};
+    struct home h;
+    struct identity *i;
+    home_make(&h);
+    must(access_put_user(h.a, "ada", beck_str("pw"), rules, 5, &err));
+    must(access_password(h.a, &there, beck_str("ada"), beck_str("pw"), &i, NULL, &err));
+    assert_true(identity_may(i, ACCESS_CREATE, ACCESS_BUS, "mine.new"));
+    assert_true(identity_may(i, ACCESS_CREATE, ACCESS_BUS, "any"));
+    assert_false(identity_may(i, ACCESS_DESCRIBE, ACCESS_BUS, "any"));
+    assert_false(identity_may(i, ACCESS_DESCRIBE, ACCESS_BUS, "mine.new"));
+    assert_false(identity_may(i, ACCESS_DESCRIBE, ACCESS_QUEUE, "any"));
+    assert_true(identity_may(i, ACCESS_DESCRIBE, ACCESS_BUS, "seen"));
+    assert_true(identity_may(i, ACCESS_DESCRIBE, ACCESS_BUS, "sent"));
+    assert_true(identity_may(i, ACCESS_DESCRIBE, ACCESS_BUS, "owned"));
+    identity_release(i);
+    home_remove(&h);
+}
 
 static void rights_are_those_of_all_rules_together(void **state)
 {
@@ -450,6 +477,7 @@ int main(void)
         cmocka_unit_test(an_address_that_fails_often_waits),
         cmocka_unit_test(wrong_tokens_count_and_right_ones_are_always_taken),
         cmocka_unit_test(a_token_is_its_user_until_it_is_revoked),
+        cmocka_unit_test(who_may_only_make_buses_sees_none),
         cmocka_unit_test(rights_are_those_of_all_rules_together),
         cmocka_unit_test(rules_on_the_server_are_for_everything),
         cmocka_unit_test(users_change_while_others_log_in),
