@@ -108,6 +108,9 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
  * the queue has of the bus stays. Both take upkeep_lock and admin_lock, and may wait for the
  * disk. BECK_ENOENT: the queue was deleted, BECK_ECLOSED: the bus. */
 beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
+/* As beck_queue_create. `*made`: this call made it, and may undo that; false also after an error. */
+beck_status handle_make_queue(beck *b, const char *name, const beck_queue_options *options,
+                              bool *made, beck_error *err);
 /* As beck_queue_create for a queue on disk, without waiting for the disk: nothing says that there is such a queue
  * until handle_keep_queue, or the first bus that it is bound to. Before that, its state is to be synced
  * (handle_sync_queues), so that nothing of an earlier queue of this name comes back. */

@@ -57,8 +57,9 @@ static beck_status keep_queue(beck *b, struct queue *q, const beck_queue_options
 }
 
 static beck_status create(beck *b, const char *name, const beck_queue_options *options, bool later,
-                          beck_error *err)
+                          bool *made, beck_error *err)
 {
+    *made = false;
     beck_queue_options o = options ? *options : (beck_queue_options){0};
     beck_status status = bus_name_check("queue", name, false, err);
     if (!status)
@@ -68,7 +69,7 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
     if (status)
         return status;
     if (b->remote)
-        return remote_queue_create(b->remote, name, &o, err);
+        return remote_queue_create(b->remote, name, &o, made, err);
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
     struct queue *q = handle_find_queue(b, name);
@@ -84,6 +85,7 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
             status = keep_queue(b, q, &o, false, err);
     } else {
         status = add_queue(b, name, &o, later, err);
+        *made = !status;
     }
     mutex_unlock(&b->admin_lock);
     mutex_unlock(&b->upkeep_lock);
@@ -93,13 +95,21 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
 beck_status beck_queue_create(beck *b, const char *name, const beck_queue_options *options,
                               beck_error *err)
 {
-    return create(b, name, options, false, err);
+    bool made;
+    return create(b, name, options, false, &made, err);
+}
+
+beck_status handle_make_queue(beck *b, const char *name, const beck_queue_options *options,
+                              bool *made, beck_error *err)
+{
+    return create(b, name, options, false, made, err);
 }
 
 beck_status handle_create_queue(beck *b, const char *name, const beck_queue_options *options,
                                 beck_error *err)
 {
-    return create(b, name, options, true, err);
+    bool made;
+    return create(b, name, options, true, &made, err);
 }
 
 beck_status handle_sync_queues(beck *b, beck_error *err)

@@ -3,6 +3,7 @@
 #include "cli/crew_watch.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
+#include "api/handle.h"
 #include "base/rng.h"
 #include "event/pattern.h"
 #include <stdatomic.h>
@@ -65,7 +66,7 @@ struct on {
     struct call *call;
     const char *queue;
     bool temporary;
-    bool made;     /* it was not there before */
+    bool made;     /* by this run: it was not there before */
     char name[32]; /* of a temporary queue */
 };
 
@@ -119,8 +120,7 @@ static int ensure_queue(struct on *on)
     bool any;
     int code;
     beck_status status = beck_queue_info_get(on->call->handle, on->queue, &info, &err);
-    bool known = status == BECK_OK;
-    if (known) {
+    if (!status) {
         o = info.options;
         code = queue_options_read(on->call, &o, &any);
         if (code || !any) {
@@ -138,8 +138,7 @@ static int ensure_queue(struct on *on)
         }
         status = BECK_OK;
     }
-    status = status ? status : beck_queue_create(on->call->handle, on->queue, &o, &err);
-    on->made = !known && !status;
+    status = status ? status : handle_make_queue(on->call->handle, on->queue, &o, &on->made, &err);
     return status ? call_fail(on->call, status, &err) : EXIT_DONE;
 }
 

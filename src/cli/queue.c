@@ -3,6 +3,7 @@
 #include "cli/event_printer.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
+#include "api/handle.h"
 #include "event/value.h"
 #include "event/pattern.h"
 #include "event/time.h"
@@ -249,7 +250,7 @@ static int create_run(struct call *call)
     beck_queue_options o = {0};
     beck_queue_info info;
     beck_error err;
-    bool any;
+    bool any, made;
     bool bound =
         call->argument_count > 1 || option_given(call, "bus") || option_given(call, "from");
     int code = queue_options_read(call, &o, &any);
@@ -258,13 +259,12 @@ static int create_run(struct call *call)
     if (code) {
         return code;
     }
-    bool known = beck_queue_info_get(call->handle, call->arguments[0], &info, NULL) == BECK_OK;
-    beck_status status = beck_queue_create(call->handle, call->arguments[0], &o, &err);
+    beck_status status = handle_make_queue(call->handle, call->arguments[0], &o, &made, &err);
     if (status) {
         return call_fail(call, status, &err);
     }
     code = bound ? bind_patterns(call) : EXIT_DONE;
-    if (code && !known) {
+    if (code && made) {
         (void)beck_queue_delete(call->handle, call->arguments[0], NULL);
     }
     if (code) {

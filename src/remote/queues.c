@@ -6,11 +6,16 @@
 #define LETTERS_AT_ONCE 200
 
 beck_status remote_queue_create(struct remote *r, const char *name,
-                                const beck_queue_options *options, beck_error *err)
+                                const beck_queue_options *options, bool *made, beck_error *err)
 {
     struct target t;
+    struct reply g;
     target_of_queue(&t, name, "");
-    return remote_do(r, "PUT", &t, &shape_queue_options, options, err);
+    beck_status status =
+        remote_ask(r, "PUT", &t, &shape_queue_options, options, NULL, NULL, &g, err);
+    *made = !status && g.response.status == 201;
+    reply_release(&g);
+    return status;
 }
 
 beck_status remote_queue_delete(struct remote *r, const char *name, beck_error *err)

@@ -67,8 +67,9 @@ void remote_reader_close(struct remote_reader *reader);
 
 /* ---- queues ---- */
 
+/* `*made`: it was not there before. */
 beck_status remote_queue_create(struct remote *r, const char *name,
-                                const beck_queue_options *options, beck_error *err);
+                                const beck_queue_options *options, bool *made, beck_error *err);
 beck_status remote_queue_delete(struct remote *r, const char *name, beck_error *err);
 beck_status remote_queue_alter(struct remote *r, const char *name,
                                const beck_queue_options *options, beck_error *err);

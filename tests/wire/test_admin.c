@@ -1,6 +1,8 @@
 /* Buses, queues, dead letters and users over HTTP: every endpoint, good input and bad. */
 #include "wire/call.h"
 
+#include "api/handle.h"
+
 #include <stdlib.h>
 
 #define EVENTS "/v1/buses/orders/events"
@@ -120,6 +122,37 @@ static void queues_are_made_bound_and_deleted(void **state)
     check(w, "GET", "/v1/queues/billing/bindings", NULL, 200, "{\"bindings\":[]}");
     check(w, "DELETE", "/v1/queues/billing", NULL, 204, NULL);
     check(w, "GET", "/v1/queues", NULL, 200, "{\"queues\":[]}");
+}
+
+/* Both come to the lock before either has made it; whoever is second must leave it alone. */
+static void a_queue_stays_when_another_with_other_options_is_refused(void **state)
+{
+    const struct world *w = *state;
+    struct mutex *lock = &w->b->upkeep_lock;
+    for (int i = 0; i < 5; i++) {
+        char target[32];
+        struct stream_in in[2];
+        int made = 0, refused = 0;
+        snprintf(target, sizeof target, "/v1/queues/q%d", i);
+        mutex_lock(lock);
+        for (int k = 0; k < 2; k++) {
+            in_open(&in[k], dial(w));
+            send_call(in[k].fd, "PUT", target, "",
+                      k ? "{\"attempts_max\":2}" : "{\"attempts_max\":1}");
+        }
+        check(w, "GET", "/v1/queues/none", NULL, 404, NULL);
+        mutex_unlock(lock);
+        for (int k = 0; k < 2; k++) {
+            struct reply r;
+            assert_true(read_reply(&in[k], false, &r));
+            made += r.status == 201;
+            refused += r.status == 409;
+            reply_free(&r);
+            in_close(&in[k]);
+        }
+        assert_true(made == 1 && refused == 1);
+        check(w, "GET", target, NULL, 200, NULL);
+    }
 }
 
 static void bad_queues_are_refused(void **state)
@@ -384,6 +417,7 @@ int main(void)
         with_world(a_bus_is_purged_and_synced),
         with_world(bad_buses_are_refused),
         with_world(queues_are_made_bound_and_deleted),
+        with_world(a_queue_stays_when_another_with_other_options_is_refused),
         with_world(bad_queues_are_refused),
         with_world(a_queue_is_steered),
         with_world(dead_letters_are_listed_in_pages_put_back_and_removed),

@@ -2,6 +2,7 @@
  * way of HTTP, and must be the same to the letter. */
 #include "wire/world.h"
 
+#include "api/handle.h"
 #include "base/clock.h"
 #include "base/thread.h"
 #include "event/event.h"
@@ -418,6 +419,25 @@ static void queues_are_made_shown_steered_and_deleted(void **state)
 }
 
 /* ---- publishing and reading ---- */
+
+static void only_the_call_that_made_a_queue_is_told_so(void **state)
+{
+    (void)state;
+    beck *const handles[] = {w.b, r};
+    for (int i = 0; i < 2; i++) {
+        const beck_queue_options other = {.attempts_max = 3};
+        const char *name = i ? "through" : "here";
+        beck_error said;
+        bool made = false;
+        must(handle_make_queue(handles[i], name, NULL, &made, &err));
+        assert_true(made);
+        must(handle_make_queue(handles[i], name, NULL, &made, &err));
+        assert_false(made);
+        made = true;
+        assert_int_equal(handle_make_queue(handles[i], name, &other, &made, &said), BECK_EEXIST);
+        assert_false(made);
+    }
+}
 
 static void what_is_published_is_stored_as_given(void **state)
 {
@@ -1099,6 +1119,7 @@ int main(void)
         TEST(errors_keep_code_and_text),
         TEST(buses_are_made_shown_and_deleted),
         TEST(queues_are_made_shown_steered_and_deleted),
+        TEST(only_the_call_that_made_a_queue_is_told_so),
         TEST(what_is_published_is_stored_as_given),
         TEST(completions_come_in_order_and_before_what_is_published_next),
         TEST(completions_end_each_by_itself_and_keep_the_order_of_subjects),

@@ -1,6 +1,7 @@
 /* /v1/queues: making, showing, binding, steering and deleting queues. */
 #include "wire/http/document.h"
 
+#include "api/handle.h"
 #include "event/pattern.h"
 
 #define PEEK_DEFAULT 10
@@ -88,20 +89,19 @@ static void put_queue(struct http_request *r)
     beck *b = http_of(r)->b;
     const char *name = http_path(r, 0);
     struct api_queue_spec spec;
-    beck_queue_info info;
     beck_error err;
+    bool made;
     if (!document_read(r, &shape_queue_spec, &spec) || !check_bindings(r, &spec.bindings))
         return;
-    bool known = beck_queue_info_get(b, name, &info, NULL) == BECK_OK;
-    beck_status status = beck_queue_create(b, name, &spec.options, &err);
+    beck_status status = handle_make_queue(b, name, &spec.options, &made, &err);
     for (size_t i = 0; i < spec.bindings.count && !status; i++)
         status = beck_queue_bind(b, name, &spec.bindings.list[i], &err);
-    if (status && !known)
+    if (status && made)
         (void)beck_queue_delete(b, name, NULL); /* not half of it */
     if (status)
         http_fail(r, status, &err);
     else
-        answer_queue(r, known ? 200 : 201);
+        answer_queue(r, made ? 201 : 200);
 }
 
 static void alter_queue(struct http_request *r)
