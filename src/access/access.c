@@ -192,6 +192,11 @@ size_t access_user_count(struct access *a)
     return count;
 }
 
+bool access_is_open(const struct access *a)
+{
+    return a->settings.anonymous_remote;
+}
+
 beck_status access_anonymous(struct access *a, const struct access_peer *peer,
                              struct identity **out, beck_error *err)
 {

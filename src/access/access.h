@@ -70,6 +70,8 @@ beck_status access_password(struct access *a, const struct access_peer *peer, be
                             beck_error *err); /* slow */
 beck_status access_token(struct access *a, const struct access_peer *peer, beck_bytes token,
                          struct identity **out, int64_t *retry_ms, beck_error *err);
+/* Whether who does not come from this machine may come without a name: access_settings.anonymous_remote. */
+bool access_is_open(const struct access *a);
 /* A password that was right a moment ago (same user, same password, less than a minute) is found
  * again without hashing it anew: true, and *out is set. For clients that send it with each request. */
 bool access_password_known(struct access *a, beck_bytes user, beck_bytes password,

@@ -107,6 +107,19 @@ static void a_publish_at_each_level(void **state)
     }
 }
 
+static void expect_with_head(const struct world *w, const char *head, int status)
+{
+    struct stream_in in;
+    struct reply r;
+    in_open(&in, dial(w));
+    send_text(in.fd, "GET /v1/buses HTTP/1.1\r\n%s\r\n", head);
+    assert_true(read_reply(&in, false, &r));
+    if (r.status != status)
+        fail_msg("%s: %d, not %d", head, r.status, status);
+    reply_free(&r);
+    in_close(&in);
+}
+
 /* What a browser sends for a page of elsewhere, also for a name that was made to mean this machine; and what a proxy
  * hands on. */
 static void requests_of_pages_of_elsewhere_need_a_name(void **state)
@@ -127,17 +140,36 @@ static void requests_of_pages_of_elsewhere_need_a_name(void **state)
                  {"Host: 127.0.0.1:2325\r\nX-Forwarded-For: 192.0.2.1\r\n", 403},
                  {"Host: 127.0.0.1:2325\r\nForwarded: for=192.0.2.1\r\n", 403},
                  {"Host: 127.0.0.1:2325\r\nVia: 1.1 proxy\r\n", 403}};
-    const struct world *w = *state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct stream_in in;
-        struct reply r;
-        in_open(&in, dial(w));
-        send_text(in.fd, "GET /v1/buses HTTP/1.1\r\n%s\r\n", cases[i].head);
-        assert_true(read_reply(&in, false, &r));
-        if (r.status != cases[i].status)
-            fail_msg("%s: %d", cases[i].head, r.status);
-        reply_free(&r);
-        in_close(&in);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_with_head(*state, cases[i].head, cases[i].status);
+}
+
+/* Everybody may come without a name then, so that those whom a proxy hands on may as well. */
+static void where_nobody_needs_a_name_a_proxy_changes_nothing(void **state)
+{
+    (void)state;
+    static const char proxied[] = "Host: beck.example\r\nX-Forwarded-For: 192.0.2.1\r\n";
+    static const char own[] = "Host: localhost\r\n";
+    beck_error err;
+    for (int remote = 0; remote < 2; remote++) {
+        struct world w;
+        struct access_settings access = {
+            .anonymous_loopback = !remote, .anonymous_remote = remote, .scrypt_log_n = 10};
+        world_open(&w);
+        access_close(w.access);
+        assert_int_equal(access_open(w.b, &access, &w.access, &err), BECK_OK);
+        w.context.access = w.access;
+        world_serve(&w);
+        expect_with_head(&w, proxied, remote ? 200 : 403);
+        expect_with_head(&w, own, remote ? 401 : 200);
+        expect_with_head(&w, "Host: beck.example\r\nVia: 1.1 x\r\nOrigin: http://evil.example\r\n",
+                         403);
+        if (remote) {
+            struct access_change ada = {.name = "ada", .password = beck_str("pw")};
+            assert_int_equal(access_change_user(w.access, &ada, &err), BECK_OK);
+            expect_with_head(&w, proxied, 401);
+        }
+        world_close(&w);
     }
 }
 
@@ -148,6 +180,7 @@ int main(void)
         cmocka_unit_test(unknown_things_are_refused),
         cmocka_unit_test_setup_teardown(requests_of_pages_of_elsewhere_need_a_name, open_world,
                                         close_world),
+        cmocka_unit_test(where_nobody_needs_a_name_a_proxy_changes_nothing),
         cmocka_unit_test_setup_teardown(paths_are_decoded_once, open_world, close_world),
         cmocka_unit_test_setup_teardown(a_publish_at_each_level, open_world, close_world),
     };

@@ -89,38 +89,49 @@ static bool is_handed_on(const struct http_request *r)
     return false;
 }
 
+/* As whom the peer asks: for whom a proxy on this machine does is not of this machine. */
+static struct access_peer asker(const struct http_request *r)
+{
+    struct access_peer peer = *http_peer(r);
+    if (strcmp(peer.address, "unix") != 0 && is_handed_on(r))
+        peer.loopback = false;
+    return peer;
+}
+
 /* Any page that somebody on this machine looks at can have the browser send requests here, so one
  * without a name must not come from a page of elsewhere: neither openly (Origin), nor by a name that
- * was made to mean this machine (Host). Nor from anybody for whom a proxy on this machine asks. */
+ * was made to mean this machine (Host). Nor from anybody for whom a proxy on this machine asks, unless other
+ * machines need no name either. */
 static bool is_of_elsewhere(const struct http_request *r)
 {
     const char *host = http_header(r, "Host"), *origin = http_header(r, "Origin");
-    const struct access_peer *peer = http_peer(r);
-    if (strcmp(peer->address, "unix") == 0) /* no browser gets there */
+    const struct access_peer peer = asker(r);
+    if (strcmp(peer.address, "unix") == 0) /* no browser gets there */
         return false;
-    if (peer->loopback && is_handed_on(r))
+    if (http_peer(r)->loopback && !peer.loopback && !access_is_open(http_of(r)->access))
         return true;
     if (origin) {
         const char *rest = strstr(origin, "://");
         return !host || !rest || strcasecmp(rest + 3, host) != 0 ||
-               (peer->loopback && !is_local_host(host));
+               (peer.loopback && !is_local_host(host));
     }
-    return peer->loopback && host && !is_local_host(host);
+    return peer.loopback && host && !is_local_host(host);
 }
 
 /* The password of "guest" is known to everybody, so that one is not for others: not for other machines, nor for
  * pages of theirs. */
 static bool is_near(const struct http_request *r)
 {
-    return r->connection->peer.loopback && !is_of_elsewhere(r);
+    return asker(r).loopback && !is_of_elsewhere(r);
 }
 
 /* Whom "guest" is while nobody needs a name. */
 static bool name_guest(struct http_request *r, beck_bytes password, struct identity **out)
 {
     const struct http_site *site = r->connection->served->site;
+    const struct access_peer peer = asker(r);
     return site && site->named && bytes_equal_text(password, GUEST) && !is_of_elsewhere(r) &&
-           access_anonymous(http_of(r)->access, &r->connection->peer, out, NULL) == BECK_OK;
+           access_anonymous(http_of(r)->access, &peer, out, NULL) == BECK_OK;
 }
 
 static enum naming name_by_password(struct http_request *r, const char *text, bool slow,
@@ -186,14 +197,15 @@ enum naming request_name(struct http_request *r, bool slow)
         http_refuse(
             r, 403,
             "requests without a name are for this machine's own programs, not for pages of "
-            "other hosts nor for those behind a proxy: use http://localhost, or make a user and "
-            "send a password or token");
+            "other hosts nor, without access.anonymous_remote, for those behind a proxy: use "
+            "http://localhost, or make a user and send a password or token");
         return NAMING_REFUSED;
     }
     if (!authorization && named) {
         status = error_set(&err, BECK_EDENIED, "a name and password are needed");
     } else if (!authorization) {
-        status = access_anonymous(access, &c->peer, &identity, &err);
+        const struct access_peer peer = asker(r);
+        status = access_anonymous(access, &peer, &identity, &err);
     } else if (strncasecmp(authorization, "Bearer ", 7) == 0) {
         status =
             access_token(access, &c->peer, beck_str(authorization + 7), &identity, &retry_ms, &err);
