@@ -259,16 +259,14 @@ static bool is_over(const beck *b, const struct round *r)
     return r->closing && clock_mono_ns(b->env.clock) >= r->end_ns;
 }
 
-/* Where partitions begin now is on disk before anything below is removed. With upkeep_lock. */
-static beck_status keep_starts(beck *b, const struct handle_view *v, const struct round *r,
-                               beck_error *err)
+/* Retires, and adds to *starts where partitions begin now. */
+static beck_status find_starts(beck *b, const struct handle_view *v, const struct round *r,
+                               struct checkpoint *starts, beck_error *err)
 {
-    struct checkpoint fresh;
     beck_status status = BECK_OK, retired = BECK_OK;
-    checkpoint_init(&fresh);
     for (size_t i = 0; i < b->log_start.count && !status; i++) {
         const struct checkpoint_entry *e = &b->log_start.entries[i];
-        status = checkpoint_set(&fresh, e->topic, e->partition, e->offset);
+        status = checkpoint_set(starts, e->topic, e->partition, e->offset);
     }
     for (size_t i = 0; i < v->bus_count && !status; i++) {
         if (!is_maintained(r, v->buses[i]))
@@ -283,44 +281,78 @@ static beck_status keep_starts(beck *b, const struct handle_view *v, const struc
             if (start > synced)
                 start = synced;
             if (start > 0)
-                status = checkpoint_set(&fresh, v->buses[i]->name, n, start);
+                status = checkpoint_set(starts, v->buses[i]->name, n, start);
         }
     }
-    if (status)
-        error_set(err, status, "no memory for a checkpoint");
-    else if (!checkpoints_equal(&fresh, &b->log_start))
-        status = upkeep_put_checkpoint(b, &b->log_start, &fresh, err);
-    checkpoint_release(&fresh);
-    for (size_t i = 0; i < v->bus_count && !status; i++)
-        for (uint32_t n = 0; n < v->buses[i]->partition_count; n++) {
-            int64_t start = 0;
-            checkpoint_get(&b->log_start, v->buses[i]->name, n, &start);
-            partition_keep_start(bus_partition(v->buses[i], n), start);
-        }
-    return status ? status : retired;
+    return status ? error_set(err, status, "no memory for a checkpoint") : retired;
 }
 
-/* With upkeep_lock. */
+static beck_status put_starts(beck *b, struct checkpoint *starts, beck_error *err)
+{
+    return checkpoints_equal(starts, &b->log_start)
+               ? BECK_OK
+               : upkeep_put_checkpoint(b, &b->log_start, starts, err);
+}
+
+static void keep_starts(const struct handle_view *v, const struct checkpoint *starts)
+{
+    for (size_t i = 0; i < v->bus_count; i++)
+        for (uint32_t n = 0; n < v->buses[i]->partition_count; n++) {
+            int64_t start = 0;
+            checkpoint_get(starts, v->buses[i]->name, n, &start);
+            partition_keep_start(bus_partition(v->buses[i], n), start);
+        }
+}
+
+static beck_status maintain_all(beck *b, const struct handle_view *v, const struct round *r,
+                                beck_error *err)
+{
+    struct owed_view o = {.view = v};
+    struct partition_owed owed = {owed_begin, owed_offset, &o};
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < v->bus_count; i++) {
+        if (!is_maintained(r, v->buses[i]))
+            continue;
+        for (uint32_t n = 0; n < v->buses[i]->partition_count && !is_over(b, r); n++) {
+            beck_error why = {0};
+            if (partition_maintain(bus_partition(v->buses[i], n), &owed, &why) && !status)
+                status = error_set(err, why.code, "%s", why.text);
+        }
+    }
+    free(o.bits);
+    return status;
+}
+
+/*
+ * Where partitions begin now is on disk before anything below is removed: so an opening knows what was
+ * removed from what is missing. A full disk has no room for it until something is removed: then it is
+ * put after that, and should the process end in between, what was removed is reported as missing.
+ * With upkeep_lock.
+ */
 static beck_status maintain(beck *b, const struct round *r, beck_error *err)
 {
     struct handle_view v;
     beck_status status = handle_view_take(b, &v, err);
-    if (!status) {
-        struct owed_view o = {.view = &v};
-        struct partition_owed owed = {owed_begin, owed_offset, &o};
-        status = keep_starts(b, &v, r, err);
-        for (size_t i = 0; i < v.bus_count; i++) {
-            if (!is_maintained(r, v.buses[i]))
-                continue;
-            for (uint32_t n = 0; n < v.buses[i]->partition_count && !is_over(b, r); n++) {
-                beck_error why = {0};
-                if (partition_maintain(bus_partition(v.buses[i], n), &owed, &why) && !status)
-                    status = error_set(err, why.code, "%s", why.text);
-            }
-        }
-        free(o.bits);
-        handle_view_release(&v);
-    }
+    if (status)
+        return status;
+    struct checkpoint starts;
+    beck_error why = {0};
+    checkpoint_init(&starts);
+    status = find_starts(b, &v, r, &starts, err);
+    beck_status put = status == BECK_ENOMEM ? BECK_ENOMEM : put_starts(b, &starts, &why);
+    if (put == BECK_OK)
+        keep_starts(&v, &b->log_start);
+    else if (put == BECK_EFULL)
+        keep_starts(&v, &starts);
+    beck_status maintained = maintain_all(b, &v, r, status ? NULL : err);
+    if (!status)
+        status = maintained;
+    if (put == BECK_EFULL)
+        put = put_starts(b, &starts, &why);
+    if (put && !status)
+        status = error_set(err, put, "%s", why.text);
+    checkpoint_release(&starts);
+    handle_view_release(&v);
     return status;
 }
 

@@ -347,8 +347,8 @@ struct partition_owed {
 };
 /* Moves the first offset behind what is too old or too much, as partition_maintain does before it removes it. */
 beck_status partition_retire(struct partition *p, beck_error *err);
-/* `start` is on disk as the first offset: so an opening knows what was removed from what is missing. From the first call
- * on nothing at or above the last `start` is removed. Not while it is maintained. */
+/* `start` is on disk as the first offset, or is put there once there is room: so an opening knows what was removed from
+ * what is missing. From the first call on nothing at or above the last `start` is removed. Not while it is maintained. */
 void partition_keep_start(struct partition *p, int64_t start);
 /* Before it is used, and after partition_resume_cleaning: the log is said to begin there. When its files begin later,
  * and compaction did not see to that, it is reported, and readers are told. */

@@ -562,6 +562,52 @@ static void a_full_disk_refuses_and_goes_on_when_there_is_space(void **state)
     }
 }
 
+/* Nothing of the disk that was free is free any more. */
+static void take_the_rest(struct run *r)
+{
+    struct file *f = NULL;
+    must(vfs_open(r->vfs, "filler", VFS_WRITE | VFS_CREATE, &f, &err));
+    int64_t at = 0;
+    while (!file_write(f, "", 1, at, NULL))
+        at++;
+    file_close(f);
+}
+
+/* That there is room for where the log begins, which is to be on disk before anything is removed. */
+static void a_full_disk_gets_room_by_retention_and_by_purges(void **state)
+{
+    (void)state;
+    for (int purge = 0; purge < 2; purge++) {
+        struct run r;
+        begin(&r, 1);
+        vfs_sim_capacity(r.vfs, 60000);
+        must(open_run(&r, &err));
+        upkeep_stop(r.b);
+        beck_bus_options o = {.retention_bytes = purge ? 0 : 8192, .segment_bytes = 4096};
+        beck_bus *bus = make_bus(r.b, "b", &o);
+        char data[400];
+        fill(data, 1);
+        beck_event e = event_of("t", "s", data);
+        while (!beck_publish(bus, &e, NULL))
+            ;
+        take_the_rest(&r);
+        refused(beck_publish(bus, &e, &err), BECK_EFULL, "");
+        must(purge ? beck_bus_purge(bus, &err) : upkeep_maintain(r.b, &err));
+        publish(bus, "t", "s", data);
+        int64_t first = partition_first(bus_partition(bus, 0)), kept = 0;
+        assert_true(first > 0);
+        assert_true(checkpoint_get(&r.b->log_start, "b", 0, &kept));
+        assert_int_equal(kept, first);
+        assert_int_equal(r.reports, 1); /* that it is full */
+        vfs_sim_kill(r.vfs);
+        beck_abandon(r.b);
+        must(open_run(&r, &err));
+        assert_int_equal(r.reports, 1);
+        beck_close(r.b);
+        end(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -573,6 +619,7 @@ int main(void)
         cmocka_unit_test(any_call_may_fail_for_ever),
         cmocka_unit_test(the_disk_may_fill_up_at_any_write),
         cmocka_unit_test(a_full_disk_refuses_and_goes_on_when_there_is_space),
+        cmocka_unit_test(a_full_disk_gets_room_by_retention_and_by_purges),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
