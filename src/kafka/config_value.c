@@ -301,7 +301,7 @@ int config_set_change(struct config_set *s, enum config_resource of,
             continue;
         if (!key)
             return refuse(text, "Unknown %s config name: %.*s", kinds[of], TEXT_OF(c->name, SHOWN));
-        if (key->fixed)
+        if (key->fixed && c->operation != CONFIG_DELETE)
             return snprintf(text, KAFKA_TEXT, "Cannot update these configs dynamically: [%s]",
                             key->name),
                    KAFKA_INVALID_REQUEST;

@@ -109,7 +109,7 @@ static beck_status write_set(const struct config_set *s, const uint8_t *id, stru
     return status;
 }
 
-/* Names that this version does not know are passed over. */
+/* Names that this version does not know, and what can be changed no more, are passed over. */
 static bool read_set(struct config_set *s, enum config_resource of, const char *at, const char *end)
 {
     while (at < end) {
@@ -119,7 +119,7 @@ static bool read_set(struct config_set *s, enum config_resource of, const char *
         if (!value_end)
             return true;
         const struct config_key *key = config_key_find(of, beck_str(at));
-        if (key && !config_set_put(s, key, beck_str(value)))
+        if (key && !key->fixed && !config_set_put(s, key, beck_str(value)))
             return false;
         at = value_end + 1;
     }

@@ -1,4 +1,5 @@
 /* Configurations: checked, kept, given back, and in force where they mean something. */
+#include "kafka/kafka_impl.h"
 #include "place.h"
 
 /* ---- what describing says ---- */
@@ -300,14 +301,32 @@ static void what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not(voi
     struct place p;
     (void)state;
     place_start(&p);
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         refused(&p, KAFKA_INVALID_REQUEST, "Cannot update these configs dynamically",
                 alter_one(&p, CONFIG_BROKER, "1", fixed[i], CONFIG_SET, "7"));
+        accepted(&p, alter_one(&p, CONFIG_BROKER, "1", fixed[i], CONFIG_DELETE, NULL));
+    }
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "replica.alter.log.dirs.io.max.bytes.per.second",
                            CONFIG_SET, "1000"));
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "sasl.kerberos.min.time.before.relogin",
                            CONFIG_SET, "58000"));
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "of.some.plugin", CONFIG_DELETE, NULL));
+    place_end(&p);
+}
+
+static void what_could_be_changed_once_is_not_kept(void **state)
+{
+    struct place p;
+    static const char data[] = "0123456789abcdef"
+                               "max.connections\0007\0message.max.bytes\0002000";
+    struct store_record record = {"config.broker", beck_str("1"), bytes_of(data, sizeof data)};
+    (void)state;
+    place_start(&p);
+    struct entry before = look(&p, CONFIG_BROKER, "1", "max.connections");
+    check_ok(store_put(p.k->store, &record, 1, err));
+    place_crash(&p);
+    check_entry(&p, CONFIG_BROKER, "1", "max.connections", before.value, before.source);
+    check_entry(&p, CONFIG_BROKER, "1", "message.max.bytes", "2000", CONFIG_FROM_DYNAMIC_BROKER);
     place_end(&p);
 }
 
@@ -424,6 +443,7 @@ int main(void)
         cmocka_unit_test(the_brokers_settings_are_told_and_fixed),
         cmocka_unit_test(what_is_set_for_all_brokers_counts_less_than_for_one),
         cmocka_unit_test(what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not),
+        cmocka_unit_test(what_could_be_changed_once_is_not_kept),
         cmocka_unit_test(what_the_broker_says_of_topics_is_that_of_those_made_from_then_on),
         cmocka_unit_test(groups_are_kept_within_the_bounds_of_the_broker),
         cmocka_unit_test(groups_have_configurations_of_their_own),
