@@ -219,6 +219,9 @@ static void a_bus_that_was_deleted_is_made_anew(void **state)
     struct place *p = *state;
     assert_int_equal(push(p, "gh", SECRET, "d1"), 200);
     assert_int_equal(beck_bus_delete(p->w.b, "hub", NULL), BECK_OK);
+    beck_bus *bus;
+    assert_int_equal(push(p, "gh", "another", "d2"), 401);
+    assert_int_equal(beck_bus_get(p->w.b, "hub", &bus, NULL), BECK_ENOENT);
     assert_int_equal(push(p, "gh", SECRET, "d2"), 200);
     assert_int_equal(stored(&p->w, "hub"), 1);
     assert_int_equal(push(p, "gh", SECRET, "d3"), 200);

@@ -113,6 +113,9 @@ static void publish(struct http_request *r, struct endpoint *e, const struct hoo
         return;
     }
     *d = (struct delivery){.request = r, .endpoint = e};
+    /* Only now: nobody without the secret makes a bus. */
+    if (on_pool && endpoint_is_old(e))
+        endpoint_renew(http_of(r)->hooks, e);
     if (!fits(e, result)) {
         counter_add(e->refused[HOOK_TOO_LARGE], 1);
         endpoint_release(e);
@@ -193,8 +196,6 @@ static void receive(struct http_request *r, struct endpoint *e, bool on_pool);
 
 static void receive_on_pool(struct http_request *r, void *ctx)
 {
-    if (endpoint_is_old(ctx))
-        endpoint_renew(http_of(r)->hooks, ctx);
     receive(r, ctx, true);
 }
 

@@ -56,7 +56,7 @@ struct endpoint *endpoint_get(struct hooks *h, const char *name);
 void endpoint_release(struct endpoint *e);
 /* Its bus has been deleted since: endpoint_renew has to find it again. */
 bool endpoint_is_old(const struct endpoint *e);
-/* Finds the bus by its name, or makes it anew. On the pool. */
+/* Finds the bus by its name, or makes it anew. On the pool, for a request that was verified. */
 void endpoint_renew(struct hooks *h, struct endpoint *e);
 void endpoint_note_failure(struct endpoint *e, beck_status status, const char *why);
 void endpoints_list(struct hooks *h, struct document_list *out);
