@@ -312,7 +312,7 @@ const struct command command_on = {
         "--persistent starts one program per worker: it reads an event (JSON) a line and\n"
         "answers each with a line: ok, retry WHY, reject WHY, or\n"
         "{\"verdict\":\"settle|retry|reject\",\"why\":\"...\"}. With the event's id in it, ok ID\n"
-        "or \"id\":\"...\", an answer is never taken for that of another event.\n"
+        "or \"event_id\":\"...\", an answer is never taken for that of another event.\n"
         "\n"
         "Events are dead letters after --attempts deliveries: see beck dead. Without --queue the\n"
         "queue is named on-<hash> and deleted at the end. PATTERN may be left out with a --queue\n"

@@ -415,7 +415,8 @@ static enum answer answer_json(beck_bytes line, const beck_event *event, beck_ve
         return ANSWER_BAD;
     }
     while (!json_next(&r, &t, NULL) && t.kind == JSON_NAME) {
-        bool is_verdict = bytes_equal_text(t.raw, "verdict"), is_id = bytes_equal_text(t.raw, "id");
+        bool is_verdict = bytes_equal_text(t.raw, "verdict");
+        bool is_id = bytes_equal_text(t.raw, "event_id");
         if (!is_verdict && !is_id && !bytes_equal_text(t.raw, "why")) {
             beck_bytes skipped;
             if (json_skip_value(&r, &skipped, NULL)) {

@@ -5,7 +5,8 @@
  * JSON, one line), its environment the attributes; its exit status is the verdict. Persistent: one
  * process gets a line per event and answers each with a line:
  *
- *   ok [id] | retry [why] | reject [why] | {"verdict":"settle|retry|reject","why":"...","id":"..."}
+ *   ok [id] | retry [why] | reject [why] |
+ *   {"verdict":"settle|retry|reject","why":"...","event_id":"..."}
  *
  * A persistent process that dies, answers something else or is late is started again, after a pause
  * that doubles from 100 ms to 10 s until it answers; its event counts as failed. An answer with the id of

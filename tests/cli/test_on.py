@@ -315,7 +315,7 @@ class Persistent(OnTest):
         self.assertEqual(len(self.read("started")), 2)
 
     def test_an_answer_that_names_another_event_is_refused(self):
-        for form in ("f'ok {id}'", "json.dumps({'id': id, 'verdict': 'settle'})", "f'ok {id}' + ' '"):
+        for form in ("f'ok {id}'", "json.dumps({'event_id': id, 'id': 'own', 'verdict': 'settle'})", "f'ok {id}' + ' '"):
             program = self.program(
                 "\n        id = event['id'] if n != 1 or os.path.exists('died') else 'e0'\n"
                 "        if n == 1: open('died', 'w')\n"
