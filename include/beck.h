@@ -457,8 +457,8 @@ BECK_API beck_status beck_queue_delete(beck *b, const char *name, beck_error *er
  * holds, its position and its dead letters stay. Storage and priority_max stay as they were made.
  *   attempts_max, backoff   of the next failure on; an event that has failed that often already
  *                           has its last attempt
- *   deadline_ms             of deliveries from now on. Workers, and programs that handle events, keep
- *                           to the one that they began with
+ *   deadline_ms             of deliveries from now on; what is held keeps its own, and beck_extend
+ *                           gives it at least that again
  *   ttl_ms                  of events that come from now on
  *   length_max, overflow    at once: what is too much is dropped, or, when it is refused, stays
  *   no_dead_letters         of events that die from now on
@@ -534,6 +534,7 @@ typedef struct beck_delivery {
     uint64_t tag;            /* names the delivery for the calls below; unique within the handle */
     uint32_t attempt;        /* 1 for the first */
     bool redelivered;        /* it may have been delivered before, also when attempt is 1 */
+    int64_t deadline_ms;     /* to be settled or extended within, from the taking on; -1: never */
 } beck_delivery;
 
 /* prefetch: deliveries held at once, 1-65,536; 0: 64. */
@@ -573,7 +574,7 @@ BECK_API beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_err
 BECK_API beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why,
                                  beck_error *err);
 
-/* Starts the delivery's deadline anew. */
+/* Starts the delivery's deadline anew: the longer one of its own and of what the queue has now. */
 BECK_API beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err);
 
 /* ---- workers -------------------------------------------------------------------------------- */

@@ -14,7 +14,6 @@
 struct beck_workers {
     beck *b;
     char *queue;
-    int64_t deadline_ms;
     beck_worker_fn fn;
     void *ctx;
     _Atomic(bool) stopping;
@@ -60,9 +59,9 @@ static int handle(struct worker *w, const beck_delivery *d, char *why)
 }
 
 /* Whether deliveries that wait for their turn since then are better given back than kept. */
-static bool waited_too_long(const struct worker *w, int64_t taken_ns, int64_t now_ns)
+static bool waited_too_long(const beck_delivery *d, int64_t taken_ns, int64_t now_ns)
 {
-    int64_t deadline_ms = w->pool->deadline_ms;
+    int64_t deadline_ms = d->deadline_ms;
     return deadline_ms >= 0 && (now_ns - taken_ns) / 1000000 > deadline_ms / 4;
 }
 
@@ -79,7 +78,7 @@ static int64_t work_on(struct worker *w, const beck_delivery *deliveries, size_t
         beck_error error;
         error_clear(&error);
         beck_status status = BECK_OK;
-        bool late = i > 0 && waited_too_long(w, taken_ns, now_ns);
+        bool late = i > 0 && waited_too_long(&deliveries[i], taken_ns, now_ns);
         if (late || atomic_load_explicit(&w->pool->stopping, memory_order_relaxed)) {
             beck_return(w->consumer, deliveries[i].tag, NULL);
             continue;
@@ -204,7 +203,6 @@ beck_status beck_workers_start(beck *b, const char *queue, beck_worker_fn fn, vo
         pool->b = b;
         pool->fn = fn;
         pool->ctx = ctx;
-        pool->deadline_ms = info.options.deadline_ms;
         pool->queue = strdup(queue);
         pool->workers = calloc(threads, sizeof *pool->workers);
     }

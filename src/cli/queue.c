@@ -539,8 +539,7 @@ static const struct command alter = {
     .help = "change options of a queue",
     .about =
         "What is not named stays, and so do events, position and dead letters. Priorities cannot\n"
-        "be changed. A deadline is that of deliveries from now on: a beck on that runs keeps to\n"
-        "the one that it began with.",
+        "be changed. A deadline is that of deliveries from now on, also in a beck on that runs.",
     .examples = "beck queue alter billing --attempts 20 --backoff exponential:1s..10m\n"
                 "beck queue alter billing --length-max 0",
     .options = queue_alter_options,

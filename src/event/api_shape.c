@@ -341,7 +341,10 @@ static const struct shape_field delivery_fields[] = {
     ALWAYS(struct api_delivery, attempt, SHAPE_U32, .min = 1, .max = UINT32_MAX),
     ALWAYS(struct api_delivery, redelivered, SHAPE_BOOL,
            .help = "it may have been delivered before"),
-    ALWAYS(struct api_delivery, event, SHAPE_RAW, .of = &shape_event), END};
+    MS_OR_NONE(struct api_delivery, deadline_ms,
+               .help = "to be settled or extended within; -1: never"),
+    ALWAYS(struct api_delivery, event, SHAPE_RAW, .of = &shape_event),
+    END};
 const struct shape shape_delivery = {"Delivery", "An event to be handled.", delivery_fields,
                                      sizeof(struct api_delivery), NULL};
 static const struct shape_field deliveries_item = {.kind = SHAPE_OBJECT, .of = &shape_delivery};

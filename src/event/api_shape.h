@@ -119,6 +119,7 @@ struct api_delivery {
     uint64_t tag;
     uint32_t attempt;
     bool redelivered;
+    int64_t deadline_ms;
     beck_bytes event; /* a CloudEvent with beckbus, beckpartition and beckoffset */
 };
 extern const struct shape shape_delivery;

@@ -20,6 +20,7 @@
 struct worker {
     struct crew *crew;
     beck_consumer *consumer;
+    struct handler_options options; /* the crew's, with the deadline of what is handled */
     struct handler handler;
     uint64_t tag;       /* being handled */
     int64_t trouble_ms; /* the last pause after trouble; 0: none */
@@ -131,6 +132,17 @@ static beck_status conclude(struct worker *w, const beck_delivery *d, beck_verdi
     return beck_retry(w->consumer, d->tag, -1, why, err);
 }
 
+static void set_deadline(struct handler_options *o, int64_t deadline_ms)
+{
+    o->deadline_ms = deadline_ms;
+    o->beat_ms = 0;
+    o->grace_ms = GRACE_MS;
+    if (deadline_ms > 0) {
+        o->beat_ms = deadline_ms > 1 ? deadline_ms / 2 : 1;
+        o->grace_ms = deadline_ms * 3 / 4 < GRACE_MS ? deadline_ms * 3 / 4 : GRACE_MS;
+    }
+}
+
 /* False: the worker ends. */
 static bool handle(struct worker *w, const beck_delivery *d)
 {
@@ -139,6 +151,7 @@ static bool handle(struct worker *w, const beck_delivery *d)
     beck_error err;
     char why[HANDLER_WHY_MAX];
     w->tag = d->tag;
+    set_deadline(&w->options, d->deadline_ms);
     enum handler_result result =
         handler_run(&w->handler, d->event, d->attempt, &verdict, why, &err);
     if (result != HANDLER_VERDICT) {
@@ -230,17 +243,11 @@ static void release(struct crew *c)
 
 static void read_queue(struct crew *c, const beck_queue_info *info)
 {
-    int64_t deadline = info->options.deadline_ms;
     c->attempts_max = info->options.attempts_max;
     c->handler = c->options->handler;
     c->handler.queue = c->options->queue;
     c->handler.wake_fd = c->hurry_fd;
-    c->handler.deadline_ms = deadline;
-    c->handler.grace_ms = GRACE_MS;
-    if (deadline > 0) {
-        c->handler.beat_ms = deadline > 1 ? deadline / 2 : 1;
-        c->handler.grace_ms = deadline * 3 / 4 < GRACE_MS ? deadline * 3 / 4 : GRACE_MS;
-    }
+    set_deadline(&c->handler, info->options.deadline_ms);
 }
 
 static beck_status open_workers(struct crew *c, beck_error *err)
@@ -249,7 +256,8 @@ static beck_status open_workers(struct crew *c, beck_error *err)
     while (c->count < c->options->workers && !status) {
         struct worker *w = &c->workers[c->count];
         w->crew = c;
-        handler_init(&w->handler, &c->handler);
+        w->options = c->handler;
+        handler_init(&w->handler, &w->options);
         w->handler.beat = extend;
         w->handler.beat_ctx = w;
         status = beck_consumer_open(c->options->b, c->options->queue, 1, &w->consumer, err);

@@ -3,7 +3,7 @@
  * told to end.
  *
  * A worker holds one delivery at a time: the program is what takes time, and a delivery that waits
- * behind it would only run into its deadline. The queue's deadline is the program's: the worker
+ * behind it would only run into its deadline. The delivery's deadline is the program's: the worker
  * kills it then and says why. Until the verdict is given the delivery is extended every half
  * deadline, so that the queue never takes it away first.
  *

@@ -309,6 +309,16 @@ beck_status consumer_reject_many(beck_consumer *c, const uint64_t *tags, size_t 
     return status;
 }
 
+/* Whoever extends it knows of the deadline that it was taken under, and perhaps of no shorter one. */
+static int64_t extended_ns(const struct queue *q, const struct slot *s)
+{
+    int64_t now_ns = clock_mono_ns(q->home->env->clock);
+    int64_t least = now_ns + s->hold_ms * 1000000LL, until = queue_deadline_ns(q, now_ns);
+    if (s->deadline_ns == INT64_MAX)
+        return INT64_MAX;
+    return until > least ? until : least;
+}
+
 beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
 {
     struct queue *q = c->queue;
@@ -316,8 +326,9 @@ beck_status consumer_extend(beck_consumer *c, uint64_t tag, beck_error *err)
     struct slot *s = consumer_find(c, tag);
     bool held = s && s->state == SLOT_HELD;
     if (held) {
+        int64_t until_ns = extended_ns(q, s);
         slot_unlink(q, s);
-        slot_link(q, s, queue_deadline_ns(q, clock_mono_ns(q->home->env->clock)));
+        slot_link(q, s, until_ns);
     }
     mutex_unlock(&q->lock);
     return held ? BECK_OK : say_stale(err);

@@ -269,6 +269,18 @@ static size_t room_for(beck_consumer *c, size_t max, size_t passes)
     return max == 0 || queue_reserve_returns(q, passes + max) ? 0 : max;
 }
 
+static uint32_t hold_of(int64_t now_ns, int64_t deadline_ns)
+{
+    int64_t ms = (deadline_ns - now_ns) / 1000000;
+    return ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX;
+}
+
+/* -1: never. */
+static int64_t deadline_ms_of(const struct slot *s)
+{
+    return s->deadline_ns == INT64_MAX ? -1 : (s->deadline_ns - s->taken_ns) / 1000000;
+}
+
 /* With the lock. */
 static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t now_ns,
                              int64_t deadline_ns)
@@ -282,6 +294,7 @@ static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t no
     s->state = SLOT_HELD;
     s->counted = entry_source(e) != DEAD_SOURCE;
     s->taken_ns = now_ns;
+    s->hold_ms = hold_of(now_ns, deadline_ns);
     atomic_store_explicit(&s->shown, false, memory_order_relaxed);
     slot_link(q, s, deadline_ns);
     q->in_flight++;
@@ -481,7 +494,8 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
             out[delivered++] = (beck_delivery){.event = &s->event,
                                                .tag = slot_tag(s),
                                                .attempt = entry_attempts(&s->entry) + 1,
-                                               .redelivered = entry_delivered(&s->entry)};
+                                               .redelivered = entry_delivered(&s->entry),
+                                               .deadline_ms = deadline_ms_of(s)};
         }
         if (n > 0)
             count_taken(c->queue, taken, n);

@@ -68,6 +68,7 @@ struct slot {
     uint16_t index;
     _Atomic(bool) shown; /* `event` has been read, and stays until the slot is free */
     bool counted;        /* its data are still counted as ready */
+    uint32_t hold_ms;    /* the deadline that it was taken under, or the most that fits */
     struct block *block;
     struct buf memory;
     beck_event event;

@@ -33,6 +33,7 @@ struct held {
     beck_document *document; /* NULL: a hole */
     uint32_t attempt;
     bool redelivered, given;
+    int64_t deadline_ms;
 };
 
 struct remote_consumer {
@@ -230,7 +231,10 @@ static void lose_connection(struct remote_consumer *c)
 static beck_status add_delivery(struct remote_consumer *c, const struct api_delivery *said,
                                 beck_error *err)
 {
-    struct held h = {.tag = said->tag, .attempt = said->attempt, .redelivered = said->redelivered};
+    struct held h = {.tag = said->tag,
+                     .attempt = said->attempt,
+                     .redelivered = said->redelivered,
+                     .deadline_ms = said->deadline_ms};
     beck_status status = cloudevents_parse_exact(said->event, &h.document, err);
     if (status)
         return status;
@@ -325,7 +329,8 @@ static size_t give(struct remote_consumer *c, beck_delivery *out, size_t max)
         out[n++] = (beck_delivery){.event = beck_document_event(h->document, 0),
                                    .tag = h->tag,
                                    .attempt = h->attempt,
-                                   .redelivered = h->redelivered};
+                                   .redelivered = h->redelivered,
+                                   .deadline_ms = h->deadline_ms};
     }
     return n;
 }

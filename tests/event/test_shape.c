@@ -130,8 +130,9 @@ static void nested_documents_are_read_and_written(void **state)
 {
     static const char json[] =
         "{\"deliveries\":[{\"tag\":\"18446744073709551615\",\"attempt\":2,\"redelivered\":true,"
-        "\"event\":{\"a\":[1, 2,{}]}},{\"tag\":\"1\",\"attempt\":1,\"redelivered\":false,"
-        "\"event\":{}}]}";
+        "\"deadline_ms\":30000,\"event\":{\"a\":[1, "
+        "2,{}]}},{\"tag\":\"1\",\"attempt\":1,\"redelivered\":false,"
+        "\"deadline_ms\":-1,\"event\":{}}]}";
     struct pile p = {0};
     struct api_deliveries d;
     (void)state;

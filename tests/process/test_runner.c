@@ -281,6 +281,25 @@ static void hurrying_kills_and_gives_back(void **state)
     end(&w);
 }
 
+static void a_deadline_that_is_made_shorter_is_that_of_the_next_event(void **state)
+{
+    (void)state;
+    struct world w;
+    beck_queue_info info;
+    begin(&w, &(beck_queue_options){.attempts_max = 1, .deadline_ms = 60000});
+    struct runner_options o = {0};
+    struct runner *r = run(&w, &o, "sleep 3");
+    MUST(beck_queue_info_get(w.b, "work", &info, &err));
+    info.options.deadline_ms = 200;
+    MUST(beck_queue_alter(w.b, "work", &info.options, &err));
+    put(&w, "t");
+    wait_for(&w, "\n", 1);
+    runner_stop(r);
+    assert_non_null(strstr(w.said.text, "failed and was the last: deadline of 200ms passed"));
+    assert_null(strstr(w.said.text, "too late"));
+    end(&w);
+}
+
 static void the_end_of_the_queue_is_the_runners(void **state)
 {
     (void)state;
@@ -331,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_program_runs_as_another_user),
         cmocka_unit_test(a_program_that_cannot_be_run_is_tried_again),
         cmocka_unit_test(hurrying_kills_and_gives_back),
+        cmocka_unit_test(a_deadline_that_is_made_shorter_is_that_of_the_next_event),
         cmocka_unit_test(the_end_of_the_queue_is_the_runners),
         cmocka_unit_test(what_cannot_be_is_refused_with_the_reason),
     };

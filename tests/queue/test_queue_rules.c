@@ -615,6 +615,48 @@ static void alter(struct world *w, const beck_queue_options *o)
     assert_true(queue_options_equal(&now, o));
 }
 
+static void what_is_held_is_extended_by_the_deadline_that_it_was_taken_under(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(&w, &(beck_queue_options){.deadline_ms = 1000});
+    put(bus, "t", "0");
+    put(bus, "t", "1");
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    beck_delivery d = take(c, "0");
+    assert_int_equal(d.deadline_ms, 1000);
+    beck_queue_options o = info_of(&w, "q").options;
+    o.deadline_ms = 200;
+    alter(&w, &o);
+    assert_int_equal(take(c, "1").deadline_ms, 200);
+    world_advance(&w, 199);
+    check_counts(&w, "q", 0, 2, 0, 0);
+    world_advance(&w, 1);
+    check_counts(&w, "q", 0, 1, 1, 0);
+    check_ok(beck_queue_purge(w.b, "q", NULL, err));
+    world_advance(&w, 300);
+    check_ok(beck_extend(c, d.tag, err));
+    world_advance(&w, 999);
+    o.deadline_ms = 5000;
+    alter(&w, &o);
+    check_ok(beck_extend(c, d.tag, err));
+    world_advance(&w, 4999);
+    settle(c, d);
+    o.deadline_ms = -1;
+    alter(&w, &o);
+    put(bus, "t", "2");
+    d = take(c, "2");
+    assert_int_equal(d.deadline_ms, -1);
+    o.deadline_ms = 1;
+    alter(&w, &o);
+    check_ok(beck_extend(c, d.tag, err));
+    world_advance(&w, HOUR);
+    settle(c, d);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 static void changed_options_are_in_force_at_once_and_lose_nothing(void **state)
 {
     struct world w;
@@ -768,6 +810,7 @@ int main(void)
         cmocka_unit_test(another_function_begins_anew_also_behind_what_failed),
         cmocka_unit_test(what_is_too_much_may_be_published_to_its_own_bus),
         cmocka_unit_test(the_timer_puts_away_what_the_hook_could_not),
+        cmocka_unit_test(what_is_held_is_extended_by_the_deadline_that_it_was_taken_under),
         cmocka_unit_test(changed_options_are_in_force_at_once_and_lose_nothing),
         cmocka_unit_test(changed_options_are_kept),
         cmocka_unit_test(what_cannot_be_changed_is_refused),

@@ -140,8 +140,10 @@ static void what_is_taken_is_settled_once(void **state)
     publish(w, "b");
     publish(w, "c");
     struct reply r = take(w, "?max=2");
-    check_reply(&r, TAKE, 200,
-                "\"attempt\":1,\"redelivered\":false,\"event\":{\"specversion\":", __LINE__);
+    check_reply(
+        &r, TAKE, 200,
+        "\"attempt\":1,\"redelivered\":false,\"deadline_ms\":30000,\"event\":{\"specversion\":",
+        __LINE__);
     assert_non_null(
         strstr(r.body, "\"beckbus\":\"orders\",\"beckpartition\":0,\"beckoffset\":\"1\""));
     assert_null(strstr(r.body, "\"type\":\"c\""));

@@ -194,7 +194,8 @@ static beck_status add_delivery(struct taker *t, const beck_delivery *d, bool fi
     beck_status status = document_write_event(d->event, true, &t->event, err);
     if (status)
         return status;
-    struct api_delivery shown = {d->tag, d->attempt, d->redelivered, buf_bytes(&t->event)};
+    struct api_delivery shown = {d->tag, d->attempt, d->redelivered, d->deadline_ms,
+                                 buf_bytes(&t->event)};
     if (!first)
         status = buf_append_byte(out, ',');
     if (!status)
