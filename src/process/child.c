@@ -89,11 +89,14 @@ static void reset_signals(void)
 /* As execvpe, without a shell for what is no program. Returns an errno. */
 static int exec_program(const struct child_options *o)
 {
-    const char *name = o->program[0], *at = getenv("PATH");
+    const char *name = o->program[0], *at = NULL;
     int error = ENOENT;
     if (strchr(name, '/')) {
         execve(name, o->program, o->environment);
         return errno;
+    }
+    for (size_t i = 0; o->environment[i] && !at; i++) {
+        at = strncmp(o->environment[i], "PATH=", 5) == 0 ? o->environment[i] + 5 : NULL;
     }
     at = at ? at : "/usr/local/bin:/usr/bin:/bin";
     while (*at) {
@@ -272,7 +275,7 @@ static void pass_on(const char *data, size_t len)
 bool child_has_read(const struct child *c)
 {
     int unread = 0;
-    return c->in < 0 || (c->input.len == 0 && (ioctl(c->in, FIONREAD, &unread) || unread == 0));
+    return c->in < 0 || (c->input.len == 0 && (ioctl(c->in, FIONREAD, &unread) || unread <= 1));
 }
 
 static void say_text(struct child *c, struct child_text *text)

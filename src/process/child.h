@@ -23,7 +23,7 @@
 #define CHILD_TEXT_MAX 2048  /* of a line for `output` */
 
 struct child_options {
-    char *const *program;     /* NULL-terminated; looked up in PATH */
+    char *const *program;     /* NULL-terminated; looked up in the PATH of `environment` */
     char *const *environment; /* NULL-terminated */
     bool answers;             /* standard output is read by child_line; else it is ours */
     const char *directory;    /* where it starts; NULL: in ours */
@@ -66,8 +66,8 @@ beck_status child_start(struct child *c, const struct child_options *options, be
  * closes standard input behind it. A child that closed its standard input loses it: no error. */
 void child_send(struct child *c, beck_bytes input, bool last);
 
-/* Whether the child has taken all that was sent, as far as can be known: true once its standard input is
- * closed. */
+/* Whether the child has taken all that was sent, as far as can be known, but perhaps for the last byte: the end
+ * of a line need not be read to know what it says. True once its standard input is closed. */
 bool child_has_read(const struct child *c);
 
 enum child_event {

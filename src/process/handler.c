@@ -606,6 +606,21 @@ static bool can_run(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
+bool handler_find(const char *name, char out[HANDLER_PATH_MAX])
+{
+    const char *at = getenv("PATH");
+    at = at ? at : "/usr/local/bin:/usr/bin:/bin";
+    while (*at) {
+        size_t len = strcspn(at, ":");
+        int n = snprintf(out, HANDLER_PATH_MAX, "%.*s/%s", (int)len, at, name);
+        if (n > 0 && n < HANDLER_PATH_MAX && can_run(out)) {
+            return true;
+        }
+        at += len + (at[len] == ':');
+    }
+    return false;
+}
+
 beck_status handler_check(char *const *program, beck_error *err)
 {
     const char *name = program[0];
@@ -617,16 +632,9 @@ beck_status handler_check(char *const *program, beck_error *err)
                    ? error_set(err, BECK_EINVAL, "'%s' cannot be run: make it executable", name)
                    : error_set(err, BECK_ENOENT, "no program '%s': give its path", name);
     }
-    const char *at = getenv("PATH");
-    at = at ? at : "/usr/local/bin:/usr/bin:/bin";
-    while (*at) {
-        char path[4096];
-        size_t len = strcspn(at, ":");
-        int n = snprintf(path, sizeof path, "%.*s/%s", (int)len, at, name);
-        if (n > 0 && (size_t)n < sizeof path && can_run(path)) {
-            return BECK_OK;
-        }
-        at += len + (at[len] == ':');
+    char path[HANDLER_PATH_MAX];
+    if (handler_find(name, path)) {
+        return BECK_OK;
     }
     return error_set(err, BECK_ENOENT, "no program '%s' in PATH: give its path, as in ./%s", name,
                      name);

@@ -74,6 +74,10 @@ enum handler_result {
 enum handler_result handler_run(struct handler *h, const beck_event *event, uint32_t attempt,
                                 beck_verdict *verdict, char *why, beck_error *err);
 
+#define HANDLER_PATH_MAX 4096
+
+/* Where our PATH has the program. */
+bool handler_find(const char *name, char out[HANDLER_PATH_MAX]);
 /* Whether the program can be found: BECK_ENOENT, BECK_EINVAL. */
 beck_status handler_check(char *const *program, beck_error *err);
 

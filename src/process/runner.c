@@ -46,6 +46,13 @@ static void add_word(struct words *w, const char *text)
         w->at[w->count++] = copy;
 }
 
+/* One of ours: the PATH that is set for the program need not have it. */
+static void add_tool(struct words *w, const char *name)
+{
+    char path[HANDLER_PATH_MAX];
+    add_word(w, handler_find(name, path) ? path : name);
+}
+
 static void add_limit(struct words *w, const char *name, int64_t value)
 {
     char text[64];
@@ -74,7 +81,7 @@ static void add_user(struct words *w, const struct runner_options *o)
 {
     if (!o->user && !o->group)
         return;
-    add_word(w, "setpriv");
+    add_tool(w, "setpriv");
     if (o->user) {
         add_word(w, "--reuid");
         add_word(w, o->user);
@@ -119,7 +126,7 @@ static void add_limits(struct words *w, const struct runner_options *o)
 {
     if (o->memory_max <= 0 && o->cpu_max_ms <= 0 && o->files_max <= 0 && o->processes_max <= 0)
         return;
-    add_word(w, "prlimit");
+    add_tool(w, "prlimit");
     add_limit(w, "as", o->memory_max);
     add_limit(w, "cpu", (o->cpu_max_ms + 999) / 1000);
     add_limit(w, "nofile", o->files_max);

@@ -275,7 +275,8 @@ static const struct setting queue_rows[] = {
      RUN(environment),
      .value = "NAME=VALUE,...",
      .reloadable = true,
-     .help = "variables of the program besides the server's own (without BECK_*) and the event's"},
+     .help = "variables of the program besides the server's own (without BECK_*) and the event's; "
+             "PATH is also where it is looked for"},
     {.name = "run_memory_max",
      .kind = SETTING_SIZE,
      RUN(memory_max),

@@ -186,6 +186,31 @@ static void a_persistent_program_that_dies_is_started_again(void **state)
     end(&w);
 }
 
+/* The end of the line is not needed to know that the event is whole. */
+static void a_persistent_program_may_answer_before_it_reads_the_end_of_the_line(void **state)
+{
+    (void)state;
+    struct world w;
+    beck_queue_info info;
+    begin(&w, NULL);
+    struct runner_options o = {.persistent = true};
+    struct runner *r = run(&w, &o,
+                           "while :; do deep=0; while :; do\n"
+                           "case $(dd bs=1 count=1 2>/dev/null; echo .) in\n"
+                           "'{.') deep=$((deep + 1));;\n"
+                           "'}.') deep=$((deep - 1)); [ $deep = 0 ] && break;;\n"
+                           "'.') exit 0;;\n"
+                           "esac; done; echo whole >&2; echo ok; done");
+    put(&w, "a");
+    put(&w, "b");
+    wait_for(&w, "output: whole\n", 2);
+    runner_stop(r);
+    MUST(beck_queue_info_get(w.b, "work", &info, &err));
+    assert_int_equal(info.settled, 2);
+    assert_string_equal(w.said.text, "output: whole\noutput: whole\n");
+    end(&w);
+}
+
 static void directory_environment_and_limits_are_the_programs(void **state)
 {
     (void)state;
@@ -263,6 +288,40 @@ static void a_program_that_cannot_be_run_is_tried_again(void **state)
     end(&w);
 }
 
+static void a_program_is_looked_for_in_the_path_that_is_set_for_it(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/beck-runner-XXXXXX", path[64], variable[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/only-here", folder);
+    snprintf(variable, sizeof variable, "PATH=%s", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("#!/bin/sh\necho here\n", file);
+    fchmod(fileno(file), 0700);
+    fclose(file);
+    const char *program[] = {"only-here"}, *environment[] = {variable};
+    for (int limited = 0; limited < 2; limited++) {
+        struct world w;
+        begin(&w, NULL);
+        struct runner_options o = {.queue = "work",
+                                   .program = program,
+                                   .program_count = 1,
+                                   .environment = environment,
+                                   .environment_count = 1,
+                                   .files_max = limited ? 30 : 0};
+        struct runner *r = NULL;
+        MUST(runner_start(w.b, &o, say, &w.said, &r, &err));
+        put(&w, "a");
+        wait_for(&w, "\n", 1);
+        runner_stop(r);
+        assert_string_equal(w.said.text, "output: here\n");
+        end(&w);
+    }
+    unlink(path);
+    rmdir(folder);
+}
+
 static void hurrying_kills_and_gives_back(void **state)
 {
     (void)state;
@@ -288,7 +347,7 @@ static void a_deadline_that_is_made_shorter_is_that_of_the_next_event(void **sta
     beck_queue_info info;
     begin(&w, &(beck_queue_options){.attempts_max = 1, .deadline_ms = 60000});
     struct runner_options o = {0};
-    struct runner *r = run(&w, &o, "sleep 3");
+    struct runner *r = run(&w, &o, "sleep 3; exit 1");
     MUST(beck_queue_info_get(w.b, "work", &info, &err));
     info.options.deadline_ms = 200;
     MUST(beck_queue_alter(w.b, "work", &info.options, &err));
@@ -346,9 +405,11 @@ int main(void)
         cmocka_unit_test(output_without_end_is_cut),
         cmocka_unit_test(failures_are_told_and_tried_again),
         cmocka_unit_test(a_persistent_program_that_dies_is_started_again),
+        cmocka_unit_test(a_persistent_program_may_answer_before_it_reads_the_end_of_the_line),
         cmocka_unit_test(directory_environment_and_limits_are_the_programs),
         cmocka_unit_test(a_program_runs_as_another_user),
         cmocka_unit_test(a_program_that_cannot_be_run_is_tried_again),
+        cmocka_unit_test(a_program_is_looked_for_in_the_path_that_is_set_for_it),
         cmocka_unit_test(hurrying_kills_and_gives_back),
         cmocka_unit_test(a_deadline_that_is_made_shorter_is_that_of_the_next_event),
         cmocka_unit_test(the_end_of_the_queue_is_the_runners),
