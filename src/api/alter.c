@@ -60,6 +60,30 @@ static beck_status add_partitions(beck *b, beck_bus *bus, uint32_t count, beck_e
     return status;
 }
 
+static void allow_gaps(beck_bus *bus)
+{
+    bus->gaps = true;
+    for (uint32_t i = 0; i < bus->partition_count; i++)
+        partition_allow_gaps(bus_partition(bus, i));
+}
+
+beck_status handle_allow_gaps(beck *b, beck_bus *bus, beck_error *err)
+{
+    beck_bus_options o;
+    mutex_lock(&b->upkeep_lock);
+    mutex_lock(&b->admin_lock);
+    bus_options_get(bus, &o);
+    beck_status status =
+        atomic_load(&bus->closed)
+            ? error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name)
+            : topology_put_bus(b, bus->name, &o, bus_id(bus), true, err);
+    if (!status)
+        allow_gaps(bus);
+    mutex_unlock(&b->admin_lock);
+    mutex_unlock(&b->upkeep_lock);
+    return status;
+}
+
 /* With upkeep_lock and admin_lock. */
 static beck_status alter(beck *b, beck_bus *bus, const beck_bus_options *o, beck_error *err)
 {
@@ -76,8 +100,12 @@ static beck_status alter(beck *b, beck_bus *bus, const beck_bus_options *o, beck
     beck_status status = BECK_OK;
     if (o->partitions > now.partitions)
         status = add_partitions(b, bus, o->partitions, err);
+    /* What compaction took stays away. */
+    bool gaps = bus->gaps || (now.compact && !o->compact);
     if (!status && o->storage == BECK_STORAGE_DISK)
-        status = topology_put_bus(b, bus->name, o, bus_id(bus), err);
+        status = topology_put_bus(b, bus->name, o, bus_id(bus), gaps, err);
+    if (!status && gaps)
+        allow_gaps(bus);
     return status ? status : bus_alter(bus, o, err);
 }
 

@@ -98,6 +98,8 @@ static void resume_partition(beck *b, beck_bus *bus, uint32_t number)
     int64_t cleaned, start = 0;
     if (checkpoint_get(&b->cleaned, bus->name, number, &cleaned))
         partition_resume_cleaning(p, cleaned);
+    if (bus->gaps)
+        partition_allow_gaps(p);
     checkpoint_get(&b->log_start, bus->name, number, &start);
     if (b->starts_known)
         partition_check_start(p, start);
@@ -106,7 +108,7 @@ static void resume_partition(beck *b, beck_bus *bus, uint32_t number)
 }
 
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
-                           const uint8_t *id, beck_bus **out, beck_error *err)
+                           const uint8_t *id, bool gaps, beck_bus **out, beck_error *err)
 {
     struct bus_routing routing = {queue_admit, queue_routed, &b->home, queue_route_number,
                                   queue_route_release};
@@ -124,6 +126,7 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
                           &b->recovery, &b->log_start, &bus, err);
     if (status)
         return status;
+    bus->gaps = gaps;
     for (uint32_t i = 0; i < bus->partition_count; i++)
         resume_partition(b, bus, i);
     size_t at = b->bus_count++;
@@ -185,7 +188,7 @@ static beck_status open_system_bus(beck *b, const char *name, bool compact, beck
                           .event_bytes_max = 64u << 20,
                           .compact = compact};
     beck_status status = bus_options_check(&o, b->data_dir != NULL, err);
-    return status ? status : handle_add_bus(b, name, &o, NULL, out, err);
+    return status ? status : handle_add_bus(b, name, &o, NULL, false, out, err);
 }
 
 static bool holds_topology(const beck *b)
@@ -229,8 +232,6 @@ static beck_status prepare_directory(beck *b, beck_error *err)
     for (int i = 0; i < 3 && !status; i++) {
         upkeep_checkpoint_path(b, checkpoints[i], path, sizeof path);
         beck_error why = {0};
-        if (checkpoints[i] == &b->log_start)
-            b->starts_known = !b->read_only && vfs_exists(v, path);
         status = checkpoint_read(v, path, checkpoints[i], &why);
         /* How far compaction has come can be found out again. */
         if (status == BECK_ECORRUPT && checkpoints[i] == &b->cleaned) {
@@ -240,6 +241,7 @@ static beck_status prepare_directory(beck *b, beck_error *err)
         if (status)
             error_set(err, status, "%s", why.text);
     }
+    b->starts_known = !b->read_only && upkeep_knows_starts(&b->log_start);
     return status;
 }
 

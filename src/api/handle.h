@@ -53,7 +53,7 @@ struct beck {
     bus_made_fn made;       /* with it; NULL: nobody is told */
     void *made_ctx;
     struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */
-    bool starts_known; /* log_start was on disk when the handle was opened, and nobody else changes it */
+    bool starts_known; /* log_start had STARTS_MARK when the handle was opened, and nobody else changes it */
     beck_workers **workers;
     size_t worker_count;
     beck_reader *readers; /* open ones, a list */
@@ -80,9 +80,12 @@ beck_bus *handle_find_bus(const beck *b, const char *name);
 struct queue *handle_find_queue(const beck *b, const char *name);
 /* With a reference, or NULL and the error; takes admin_lock. */
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
-/* id: NULL as for bus_open. */
+/* id: NULL as for bus_open; gaps: see bus.h. */
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
-                           const uint8_t *id, beck_bus **out, beck_error *err);
+                           const uint8_t *id, bool gaps, beck_bus **out, beck_error *err);
+/* Events of a bus on disk may be missing from now on without anything being wrong: written down first. Takes upkeep_lock and
+ * admin_lock, and waits for the disk. */
+beck_status handle_allow_gaps(beck *b, beck_bus *bus, beck_error *err);
 /* As beck_bus_create, without telling. */
 beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *options,
                             beck_bus **out, beck_error *err);
@@ -154,7 +157,7 @@ struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /
  * data means that it is gone. */
 beck_status topology_load(beck *b, beck_error *err);
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             const uint8_t *id, beck_error *err); /* options NULL: gone */
+                             const uint8_t *id, bool gaps, beck_error *err); /* options NULL: gone */
 /* The same, written and not synced. */
 beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
                                 bool paused, uint64_t number, beck_error *err);
@@ -176,7 +179,7 @@ beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *
 /* The buses on disk of a topology that a partition holds; an error of `each` ends it. */
 beck_status topology_each_bus(struct partition *topology,
                               beck_status (*each)(void *ctx, const char *name,
-                                                  const beck_bus_options *options),
+                                                  const beck_bus_options *options, bool gaps),
                               void *ctx, beck_error *err);
 /* Whether the last that is known of a bus of this name is that it was deleted. */
 beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err);
@@ -201,6 +204,10 @@ beck *handle_of(const beck_bus *bus);
 /* upkeep.c */
 /* The path of one of the handle's checkpoints. */
 void upkeep_checkpoint_path(const beck *b, const struct checkpoint *known, char *out, size_t size);
+/* An entry of log_start which no bus can have. With it the file was there before anything below its starts was removed;
+ * older versions removed first, and leave it out. */
+#define STARTS_MARK "#before-removal"
+bool upkeep_knows_starts(const struct checkpoint *log_start);
 /* Writes `fresh` in the place of one of them; on success the two are swapped. With upkeep_lock. */
 beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct checkpoint *fresh,
                                   beck_error *err);

@@ -336,7 +336,15 @@ static beck_status make_import(beck *b, const char *directory, const char *topic
     if (!status)
         return error_set(err, BECK_EEXIST,
                          "bus \"%s\" exists already: import into another, or delete it", bus);
-    return status == BECK_ENOENT ? beck_bus_create(b, bus, &o, out, err) : status;
+    if (status == BECK_ENOENT)
+        status = beck_bus_create(b, bus, &o, out, err);
+    if (status)
+        return status;
+    /* Its own log may have been compacted. */
+    status = handle_allow_gaps(b, *out, err);
+    if (status)
+        (void)beck_bus_delete(b, bus, NULL);
+    return status;
 }
 
 beck_status beck_kafka_import(beck *b, const char *directory, const char *topic, const char *bus,

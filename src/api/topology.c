@@ -2,7 +2,8 @@
  * What exists, as records of the log __topology. The subject names the thing, the data are its
  * options as JSON; the last record counts, one without data means that it is gone.
  *
- *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers]
+ *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers], and "whole":1 when
+ *                                       offsets that are missing are a fault
  *   queue/<name>                        options of the queue, "paused", and "number" (not of queues that
  *                                       are older and have joined no bus)
  *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}; without a pattern: the queue has
@@ -39,6 +40,12 @@ struct field {
 #member, offsetof(type, member), FIELD_BOOL                                                \
     }
 
+/* As the record says; the table is of both. */
+struct bus_fields {
+    beck_bus_options options; /* first */
+    bool whole;               /* no gaps (bus.h): older versions do not write it */
+};
+
 static const struct field bus_fields[] = {
     U32(beck_bus_options, partitions),      U32(beck_bus_options, level),
     FLAG(beck_bus_options, read_synced),    U32(beck_bus_options, codec),
@@ -46,6 +53,7 @@ static const struct field bus_fields[] = {
     FLAG(beck_bus_options, compact),        I64(beck_bus_options, segment_bytes),
     I64(beck_bus_options, segment_ms),      I64(beck_bus_options, dedup_window_ms),
     U32(beck_bus_options, event_bytes_max), I64(beck_bus_options, delete_retention_ms),
+    FLAG(struct bus_fields, whole),
 };
 
 struct queue_fields {
@@ -177,16 +185,17 @@ static beck_status begin_json(struct buf *json, beck_error *err)
 }
 
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             const uint8_t *id, beck_error *err)
+                             const uint8_t *id, bool gaps, beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "bus/%s", name);
     if (!options)
         return put(b, subject, NULL, err);
+    struct bus_fields f = {*options, !gaps};
     struct buf json;
     beck_status status = begin_json(&json, err);
     if (!status) {
-        write_fields(&json, bus_fields, COUNT(bus_fields), options);
+        write_fields(&json, bus_fields, COUNT(bus_fields), &f);
         buf_printf(&json, ",\"id\":[%u,%u,%u,%u]}", get_u32(id), get_u32(id + 4), get_u32(id + 8),
                    get_u32(id + 12));
         status = put(b, subject, &json, err);
@@ -367,32 +376,32 @@ static beck_status give_id(beck *b, beck_bus *bus, const beck_bus_options *optio
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
         status = partition_write_id(bus_partition(bus, i), bus_id(bus), err);
-    return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), err);
+    return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), bus->gaps, err);
 }
 
-static beck_status read_bus(const struct item *item, beck_bus_options *o, int64_t words[4],
+static beck_status read_bus(const struct item *item, struct bus_fields *f, int64_t words[4],
                             uint32_t *count, beck_error *err)
 {
-    *o = (beck_bus_options){.storage = BECK_STORAGE_DISK};
+    *f = (struct bus_fields){.options.storage = BECK_STORAGE_DISK};
     beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
-                                     COUNT(bus_fields), o, words, 4, count, err);
-    return status ? status : bus_options_check(o, true, err);
+                                     COUNT(bus_fields), f, words, 4, count, err);
+    return status ? status : bus_options_check(&f->options, true, err);
 }
 
 static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
 {
-    beck_bus_options o;
+    struct bus_fields f;
     int64_t words[4];
     uint32_t count;
     uint8_t id[16];
     beck_bus *bus;
     const char *name = item->subject + 4;
-    beck_status status = read_bus(item, &o, words, &count, err);
+    beck_status status = read_bus(item, &f, words, &count, err);
     for (uint32_t i = 0; i < 4 && count == 4 && !status; i++)
         put_u32(id + 4 * (size_t)i, (uint32_t)words[i]);
     if (!status)
-        status = handle_add_bus(b, name, &o, count == 4 ? id : NULL, &bus, err);
-    return status || count == 4 || b->read_only ? status : give_id(b, bus, &o, err);
+        status = handle_add_bus(b, name, &f.options, count == 4 ? id : NULL, !f.whole, &bus, err);
+    return status || count == 4 || b->read_only ? status : give_id(b, bus, &f.options, err);
 }
 
 static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
@@ -474,19 +483,19 @@ beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_e
 
 beck_status topology_each_bus(struct partition *topology,
                               beck_status (*each)(void *ctx, const char *name,
-                                                  const beck_bus_options *options),
+                                                  const beck_bus_options *options, bool gaps),
                               void *ctx, beck_error *err)
 {
     struct items items = {0};
     beck_status status = read_items(topology, &items, err);
     for (size_t i = 0; i < items.count && !status; i++) {
-        beck_bus_options o;
+        struct bus_fields f;
         int64_t words[4];
         uint32_t count;
         if (items.list[i].gone || strncmp(items.list[i].subject, "bus/", 4) != 0)
             continue;
-        status = read_bus(&items.list[i], &o, words, &count, err);
-        if (!status && (status = each(ctx, items.list[i].subject + 4, &o)))
+        status = read_bus(&items.list[i], &f, words, &count, err);
+        if (!status && (status = each(ctx, items.list[i].subject + 4, &f.options, !f.whole)))
             error_set(err, status, "no memory for a list of buses");
     }
     release_items(&items);

@@ -105,6 +105,12 @@ beck_status upkeep_put_checkpoint(beck *b, struct checkpoint *known, struct chec
     return BECK_OK;
 }
 
+bool upkeep_knows_starts(const struct checkpoint *log_start)
+{
+    int64_t any;
+    return checkpoint_get(log_start, STARTS_MARK, 0, &any);
+}
+
 struct points {
     struct checkpoint recovery, log_start, cleaned;
 };
@@ -152,10 +158,11 @@ static beck_status write_recovery_points(beck *b, const struct handle_view *v, b
     beck_error why = {0};
     if (status != BECK_ENOMEM) {
         beck_status put = BECK_OK;
-        char path[4200];
-        upkeep_checkpoint_path(b, &b->log_start, path, sizeof path);
-        /* Also when it says nothing: one that is missing means that no start is known. */
-        if (!checkpoints_equal(&fresh.log_start, &b->log_start) || !vfs_exists(b->env.vfs, path))
+        if (!status || upkeep_knows_starts(&b->log_start))
+            put = checkpoint_set(&fresh.log_start, STARTS_MARK, 0, 1);
+        if (put)
+            error_set(&why, put, "no memory for a checkpoint");
+        if (!put && !checkpoints_equal(&fresh.log_start, &b->log_start))
             put = upkeep_put_checkpoint(b, &b->log_start, &fresh.log_start, &why);
         if (!put && !checkpoints_equal(&fresh.recovery, &b->recovery))
             put = upkeep_put_checkpoint(b, &b->recovery, &fresh.recovery, &why);

@@ -13,7 +13,7 @@
 
 struct known_bus {
     char name[256];
-    bool compact;
+    bool compact, gaps;
 };
 
 struct verify {
@@ -63,7 +63,7 @@ __attribute__((format(printf, 3, 4))) static void say(struct verify *v, beck_sta
 
 /* ---- what should be there ---- */
 
-static beck_status note_bus(void *ctx, const char *name, const beck_bus_options *options)
+static beck_status note_bus(void *ctx, const char *name, const beck_bus_options *options, bool gaps)
 {
     struct verify *v = ctx;
     struct known_bus *grown = realloc(v->buses, (v->bus_count + 1) * sizeof *grown);
@@ -73,13 +73,15 @@ static beck_status note_bus(void *ctx, const char *name, const beck_bus_options 
     struct known_bus *b = &v->buses[v->bus_count++];
     snprintf(b->name, sizeof b->name, "%s", name);
     b->compact = options->compact;
+    b->gaps = gaps;
     return BECK_OK;
 }
 
 static const struct known_bus *find_bus(const struct verify *v, const char *name)
 {
-    static const struct known_bus own[] = {
-        {"__topology", true}, {"__dead_letters", false}, {"__queue_state", false}};
+    static const struct known_bus own[] = {{"__topology", true, false},
+                                           {"__dead_letters", false, false},
+                                           {"__queue_state", false, false}};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(own[i].name, name) == 0)
             return &own[i];
@@ -156,7 +158,8 @@ static void verify_partition(struct verify *v, const char *bus, uint32_t number)
     checkpoint_get(&v->log_start, bus, number, &known.log_start);
     checkpoint_get(&v->cleaned, bus, number, &known.cleaned);
     const struct known_bus *b = find_bus(v, bus);
-    known.dense = v->starts_known && b && !b->compact;
+    known.gaps = !b || b->gaps;
+    known.dense = v->starts_known && !known.gaps && !b->compact;
     /* A bus that was being made, or deleted, when the process ended. */
     if (known.recovery_point == 0 && !holds_segment(v, dir))
         return;
@@ -219,12 +222,10 @@ static int verify_entry(void *ctx, const char *name, bool is_dir)
 static beck_status walk(struct verify *v, beck_error *err)
 {
     char path[4600];
-    snprintf(path, sizeof path, "%s/log-start-offset-checkpoint", v->data_dir);
-    v->starts_known = vfs_exists(v->env.vfs, path);
     read_checkpoint(v, "recovery-point", &v->recovery);
     read_checkpoint(v, "log-start", &v->log_start);
     read_checkpoint(v, "cleaner", &v->cleaned);
-    v->starts_known &= vfs_exists(v->env.vfs, path);
+    v->starts_known = upkeep_knows_starts(&v->log_start);
     verify_partition(v, "__topology", 0);
     read_topology(v);
     beck_status status = vfs_list(v->env.vfs, v->data_dir, verify_entry, v, err);

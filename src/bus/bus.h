@@ -66,6 +66,9 @@ struct beck_bus {
     char *source;  /* "/<name>" */
     bool internal; /* the library's own */
     bool special;  /* publishes are not for bus_publish: internal, or a server's */
+    /* On disk: offsets may be missing without anything being wrong, since it was imported, was compacted once, or was made
+     * by a version that did not write down that it was neither. With admin_lock. */
+    bool gaps;
     /* A server's (src/remote): of the rest only name, env and callers are used. NULL: ours. */
     struct remote *remote;
     beck_bus_options options; /* storage and read_synced; the others change: bus_options_get */

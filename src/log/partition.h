@@ -79,6 +79,8 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
  * nothing of what was stored before. Not while it is maintained. BECK_ENOMEM: nothing was changed. */
 beck_status partition_alter(struct partition *p, const beck_bus_options *bus, beck_error *err);
 void partition_bus_options(struct partition *p, beck_bus_options *out);
+/* Offsets that are missing are no fault from now on. */
+void partition_allow_gaps(struct partition *p);
 /* Frees without writing anything: for tests of crashes and for deletion. */
 void partition_abandon(struct partition *p);
 

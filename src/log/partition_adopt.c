@@ -7,9 +7,6 @@
 static void skip_to(struct partition *p, int64_t offset)
 {
     bool empty = p->first == p->next;
-    /* Its own log has compacted it. */
-    if (!empty && offset > p->next)
-        p->cleaned = offset;
     p->next = p->written = offset;
     if (empty) {
         p->first = p->synced = offset;

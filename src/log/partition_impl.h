@@ -98,7 +98,7 @@ struct partition {
     int64_t aborted_saved;    /* what was ended below it is in the files */
     struct dedup *dedup;
     bool poisoned, marked;
-    bool full; /* the last write found no room on the disk, which was said */
+    bool full;      /* the last write found no room on the disk, which was said */
     bool dir_dirty; /* names in its directory are not synced */
     bool dormant;   /* the active segment is closed, or not made yet: see partition_rouse */
     uint8_t id[16]; /* of the bus, for files that are made */
@@ -116,6 +116,7 @@ struct partition {
     int64_t maintained;    /* written, when it was maintained last */
     int64_t hidden_bytes;  /* see partition_keep_hidden */
     int64_t start_kept;    /* see partition_keep_start */
+    bool gaps;             /* see partition_allow_gaps */
     /* Of compaction, used with the upkeep only. */
     int64_t cleaned;     /* it has seen everything below */
     int64_t horizon_ms;  /* when the first of those that it found passes */
@@ -125,7 +126,7 @@ struct partition {
 /* Whether offsets below `end` may be gone without anything being wrong. With the lock. */
 static inline bool partition_may_lack(const struct partition *p, int64_t end)
 {
-    return p->options.bus.compact || end <= p->cleaned || end <= p->first;
+    return p->gaps || p->options.bus.compact || end <= p->cleaned || end <= p->first;
 }
 
 /* The segment that holds the offset, or the first behind it; -1: none. With the lock. */

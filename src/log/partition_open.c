@@ -541,10 +541,10 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         error_set(err, status, "%s", why.text);
     if (!status && p->segment_count == 0) {
         if (recovery_point > 0)
-            status = error_set(err, BECK_ECORRUPT,
-                               "\"%s\" holds no segment, but %lld events had been synced there; "
-                               PARTITION_REMEDY,
-                               p->dir, (long long)recovery_point);
+            status = error_set(
+                err, BECK_ECORRUPT,
+                "\"%s\" holds no segment, but %lld events had been synced there; " PARTITION_REMEDY,
+                p->dir, (long long)recovery_point);
         else
             status = know_unmade(p, err);
     } else if (!status) {
@@ -598,7 +598,7 @@ void partition_check_start(struct partition *p, int64_t log_start)
         return;
     int64_t begin = p->segments[0]->base_offset;
     mutex_lock(&p->lock);
-    bool missing = log_start < begin && !p->options.bus.compact && begin > p->cleaned;
+    bool missing = log_start < begin && !p->gaps && !p->options.bus.compact && begin > p->cleaned;
     if (missing) {
         p->first = log_start;
         atomic_store(&p->first_seen, log_start);
@@ -608,6 +608,13 @@ void partition_check_start(struct partition *p, int64_t log_start)
         env_report(p->env, BECK_ECORRUPT,
                    "\"%s\": events %lld to %lld are missing; " PARTITION_REMEDY, p->dir,
                    (long long)log_start, (long long)begin - 1);
+}
+
+void partition_allow_gaps(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    p->gaps = true;
+    mutex_unlock(&p->lock);
 }
 
 static void free_all(struct partition *p)

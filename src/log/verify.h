@@ -21,6 +21,7 @@ struct log_known {
     int64_t recovery_point; /* below it everything had been synced; 0: not known */
     /* Every offset from log_start on is in the log, but for what compaction took below `cleaned`. */
     bool dense;
+    bool gaps; /* offsets may be missing anywhere */
     int64_t log_start, cleaned;
 };
 

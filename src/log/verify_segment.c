@@ -171,7 +171,7 @@ static void fingers_skip(struct walk *k)
 static bool lacks(const struct walk *k, int64_t end)
 {
     const struct log_known *known = k->v->known;
-    return is_last(k) ? end > known->cleaned && end > known->log_start
+    return is_last(k) ? !known->gaps && end > known->cleaned && end > known->log_start
                       : !verify_may_lack(k->v, end);
 }
 

@@ -228,6 +228,55 @@ static void what_retention_took_is_not_missing(void **state)
     place_remove(&p);
 }
 
+static void what_an_older_version_took_before_it_said_so_is_not_missing(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    place_make(&p);
+    make_data(&p);
+    shell("printf '0\\n1\\nd 0 31\\n' > %s/log-start-offset-checkpoint", p.data);
+    shell("rm %s/d-0/00000000000000000000.* %s/d-0/00000000000000000062.*", p.data, p.data);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    for (int i = 0; i < 2; i++) {
+        beck *b = try_open(&p, &s);
+        assert_non_null(b);
+        assert_int_equal(read_all(b, &s), 124);
+        if (s.count)
+            fail_msg("%s", s.text);
+        beck_close(b);
+        assert_int_equal(verify(&p, &s), BECK_OK);
+    }
+    /* From then on it is known where it begins. */
+    shell("rm %s/d-0/00000000000000000124.*", p.data);
+    assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+    place_remove(&p);
+}
+
+static void what_compaction_took_may_be_kept_from_now_on(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    place_make(&p);
+    make_data(&p);
+    beck *b = try_open(&p, &s);
+    beck_bus *d;
+    beck_bus_options o = small;
+    must(beck_bus_get(b, "d", &d, &err));
+    o.compact = true;
+    must(beck_bus_alter(d, &o, &err));
+    must(beck_bus_alter(d, &small, &err));
+    beck_close(b);
+    shell("rm %s/d-0/00000000000000000062.*", p.data);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    b = try_open(&p, &s);
+    assert_int_equal(read_all(b, &s), 186);
+    assert_int_equal(s.count, 0);
+    beck_close(b);
+    place_remove(&p);
+}
+
 static void what_cannot_be_read_is_given_up_when_asked(void **state)
 {
     (void)state;
@@ -392,6 +441,8 @@ int main(void)
         cmocka_unit_test(a_bus_is_made_over_what_the_making_of_one_left),
         cmocka_unit_test(a_missing_segment_is_a_fault_and_readers_are_told),
         cmocka_unit_test(what_retention_took_is_not_missing),
+        cmocka_unit_test(what_an_older_version_took_before_it_said_so_is_not_missing),
+        cmocka_unit_test(what_compaction_took_may_be_kept_from_now_on),
         cmocka_unit_test(what_cannot_be_read_is_given_up_when_asked),
         cmocka_unit_test(what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again),
         cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
