@@ -6,7 +6,7 @@
  * Which these are. While an exchange leads anywhere, whatever is stored in its bus says in its record that it was
  * routed: by what it carries (AMQP), or by its list of queues, which is there also when it is empty (route_published).
  * So what says nothing was published without a broker, or before the exchange led anywhere. A record `seen` of the
- * exchange tells these two apart: it is written before the exchange leads anywhere, and says where the bus ended.
+ * exchange tells these two apart: it is written before the exchange leads anywhere, and says where the bus ended; after an older broker, where that left it.
  * From time to time it is moved up, never beyond what is synced, so that little has to be read when the broker opens;
  * how it ended makes no difference.
  *
@@ -105,13 +105,42 @@ static beck_status end_now(void *ctx, struct partition *p, int64_t known, int64_
     return partition_synced(p) < *end ? partition_sync(p, err) : BECK_OK;
 }
 
+/* Older brokers wrote a record of each bus when they closed, with nothing but the ends. NULL: there is none. */
+static const struct kept *find_older(struct broker *b, const beck_bus *bus)
+{
+    struct record r;
+    beck_bytes name = beck_str(bus->name);
+    record_init(&r, RECORD_SEEN, &name, 1);
+    topology_read(b);
+    const struct kept *k = kept_find(&b->kept, bytes_of(r.subject, r.subject_len));
+    topology_end_read(b);
+    record_release(&r);
+    return k;
+}
+
+static beck_status end_then(void *ctx, struct partition *p, int64_t known, int64_t *end,
+                            beck_error *err)
+{
+    beck_bytes ends = kept_text(ctx, "ends");
+    uint32_t number = partition_number(p);
+    beck_status status = end_now(NULL, p, known, end, err);
+    int64_t then = number < ends.len / 8
+                       ? (int64_t)get_u64((const uint8_t *)ends.data + 8 * (size_t)number)
+                       : 0;
+    if (then < *end)
+        *end = then;
+    return status;
+}
+
 beck_status missed_begin(struct exchange *x, const beck_bus *bus, beck_error *err)
 {
     struct broker *b = x->vhost->broker;
     struct record r;
     if (!b->handle->data_dir)
         return BECK_OK;
-    beck_status status = describe(&r, x, NULL, bus, end_now, NULL, err);
+    const struct kept *older = bus ? find_older(b, bus) : NULL;
+    beck_status status =
+        describe(&r, x, NULL, bus, older ? end_then : end_now, (void *)(uintptr_t)older, err);
     if (!status)
         status = broker_write_later(b, &r, err);
     if (!status)
