@@ -531,7 +531,13 @@ struct exchange *engine_adopt_exchange(struct vhost *v, beck_bytes name)
     if (x || !is_root(v) || !is_free(name, text) || bus_standing(v->broker, text) != 0 ||
         beck_bus_get(v->broker->handle, text, &bus, NULL) || !may_adopt(v->broker, bus))
         return x;
-    return adopt_bus(v, bus);
+    x = adopt_bus(v, bus);
+    /* A policy may have given it an alternate exchange. */
+    beck_error why;
+    if (x && x->alternate.len > 0 && engine_lead(x, &why))
+        env_report(&v->broker->handle->env, why.code,
+                   "what is published to bus \"%s\" is not routed: %s", bus->name, why.text);
+    return x;
 }
 
 static struct broker_queue *adopt_queue(struct vhost *v, struct queue *engine)

@@ -476,6 +476,32 @@ static void a_queue_that_was_made_otherwise_is_a_queue_of_the_root(void **state)
     place_end(&p);
 }
 
+static void a_bus_that_others_make_follows_the_alternate_exchange_of_a_policy(void **state)
+{
+    struct place p;
+    uint32_t messages;
+    struct policy_view v = {.vhost = beck_str("/"),
+                            .name = beck_str("ae"),
+                            .pattern = beck_str("^orders$"),
+                            .apply_to = beck_str("exchanges"),
+                            .definition = beck_str("{\"alternate-exchange\":\"rest\"}")};
+    (void)state;
+    start(&p);
+    accepted(exchange(p.s, "rest", "fanout", "d", NULL, text));
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(bind_to(p.s, "rest", "mine", "", text));
+    check_ok(broker_put_policy(p.broker, true, &v, err));
+    world_bus(&p.w, "orders", NULL);
+    accepted(exchange(p.s, "orders", "topic", "p", NULL, text));
+    beck_bus *bus = NULL;
+    beck_event e = {.type = beck_str("order.created"), .data = beck_str("1")};
+    check_ok(beck_bus_get(p.w.b, "orders", &bus, err));
+    check_ok(beck_publish(bus, &e, err));
+    accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    assert_int_equal(messages, 1);
+    place_end(&p);
+}
+
 /* As a program or the command line does that opens the directory while there is no server. */
 static void publish_without_broker(struct place *p, const char *type, const char *text)
 {
@@ -524,6 +550,47 @@ static void what_is_published_without_a_broker_is_routed_when_it_opens(void **st
     accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
     assert_int_equal(messages, 1);
     buf_release(&arguments);
+    place_end(&p);
+}
+
+static void what_an_older_broker_left_behind_is_routed(void **state)
+{
+    struct place p;
+    struct record older, now;
+    beck_bytes names[] = {beck_str("/"), beck_str("orders")};
+    uint32_t messages;
+    uint8_t end[8];
+    (void)state;
+    start(&p);
+    world_bus(&p.w, "orders", NULL);
+    accepted(exchange(p.s, "orders", "topic", "d", NULL, text));
+    accepted(queue(p.s, "mine", "d", text));
+    accepted(bind_to(p.s, "orders", "mine", "order.*", text));
+    publish_without_broker(&p, "order.created", "0");
+    accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+    assert_int_equal(messages, 1);
+    /* It wrote one record of the bus. */
+    put_u64(end, 1);
+    record_init(&older, RECORD_SEEN, &names[1], 1);
+    record_bytes(&older, "ends", bytes_of(end, sizeof end));
+    record_init(&now, RECORD_SEEN, names, 2);
+    now.gone = true;
+    broker_begin_change(p.broker);
+    check_ok(broker_keep(p.broker, &older, err));
+    check_ok(broker_keep(p.broker, &now, err));
+    broker_end_change(p.broker);
+    place_lose(&p, true);
+    publish_without_broker(&p, "order.created", "1");
+    publish_without_broker(&p, "other", "2");
+    publish_without_broker(&p, "order.paid", "3");
+    place_begin(&p);
+    for (int expected = 2; expected >= 0; expected -= 2) {
+        accepted(session_purge_queue(p.s, beck_str("mine"), &messages, text));
+        assert_int_equal(messages, expected);
+        place_reopen(&p);
+    }
+    record_release(&older);
+    record_release(&now);
     place_end(&p);
 }
 
@@ -994,11 +1061,13 @@ int main(void)
         cmocka_unit_test(what_is_durable_is_there_after_the_power_went),
         cmocka_unit_test(declarations_share_the_waiting_for_the_disk),
         cmocka_unit_test(a_queue_that_was_made_otherwise_is_a_queue_of_the_root),
+        cmocka_unit_test(a_bus_that_others_make_follows_the_alternate_exchange_of_a_policy),
         cmocka_unit_test(what_is_published_without_a_broker_is_routed_when_it_opens),
         cmocka_unit_test(what_is_published_after_the_broker_was_killed_is_routed_once),
         cmocka_unit_test(the_bus_that_a_bound_exchange_gets_without_a_broker_is_routed_whole),
         cmocka_unit_test(what_was_published_before_the_first_binding_is_not_routed),
         cmocka_unit_test(what_was_published_without_a_broker_comes_once_wherever_opening_it_stops),
+        cmocka_unit_test(what_an_older_broker_left_behind_is_routed),
         cmocka_unit_test(what_was_routed_while_the_broker_closed_is_not_given_again),
         cmocka_unit_test(the_bus_of_an_exchange_goes_when_nobody_needs_it),
         cmocka_unit_test(what_others_publish_gets_to_queues_and_streams),
