@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#define AGAIN_NS 1000000
+
 static void unlink_watch(struct queue *q, struct queue_watch *w)
 {
     if (w->previous)
@@ -79,6 +81,9 @@ void queue_announce_due(struct queue *q)
                                     : queue_next_expiry_ns(q, now_ms, now_ns);
     if (due_ns == INT64_MAX)
         return;
+    /* What is over and stays, as a delivery that is being settled, is not due once more at once. */
+    if (due_ns <= now_ns)
+        due_ns = now_ns + AGAIN_NS;
     int64_t look_ms = now_ms + (due_ns - now_ns + 999999) / 1000000;
     if (look_ms >= q->look_ms)
         return;

@@ -238,6 +238,74 @@ static void the_timer_comes_for_what_expires(void **state)
     world_end(&w);
 }
 
+/* Counts how often the timer is asked to come. */
+static _Atomic(int) asked;
+static void (*ask)(void *ctx, struct queue_due *d, int64_t mono_ns);
+
+static void count_asking(void *ctx, struct queue_due *d, int64_t mono_ns)
+{
+    asked++;
+    ask(ctx, d, mono_ns);
+}
+
+static int64_t in_flight(struct queue *q)
+{
+    mutex_lock(&q->lock);
+    int64_t count = q->in_flight;
+    mutex_unlock(&q->lock);
+    return count;
+}
+
+/* A delivery whose deadline passes while it is being settled stays. */
+static void what_is_due_and_stays_does_not_keep_the_timer(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_close(w.b);
+    w.timer = true;
+    world_open(&w);
+    ask = w.b->home.due;
+    w.b->home.due = count_asking;
+    beck_queue_options o = {.deadline_ms = 1000};
+    beck_bus *bus = world_pair(&w, &o);
+    world_queue(&w, "other", &o);
+    world_bind(&w, "other", "b", "#", BECK_FROM_NOW);
+    struct queue *q = handle_get_queue(w.b, "q", NULL),
+                 *other = handle_get_queue(w.b, "other", NULL);
+    put(bus, "t", "0");
+    beck_consumer *c = world_consumer(&w, "q", 0), *d = world_consumer(&w, "other", 0);
+    take(c, "0");
+    take(d, "0");
+    mutex_lock(&q->lock);
+    q->first_deadline->state = SLOT_BUSY;
+    mutex_unlock(&q->lock);
+    struct note note;
+    note_init(&note);
+    struct queue_watch waiting = {.fn = take_note, .ctx = &note};
+    assert_true(queue_watch(q, &waiting));
+    asked = 0;
+    world_advance(&w, 1000);
+    while (in_flight(other) > 0 && asked < 1000) { /* which the tick brings */
+        world_advance(&w, 1);
+        sched_yield();
+    }
+    assert_int_equal(in_flight(other), 0);
+    mutex_lock(&q->lock);
+    q->first_deadline->state = SLOT_HELD;
+    mutex_unlock(&q->lock);
+    world_advance(&w, 1);
+    while (in_flight(q) > 0)
+        sched_yield();
+    queue_unwatch(q, &waiting);
+    beck_consumer_close(c);
+    beck_consumer_close(d);
+    queue_release(q);
+    queue_release(other);
+    note_release(&note);
+    world_end(&w);
+}
+
 static void a_watch_of_a_partition_is_called_once_when_its_offset_is_there(void **state)
 {
     struct world w;
@@ -345,6 +413,7 @@ int main(void)
         cmocka_unit_test(a_watch_is_called_when_a_delay_is_over),
         cmocka_unit_test(the_queue_is_looked_at_when_its_first_expires),
         cmocka_unit_test(the_timer_comes_for_what_expires),
+        cmocka_unit_test(what_is_due_and_stays_does_not_keep_the_timer),
         cmocka_unit_test(a_watch_of_a_partition_is_called_once_when_its_offset_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
