@@ -135,7 +135,7 @@ struct queue {
     bool more;                              /* time has brought more than was done at once */
     bool closing;
     struct recovery *recovery; /* while that lasts */
-    int64_t sweep_ms; /* none of the ready ones expires before; 0: not known */
+    int64_t sweep_ms; /* none of the ready ones is found to have expired before; 0: not known */
     uint32_t damaged_source; /* what queue_report_damage said last */
     int64_t damaged_from, damaged_end;
     bool recovering; /* the lists may hold what is gone: nothing is dropped for their length */
@@ -243,8 +243,9 @@ void queue_record_processing(struct queue *q, const int64_t *taken_ns, size_t co
 
 /* ---- queue_watch.c; with the lock ---- */
 void queue_call_watches(struct queue *q, size_t count);
-/* What has expired behind others that have not goes to limbo, while there is room; those before it come back to their
- * place. Cheap when nothing can have expired since the last time. With the lock; the caller has limbo worked off. */
+/* What has expired behind others that have not goes to limbo, while there is room, unless they are very many; those
+ * before it come back to their place. Cheap when nothing can have expired since the last time. With the lock; the caller
+ * has limbo worked off. */
 void queue_expire_behind(struct queue *q, int64_t now_ms);
 /* Has the queue looked at in time for what expires and, when somebody watches it, for all else that time brings. */
 void queue_announce_due(struct queue *q);

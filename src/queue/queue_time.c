@@ -163,14 +163,15 @@ void queue_expire_ready(struct queue *q, int64_t now_ms)
     q->more = true;
 }
 
-/* How many entries of a list there are up to the last that has expired; *next_ms: or sooner, when another does. */
-static uint64_t expired_span(struct fifo *f, int64_t now_ms, int64_t *next_ms)
+/* How many of the first `max` entries of a list there are up to the last that has expired; *next_ms: or sooner, when to
+ * look again. */
+static uint64_t expired_span(struct fifo *f, uint64_t max, int64_t now_ms, int64_t *next_ms)
 {
     struct fifo_walk walk;
     struct entry e;
     uint64_t n = 0, span = 0;
     fifo_walk_begin(&walk, f);
-    while (!fifo_walk_next(&walk, &e, NULL)) {
+    while (n < max && !fifo_walk_next(&walk, &e, NULL)) {
         int64_t expires_ms = entry_expires_ms(&e);
         n++;
         if (expires_ms && expires_ms <= now_ms)
@@ -179,6 +180,8 @@ static uint64_t expired_span(struct fifo *f, int64_t now_ms, int64_t *next_ms)
             *next_ms = expires_ms;
     }
     fifo_walk_end(&walk);
+    if (n < fifo_count(f))
+        *next_ms = now_ms;
     return span;
 }
 
@@ -194,12 +197,17 @@ static bool expire_or_return(struct queue *q, const struct entry *e, int64_t now
 }
 
 #define SWEEP_MS 100 /* at most so often */
+/* At most so many in the heap for it, which is in memory and in every snapshot. */
+#define SWEEP_ENTRIES 10000
 
 void queue_expire_behind(struct queue *q, int64_t now_ms)
 {
     int64_t next_ms = INT64_MAX;
     bool all = true;
     if (q->held || q->recovering || now_ms < q->sweep_ms)
+        return;
+    q->sweep_ms = now_ms + SWEEP_MS;
+    if (q->return_count > SWEEP_ENTRIES)
         return;
     q->sweep_ms = INT64_MAX;
     size_t count = q->return_count;
@@ -209,7 +217,8 @@ void queue_expire_behind(struct queue *q, int64_t now_ms)
         all &= expire_or_return(q, &e, now_ms);
     }
     for (uint32_t i = 0; i <= q->options.priority_max && all; i++) {
-        uint64_t span = q->levels[i] ? expired_span(q->levels[i], now_ms, &next_ms) : 0;
+        uint64_t max = SWEEP_ENTRIES - q->return_count;
+        uint64_t span = q->levels[i] ? expired_span(q->levels[i], max, now_ms, &next_ms) : 0;
         for (struct entry e; span > 0 && all; span--) {
             if (queue_reserve_returns(q, 1) || fifo_pop(q->levels[i], &e, NULL))
                 break;

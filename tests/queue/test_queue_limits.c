@@ -1,6 +1,8 @@
 /* What bounds a queue: times from which and until which events are good, and lengths. */
 #include "queue/world.h"
 
+#include "queue/queue_impl.h"
+
 static beck_status put_event(beck_bus *bus, const char *text, int64_t deliver_at_ms,
                              int64_t expires_at_ms)
 {
@@ -382,6 +384,46 @@ static void what_has_expired_behind_others_blocks_no_publisher(void **state)
     world_end(&w);
 }
 
+static void put_many(beck_bus *bus, size_t count)
+{
+    static beck_event events[1000];
+    for (size_t i = 0; i < 1000; i++)
+        events[i] = (beck_event){.type = beck_str("t"), .data = beck_str("x")};
+    for (size_t n; count > 0; count -= n) {
+        n = count < 1000 ? count : 1000;
+        check_ok(beck_publish_many(bus, events, n, NULL, NULL, err));
+    }
+}
+
+/* Those before it would have to be held in memory. */
+static void what_has_expired_behind_very_many_waits_for_them(void **state)
+{
+    struct world w;
+    (void)state;
+    world_start(&w, 1);
+    beck_bus *bus = world_pair(
+        &w, &(beck_queue_options){.length_max = 12001, .overflow = BECK_OVERFLOW_REFUSE});
+    struct queue *q = handle_find_queue(w.b, "q");
+    put_many(bus, 12000);
+    put_at(bus, "short", 0, START_MS + 1000);
+    world_advance(&w, 1000);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(put_event(bus, "more", 0, 0), BECK_ELIMIT);
+        assert_int_equal(q->return_count, 0);
+        world_advance(&w, 1000);
+    }
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    for (int i = 0; i < 3000; i++)
+        settle(c, take(c, "x"));
+    beck_consumer_close(c);
+    put_many(bus, 3000);
+    put_at(bus, "more", 0, 0);
+    assert_in_range(q->return_count, 8000, 10000);
+    assert_int_equal(put_event(bus, "more", 0, 0), BECK_ELIMIT);
+    check_counts(&w, "q", 12001, 0, 0, 1);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +441,7 @@ int main(void)
         cmocka_unit_test(room_that_a_refused_publish_had_taken_is_given_back),
         cmocka_unit_test(options_out_of_range_are_refused),
         cmocka_unit_test(what_has_expired_behind_others_blocks_no_publisher),
+        cmocka_unit_test(what_has_expired_behind_very_many_waits_for_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
