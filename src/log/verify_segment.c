@@ -401,6 +401,27 @@ static beck_status only_zeros(struct walk *k, bool *zeros, beck_error *err)
     return BECK_OK;
 }
 
+/* What the next opening looks at comes as it is behind the copy. */
+static beck_status keep_rest(struct walk *k, beck_error *err)
+{
+    struct segment *copy = k->s->copy;
+    int64_t moved = copy ? atomic_load(&copy->size) - k->position : 0;
+    beck_status status = BECK_OK;
+    for (int64_t at = k->position; copy && at < k->w.size && !status;) {
+        int64_t left = k->w.size - at;
+        size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
+        bool ok;
+        status = window_have(&k->w, at, len, &ok, err);
+        if (!status && !ok)
+            break;
+        if (!status)
+            status = file_write(copy->file, window_at(&k->w, at), len, at + moved, err);
+        atomic_store(&copy->dirty, true);
+        at += (int64_t)len;
+    }
+    return status;
+}
+
 static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error *err)
 {
     int64_t from = k->position;
@@ -416,9 +437,11 @@ static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error
                           "machine stopped: the next opening cuts the %lld bytes from there on, of "
                           "which nothing had been confirmed as synced before the last checkpoint",
                           k->path, (long long)from, why->text, (long long)(k->w.size - from));
+        if (!zeros)
+            status = keep_rest(k, err);
         k->position = k->w.size;
         k->damaged = true;
-        return BECK_OK;
+        return status;
     }
     beck_status status = search(k, err);
     if (status)

@@ -328,6 +328,28 @@ static void what_cannot_be_read_is_given_up_when_asked(void **state)
     }
 }
 
+static void what_was_being_written_stays_behind_what_is_given_up(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    place_make(&p);
+    make_data(&p);
+    shell("cd %s/d-0 && printf XXXX | dd of=00000000000000000186.log bs=1 seek=1000 conv=notrunc "
+          "status=none && printf '%%0300d' 7 >> 00000000000000000186.log",
+          p.data);
+    assert_int_equal(beck_repair(p.data, NULL, NULL, NULL, NULL), BECK_OK);
+    shell("test \"$(tail -c 300 %s/d-0/00000000000000000186.log)\" = \"$(printf '%%0300d' 7)\"",
+          p.data);
+    beck *b = try_open(&p, &s);
+    assert_non_null(b);
+    assert_int_equal(read_all(b, &s), 217);
+    assert_int_equal(s.count, 0);
+    beck_close(b);
+    assert_usable(&p, 217);
+    place_remove(&p);
+}
+
 /* ---- queues ---- */
 
 static int take_all(beck *b, int *other)
@@ -444,6 +466,7 @@ int main(void)
         cmocka_unit_test(what_an_older_version_took_before_it_said_so_is_not_missing),
         cmocka_unit_test(what_compaction_took_may_be_kept_from_now_on),
         cmocka_unit_test(what_cannot_be_read_is_given_up_when_asked),
+        cmocka_unit_test(what_was_being_written_stays_behind_what_is_given_up),
         cmocka_unit_test(what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again),
         cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
         cmocka_unit_test(a_directory_that_no_topology_knows_is_remarked),
