@@ -63,8 +63,9 @@ static void end_completion(const struct completion *c, beck_status status,
     c->done(c->ctx, status == BECK_ENOENT ? BECK_ECLOSED : status, published);
 }
 
-/* False: all of it is too much for the server, and none was published. */
-static bool send_together(struct remote *r, struct completion *const *list, size_t count)
+/* BECK_ELIMIT: all of it is too much for the server. BECK_ENOENT: it has no such bus, or it is older than this request.
+ * Then none was published, and none has ended. */
+static beck_status send_together(struct remote *r, struct completion *const *list, size_t count)
 {
     const beck_published nothing = {.position = {0, -1}};
     struct api_publish texts[TOGETHER_MAX];
@@ -75,7 +76,7 @@ static bool send_together(struct remote *r, struct completion *const *list, size
         texts[i].events = buf_bytes(&list[i]->body);
     reply_init(&g, CLIENT_ANSWER_MAX);
     beck_status status = remote_send_several(r, list[0]->target, &say, &said, &g, NULL);
-    bool refused = status == BECK_ELIMIT && count > 1;
+    bool refused = (status == BECK_ELIMIT && count > 1) || status == BECK_ENOENT;
     for (size_t i = 0; i < count && !refused; i++) {
         const char *code = status ? NULL : said.list[i].code;
         if (status)
@@ -85,7 +86,30 @@ static bool send_together(struct remote *r, struct completion *const *list, size
                            &said.list[i].was.published);
     }
     reply_release(&g);
-    return !refused;
+    return refused ? status : BECK_OK;
+}
+
+/* To where any server takes events. */
+static void send_alone(struct remote *r, struct completion *c)
+{
+    static const char several[] = "/publishes", one[] = "/events";
+    beck_published published = {.position = {0, -1}};
+    size_t end = strcspn(c->target, "?");
+    char *at = c->target + end - (sizeof several - 1);
+    memcpy(at, one, sizeof one - 1);
+    memmove(at + sizeof one - 1, c->target + end, strlen(c->target + end) + 1);
+    beck_status status = remote_send_events(r, c->target, buf_bytes(&c->body), &published, NULL);
+    end_completion(c, status, &published);
+}
+
+static void send_all(struct remote *r, struct completion *const *list, size_t count)
+{
+    beck_status refused = send_together(r, list, count);
+    for (size_t i = 0; i < count && refused == BECK_ELIMIT; i++)
+        if (send_together(r, &list[i], 1))
+            send_alone(r, list[i]);
+    for (size_t i = 0; i < count && refused == BECK_ENOENT; i++)
+        send_alone(r, list[i]);
 }
 
 static void *run(void *arg)
@@ -100,9 +124,7 @@ static void *run(void *arg)
         if (count == 0)
             break;
         mutex_unlock(&l->lock);
-        if (!send_together(l->remote, list, count))
-            for (size_t i = 0; i < count; i++)
-                send_together(l->remote, &list[i], 1);
+        send_all(l->remote, list, count);
         mutex_lock(&l->lock);
         for (size_t i = 0; i < count; i++) {
             l->bytes -= list[i]->body.len;

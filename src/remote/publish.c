@@ -54,7 +54,7 @@ static beck_status make_target(const beck_bus *bus, const beck_publish_options *
     return target_text(t, err) ? BECK_OK : BECK_ENOMEM;
 }
 
-static beck_status send_events(struct remote *r, const char *target, beck_bytes body,
+beck_status remote_send_events(struct remote *r, const char *target, beck_bytes body,
                                beck_published *out, beck_error *err)
 {
     struct request q = {.method = "POST",
@@ -119,7 +119,8 @@ beck_status remote_publish(beck_bus *bus, const beck_event *events, size_t count
         status = completions_add(r, (const char *)t.text.data, &body, o->done, o->done_ctx, err);
     } else if (!status) {
         completions_wait(r); /* what this thread published before comes before */
-        status = send_events(r, (const char *)t.text.data, buf_bytes(&body), &published, err);
+        status =
+            remote_send_events(r, (const char *)t.text.data, buf_bytes(&body), &published, err);
         status = remote_bus_gone(bus, status, err);
     }
     target_release(&t);

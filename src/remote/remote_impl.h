@@ -53,6 +53,9 @@ beck_status completions_add(struct remote *r, const char *target, struct buf *bo
  * does nothing. */
 void completions_wait(struct remote *r);
 void completions_free(struct remote *r);
+/* Sends one publish, the text of an array of events. */
+beck_status remote_send_events(struct remote *r, const char *target, beck_bytes body,
+                               beck_published *out, beck_error *err);
 /* Sends several publishes, each the text of an array of events, and reads what became of them. An error: it is not
  * known of any. */
 beck_status remote_send_several(struct remote *r, const char *target, struct api_publishes *say,
