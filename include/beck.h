@@ -484,7 +484,7 @@ typedef struct beck_queue_info {
     const char *name;           /* borrowed until beck_close */
     beck_queue_options options; /* as in force */
     /* Deliverable now; exact. An event that has expired behind one that has not counts until it comes to the
-     * head, or until a limit that refuses would refuse for it. */
+     * head, or until a limit that refuses would refuse for it and it is not behind 10,000 others. */
     int64_t ready;
     int64_t in_flight;          /* delivered and not yet settled; exact */
     int64_t delayed;            /* waiting for their time; exact */
