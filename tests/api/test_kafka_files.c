@@ -226,12 +226,12 @@ static int count_events(beck_bus *bus)
     beck_read_options all = {.from = {.kind = BECK_FROM_EARLIEST}};
     const beck_event *e;
     beck_reader *r;
-    beck_error err;
+    beck_error ended;
     int n = 0;
     must(beck_reader_open(bus, &all, &r, &err));
-    while (!beck_reader_next(r, 0, &e, &err))
+    while (!beck_reader_next(r, 0, &e, &ended))
         n++;
-    assert_int_equal(err.code, BECK_END);
+    assert_int_equal(ended.code, BECK_END);
     beck_reader_close(r);
     return n;
 }

@@ -40,7 +40,7 @@ void endpoint_note_failure(struct endpoint *e, beck_status status, const char *w
 {
     mutex_lock(&e->lock);
     e->failed_ms = clock_wall_ms(clock_system());
-    snprintf(e->failure, sizeof e->failure, "%s: %s", beck_status_name(status), why);
+    snprintf(e->failure, sizeof e->failure, "%s: %.200s", beck_status_name(status), why);
     mutex_unlock(&e->lock);
 }
 

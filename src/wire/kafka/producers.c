@@ -3,6 +3,7 @@
 
 #include "kafka/topics.h"
 #include "kafka/transactions.h"
+#include "log/committer.h"
 #include "wire/kafka/handlers.h"
 
 #include <stdlib.h>
