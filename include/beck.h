@@ -431,7 +431,7 @@ typedef enum beck_overflow {
     /* The first ready ones become dead letters, reason "maxlen": the oldest of the highest priority, as they
      * would be delivered. */
     BECK_OVERFLOW_DROP_OLDEST = 0,
-    BECK_OVERFLOW_REFUSE           /* the publisher gets BECK_ELIMIT */
+    BECK_OVERFLOW_REFUSE /* the publisher gets BECK_ELIMIT */
 } beck_overflow;
 
 typedef struct beck_queue_options {
@@ -486,9 +486,9 @@ typedef struct beck_queue_info {
     /* Deliverable now; exact. An event that has expired behind one that has not counts until it comes to the
      * head, or until a limit that refuses would refuse for it and it is not behind 10,000 others. */
     int64_t ready;
-    int64_t in_flight;          /* delivered and not yet settled; exact */
-    int64_t delayed;            /* waiting for their time; exact */
-    int64_t dead;               /* dead letters kept; exact */
+    int64_t in_flight; /* delivered and not yet settled; exact */
+    int64_t delayed;   /* waiting for their time; exact */
+    int64_t dead;      /* dead letters kept; exact */
     uint32_t consumers;
     bool paused;
     uint32_t bindings;
@@ -610,7 +610,8 @@ BECK_API void beck_workers_stop(beck_workers *workers);
 typedef struct beck_dead {
     const beck_event *event; /* as it was published; position is that of the dead letter: its name
                                 in the calls below */
-    const char *reason;      /* "rejected", "attempts", "expired", "maxlen"; "unreadable": it is damaged, and this stands for
+    const char *
+        reason; /* "rejected", "attempts", "expired", "maxlen"; "unreadable": it is damaged, and this stands for
                                 it: once its file is restored, put back, it is delivered */
     uint32_t attempts;
     int64_t died_ms;

@@ -53,7 +53,8 @@ struct beck {
     bus_made_fn made;       /* with it; NULL: nobody is told */
     void *made_ctx;
     struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */
-    bool starts_known; /* log_start had STARTS_MARK when the handle was opened, and nobody else changes it */
+    bool
+        starts_known; /* log_start had STARTS_MARK when the handle was opened, and nobody else changes it */
     beck_workers **workers;
     size_t worker_count;
     beck_reader *readers; /* open ones, a list */
@@ -61,7 +62,8 @@ struct beck {
     pthread_t timer;
     bool timer_runs, stopping;
     bool maintained; /* since it was opened; with upkeep_lock */
-    struct timer *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
+    struct timer
+        *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
     struct mutex timer_lock;
     struct cond timer_wake;
     int64_t traced;           /* offsets that the index of traces knows, summed; with trace_lock */
@@ -157,7 +159,8 @@ struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /
  * data means that it is gone. */
 beck_status topology_load(beck *b, beck_error *err);
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             const uint8_t *id, bool gaps, beck_error *err); /* options NULL: gone */
+                             const uint8_t *id, bool gaps,
+                             beck_error *err); /* options NULL: gone */
 /* The same, written and not synced. */
 beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
                                 bool paused, uint64_t number, beck_error *err);

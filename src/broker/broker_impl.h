@@ -83,7 +83,8 @@ struct exchange {
     beck_bytes alternate;               /* by argument or policy; empty: none */
     beck_bytes policy, operator_policy; /* names of those in force; empty: none */
     _Atomic(beck_bus *) bus; /* NULL: not made yet (exchange_bus). Valid until beck_close */
-    bool leads; /* it leads somewhere, or did (engine_lead); changed with change_lock and engine_lock */
+    bool
+        leads; /* it leads somewhere, or did (engine_lead); changed with change_lock and engine_lock */
     bool stuck; /* how far its bus is routed is not to be moved up; with change_lock */
     _Atomic(uint64_t) published_in,
         published_out; /* counted by publish.c, shown by the management */
@@ -99,9 +100,9 @@ struct broker_queue {
     enum queue_kind kind;
     bool durable, exclusive, auto_delete; /* exclusive ones are not durable, whatever was asked */
     bool foreign;                         /* a queue of the engine that was made by other means */
-    bool ruled; /* it has the rules of a policy; of foreign ones, with change_lock */
-    uint64_t owner;                       /* connection, of exclusive ones */
-    struct session *owner_session;        /* the same; with change_lock. NULL: none */
+    bool ruled;     /* it has the rules of a policy; of foreign ones, with change_lock */
+    uint64_t owner; /* connection, of exclusive ones */
+    struct session *owner_session;               /* the same; with change_lock. NULL: none */
     struct broker_queue *owned_next, **owned_at; /* of that session */
     struct queue *engine;                        /* a reference; NULL for streams */
     beck_bus *bus;          /* a stream's log; NULL for others. Valid until beck_close */

@@ -11,10 +11,13 @@
 #define RECORD_TYPE "__amqp"
 #define SUBJECT_LONG 900
 
-static const char *const kinds[RECORD_KINDS] = {
-    "vhost",  "exchange",        "queue",     "binding",     "permission", "topic-permission",
-    "policy", "operator-policy", "parameter", "vhost-limit", "user-limit", "bus",
-    "seen",   "given"};
+static const char *const kinds[RECORD_KINDS] = {"vhost",      "exchange",
+                                                "queue",      "binding",
+                                                "permission", "topic-permission",
+                                                "policy",     "operator-policy",
+                                                "parameter",  "vhost-limit",
+                                                "user-limit", "bus",
+                                                "seen",       "given"};
 
 static const uint64_t subject_seed[2] = {0x6265636b2e616d71ull, 0x702e7265636f7264ull};
 

@@ -80,7 +80,7 @@ struct call {
     int stop_fd;                  /* orderly: readable once a signal came (for poll); else -1 */
     struct option_value *values;  /* for the accessors only */
     size_t value_count;
-    _Atomic(int) *stops; /* for call_stopping only */
+    _Atomic(int) *stops;   /* for call_stopping only */
     _Atomic(bool) damaged; /* the engine has reported damage since it was last cleared */
 };
 

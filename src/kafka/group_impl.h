@@ -157,7 +157,7 @@ struct group {
     uint64_t sweep;    /* the last one that came here */
     size_t sweep_at;   /* the next bucket of `offsets`; SIZE_MAX: none is left */
     bool offsets_only; /* nobody has ever joined it, and it has no record of its own */
-    bool stays;        /* without offsets, since these were deleted one by one: until it is, or expires */
+    bool stays; /* without offsets, since these were deleted one by one: until it is, or expires */
 
     /* classic */
     enum group_state state, previous_state;

@@ -138,14 +138,15 @@ void partition_info(struct partition *p, beck_partition_info *out)
     mutex_lock(&p->lock);
     if (!p->options.memory)
         partition_know_sealed(p, NULL);
-    *out = (beck_partition_info){.first_offset = p->first,
-                                 .next_offset = p->next,
-                                 .written_offset = p->written,
-                                 .synced_offset = p->synced,
-                                 .segments = (uint32_t)p->segment_count,
-                                 .bytes = p->options.memory ? tail_bytes(&p->tail) : p->sealed_bytes,
-                                 .oldest_ms = -1,
-                                 .newest_ms = -1};
+    *out =
+        (beck_partition_info){.first_offset = p->first,
+                              .next_offset = p->next,
+                              .written_offset = p->written,
+                              .synced_offset = p->synced,
+                              .segments = (uint32_t)p->segment_count,
+                              .bytes = p->options.memory ? tail_bytes(&p->tail) : p->sealed_bytes,
+                              .oldest_ms = -1,
+                              .newest_ms = -1};
     if (p->segment_count > 0) {
         struct segment *active = p->segments[p->segment_count - 1];
         int64_t oldest = -1, newest = -1;

@@ -9,7 +9,8 @@ struct verified_segment {
     int64_t base_offset;
     int64_t next_base; /* of the segment behind it; INT64_MAX: it is the last */
     bool has_index, has_time_index;
-    struct segment *copy; /* gets what can be read, and empty batches for the rest; NULL: only checked */
+    struct segment
+        *copy; /* gets what can be read, and empty batches for the rest; NULL: only checked */
 };
 
 struct verify {
@@ -18,9 +19,9 @@ struct verify {
     struct log_verify_counts *counts;
     const struct log_known *known;
     const struct log_repair *repair; /* NULL: nothing is changed */
-    bool broken; /* something is damaged or missing in the segment at hand */
-    bool silent; /* it is read once more, to be copied */
-    int32_t epoch_max; /* greatest leader epoch of the partition */
+    bool broken;                     /* something is damaged or missing in the segment at hand */
+    bool silent;                     /* it is read once more, to be copied */
+    int32_t epoch_max;               /* greatest leader epoch of the partition */
     struct record_context context;
     struct codec codec;
     struct buf unpacked;

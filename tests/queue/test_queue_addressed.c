@@ -534,8 +534,8 @@ static void a_memory_queue_joins_buses_of_both_kinds(void **state)
     (void)state;
     world_start(&w, 1);
     beck_bus *disk = world_bus(&w, "b", NULL);
-    check_ok(handle_own_bus(w.b, "__beck_own", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY}, &own,
-                            err));
+    check_ok(handle_own_bus(w.b, "__beck_own", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY},
+                            &own, err));
     assert_int_equal(own->options.storage, BECK_STORAGE_MEMORY);
     world_queue(&w, "q", &(beck_queue_options){.storage = BECK_STORAGE_MEMORY});
     world_queue(&w, "durable", NULL);

@@ -795,7 +795,7 @@ static void blocks_count_until_they_are_sent(void **state)
     for (int i = 0; i < 8; i++)
         produce_records(d, t, value, 1);
     kafka_dial(&d->w, &c);
-    fetch_of(&x, t, 7); /* the last: it is in memory */
+    fetch_of(&x, t, 7);               /* the last: it is in memory */
     for (int i = 0; i < FETCHES; i++) /* more than sockets keep */
         kafka_say(&c, kafka_fetch_request_table(), 12, &x.q);
     for (int seen = 0; seen < LOOKS;) {
