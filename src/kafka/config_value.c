@@ -212,8 +212,10 @@ bool config_set_put(struct config_set *s, const struct config_key *key, beck_byt
 
 struct config_set *config_set_trim(struct config_set *s)
 {
-    struct config_set *less = realloc(s, sizeof *s + s->count * sizeof s->values[0]);
-    return less ? less : s;
+    void *less = realloc(s, sizeof *s + s->count * sizeof s->values[0]);
+    if (less)
+        s = less;
+    return s;
 }
 
 static void take_out(struct config_set *s, const struct config_key *key)
