@@ -147,7 +147,7 @@ static beck_status check_directory(const char *directory, beck_error *err)
 beck_status beck_kafka_export(beck *b, const char *bus, const char *directory,
                               beck_kafka_files *out, beck_error *err)
 {
-    beck_bus *from;
+    beck_bus *from = NULL;
     beck_kafka_files done = {0};
     beck_status status = check_directory(directory, err);
     if (!status && b->remote)
@@ -157,10 +157,10 @@ beck_status beck_kafka_export(beck *b, const char *bus, const char *directory,
         status = beck_bus_get(b, bus, &from, err);
     if (!status && from->options.storage != BECK_STORAGE_DISK)
         status = error_set(err, BECK_EINVAL, "bus \"%s\" is in memory: it has no files", bus);
-    if (!status)
+    if (!status) {
         status = vfs_mkdir(b->env.vfs, directory, err);
-    if (status == BECK_EEXIST)
-        status = BECK_OK;
+        status = status == BECK_EEXIST ? BECK_OK : status;
+    }
     for (uint32_t i = 0; !status && i < from->partition_count; i++)
         status = export_partition(from, i, directory, &done, err);
     if (!status)
@@ -188,9 +188,10 @@ static int note_segment(void *ctx, const char *name, bool is_dir)
     if (s->count == s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 64;
         int64_t *grown = realloc(s->at, cap * sizeof *grown);
-        s->failed = grown == NULL;
-        if (s->failed)
+        if (!grown) {
+            s->failed = true;
             return 1;
+        }
         s->at = grown;
         s->cap = cap;
     }
