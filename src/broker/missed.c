@@ -345,33 +345,22 @@ static beck_status look_at_copy(struct missed *m, const beck_bus *bus, const str
     return status;
 }
 
+struct copies {
+    struct missed *missed;
+    beck_bus *bus;
+};
+
+static beck_status read_copy(void *ctx, const struct record_view *v, beck_error *err)
+{
+    const struct copies *c = ctx;
+    return look_at_copy(c->missed, c->bus, v) ? no_memory(err) : BECK_OK;
+}
+
 static beck_status read_copies(struct missed *m, beck_bus *bus, int64_t from, beck_error *err)
 {
+    struct copies c = {m, bus};
     struct partition *p = bus_partition(bus, 0);
-    struct cursor *cursor = NULL;
-    int64_t end = partition_visible(p), at = partition_first(p);
-    if (from > at)
-        at = from;
-    if (at >= end)
-        return BECK_OK;
-    beck_status status = cursor_open(p, &cursor, err);
-    while (!status && at < end) {
-        const struct record_view *v;
-        int64_t skip_to = 0;
-        status = cursor_read(cursor, at, false, &v, &skip_to, err);
-        if (status == BECK_ECORRUPT && skip_to > at) {
-            at = skip_to;
-            status = BECK_OK;
-            continue;
-        }
-        if (status || v->offset >= end)
-            break;
-        at = v->offset + 1;
-        if (look_at_copy(m, bus, v))
-            status = no_memory(err);
-    }
-    cursor_close(cursor);
-    return status == BECK_END || status == BECK_ERANGE ? BECK_OK : status;
+    return cursor_walk(p, from, partition_visible(p), read_copy, &c, err);
 }
 
 /* What an opening that did not come to its end has given. */

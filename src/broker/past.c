@@ -162,32 +162,24 @@ static bool has_it(const struct past *p, const struct carried *c)
     return p->queue ? carried_names(c, p->queue->number) : c->content.len > 0 || c->queues.data;
 }
 
+struct giving {
+    struct past *past;
+    struct targets scratch;
+};
+
+static beck_status give_one(void *ctx, const struct record_view *v, beck_error *err)
+{
+    struct giving *g = ctx;
+    return has_it(g->past, &v->carried) ? BECK_OK : give(g->past, v, &g->scratch, err);
+}
+
 static beck_status give_from(struct past *p, struct partition *partition, int64_t offset,
                              int64_t end, beck_error *err)
 {
-    struct targets scratch = {0};
-    struct cursor *cursor = NULL;
-    if (offset >= end)
-        return BECK_OK;
-    beck_status status = cursor_open(partition, &cursor, err);
-    while (!status && offset < end) {
-        const struct record_view *v;
-        int64_t skip_to = 0;
-        status = cursor_read(cursor, offset, false, &v, &skip_to, err);
-        if (status == BECK_ECORRUPT && skip_to > offset) {
-            offset = skip_to;
-            status = BECK_OK;
-            continue;
-        }
-        if (status || v->offset >= end)
-            break;
-        offset = v->offset + 1;
-        if (!has_it(p, &v->carried))
-            status = give(p, v, &scratch, err);
-    }
-    cursor_close(cursor);
-    targets_release(&scratch);
-    return status == BECK_END || status == BECK_ERANGE ? BECK_OK : status;
+    struct giving g = {.past = p};
+    beck_status status = cursor_walk(partition, offset, end, give_one, &g, err);
+    targets_release(&g.scratch);
+    return status;
 }
 
 static beck_status give_partition(struct past *p, struct partition *partition,

@@ -407,3 +407,31 @@ found:
     *out = &c->view;
     return BECK_OK;
 }
+
+beck_status cursor_walk(struct partition *p, int64_t from, int64_t end,
+                        beck_status (*each)(void *ctx, const struct record_view *v,
+                                            beck_error *err),
+                        void *ctx, beck_error *err)
+{
+    struct cursor *c = NULL;
+    int64_t at = from;
+    if (at >= end)
+        return BECK_OK;
+    beck_status status = cursor_open(p, &c, err);
+    while (!status && at < end) {
+        const struct record_view *v;
+        int64_t skip_to = 0;
+        status = cursor_read(c, at, false, &v, &skip_to, err);
+        if (status == BECK_ECORRUPT && skip_to > at) {
+            at = skip_to;
+            status = BECK_OK;
+            continue;
+        }
+        if (status || v->offset >= end)
+            break;
+        at = v->offset + 1;
+        status = each(ctx, v, err);
+    }
+    cursor_close(c);
+    return status == BECK_END || status == BECK_ERANGE ? BECK_OK : status;
+}

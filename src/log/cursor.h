@@ -23,4 +23,11 @@ beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
                         const struct record_view **out, int64_t *skip_to, beck_error *err);
 struct block *cursor_block(struct cursor *c);
 
+/* Gives what can be read of [from, end) to `each`, in order; damage is passed over. Ends early with the first error
+ * of `each`, which is returned. */
+beck_status cursor_walk(struct partition *p, int64_t from, int64_t end,
+                        beck_status (*each)(void *ctx, const struct record_view *v,
+                                            beck_error *err),
+                        void *ctx, beck_error *err);
+
 #endif
