@@ -165,17 +165,24 @@ static int show_human(const struct call *call, const beck_queue_info *info)
     return status ? fail(call, status, &err) : EXIT_DONE;
 }
 
-static int show_run(struct call *call)
+/* Opens the handle, and the queue that the command is about has to be there. */
+static int open_queue(struct call *call, beck_queue_info *info)
 {
-    beck_queue_info info;
     beck_error err;
     int code = call_open(call, CALL_EXISTING);
     if (code) {
         return code;
     }
-    beck_status status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
-    if (status) {
-        return fail(call, status, &err);
+    beck_status status = beck_queue_info_get(call->handle, call->arguments[0], info, &err);
+    return status ? fail(call, status, &err) : EXIT_DONE;
+}
+
+static int show_run(struct call *call)
+{
+    beck_queue_info info;
+    int code = open_queue(call, &info);
+    if (code) {
+        return code;
     }
     return call->json ? show_json(call, &info) : show_human(call, &info);
 }
@@ -302,18 +309,14 @@ static int alter_run(struct call *call)
 {
     beck_queue_info info;
     beck_error err;
-    int code = call_open(call, CALL_EXISTING);
+    int code = open_queue(call, &info);
+    if (!code) {
+        code = queue_options_change(call, &info.options);
+    }
     if (code) {
         return code;
     }
-    beck_status status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
-    if (!status) {
-        code = queue_options_change(call, &info.options);
-        if (code) {
-            return code;
-        }
-        status = beck_queue_alter(call->handle, call->arguments[0], &info.options, &err);
-    }
+    beck_status status = beck_queue_alter(call->handle, call->arguments[0], &info.options, &err);
     if (!status && call->json) {
         status = beck_queue_info_get(call->handle, call->arguments[0], &info, &err);
     }
