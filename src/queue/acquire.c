@@ -48,7 +48,6 @@ static void put_in_order(struct queue *q)
 static beck_status find_origin(beck_consumer *c, const struct slot *s, struct acquired *out,
                                beck_error *err)
 {
-    struct queue *q = c->queue;
     uint32_t source = entry_source(&s->entry);
     struct cursor *cursor;
     const struct record_view *view;
@@ -61,13 +60,7 @@ static beck_status find_origin(beck_consumer *c, const struct slot *s, struct ac
         return error_set(err, BECK_ENOMEM, "no memory for a delivery");
     if (view->offset != entry_offset(&s->entry) || !dead_open(&view->event, c->parts))
         return BECK_END;
-    out->bus = NULL;
-    mutex_lock(&q->lock);
-    for (uint32_t i = 0; i < q->source_count && !out->bus; i++)
-        if (q->sources[i].number == c->parts->origin.partition &&
-            bytes_equal_text(c->parts->origin_bus, q->sources[i].bus_name))
-            out->bus = q->sources[i].bus;
-    mutex_unlock(&q->lock);
+    out->bus = consumer_origin(c, &source);
     out->partition = c->parts->origin.partition;
     out->offset = c->parts->origin.offset;
     return out->bus ? BECK_OK : BECK_END;

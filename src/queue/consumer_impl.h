@@ -87,6 +87,9 @@ beck_status consumer_cursor(beck_consumer *c, uint32_t source, struct cursor **o
 /* An event that cannot be had any more leaves the queue; said aloud when it is damage. */
 void consumer_drop_lost(beck_consumer *c, struct slot *s, beck_status status,
                         const beck_error *why);
+/* Where the event was that a dead letter stands for, which was opened into c->parts: its bus, and which source of
+ * the queue that is; NULL: it is gone. */
+beck_bus *consumer_origin(beck_consumer *c, uint32_t *source);
 /* Puts a slot's entry back to its place: nothing was delivered. Others may have begun to wait while
  * it was away. */
 void consumer_put_back(beck_consumer *c, struct slot *s);

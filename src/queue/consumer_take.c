@@ -99,19 +99,19 @@ static beck_status keep_view(struct slot *s, struct cursor *cursor, const struct
     return BECK_OK;
 }
 
-/* Where the event was that a dead letter stands for; false: its bus is gone. */
-static bool find_unreadable(beck_consumer *c, uint32_t *source)
+beck_bus *consumer_origin(beck_consumer *c, uint32_t *source)
 {
     struct queue *q = c->queue;
-    bool found = false;
+    beck_bus *bus = NULL;
     mutex_lock(&q->lock);
-    for (uint32_t i = 0; i < q->source_count && !found; i++) {
-        found = q->sources[i].bus && q->sources[i].number == c->parts->origin.partition &&
-                bytes_equal_text(c->parts->origin_bus, q->sources[i].bus_name);
+    for (uint32_t i = 0; i < q->source_count && !bus; i++) {
+        if (q->sources[i].number == c->parts->origin.partition &&
+            bytes_equal_text(c->parts->origin_bus, q->sources[i].bus_name))
+            bus = q->sources[i].bus;
         *source = i;
     }
     mutex_unlock(&q->lock);
-    return found;
+    return bus;
 }
 
 /* A dead letter that was put back, and stands for an event that could not be read. */
@@ -121,7 +121,7 @@ static beck_status read_again(beck_consumer *c, struct slot *s, beck_error *err)
     int64_t offset = c->parts->origin.offset;
     struct cursor *cursor;
     const struct record_view *view;
-    if (!find_unreadable(c, &source))
+    if (!consumer_origin(c, &source))
         return BECK_END;
     beck_status status = consumer_cursor(c, source, &cursor, err);
     if (!status)
