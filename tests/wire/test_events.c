@@ -363,6 +363,83 @@ static void as_lines(void **state)
     in_close(&in);
 }
 
+static void remove_before(const struct world *w, const char *name, uint32_t partition,
+                          int64_t offset)
+{
+    beck_bus *bus;
+    assert_int_equal(beck_bus_get(w->b, name, &bus, NULL), BECK_OK);
+    assert_int_equal(partition_truncate_before(bus_partition(bus, partition), offset, NULL),
+                     BECK_OK);
+}
+
+static void must_say_gone(const struct world *w, const char *query, const char *gone,
+                          const char *wanted, const char *cursor)
+{
+    struct reply r = ask(w, "GET /v1/buses/orders/events%s", query);
+    expect(r, 200);
+    assert_string_equal(reply_header(&r, "Beck-Gone"), gone);
+    assert_string_equal(numbers(&r), wanted);
+    assert_string_equal(reply_header(&r, "Beck-Cursor"), cursor);
+    reply_free(&r);
+}
+
+static void a_page_says_what_was_removed_before_it_could_be_read(void **state)
+{
+    const struct world *w = *state;
+    publish_numbered(w, 10);
+    remove_before(w, "orders", 0, 6);
+    must_say_gone(w, "", "", "6 7 8 9", "0-10");
+    must_say_gone(w, "?from=earliest&limit=1", "", "6", "0-7");
+    must_say_gone(w, "?from=2026-01-31T12:00:01Z&limit=1", "", "6", "0-7");
+    must_say_gone(w, "?cursor=0-6&limit=1", "", "6", "0-7");
+    must_say_gone(w, "?cursor=0-5&limit=1", "0/5-5", "6", "0-7");
+    must_say_gone(w, "?from=2", "0/2-5", "6 7 8 9", "0-10");
+    must_say_gone(w, "?cursor=0-0&type=order.paid", "0/0-5", "6 9", "0-10");
+    remove_before(w, "orders", 0, 10);
+    must_say_gone(w, "?cursor=0-7", "0/7-9", "", "0-10");
+    must_say_gone(w, "?cursor=0-7&wait=10ms", "0/7-9", "", "0-10");
+    must_say_gone(w, "?cursor=0-10", "", "", "0-10");
+}
+
+/* More than a header should hold is said by several pages. */
+static void much_that_is_gone_is_said_page_by_page(void **state)
+{
+    enum { PARTITIONS = 600 };
+    const struct world *w = *state;
+    beck_bus *bus;
+    beck_bus_options options = {.partitions = PARTITIONS, .level = BECK_LEVEL_NONE};
+    assert_int_equal(beck_bus_create(w->b, "wide", &options, &bus, NULL), BECK_OK);
+    for (int i = 0; i < PARTITIONS; i++) {
+        beck_event e = {.type = beck_str("t")};
+        beck_publish_options o = {.level = BECK_LEVEL_WRITTEN, .partition_plus_1 = i + 1};
+        for (int n = 0; n < 2; n++)
+            assert_int_equal(beck_publish_many(bus, &e, 1, &o, NULL, NULL), BECK_OK);
+        remove_before(w, "wide", (uint32_t)i, 1);
+    }
+    char cursor[8192] = "0-0";
+    int said = 0, events = 0, pages = 0;
+    for (; events < PARTITIONS && pages < 5; pages++) {
+        struct reply r = ask(w, "GET /v1/buses/wide/events?cursor=%s", cursor);
+        expect(r, 200);
+        const char *gone = reply_header(&r, "Beck-Gone");
+        assert_true(strlen(gone) <= 4096);
+        for (; *gone; said++) {
+            char wanted[32];
+            int len = snprintf(wanted, sizeof wanted, "%d/0-0", said);
+            assert_memory_equal(gone, wanted, (size_t)len);
+            gone += len;
+            gone += *gone ? 2 : 0;
+        }
+        for (const char *p = r.body; (p = strstr(p, "\"type\"")); p++)
+            events++;
+        snprintf(cursor, sizeof cursor, "%s", reply_header(&r, "Beck-Cursor"));
+        reply_free(&r);
+    }
+    assert_int_equal(said, PARTITIONS);
+    assert_int_equal(events, PARTITIONS);
+    assert_int_equal(pages, 2);
+}
+
 static void pages_over_partitions_give_every_event_once(void **state)
 {
     const struct world *w = *state;
@@ -585,6 +662,8 @@ int main(void)
         one(filters),
         one(pages_refused),
         one(as_lines),
+        one(a_page_says_what_was_removed_before_it_could_be_read),
+        one(much_that_is_gone_is_said_page_by_page),
         one(pages_over_partitions_give_every_event_once),
         cmocka_unit_test_setup_teardown(long_cursors, open_narrow, close_world),
         one(a_page_waits_for_its_first_event),

@@ -180,6 +180,39 @@ static void resumes_where_it_was_cut_off(void **state)
     unfollow(&f);
 }
 
+static void a_stream_says_what_was_removed_before_it_could_be_read(void **state)
+{
+    const struct world *w = *state;
+    struct follower f;
+    beck_bus *bus;
+    char line[1024];
+    for (int i = 0; i < 10; i++)
+        publish(w, "orders", "t", i);
+    assert_int_equal(beck_bus_get(w->b, "orders", &bus, NULL), BECK_OK);
+    assert_int_equal(partition_truncate_before(bus_partition(bus, 0), 6, NULL), BECK_OK);
+    follow(&f, w, "/v1/buses/orders/events", "0-4");
+    must_begin(&f, "0-4");
+    static const char *const said[] = {"id: 0-6", "event: beck.gone",
+                                       "data: {\"partition\":0,\"from\":4,\"to\":5}", ""};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        assert_true(next_line(&f, line, sizeof line));
+        assert_string_equal(line, said[i]);
+    }
+    for (int i = 6; i < 10; i++)
+        must_get(&f, i);
+    unfollow(&f);
+    assert_int_equal(beck_bus_purge(bus, NULL), BECK_OK);
+    follow(&f, w, "/v1/buses/orders/events", "0-6");
+    must_begin(&f, "0-6");
+    assert_true(next_line(&f, line, sizeof line));
+    assert_string_equal(line, "id: 0-10");
+    for (int i = 1; i < 4; i++)
+        assert_true(next_line(&f, line, sizeof line));
+    publish(w, "orders", "t", 10);
+    must_get(&f, 10);
+    unfollow(&f);
+}
+
 static void a_cursor_behind_the_end_is_refused(void **state)
 {
     struct stream_in in;
@@ -457,6 +490,7 @@ int main(void)
         one(from_now_on),
         one(from_the_beginning_and_on),
         one(resumes_where_it_was_cut_off),
+        one(a_stream_says_what_was_removed_before_it_could_be_read),
         one(a_cursor_behind_the_end_is_refused),
         one(every_event_comes_once_however_often_it_resumes),
         one(who_stalls_lags_and_costs_nobody_anything),

@@ -226,7 +226,7 @@ bool read_chunk(struct stream_in *in, struct buf *out)
 
 bool read_reply(struct stream_in *in, bool head, struct reply *out)
 {
-    char line[4096];
+    char line[8192];
     struct buf body;
     *out = (struct reply){0};
     if (!read_line(in, line, sizeof line))
@@ -269,7 +269,7 @@ void reply_free(struct reply *r)
 
 const char *reply_header(const struct reply *r, const char *name)
 {
-    static _Thread_local char value[4096];
+    static _Thread_local char value[8192];
     size_t len = strlen(name);
     for (const char *at = r->head; *at; at = strchr(at, '\n') + 1)
         if (strncasecmp(at, name, len) == 0 && at[len] == ':') {

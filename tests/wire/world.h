@@ -40,7 +40,7 @@ void send_text(int fd, const char *format, ...) __attribute__((format(printf, 2,
 /* One answer. */
 struct reply {
     int status;
-    char head[8192];
+    char head[16384];
     char *body; /* NUL-terminated */
     size_t len;
 };

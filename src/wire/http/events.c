@@ -498,8 +498,11 @@ const struct http_route http_routes_events[] = {
      .kind = ACCESS_BUS,
      .handle = handle_read,
      .operation = "readEvents",
-     .summary = "Events of a bus: a page as JSON or NDJSON with the cursor of the next one in "
-                "Beck-Cursor, or (Accept: text/event-stream) all that come as server-sent events",
+     .summary =
+         "Events of a bus: a page as JSON or NDJSON with the cursor of the next one in "
+         "Beck-Cursor, or (Accept: text/event-stream) all that come as server-sent events. "
+         "What was removed before it could be read is in Beck-Gone (0/12-39: offsets 12 to 39 "
+         "of partition 0), or is an event beck.gone",
      .params = read_params,
      .answers = "Events"},
     {0},

@@ -196,6 +196,24 @@ static beck_status write_damage(const beck_error *why, struct buf *out)
     return status ? status : buf_append_text(out, "\n\n");
 }
 
+/* What was removed before it could be read is an event of its own. */
+static beck_status write_gone(const struct reading *reading, struct buf *out)
+{
+    size_t start = out->len;
+    beck_status status = buf_append_text(out, "id: ");
+    if (!status)
+        status = reading_cursor(reading, out);
+    if (!status)
+        status = buf_printf(out,
+                            "\nevent: beck.gone\n"
+                            "data: {\"partition\":%u,\"from\":%lld,\"to\":%lld}\n\n",
+                            reading->passed->number, (long long)reading->passed_from,
+                            (long long)reading->passed_end - 1);
+    if (status)
+        out->len = start;
+    return status;
+}
+
 /* Up to about a chunk of events. BECK_END: there are no more. */
 static beck_status read_some(struct reading *reading, bool positions, struct buf *out)
 {
@@ -208,6 +226,8 @@ static beck_status read_some(struct reading *reading, bool positions, struct buf
             status = write_event(reading, e, positions, out, &err);
         else if (status == BECK_ECORRUPT)
             status = write_damage(&err, out);
+        else if (status == BECK_ERANGE)
+            status = write_gone(reading, out);
     }
     return status;
 }

@@ -19,6 +19,7 @@
 #define EVENTS_DEFAULT 1000
 #define EVENTS_MAX 100000
 #define CURSOR_MAX 65536
+#define GONE_MAX 4096   /* a page ends where more would be said to be gone */
 #define HEADER_COST 72  /* of one of a request, beside its text */
 #define ANSWER_COST 768 /* of the lines and headers that all have */
 
@@ -28,6 +29,8 @@ struct page_call {
     struct http_request *r;
     struct reading *reading;
     bool positions, lines;
+    bool ends;       /* more is gone than is said of this page */
+    struct buf gone; /* what was removed before it could be read: "0/12-39, 1/0-7" */
     int64_t limit, wait_ms, until_ns;
     _Atomic(int) state;
     struct partition_watch *watches; /* one a lane */
@@ -37,6 +40,20 @@ beck_status follow_write(const beck_event *e, bool positions, struct buf *out, b
 {
     return positions ? cloudevents_write_exact(e, out, err)
                      : cloudevents_write(e, BECK_FORM_CLOUDEVENTS, out, err);
+}
+
+/* What was passed over is gone; BECK_END: the next page says so. */
+static beck_status note_gone(struct page_call *p)
+{
+    const struct reading *reading = p->reading;
+    beck_status status =
+        buf_printf(&p->gone, "%s%u/%lld-%lld", p->gone.len ? ", " : "", reading->passed->number,
+                   (long long)reading->passed_from, (long long)reading->passed_end - 1);
+    if (status != BECK_ELIMIT)
+        return status;
+    p->ends = true;
+    reading_step_back(p->reading);
+    return BECK_END;
 }
 
 /* Appends events up to the limits of a page. */
@@ -53,6 +70,10 @@ static beck_status read_page(struct page_call *p, struct buf *out, int64_t *coun
             reading_step_back(p->reading); /* the next page begins with it */
             status = BECK_END;
             break;
+        }
+        if (status == BECK_ERANGE) {
+            status = note_gone(p);
+            continue;
         }
         if (status)
             break;
@@ -152,6 +173,9 @@ static void answer(struct page_call *p, beck_status status, struct buf *out, bec
         status = set_cursor(p, err);
     else if (status == BECK_ECORRUPT)
         set_cursor(p, NULL);
+    if (p->gone.len > 0 && !buf_terminate(&p->gone))
+        http_set_header(p->r, "Beck-Gone", (const char *)p->gone.data);
+    buf_release(&p->gone);
     reading_close(p->reading);
     if (status)
         http_fail(p->r, status, err);
@@ -228,7 +252,7 @@ static void look(struct page_call *p)
         buf_init(&out, PAGE_MAX);
         reading_extend(p->reading);
         beck_status status = read_page(p, &out, &count, &err);
-        if (status || count > 0 || over) {
+        if (status || count > 0 || p->ends || over) {
             answer(p, status, &out, &err);
             return;
         }
@@ -263,6 +287,7 @@ void page_answer(struct http_request *r, beck_bus *bus, const struct events_quer
         return;
     }
     *p = (struct page_call){.r = r, .positions = q->positions};
+    buf_init(&p->gone, GONE_MAX);
     if (!prepare(p))
         return;
     beck_status status = reading_open(bus, &q->options, &p->reading, &err);
@@ -274,7 +299,7 @@ void page_answer(struct http_request *r, beck_bus *bus, const struct events_quer
     int64_t count;
     buf_init(&out, PAGE_MAX);
     status = read_page(p, &out, &count, &err);
-    if (!status && count == 0 && p->wait_ms > 0) {
+    if (!status && count == 0 && !p->ends && p->wait_ms > 0) {
         size_t size = p->reading->count * sizeof *p->watches;
         p->watches = http_alloc(r, size);
         if (!p->watches)

@@ -111,12 +111,16 @@ static beck_status open_lanes(struct reading *r, const struct reading_options *o
     }
     beck_status status = o->cursor ? apply_cursor(r, o->cursor, err) : BECK_OK;
     /* Partitions that a cursor does not name were made since. */
-    beck_from from = o->cursor ? (beck_from){.kind = BECK_FROM_EARLIEST} : o->from;
+    beck_from from = o->cursor ? (beck_from){.kind = BECK_FROM_OFFSET} : o->from;
     bool reached = r->count > 1 && bus_reaches(r->bus, &from);
-    for (uint32_t i = 0; i < r->count && !status; i++)
-        if (r->lanes[i].next < 0)
-            status = partition_resolve_with(r->lanes[i].partition, &from, reached,
-                                            &r->lanes[i].next, err);
+    for (uint32_t i = 0; i < r->count && !status; i++) {
+        struct lane *lane = &r->lanes[i];
+        if (lane->next >= 0)
+            continue;
+        status = partition_resolve_with(lane->partition, &from, reached, &lane->next, err);
+        if (from.kind == BECK_FROM_OFFSET && lane->next > from.offset)
+            lane->next = from.offset; /* what lies before the first is gone, and said to be */
+    }
     reading_extend(r);
     return status;
 }
@@ -187,6 +191,23 @@ static bool wanted(const struct reading *r, const struct record_view *v)
     return !r->pattern || pattern_match(beck_str(r->pattern), v->event.type);
 }
 
+static void pass(struct reading *r, struct lane *lane, int64_t to)
+{
+    r->passed = lane;
+    r->passed_from = lane->next;
+    r->passed_end = lane->next = to;
+}
+
+/* Whether what a lane was to read up to `end` has been removed, or some of it. */
+static bool pass_gone(struct reading *r, struct lane *lane, int64_t end)
+{
+    int64_t first = lane->next < end ? partition_first(lane->partition) : 0;
+    if (lane->next >= first)
+        return false;
+    pass(r, lane, first < end ? first : end);
+    return true;
+}
+
 /* Moves a lane to its next wanted event. BECK_END: there is none below its end. */
 static beck_status advance(struct reading *r, struct lane *lane, beck_error *err)
 {
@@ -196,11 +217,11 @@ static beck_status advance(struct reading *r, struct lane *lane, beck_error *err
         const struct record_view *v;
         int64_t skip_to = lane->next;
         beck_status status = cursor_read(lane->cursor, lane->next, false, &v, &skip_to, err);
-        if (status == BECK_ECORRUPT) {
-            r->damaged = lane;
-            r->damage = lane->next;
-            lane->next = skip_to;
-        }
+        if (pass_gone(r, lane, status || v->offset > lane->end ? lane->end : v->offset))
+            return error_set(err, BECK_ERANGE, "events %lld to %lld of partition %u are gone",
+                             (long long)r->passed_from, (long long)r->passed_end - 1, lane->number);
+        if (status == BECK_ECORRUPT)
+            pass(r, lane, skip_to);
         if (status == BECK_END || (!status && v->offset >= lane->end)) {
             lane->next = lane->end; /* a hole: what was there is gone */
             return BECK_END;
@@ -238,8 +259,8 @@ beck_status reading_next(struct reading *r, const beck_event **out, beck_error *
 
 void reading_step_back(struct reading *r)
 {
-    assert(r->damaged);
-    r->damaged->next = r->damage;
+    assert(r->passed);
+    r->passed->next = r->passed_from;
 }
 
 int64_t reading_position(const struct lane *lane)

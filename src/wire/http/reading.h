@@ -29,8 +29,8 @@ struct reading {
     struct lane *lanes;
     uint32_t count;
     struct lane *given;
-    struct lane *damaged; /* that met damage last, and where it begins */
-    int64_t damage;
+    struct lane *passed; /* that passed over something last, and where that began */
+    int64_t passed_from, passed_end;
     char *pattern, *subject; /* NULL: all */
     int64_t until_ms;        /* 0: none */
 };
@@ -53,10 +53,11 @@ void reading_close(struct reading *r); /* NULL allowed */
 bool reading_is_outgrown(const struct reading *r);
 /* Everything that is visible now is to be read. */
 void reading_extend(struct reading *r);
-/* The next event, valid until the next call. BECK_END: nothing more below the ends. After
- * BECK_ECORRUPT the next call goes on behind the damage. */
+/* The next event, valid until the next call. BECK_END: nothing more below the ends. BECK_ERANGE: of where
+ * `passed` was asked to begin events have been removed, passed_from up to passed_end. After that and
+ * BECK_ECORRUPT the next call goes on behind it. */
 beck_status reading_next(struct reading *r, const beck_event **out, beck_error *err);
-/* After BECK_ECORRUPT: back to before the damage, so that whoever goes on from the cursor meets it. */
+/* After BECK_ECORRUPT and BECK_ERANGE: back to before it, so that whoever goes on from the cursor meets it. */
 void reading_step_back(struct reading *r);
 /* Where a lane goes on. */
 int64_t reading_position(const struct lane *lane);
