@@ -116,11 +116,21 @@ def transact(world, name):
             again(lambda: p.commit_transaction(TRY_S) if end == "committed" else p.abort_transaction(TRY_S))
             world.told[transaction] = end
         except KafkaException as error:
-            if error.args[0].txn_requires_abort():
-                again(lambda: p.abort_transaction(TRY_S))
+            if aborted(p, error):
                 world.told[transaction] = "aborted"
             else:
                 p = None  # fenced or fatal: what became of it is not known
+
+
+def aborted(p, error):
+    """Whether a transaction that failed could be aborted. Where that took longer than its time, the server did it, and the producer is fenced."""
+    if error.args[0].txn_requires_abort():
+        try:
+            again(lambda: p.abort_transaction(TRY_S))
+            return True
+        except KafkaException as last:
+            print(f"not aborted: {last}", flush=True)
+    return False
 
 
 def again(call):
@@ -171,11 +181,7 @@ def copy(world, name):
                 time.sleep(0.05)
         except KafkaException as error:
             print(f"{name}: {error}", flush=True)
-            if error.args[0].txn_requires_abort():
-                try:
-                    again(lambda p=p: p.abort_transaction(TRY_S))
-                except KafkaException:
-                    pass
+            aborted(p, error)
         c.close()
 
 
