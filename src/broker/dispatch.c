@@ -275,6 +275,12 @@ static struct item *mail_at(const struct queue_subscriber *s, uint32_t i)
     return &s->mailbox[(s->mail_first + i) & (s->mail_cap - 1)];
 }
 
+static void mail_copy(const struct queue_subscriber *s, struct item *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = *mail_at(s, (uint32_t)i);
+}
+
 static beck_status mail_reserve(struct queue_subscriber *s, uint32_t more)
 {
     if (s->mail_count + more <= s->mail_cap)
@@ -285,8 +291,7 @@ static beck_status mail_reserve(struct queue_subscriber *s, uint32_t more)
     struct item *grown = malloc(cap * sizeof *grown);
     if (!grown)
         return BECK_ENOMEM;
-    for (uint32_t i = 0; i < s->mail_count; i++)
-        grown[i] = *mail_at(s, i);
+    mail_copy(s, grown, s->mail_count);
     free(s->mailbox);
     s->mailbox = grown;
     s->mail_cap = cap;
@@ -455,8 +460,7 @@ static size_t deliver_some(struct queue_subscriber *s, size_t max,
     bool stopped = false;
     if (n > AT_ONCE)
         n = AT_ONCE;
-    for (size_t i = 0; i < n; i++)
-        items[i] = *mail_at(s, (uint32_t)i);
+    mail_copy(s, items, n);
     mutex_unlock(&d->lock);
     n = deliver_items(s, items, n, deliver, ctx, &stopped);
     mutex_lock(&d->lock);
@@ -526,9 +530,10 @@ static struct level *level_of(struct dispatcher *d, int32_t priority)
     struct level **at = &d->levels;
     while (*at && (*at)->priority > priority)
         at = &(*at)->next;
-    if (*at && (*at)->priority == priority)
-        return *at;
-    struct level *l = calloc(1, sizeof *l);
+    struct level *l = *at;
+    if (l && l->priority == priority)
+        return l;
+    l = calloc(1, sizeof *l);
     if (!l)
         return NULL;
     l->priority = priority;

@@ -93,41 +93,50 @@ bool message_carried(beck_bytes content, beck_bytes *exchange, beck_bytes *routi
     if (!get_short(content, &at, exchange) || !get_short(content, &at, routing_key) ||
         content.len - at < 2)
         return false;
-    *properties = bytes_of(content.data + at, content.len - at);
+    *properties = bytes_of((const uint8_t *)content.data + at, content.len - at);
     *marks = get_u16(properties->data) & CARRIED_MARKS;
     return true;
 }
 
 /* ---- what is shown ---- */
 
+/* With other headers: without BCC (where `bcc`), and with `number` under `name` (NULL: none). */
+static beck_status with_headers(beck_bytes properties, bool bcc, const char *name, int64_t number,
+                                struct buf *out)
+{
+    const char *without[2] = {"BCC", name};
+    struct properties p;
+    struct buf headers;
+    beck_status status = properties_read(properties, &p, NULL);
+    if (status)
+        return status;
+    buf_init(&headers, out->max);
+    if (p.flags & PROPERTY_HEADERS)
+        status = table_copy_without(&headers, p.headers, bcc ? without : without + 1,
+                                    (size_t)bcc + (name != NULL));
+    if (!status && name)
+        status = table_put_long(&headers, name, number);
+    p.flags |= PROPERTY_HEADERS;
+    p.headers = buf_bytes(&headers);
+    if (!status)
+        status = properties_write(out, &p);
+    buf_release(&headers);
+    return status;
+}
+
 beck_status message_with_number(beck_bytes properties, uint16_t marks, const char *name,
                                 int64_t number, struct buf *out)
 {
-    const char *without[2] = {"BCC", name};
     bool bcc = (marks & CARRIED_BCC) != 0;
-    struct properties p;
-    struct buf plain, headers;
+    struct buf plain;
     buf_init(&plain, out->max);
-    buf_init(&headers, out->max);
     beck_status status = buf_append(&plain, properties.data, properties.len);
     if (!status) {
         put_u16(plain.data, (uint16_t)(get_u16(plain.data) & ~CARRIED_MARKS));
-        status = bcc || name ? properties_read(buf_bytes(&plain), &p, NULL)
+        status = bcc || name ? with_headers(buf_bytes(&plain), bcc, name, number, out)
                              : buf_append(out, plain.data, plain.len);
     }
-    if (!status && (bcc || name)) {
-        if (p.flags & PROPERTY_HEADERS)
-            status = table_copy_without(&headers, p.headers, bcc ? without : without + 1,
-                                        (size_t)bcc + (name != NULL));
-        if (!status && name)
-            status = table_put_long(&headers, name, number);
-        p.flags |= PROPERTY_HEADERS;
-        p.headers = buf_bytes(&headers);
-        if (!status)
-            status = properties_write(out, &p);
-    }
     buf_release(&plain);
-    buf_release(&headers);
     return status;
 }
 

@@ -297,12 +297,12 @@ static beck_status note_copied(struct missed *m, const beck_bus *bus, uint64_t q
         m->copied_cap = cap;
     }
     if (!c) {
-        char *text = malloc(source.len + 1);
-        if (!text)
+        c = &m->copied[m->copied_count];
+        *c = (struct copied){bus, queue, malloc(source.len + 1), source.len, -1};
+        if (!c->source)
             return BECK_ENOMEM;
-        memcpy(text, source.data, source.len);
-        c = &m->copied[m->copied_count++];
-        *c = (struct copied){bus, queue, text, source.len, -1};
+        memcpy(c->source, source.data, source.len);
+        m->copied_count++;
     }
     if (offset > c->offset)
         c->offset = offset;

@@ -307,13 +307,14 @@ static void get(struct channel *ch, const struct basic_get *m)
 void settle_outstanding(struct channel *ch, struct outstanding o, enum settlement how)
 {
     struct amqp_connection *c = ch->c;
-    struct batch own;
-    struct batch *b = c->batch ? c->batch : &own;
-    if (b == &own)
-        own.count = 0;
-    batch_add(b, o.source, o.tag, how);
-    if (b == &own)
-        batch_flush(b);
+    if (c->batch) {
+        batch_add(c->batch, o.source, o.tag, how);
+    } else {
+        struct batch alone;
+        alone.count = 0;
+        batch_add(&alone, o.source, o.tag, how);
+        batch_flush(&alone);
+    }
     c->unacked--;
     if (how == SETTLE_ACK)
         channel_count(ch, COUNT_ACK, 1);

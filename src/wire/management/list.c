@@ -191,9 +191,11 @@ static bool keep(struct list *l, json_t *item)
     if (ok && l->count == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
         struct list_item *items = realloc(l->items, cap * sizeof *items);
+        if (items) {
+            l->items = items;
+            l->cap = cap;
+        }
         ok = items != NULL;
-        l->items = ok ? items : l->items;
-        l->cap = ok ? cap : l->cap;
     }
     if (!ok) {
         buf_release(&text);
