@@ -148,8 +148,9 @@ int share_positions(struct kafka *k, beck_bytes group, struct topic *t,
 /* The topics that a group has queues of, in the arena. False: no memory. */
 bool share_topics(struct kafka *k, beck_bytes group, struct kafka_arena *arena, struct topic ***out,
                   size_t *count);
-/* (slow) Moves single partitions; makes the queue when there is none. `error` of each is set, and a
- * code for all returned: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND ... */
+/* (slow) Moves single partitions; makes group and queue when there are none. `error` of each is set, and a
+ * code for all returned: NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND (it is a group of another type),
+ * INVALID_GROUP_ID ... */
 int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_position *positions,
                size_t count);
 /* (slow) The group forgets a topic. NON_EMPTY_GROUP, GROUP_ID_NOT_FOUND, or 0, also when it had nothing

@@ -137,6 +137,7 @@ bool share_dead_end(struct share_queue *sq);
 /* ---- share_members.c ---- */
 
 void share_member_free(struct share_member *m);
+bool share_group_id_is_good(beck_bytes id);
 
 /* ---- share_session.c ---- */
 

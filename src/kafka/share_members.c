@@ -167,11 +167,16 @@ static bool is_text(beck_bytes b)
     return true;
 }
 
+bool share_group_id_is_good(beck_bytes id)
+{
+    return id.len > 0 && id.len <= SHARE_GROUP_ID_MAX && is_text(id);
+}
+
 static const char *what_is_wrong(const heartbeat_request *r)
 {
     if (r->group_id.len == 0)
         return "GroupId can't be empty.";
-    if (r->group_id.len > SHARE_GROUP_ID_MAX || !is_text(r->group_id))
+    if (!share_group_id_is_good(r->group_id))
         return "GroupId is too long, or no text.";
     if (r->member_id.len == 0)
         return "MemberId can't be empty.";

@@ -59,21 +59,14 @@ static int check_empty(struct shares *s, beck_bytes group)
     return code;
 }
 
-int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_position *positions,
-               size_t count)
+/* Where the partitions are to begin, by number; -1: as they are. False: none is moved. */
+static bool compose_targets(struct topic *t, uint32_t partitions, struct share_position *positions,
+                            size_t count, int64_t *to)
 {
-    struct shares *s = k->shares;
-    struct share_queue *sq = NULL;
-    beck_error why = {0};
-    int code = check_empty(s, group);
-    if (code)
-        return code;
-    uint32_t partitions = topic_partitions(t);
-    int64_t *to = malloc((partitions + (size_t)1) * sizeof *to);
-    beck_status status = to ? share_queue_make(s, group, t, &sq, &why) : BECK_ENOMEM;
-    for (uint32_t i = 0; i < partitions && to; i++)
+    bool any = false;
+    for (uint32_t i = 0; i < partitions; i++)
         to[i] = -1;
-    for (size_t i = 0; i < count && !status; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct share_position *p = &positions[i];
         struct partition *of =
             (uint32_t)p->partition < partitions ? topic_partition(t, p->partition) : NULL;
@@ -83,9 +76,30 @@ int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_
         /* As Kafka has it: what is out of range begins at the nearest. */
         int64_t first = partition_first(of), end = partition_visible(of);
         to[p->partition] = p->offset < first ? first : p->offset > end ? end : p->offset;
+        any = true;
     }
-    if (!status)
-        status = handle_move_queue(k->engine, sq->queue, t->bus, to, partitions, &why);
+    return any;
+}
+
+int share_move(struct kafka *k, beck_bytes group, struct topic *t, struct share_position *positions,
+               size_t count)
+{
+    struct shares *s = k->shares;
+    struct share_queue *sq = NULL;
+    beck_error why = {0};
+    int code = check_empty(s, group);
+    if (code == KAFKA_GROUP_ID_NOT_FOUND && !groups_has(k->groups, group))
+        code = share_group_id_is_good(group) ? KAFKA_NONE : KAFKA_INVALID_GROUP_ID;
+    if (code)
+        return code;
+    uint32_t partitions = topic_partitions(t);
+    int64_t *to = malloc((partitions + (size_t)1) * sizeof *to);
+    beck_status status = to ? BECK_OK : BECK_ENOMEM;
+    if (to && compose_targets(t, partitions, positions, count, to)) {
+        status = share_queue_make(s, group, t, &sq, &why);
+        if (!status)
+            status = handle_move_queue(k->engine, sq->queue, t->bus, to, partitions, &why);
+    }
     share_queue_release(sq);
     free(to);
     return status ? kafka_error_of(status) : KAFKA_NONE;

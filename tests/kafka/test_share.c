@@ -790,6 +790,27 @@ static void positions_are_told_and_moved(void **state)
     share_end(&s);
 }
 
+static void a_group_is_made_with_its_positions(void **state)
+{
+    struct share_world s;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 2);
+    put_records(bus, 0, 4);
+    assert_int_equal(move_to(&s, 7, 1), KAFKA_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_false(share_exists(s.k, beck_str("g")));
+    assert_int_equal(move_to(&s, 0, 1), 0);
+    check_position(&s, 0, 1, 3);
+    share_kill(&s);
+    assert_true(share_exists(s.k, beck_str("g")));
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "0:1-3*1");
+    struct share_position p = {.partition = 0};
+    assert_int_equal(share_move(s.k, beck_str(""), share_topic(&s, "t"), &p, 1),
+                     KAFKA_INVALID_GROUP_ID);
+    share_end(&s);
+}
+
 static void a_group_begins_where_its_configuration_says(void **state)
 {
     struct share_world s;
@@ -1206,6 +1227,7 @@ int main(void)
         cmocka_unit_test(a_session_is_begun_again_while_its_connection_ends),
         cmocka_unit_test(who_waits_gets_what_another_gives_back),
         cmocka_unit_test(positions_are_told_and_moved),
+        cmocka_unit_test(a_group_is_made_with_its_positions),
         cmocka_unit_test(a_group_begins_where_its_configuration_says),
         cmocka_unit_test(a_group_and_its_topics_can_be_forgotten),
         cmocka_unit_test(silent_members_do_not_keep_a_group_from_being_forgotten),
