@@ -101,10 +101,7 @@ void tree_unref(struct tree *t, struct node *n)
 
 void tree_charge(struct tree *t, struct node *n)
 {
-    int64_t size = (int64_t)n->content.size;
-    int64_t bytes = size > n->reserved ? size : n->reserved;
-    if (n->links == 0 && n->opens == 0)
-        bytes = 0;
+    int64_t bytes = n->links == 0 && n->opens == 0 ? 0 : (int64_t)n->content.size;
     t->charged += bytes - n->charged;
     n->charged = bytes;
 }

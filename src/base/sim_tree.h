@@ -33,7 +33,7 @@ struct node {
     bool is_dir, locked;
     struct names now, durable; /* of a directory */
     struct content content;    /* of a file */
-    int64_t reserved, charged; /* bytes */
+    int64_t charged;           /* bytes */
 };
 
 enum change_kind { CHANGE_MAKE, CHANGE_MOVE, CHANGE_REMOVE };
@@ -65,8 +65,7 @@ void tree_crash(struct tree *t, struct rng *rng);
 /* A node that somebody holds open. */
 void tree_ref(struct node *n);
 void tree_unref(struct tree *t, struct node *n);
-/* Counts the space of a file anew: its size or what is reserved for it, while it has a name or is
- * open. */
+/* Counts the space of a file anew: its size, while it has a name or is open. */
 void tree_charge(struct tree *t, struct node *n);
 /* Frees what nothing refers to any more. */
 void tree_reap(struct tree *t);

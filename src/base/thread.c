@@ -1,11 +1,8 @@
 /*
- * Mutexes, condition variables and parkers.
+ * Mutexes, condition variables and gates.
  *
  * The holder of a mutex is kept beside it with relaxed stores: only the holder itself ever finds
  * its own id there, so mutex_held is exact for the caller and costs the lock nothing.
- *
- * A parker is a futex with three states. A wake leaves AWAKE behind for a later wait, and asks the
- * kernel only when somebody SLEEPS.
  */
 #include "base/thread.h"
 #include "base/clock_impl.h"
@@ -32,7 +29,6 @@ static void must(int rc)
         abort();
 }
 
-#define SPINS 100
 #define LOCK_SPINS 300
 
 static void pause_briefly(void)
@@ -143,9 +139,7 @@ void cond_broadcast(struct cond *c)
     must(pthread_cond_broadcast(&c->c));
 }
 
-/* ---- parker ---- */
-
-enum { EMPTY = 0, AWAKE = 1, SLEEPS = 2 };
+/* ---- words that many wait for ---- */
 
 #define LINGER_SPINS 500
 
@@ -159,48 +153,6 @@ void thread_spin_while(const _Atomic(uint32_t) *word, uint32_t seen)
         pause_briefly();
     }
 }
-
-static bool take_wake(struct parker *p)
-{
-    uint32_t awake = AWAKE;
-    return atomic_load_explicit(&p->state, memory_order_relaxed) == AWAKE &&
-           atomic_compare_exchange_strong_explicit(&p->state, &awake, EMPTY, memory_order_acquire,
-                                                   memory_order_relaxed);
-}
-
-void parker_init(struct parker *p)
-{
-    atomic_init(&p->state, EMPTY);
-}
-
-void parker_wait(struct parker *p)
-{
-    if (take_wake(p))
-        return;
-    if (spinning_helps()) {
-        for (int i = 0; i < SPINS; i++) {
-            pause_briefly();
-            if (take_wake(p))
-                return;
-        }
-    }
-    uint32_t empty = EMPTY;
-    if (!atomic_compare_exchange_strong_explicit(&p->state, &empty, SLEEPS, memory_order_relaxed,
-                                                 memory_order_relaxed))
-        assert(empty == AWAKE);
-    while (!take_wake(p))
-        (void)syscall(SYS_futex, &p->state, FUTEX_WAIT_PRIVATE, SLEEPS, NULL, NULL, 0);
-}
-
-void parker_wake(struct parker *p)
-{
-    /* Once AWAKE is there the waiter may return and free the parker: the address is then only a
-     * number to the kernel, which wakes nobody. */
-    if (atomic_exchange_explicit(&p->state, AWAKE, memory_order_release) == SLEEPS)
-        (void)syscall(SYS_futex, &p->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-/* ---- gate ---- */
 
 void gate_init(struct gate *g)
 {

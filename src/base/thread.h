@@ -1,5 +1,5 @@
 /*
- * Mutexes that know their holder, condition variables on a clock, and a futex for one waiter.
+ * Mutexes that know their holder, condition variables on a clock, and a futex for many waiters.
  *
  * Lock order of the library, outermost first. A thread takes locks only downwards in this list, and
  * never two of one line:
@@ -71,15 +71,6 @@ void cond_wait(struct cond *c, struct mutex *m);
 bool cond_wait_until(struct cond *c, struct mutex *m, struct clock *clock, int64_t deadline_ns);
 void cond_signal(struct cond *c);
 void cond_broadcast(struct cond *c);
-
-/* One thread waits, any thread wakes; a wake before the wait is not lost. Cheaper than a condition
- * variable: no mutex to take again. */
-struct parker {
-    _Atomic(uint32_t) state;
-};
-void parker_init(struct parker *p);
-void parker_wait(struct parker *p); /* returns at once when woken since the last wait */
-void parker_wake(struct parker *p);
 
 /* Returns once the word is no longer `seen`, or after some microseconds; at once where the one who
  * moves it could not run meanwhile. */

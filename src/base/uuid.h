@@ -10,9 +10,6 @@
 
 /* In order when made 250 ns apart or more; unique in any case. */
 void uuid_v7(struct clock *clock, struct rng *rng, uint8_t out[16]);
-/* Version 5 of RFC 9562 section 5.5 (SHA-1 over namespace and name) in the URL namespace: the same
- * name gives the same id. */
-void uuid_v5_url(const void *name, size_t len, uint8_t out[16]);
 void uuid_text(const uint8_t uuid[16], char out[UUID_TEXT_LEN + 1]);
 /* Kafka's form: 22 characters of URL-safe base64 without padding. */
 void uuid_base64(const uint8_t uuid[16], char out[23]);

@@ -70,12 +70,6 @@ beck_status file_size(struct file *f, int64_t *size, beck_error *err)
     return f->ops->size(f, size, err);
 }
 
-beck_status file_reserve(struct file *f, int64_t size, beck_error *err)
-{
-    assert(size >= 0);
-    return f->ops->reserve(f, size, err);
-}
-
 int file_descriptor(struct file *f)
 {
     return f->ops->descriptor(f);

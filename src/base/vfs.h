@@ -45,9 +45,6 @@ beck_status file_writev(struct file *f, const struct iovec *parts, int count, in
 beck_status file_sync(struct file *f, beck_error *err); /* data and size, as fdatasync */
 beck_status file_truncate(struct file *f, int64_t size, beck_error *err);
 beck_status file_size(struct file *f, int64_t *size, beck_error *err);
-/* Reserves space without changing the size; BECK_EFULL when there is none. May do nothing where the
- * file system cannot. */
-beck_status file_reserve(struct file *f, int64_t size, beck_error *err);
 int file_descriptor(struct file *f); /* for sendfile; -1 on a simulated disk */
 
 beck_status vfs_rename(struct vfs *v, const char *from, const char *to,
@@ -97,7 +94,7 @@ enum vfs_fault_op {
 /* The nth call (1 is the next) of one of the operations fails with `code`: once, or it and all
  * after it. A failing write leaves a random part behind. A failing sync leaves it open which bytes
  * reached the device, and marks them clean (as Linux does). nth 0: no fault. OPEN counts vfs_lock,
- * WRITE file_reserve, UNLINK vfs_rmdir too; list, size and exists are not counted. The fault set
+ * UNLINK vfs_rmdir too; list, size and exists are not counted. The fault set
  * stays over crash and kill. */
 void vfs_sim_fail(struct vfs *v, unsigned ops, uint64_t nth, bool forever, beck_status code);
 void vfs_sim_capacity(

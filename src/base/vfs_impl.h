@@ -33,7 +33,6 @@ struct file_ops {
     beck_status (*sync)(struct file *f, beck_error *err);
     beck_status (*truncate)(struct file *f, int64_t size, beck_error *err);
     beck_status (*size)(struct file *f, int64_t *size, beck_error *err);
-    beck_status (*reserve)(struct file *f, int64_t size, beck_error *err);
     int (*descriptor)(struct file *f);
 };
 

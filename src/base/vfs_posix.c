@@ -136,21 +136,6 @@ static beck_status posix_size(struct file *f, int64_t *size, beck_error *err)
     return BECK_OK;
 }
 
-static beck_status posix_reserve(struct file *f, int64_t size, beck_error *err)
-{
-    struct posix_file *p = posix_of(f);
-    if (size == 0)
-        return BECK_OK;
-    while (fallocate(p->fd, FALLOC_FL_KEEP_SIZE, 0, size) != 0) {
-        if (errno == EOPNOTSUPP || errno == ENOSYS)
-            return BECK_OK;
-        if (errno != EINTR)
-            return error_errno(err, errno, "cannot reserve %lld bytes for \"%s\"", (long long)size,
-                               p->file.name);
-    }
-    return BECK_OK;
-}
-
 static int posix_descriptor(struct file *f)
 {
     return posix_of(f)->fd;
@@ -163,7 +148,6 @@ static const struct file_ops file_ops = {
     .sync = posix_sync,
     .truncate = posix_truncate,
     .size = posix_size,
-    .reserve = posix_reserve,
     .descriptor = posix_descriptor,
 };
 

@@ -245,8 +245,6 @@ static beck_status sim_truncate(struct file *file, int64_t size, beck_error *err
             status = full(f, err);
         else if (!content_resize(&n->content, (size_t)size))
             status = no_memory(f->file.name, err);
-        else if (n->reserved > size)
-            n->reserved = size;
         tree_charge(&s->tree, n);
     }
     return leave(s, status);
@@ -262,23 +260,6 @@ static beck_status sim_size(struct file *file, int64_t *size, beck_error *err)
     else
         *size = (int64_t)f->node->content.size;
     return leave(f->sim, status);
-}
-
-static beck_status sim_reserve(struct file *file, int64_t size, beck_error *err)
-{
-    struct sim_file *f = file_of(file);
-    struct sim *s = f->sim;
-    mutex_lock(&s->lock);
-    beck_status status = enter_file(f, VFS_OP_WRITE, err);
-    if (status == BECK_OK && size > f->node->reserved) {
-        if (size > room_for(s, f->node) && size > f->node->charged) {
-            status = full(f, err);
-        } else {
-            f->node->reserved = size;
-            tree_charge(&s->tree, f->node);
-        }
-    }
-    return leave(s, status);
 }
 
 static int sim_descriptor(struct file *file)
@@ -325,7 +306,6 @@ static const struct file_ops file_ops = {
     .sync = sim_sync,
     .truncate = sim_truncate,
     .size = sim_size,
-    .reserve = sim_reserve,
     .descriptor = sim_descriptor,
 };
 
@@ -625,7 +605,6 @@ void vfs_sim_crash(struct vfs *v)
     for (struct node *n = s->tree.nodes; n != NULL; n = n->next) {
         if (!n->is_dir)
             content_crash(&n->content, &s->rng);
-        n->reserved = 0;
         tree_charge(&s->tree, n);
     }
     leave(s, BECK_OK);

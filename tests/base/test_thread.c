@@ -214,50 +214,6 @@ static void many_waiters_each_see_their_own_deadline(void **state)
     clock_virtual_free(clock);
 }
 
-static void a_wake_before_the_wait_is_not_lost(void **state)
-{
-    (void)state;
-    struct parker p;
-    parker_init(&p);
-    parker_wake(&p);
-    parker_wake(&p);
-    parker_wait(&p);
-    /* Two wakes before a wait are one. */
-    assert_int_equal(atomic_load(&p.state), 0);
-}
-
-struct pair {
-    struct parker here, there;
-    int turns; /* guarded by the hand-over itself: ThreadSanitizer would see a missing barrier */
-};
-
-static void *answer(void *arg)
-{
-    struct pair *p = arg;
-    for (int i = 0; i < 5000; i++) {
-        parker_wait(&p->there);
-        p->turns++;
-        parker_wake(&p->here);
-    }
-    return NULL;
-}
-
-static void two_threads_hand_over_to_each_other(void **state)
-{
-    (void)state;
-    struct pair p = {.turns = 0};
-    parker_init(&p.here);
-    parker_init(&p.there);
-    pthread_t t = start(answer, &p);
-    for (int i = 0; i < 5000; i++) {
-        assert_int_equal(p.turns, i);
-        parker_wake(&p.there);
-        parker_wait(&p.here);
-    }
-    pthread_join(t, NULL);
-    assert_int_equal(p.turns, 5000);
-}
-
 static void *move_word(void *arg)
 {
     atomic_fetch_add((_Atomic(uint32_t) *)arg, 1);
@@ -287,8 +243,6 @@ int main(void)
         cmocka_unit_test(a_signal_ends_a_wait_with_a_far_deadline),
         cmocka_unit_test(moving_the_virtual_clock_wakes_waiters),
         cmocka_unit_test(many_waiters_each_see_their_own_deadline),
-        cmocka_unit_test(a_wake_before_the_wait_is_not_lost),
-        cmocka_unit_test(two_threads_hand_over_to_each_other),
         cmocka_unit_test(spinning_ends_when_the_word_moves_and_by_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

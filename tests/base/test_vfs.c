@@ -186,21 +186,6 @@ static void a_gathered_write_of_very_many_parts_is_whole(void **state)
     remove_file(d, "a");
 }
 
-static void reserving_does_not_change_the_size(void **state)
-{
-    struct disk *d = *state;
-    struct file *f = open_new(d, "a");
-    int64_t size;
-    beck_error err;
-    assert_int_equal(file_reserve(f, 1 << 16, &err), BECK_OK);
-    assert_int_equal(file_reserve(f, 0, &err), BECK_OK);
-    assert_int_equal(file_size(f, &size, NULL), BECK_OK);
-    assert_true(size == 0);
-    assert_true((file_descriptor(f) >= 0) == !d->simulated);
-    file_close(f);
-    remove_file(d, "a");
-}
-
 static void renaming_replaces_the_target(void **state)
 {
     struct disk *d = *state;
@@ -452,7 +437,6 @@ int main(void)
         ON_BOTH(reading_ends_at_the_end_of_the_file),
         ON_BOTH(a_gap_reads_as_zeros),
         ON_BOTH(a_gathered_write_of_very_many_parts_is_whole),
-        ON_BOTH(reserving_does_not_change_the_size),
         ON_BOTH(renaming_replaces_the_target),
         ON_BOTH(an_unlinked_file_lives_while_it_is_open),
         ON_BOTH(directories_are_made_and_removed_when_empty),

@@ -267,7 +267,7 @@ static void a_failed_write_leaves_a_part_behind(void **state)
     assert_true(none < SEEDS / 2 && some > SEEDS / 2);
 }
 
-static void the_capacity_counts_files_reservations_and_what_is_still_open(void **state)
+static void the_capacity_counts_files_and_what_is_still_open(void **state)
 {
     (void)state;
     struct vfs *v = vfs_sim_new(1);
@@ -276,13 +276,13 @@ static void the_capacity_counts_files_reservations_and_what_is_still_open(void *
     beck_error err = {0};
     vfs_sim_capacity(v, 2000);
     assert_int_equal(file_write(a, data, 1000, 0, &err), BECK_OK);
-    assert_int_equal(file_reserve(b, 1001, &err), BECK_EFULL);
-    assert_int_equal(file_reserve(b, 900, &err), BECK_OK);
+    assert_int_equal(file_truncate(b, 1001, &err), BECK_EFULL);
+    assert_int_equal(file_truncate(b, 900, &err), BECK_OK);
     assert_int_equal(file_write(a, data, 101, 1000, &err), BECK_EFULL);
     assert_non_null(strstr(err.text, "no space left on device"));
     assert_int_equal(file_truncate(a, 1100, &err), BECK_OK);
     assert_int_equal(file_truncate(a, 1101, &err), BECK_EFULL);
-    assert_int_equal(file_write(b, data, 900, 0, &err), BECK_OK); /* reserved */
+    assert_int_equal(file_write(b, data, 900, 0, &err), BECK_OK);
     assert_int_equal(file_write(b, data, 900, 1, &err), BECK_EFULL);
     assert_int_equal(file_write(a, data, 1000, 0, &err), BECK_OK); /* over what is there */
     /* Space is back when a file has neither name nor opener. */
@@ -776,7 +776,7 @@ int main(void)
         cmocka_unit_test(a_failed_sync_is_not_mended_by_syncing_its_neighbours),
         cmocka_unit_test(faults_hit_the_call_that_was_named),
         cmocka_unit_test(a_failed_write_leaves_a_part_behind),
-        cmocka_unit_test(the_capacity_counts_files_reservations_and_what_is_still_open),
+        cmocka_unit_test(the_capacity_counts_files_and_what_is_still_open),
         cmocka_unit_test(a_flipped_bit_is_flipped_on_the_device_too),
         cmocka_unit_test(deep_and_many_directories_are_freed),
         cmocka_unit_test(a_safe_file_is_not_lost_with_the_directory_that_it_moves_to),

@@ -10,10 +10,10 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/thread.h"
 #include "remote/client.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -36,8 +36,8 @@ static struct {
     const struct reply *script;
     _Atomic(int) accepted;
     pthread_mutex_t lock;
-    char asked[100000];   /* the last request; with the lock */
-    struct parker closed; /* a connection, by the script */
+    char asked[100000]; /* the last request; with the lock */
+    sem_t closed;       /* a connection, by the script */
 } fake;
 
 static bool read_request(int fd)
@@ -100,7 +100,7 @@ static void *serve(void *arg)
         if (r->close) {
             close(fd);
             fd = -1;
-            parker_wake(&fake.closed);
+            sem_post(&fake.closed);
         }
     }
     if (fd >= 0)
@@ -126,7 +126,7 @@ static int setup(void **state)
     (void)state;
     memset(&fake, 0, sizeof fake);
     pthread_mutex_init(&fake.lock, NULL);
-    parker_init(&fake.closed);
+    sem_init(&fake.closed, 0, 0);
     snprintf(fake.dir, sizeof fake.dir, "/tmp/beck-remote-XXXXXX");
     assert_non_null(mkdtemp(fake.dir));
     snprintf(fake.data, sizeof fake.data, "%s", fake.dir);
@@ -315,7 +315,7 @@ static void connections_that_the_server_ended_are_replaced(void **state)
         if (get(c, &a, &err))
             fail_msg("%s", err.text);
         if (script[i].close)
-            parker_wait(&fake.closed);
+            sem_wait(&fake.closed);
     }
     response_release(&a);
     stop(c);

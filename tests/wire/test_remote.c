@@ -4,9 +4,9 @@
 
 #include "api/handle.h"
 #include "base/clock.h"
-#include "base/thread.h"
 #include "event/event.h"
 
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -496,7 +496,7 @@ struct written {
     _Atomic(int) count;
     int64_t last;
     bool in_order;
-    struct parker all;
+    sem_t all;
     int wanted;
 };
 
@@ -506,14 +506,14 @@ static void note_done(void *ctx, beck_status status, const beck_published *publi
     d->in_order = d->in_order && !status && published->position.offset > d->last;
     d->last = published->position.offset;
     if (atomic_fetch_add(&d->count, 1) + 1 == d->wanted)
-        parker_wake(&d->all);
+        sem_post(&d->all);
 }
 
 static void completions_come_in_order_and_before_what_is_published_next(void **state)
 {
     (void)state;
     struct written d = {.last = -1, .in_order = true, .wanted = 200};
-    parker_init(&d.all);
+    sem_init(&d.all, 0, 0);
     beck_publish_options o = {.done = note_done, .done_ctx = &d};
     beck_event e = {.type = beck_str("a"), .data = beck_str("1")};
     beck_bus *bus = any_bus(r);
@@ -522,14 +522,14 @@ static void completions_come_in_order_and_before_what_is_published_next(void **s
         must(beck_publish_many(bus, &e, 1, &o, NULL, &err));
     must(beck_publish_many(bus, &e, 1, NULL, &out, &err));
     assert_int_equal(out.position.offset, d.wanted);
-    parker_wait(&d.all);
+    sem_wait(&d.all);
     assert_true(d.in_order);
     must(beck_sync(r, &err));
     must(beck_bus_delete(r, "orders", &err));
     d = (struct written){.last = -1, .wanted = 1};
-    parker_init(&d.all);
+    sem_init(&d.all, 0, 0);
     must(beck_publish_many(bus, &e, 1, &o, NULL, &err));
-    parker_wait(&d.all);
+    sem_wait(&d.all);
     assert_false(d.in_order); /* it failed */
 }
 
@@ -543,7 +543,7 @@ struct one {
 struct many {
     struct one list[300];
     _Atomic(int) left;
-    struct parker none_left;
+    sem_t none_left;
 };
 
 static void note_one(void *ctx, beck_status status, const beck_published *published)
@@ -553,7 +553,7 @@ static void note_one(void *ctx, beck_status status, const beck_published *publis
     o->published = *published;
     o->times++;
     if (atomic_fetch_sub(&o->all->left, 1) == 1)
-        parker_wake(&o->all->none_left);
+        sem_post(&o->all->none_left);
 }
 
 static void completions_end_each_by_itself_and_keep_the_order_of_subjects(void **state)
@@ -573,7 +573,7 @@ static void completions_end_each_by_itself_and_keep_the_order_of_subjects(void *
     must(beck_queue_bind(r, "full", &only, &err));
     publish(r, "wide", "full", NULL, "1");
     all.left = COUNT;
-    parker_init(&all.none_left);
+    sem_init(&all.none_left, 0, 0);
     for (int i = 0; i < COUNT; i++) {
         char subject[2] = {(char)('a' + i % 5), 0};
         beck_event e = {.type = beck_str(i % 50 == 7 ? "full" : "a"), .subject = beck_str(subject)};
@@ -586,7 +586,7 @@ static void completions_end_each_by_itself_and_keep_the_order_of_subjects(void *
         all.list[i] = (struct one){.all = &all};
         must(beck_publish_many(wide, two, 2, &o, NULL, &err));
     }
-    parker_wait(&all.none_left);
+    sem_wait(&all.none_left);
     for (int i = 0; i < COUNT; i++) {
         const struct one *o = &all.list[i];
         bool bad = i % 50 == 7 || i % 50 == 9;
@@ -880,7 +880,7 @@ static void late_deliveries_are_stale(void **state)
 
 struct waking {
     beck_consumer *consumer;
-    struct parker begun;
+    sem_t begun;
     beck_status status;
 };
 
@@ -889,7 +889,7 @@ static void *wait_for_delivery(void *arg)
     struct waking *k = arg;
     beck_delivery d;
     size_t count;
-    parker_wake(&k->begun);
+    sem_post(&k->begun);
     k->status = beck_take(k->consumer, &d, 1, -1, &count, NULL);
     return NULL;
 }
@@ -901,10 +901,10 @@ static void a_waiting_consumer_is_woken(void **state)
     for (int i = 0; i < 20; i++) {
         struct waking k;
         pthread_t thread;
-        parker_init(&k.begun);
+        sem_init(&k.begun, 0, 0);
         must(beck_consumer_open(r, "q", 0, &k.consumer, &err));
         assert_int_equal(pthread_create(&thread, NULL, wait_for_delivery, &k), 0);
-        parker_wait(&k.begun);
+        sem_wait(&k.begun);
         beck_consumer_wake(k.consumer);
         pthread_join(thread, NULL);
         assert_int_equal(k.status, BECK_ECLOSED);
@@ -932,7 +932,7 @@ static void a_waiting_consumer_is_woken(void **state)
 
 struct job {
     _Atomic(int) handled;
-    struct parker all;
+    sem_t all;
     int wanted;
 };
 
@@ -947,7 +947,7 @@ static int handle(void *ctx, const beck_delivery *d, char *why)
     beck_event effect = {.type = beck_str("effect"), .data = d->event->data};
     must(beck_publish(bus_of(r, "effects"), &effect, &err));
     if (atomic_fetch_add(&job->handled, 1) + 1 == job->wanted)
-        parker_wake(&job->all);
+        sem_post(&job->all);
     return BECK_SETTLE;
 }
 
@@ -956,14 +956,14 @@ static void workers_handle_each_once_and_their_effects_name_the_cause(void **sta
     (void)state;
     struct job job = {.wanted = 300};
     beck_workers *workers;
-    parker_init(&job.all);
+    sem_init(&job.all, 0, 0);
     must(beck_bus_create(r, "effects", NULL, NULL, &err));
     make_queue("q", "orders", &(beck_queue_options){.backoff.kind = BECK_BACKOFF_NONE});
     for (int i = 0; i < job.wanted; i++)
         publish(r, "orders", "a", NULL, "1");
     must(beck_workers_start(r, "q", handle, &job, &(beck_worker_options){.threads = 3}, &workers,
                             &err));
-    parker_wait(&job.all);
+    sem_wait(&job.all);
     beck_workers_stop(workers);
     beck_queue_info info;
     must(beck_queue_info_get(r, "q", &info, &err));
