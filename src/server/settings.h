@@ -170,6 +170,8 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
         "longest time that a request may wait for events") \
     ROW("http.stream_buffer_max", SIZE, http.stream_buffer_max, 65536, 1073741824, "1m", NULL, NULL, false, \
         "memory that followers of one bus share") \
+    ROW("http.heartbeat", DURATION, http.heartbeat_ms, 1000, 86400000, "10s", NULL, NULL, false, \
+        "a stream of events that has had none for so long is sent a comment") \
     ROW("http.access_log", BOOL, http_access_log, 0, 0, "false", NULL, setting_booleans, true, \
         "log every request at level info; else they are logged at level debug") \
     ROW("amqp.listen", LIST, amqp_listen, 0, 0, "127.0.0.1:5672,[::1]:5672", "ADDRESS:PORT", NULL, false, \

@@ -18,6 +18,40 @@ static int open_world(void **state)
     return 0;
 }
 
+static char logged[4096];
+
+static void log_target(void *ctx, const struct http_request *r, int status, size_t bytes,
+                       int64_t ns)
+{
+    (void)ctx;
+    (void)status;
+    (void)bytes;
+    (void)ns;
+    size_t len = strlen(logged);
+    snprintf(logged + len, sizeof logged - len, "%s\n", http_target(r));
+}
+
+static int open_logged(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    *state = w;
+    world_open(w);
+    logged[0] = 0;
+    w->context.log = log_target;
+    world_serve(w);
+    return 0;
+}
+
+static int open_lively(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    *state = w;
+    world_open(w);
+    w->settings.heartbeat_ms = 20;
+    world_serve(w);
+    return 0;
+}
+
 static int close_world(void **state)
 {
     world_close(*state);
@@ -422,6 +456,68 @@ static void ends_when_its_caller_may_no_longer_read(void **state)
     unfollow(&f);
 }
 
+static void must_answer(const struct world *w, const char *headers, const char *target, int status)
+{
+    struct stream_in in;
+    struct reply r;
+    in_open(&in, dial(w));
+    send_text(in.fd, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", target, headers);
+    assert_true(read_reply(&in, false, &r));
+    expect(r, status);
+    reply_free(&r);
+    in_close(&in);
+}
+
+/* As EventSource in a browser, which sends no header of the page's choice. */
+static void a_token_may_come_in_the_query_of_a_stream(void **state)
+{
+    const struct world *w = *state;
+    const struct access_rule rule = {ACCESS_BUS, "orders", ACCESS_READ};
+    static const char sse[] = "Accept: text/event-stream\r\n";
+    char token[ACCESS_TOKEN_SIZE], target[256], both[256];
+    struct follower f;
+    assert_int_equal(access_put_user(w->access, "page", (beck_bytes){0}, &rule, 1, NULL), BECK_OK);
+    assert_int_equal(access_make_token(w->access, "page", "tab", token, NULL), BECK_OK);
+    snprintf(target, sizeof target, "/v1/buses/orders/events?access_token=%s&type=t", token);
+    follow(&f, w, target, NULL);
+    must_begin(&f, "0-0");
+    publish(w, "orders", "t", 1);
+    must_get(&f, 1);
+    unfollow(&f);
+    must_answer(w, sse, "/v1/buses/orders/events?access_token=beck_wrong", 401);
+    must_answer(w, sse, "/v1/buses/orders/events?access_token=", 401);
+    must_answer(w, "", target, 400);
+    snprintf(both, sizeof both, "%sAuthorization: Bearer %s\r\n", sse, token);
+    must_answer(w, both, target, 400);
+    snprintf(target, sizeof target, "/v1/buses?access_token=%s", token);
+    must_answer(w, "", target, 400);
+    snprintf(target, sizeof target, "/v1/nothing?a=%%&%%41ccess_token=%s", token);
+    must_answer(w, "Transfer-Encoding: gzip\r\n", target, 501);
+    http_drain(w->h, INT64_MAX);
+    assert_non_null(strstr(logged, "access_token=**"));
+    assert_non_null(strstr(logged, "*&type=t"));
+    assert_non_null(strstr(logged, "%41ccess_token=**"));
+    assert_null(strstr(logged, token));
+}
+
+static void a_quiet_stream_has_heartbeats(void **state)
+{
+    const struct world *w = *state;
+    struct follower f;
+    char line[64];
+    follow(&f, w, "/v1/buses/orders/events", NULL);
+    must_begin(&f, "0-0");
+    for (int i = 0; i < 2; i++) {
+        assert_true(next_line(&f, line, sizeof line));
+        assert_string_equal(line, ":");
+        assert_true(next_line(&f, line, sizeof line));
+        assert_string_equal(line, "");
+    }
+    publish(w, "orders", "t", 1);
+    must_get(&f, 1);
+    unfollow(&f);
+}
+
 static void ends_when_the_server_drains(void **state)
 {
     const struct world *w = *state;
@@ -499,6 +595,9 @@ int main(void)
         one(goes_on_with_partitions_that_were_added),
         one(many_come_while_partitions_are_added),
         one(ends_when_its_caller_may_no_longer_read),
+        cmocka_unit_test_setup_teardown(a_token_may_come_in_the_query_of_a_stream, open_logged,
+                                        close_world),
+        cmocka_unit_test_setup_teardown(a_quiet_stream_has_heartbeats, open_lively, close_world),
         one(ends_when_the_server_drains),
         one(stopping_cuts_off_who_stalls),
         one(pages_have_what_streams_have_not),

@@ -414,6 +414,12 @@ static void handle_read(struct http_request *r)
 {
     const char *accept = http_header(r, "Accept");
     bool follow = accept && strstr(accept, "text/event-stream");
+    if (http_query(r, "access_token") && (!follow || http_header(r, "Authorization"))) {
+        http_refuse(r, 400,
+                    "access_token is for streams of events whose reader can send no headers: send "
+                    "Authorization: Bearer, and it alone");
+        return;
+    }
     struct events_query q = {.options = {.type = http_query(r, "type"),
                                          .subject = http_query(r, "subject"),
                                          .cursor = http_query(r, "cursor")}};
@@ -450,6 +456,8 @@ static const struct http_param read_params[] = {
     {"until", "string", "only events before this time"},
     {"limit", "integer", "events of a page, at most 100,000; default 1,000"},
     {"wait", "duration", "how long to wait for the first event when there is none"},
+    {"access_token", "string",
+     "a token, where none can be sent as Authorization: for EventSource in browsers"},
     {"positions", "boolean", "add beckbus, beckpartition and beckoffset to each event"},
     {0},
 };

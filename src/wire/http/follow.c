@@ -38,8 +38,6 @@
 #define CHUNK_BYTES 32768      /* a chunk ends with the event that goes beyond it */
 #define CHUNK_MAX (512u << 20)
 #define RING 1024 /* chunks at most */
-#define PING_NS 5000000000
-#define QUIET_NS 10000000000 /* from then on a follower that got nothing is pinged */
 #define RETRY "retry: 2000\n"
 
 struct chunk {
@@ -241,6 +239,12 @@ static void note_positions(const struct reading *reading, int64_t *at)
 
 /* ---- the life of feeds ---- */
 
+/* A follower that got nothing for so long is pinged; who is to be is looked for twice in that time. */
+static int64_t quiet_ns(const struct follow_hub *hub)
+{
+    return hub->http->settings.heartbeat_ms * INT64_C(1000000);
+}
+
 static int64_t tick_of(const struct feed *f)
 {
     int64_t tick = TICK_MIN_NS + (int64_t)f->follower_count * TICK_FOLLOWER_NS;
@@ -423,13 +427,13 @@ static void ping_followers(struct feed *f)
     struct wakes wakes = {0};
     mutex_lock(&f->lock);
     for (struct follower *one = f->followers; one; one = one->next)
-        if (one->waits && now - one->sent_ns >= QUIET_NS) {
+        if (one->waits && now - one->sent_ns >= quiet_ns(f->hub)) {
             one->pinged = true;
             wake(one, &wakes);
         }
     mutex_unlock(&f->lock);
     wakes_send(&wakes);
-    timers_set(&f->hub->http->timers, &f->ping, now + PING_NS);
+    timers_set(&f->hub->http->timers, &f->ping, now + quiet_ns(f->hub) / 2);
 }
 
 /* False: something is there already. */
@@ -543,7 +547,8 @@ static beck_status feed_get(struct follow_hub *hub, beck_bus *bus, const struct 
                 f->next->previous = f;
             hub->feeds = f;
             hub->count++;
-            timers_set(&hub->http->timers, &f->ping, clock_mono_ns(clock_system()) + PING_NS);
+            timers_set(&hub->http->timers, &f->ping,
+                       clock_mono_ns(clock_system()) + quiet_ns(hub) / 2);
         }
     }
     if (!status)

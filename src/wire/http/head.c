@@ -123,7 +123,7 @@ bool head_read(char *text, size_t len, struct head_field *fields, struct head *o
                struct head_fault *fault)
 {
     char *line = text, *stop = text + len;
-    *out = (struct head){.method = "", .target = "", .fields = fields};
+    *out = (struct head){.method = "", .fields = fields};
     for (char *end; (end = memchr(line, '\n', (size_t)(stop - line))); line = end + 1) {
         if (end - line == 1)
             return true;

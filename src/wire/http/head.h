@@ -34,7 +34,8 @@ struct head_field {
 };
 
 struct head {
-    const char *method, *target;
+    const char *method;
+    char *target;
     int minor; /* of HTTP/1.x */
     struct head_field *fields;
     size_t count;

@@ -104,6 +104,7 @@ static void set_defaults(struct http_settings *s)
     set_default(&s->idle_timeout_ms, 75000);
     set_default(&s->request_timeout_ms, 30000);
     set_default(&s->wait_max_ms, 60000);
+    set_default(&s->heartbeat_ms, 10000);
     if (s->body_max == 0)
         s->body_max = 25 << 20;
     if (s->bodies_max == 0)

@@ -61,6 +61,7 @@ struct http_settings {                    /* zero means the default, unless said
     uint32_t request_timeout_ms; /* from the first byte to the last of a request; default 30,000 */
     uint32_t wait_max_ms;        /* longest long poll; default 60,000 */
     uint64_t stream_buffer_max;  /* of what followers of one bus share; default 1 MiB */
+    uint32_t heartbeat_ms;       /* of streams of events; default 10,000 */
     const char *tls_certificate, *tls_key; /* paths, PEM; read again by http_reload */
 };
 
@@ -102,7 +103,8 @@ const struct http_route *http_route_of(const struct http_request *r);
 void *http_site_ctx(const struct http_request *r);                          /* NULL: beck's API */
 const struct http_settings *http_settings_of(const struct http_request *r); /* as in force */
 const char *http_method(const struct http_request *r);
-const char *http_target(const struct http_request *r); /* path and query as they came */
+/* Path and query as they came, but for the value of access_token: for logs. */
+const char *http_target(const struct http_request *r);
 /* The value of {name} in the route's path, percent-decoded, NUL-terminated; never NULL. */
 const char *http_path(const struct http_request *r, size_t index);
 beck_bytes http_body(const struct http_request *r);

@@ -69,6 +69,7 @@ struct http_request {
     struct head head;
     struct head_scan scan;
     const char *target; /* NULL: the head could not be read */
+    char *place;        /* the same, to be taken to pieces */
     int64_t began_ns;
     enum stage stage;
     const struct http_route *route; /* NULL: refused before */
@@ -235,6 +236,8 @@ void serve_wake(struct net_task *t); /* http_request.wake */
 
 /* Ready for the next one. */
 void request_reset(struct http_request *r);
+/* Notes the target, once. The token in its query is only in the copy of it from then on. False: no memory. */
+bool request_copy_target(struct http_request *r, char *target);
 /* Splits the target; false: it was refused. */
 bool request_read_target(struct http_request *r);
 bool request_check_arguments(struct http_request *r); /* against those of the route */

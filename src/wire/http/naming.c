@@ -177,10 +177,18 @@ static enum naming name_by_password(struct http_request *r, const char *text, bo
     return result;
 }
 
+/* What proves who calls: the header, or for clients that can set none the token in the query of a route that takes
+ * one. */
+static const char *proof_of(struct http_request *r)
+{
+    const char *header = http_header(r, "Authorization"), *token = http_query(r, "access_token");
+    return header || !token ? header : request_text(r, "Bearer %s", token);
+}
+
 enum naming request_name(struct http_request *r, bool slow)
 {
     struct http_connection *c = r->connection;
-    const char *authorization = http_header(r, "Authorization");
+    const char *authorization = proof_of(r);
     bool named = c->served->site && c->served->site->named;
     bool foreign = !authorization && !named && is_of_elsewhere(r);
     if (!foreign && c->identity && same_proof(c, authorization) &&

@@ -127,6 +127,32 @@ const char *http_target(const struct http_request *r)
     return r->target ? r->target : "";
 }
 
+/* Nobody else is to see a token, so what is shown of the target later, in logs too, has none. */
+static void hide_token(char *target)
+{
+    for (char *p = strchr(target, '?'); p; p = strchr(p, '&')) {
+        char name[3 * sizeof "access_token"]; /* with each character percent-encoded */
+        size_t len = strcspn(++p, "=&");
+        if (p[len] != '=' || len >= sizeof name)
+            continue;
+        memcpy(name, p, len);
+        name[len] = 0;
+        if (percent_decode(name, true) && strcasecmp(name, "access_token") == 0)
+            memset(p + len + 1, '*', strcspn(p + len + 1, "&"));
+    }
+}
+
+bool request_copy_target(struct http_request *r, char *target)
+{
+    size_t size = strlen(target) + 1;
+    r->target = target;
+    r->place = http_alloc(r, size);
+    if (r->place)
+        memcpy(r->place, target, size);
+    hide_token(target);
+    return r->place;
+}
+
 /* One `name=value`, decoded in place. */
 static bool read_argument(struct http_argument *a, char *text)
 {
@@ -214,14 +240,7 @@ static void choose_route(struct http_request *r, const struct route_place *place
 
 bool request_read_target(struct http_request *r)
 {
-    size_t size = strlen(r->target) + 1;
-    char *copy = http_alloc(r, size);
-    if (!copy) {
-        http_refuse(r, 503, "no memory for the request");
-        return false;
-    }
-    memcpy(copy, r->target, size);
-    char *query = strchr(copy, '?');
+    char *copy = r->place, *query = strchr(copy, '?');
     if (query)
         *query++ = 0;
     if (strncasecmp(copy, "http://", 7) == 0 || strncasecmp(copy, "https://", 8) == 0) {
@@ -250,7 +269,7 @@ bool request_check_arguments(struct http_request *r)
         const char *name = r->arguments[i].name, *best = NULL;
         unsigned distance = 0;
         const struct http_param *p = r->route->params;
-        for (; p && p->name && strcmp(p->name, name) && strcmp(p->name, "*"); p++)
+        for (; p && p->name && strcmp(p->name, name) != 0 && strcmp(p->name, "*") != 0; p++)
             best = nearest(name, best, &distance, p->name);
         if (!p || !p->name) {
             http_refuse(r, 400, "query parameter \"%.60s\" is unknown%s%s%s", name,

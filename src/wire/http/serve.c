@@ -478,7 +478,10 @@ static void start(struct http_request *r, beck_bytes text, size_t lines, struct 
     if (copy && fields) {
         memcpy(copy, text.data, text.len);
         legal = head_read(copy, text.len, fields, &r->head, &fault);
-        r->target = r->head.target;
+        if (r->head.target && !request_copy_target(r, r->head.target) && legal) {
+            legal = false;
+            fault = (struct head_fault){503, "no memory for the request"};
+        }
     } else if (!fault.why) {
         fault = (struct head_fault){503, "no memory for the request"};
     }
