@@ -172,7 +172,6 @@ beck_status broker_delete_vhost_limit(struct broker *b, beck_bytes vhost, beck_b
 beck_status broker_delete_user_limit(struct broker *b, beck_bytes user, beck_bytes name,
                                      beck_error *err);
 /* -1: none. */
-int64_t broker_vhost_limit(struct broker *b, beck_bytes vhost, const char *name);
 int64_t broker_user_limit(struct broker *b, beck_bytes user, const char *name);
 
 #endif

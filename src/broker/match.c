@@ -469,18 +469,6 @@ size_t matcher_count(const struct matcher *m)
     return m->bindings.count;
 }
 
-int matcher_each(const struct matcher *m,
-                 int (*each)(void *ctx, void *value, beck_bytes key, beck_bytes arguments),
-                 void *ctx)
-{
-    int result = 0;
-    for (struct lookup_node *n = NULL; result == 0 && (n = lookup_walk(&m->bindings, n)) != NULL;) {
-        const struct match_binding *b = lookup_of(n, struct match_binding, node);
-        result = each(ctx, b->value, b->key, b->arguments);
-    }
-    return result;
-}
-
 /* ---- matching ---- */
 
 beck_status found_add(struct match_found *f, void *value)

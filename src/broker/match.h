@@ -54,10 +54,6 @@ beck_status matcher_add(struct matcher *m, void *value, beck_bytes destination, 
  * memory. */
 bool matcher_remove(struct matcher *m, void *value, beck_bytes key, beck_bytes arguments);
 size_t matcher_count(const struct matcher *m);
-/* All, in no order; non-zero ends it and is returned. Nothing is added or removed meanwhile. */
-int matcher_each(const struct matcher *m,
-                 int (*each)(void *ctx, void *value, beck_bytes key, beck_bytes arguments),
-                 void *ctx);
 
 /* All zero at first; kept from call to call, so that matching allocates nothing once it is large enough. One per
  * thread, for any matcher. */

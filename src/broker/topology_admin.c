@@ -423,26 +423,16 @@ beck_status broker_delete_user_limit(struct broker *b, beck_bytes user, beck_byt
     return status;
 }
 
-static int64_t find_limit(struct broker *b, enum record_kind kind, beck_bytes of, const char *name)
+int64_t broker_user_limit(struct broker *b, beck_bytes user, const char *name)
 {
     struct record r;
-    limit_init(&r, kind, of, beck_str(name));
+    limit_init(&r, RECORD_USER_LIMIT, user, beck_str(name));
     topology_read(b);
     const struct kept *k = kept_find(&b->kept, bytes_of(r.subject, r.subject_len));
     int64_t value = k ? kept_number(k, "value") : -1;
     topology_end_read(b);
     record_release(&r);
     return value < 0 ? -1 : value;
-}
-
-int64_t broker_vhost_limit(struct broker *b, beck_bytes vhost, const char *name)
-{
-    return find_limit(b, RECORD_VHOST_LIMIT, vhost, name);
-}
-
-int64_t broker_user_limit(struct broker *b, beck_bytes user, const char *name)
-{
-    return find_limit(b, RECORD_USER_LIMIT, user, name);
 }
 
 /* ---- virtual hosts ---- */

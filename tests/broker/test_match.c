@@ -114,26 +114,6 @@ static void test_bindings_are_told_apart_by_their_arguments(void **state)
     matcher_free(m);
 }
 
-static int count_one(void *ctx, void *value, beck_bytes key, beck_bytes arguments)
-{
-    (void)arguments;
-    assert_true(bytes_equal_text(key, value));
-    return ++*(int *)ctx == 3 ? 7 : 0;
-}
-
-static void test_all_bindings_are_given_until_it_is_enough(void **state)
-{
-    (void)state;
-    struct matcher *m = matcher_of(MATCH_TOPIC, "");
-    int count = 0;
-    static const char *const keys[] = {"a", "b.c", "#", "*.x"};
-    for (size_t i = 0; i < COUNT(keys); i++)
-        bind(m, keys[i], keys[i], "");
-    assert_int_equal(matcher_each(m, count_one, &count), 7);
-    assert_int_equal(count, 3);
-    matcher_free(m);
-}
-
 /* ---- topics ---- */
 
 static void test_topics_match_as_in_rabbitmq(void **state)
@@ -773,7 +753,6 @@ int main(void)
         cmocka_unit_test(test_types_have_names),
         cmocka_unit_test(test_direct_takes_the_equal_key),
         cmocka_unit_test(test_bindings_are_told_apart_by_their_arguments),
-        cmocka_unit_test(test_all_bindings_are_given_until_it_is_enough),
         cmocka_unit_test(test_topics_match_as_in_rabbitmq),
         cmocka_unit_test(test_topics_are_as_trying_each_pattern),
         cmocka_unit_test(test_many_hashes_take_no_longer_than_words_times_nodes),
