@@ -37,7 +37,7 @@ struct trie_matches {
     struct trie_list {
         uint32_t *node;
         size_t count, cap;
-    } now, next, live, marked; /* of the walk, see trie.c */
+    } now, next, live, marked; /* of the walk, see trie_match.c */
     uint64_t *marks;
     size_t mark_words;
 };
