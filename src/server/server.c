@@ -504,87 +504,79 @@ static beck_status reload(void *ctx, beck_error *err)
 
 /* ---- running and ending ---- */
 
+/* The log, and the data directory with what the configuration declares in it. */
+static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *err)
+{
+    const struct settings *settings = s->started;
+    beck_status status = open_signals(s, err);
+    if (!status)
+        status = log_open(settings->log_file, (enum log_level)settings->log_level,
+                          (enum log_format)settings->log_format, &s->log, err);
+    if (status)
+        return status;
+    config_warn(s->sources, warn, s);
+    raise_file_limit(s);
+    status = open_data(s, wait_ms, err);
+    if (!status)
+        status = log_start(s->log, err);
+    if (!status)
+        status = access_open(s->b, &settings->access, &s->access, err);
+    if (!status)
+        status = hooks_new(s->b, NULL, &s->hooks, err);
+    if (!status)
+        status = make_declared(s, settings, err);
+    return status ? status : declared_users(settings, NULL, s->access, s->log, err);
+}
+
+/* All addresses are taken before anybody is served. */
+static beck_status listen_to_all(struct server *s, beck_error *err)
+{
+    const struct settings *settings = s->started;
+    bool amqp = amqp_service_is_wanted(settings), kafka = kafka_service_is_wanted(settings);
+    beck_status status = BECK_OK;
+    if (amqp)
+        status = amqp_service_open(&s->amqp, settings, s->b, s->access, s->log, err);
+    if (!status && kafka)
+        status = kafka_service_open(&s->kafka, settings, s->b, s->access, s->log, err);
+    if (!status)
+        status = open_sockets(s, err);
+    if (!status && amqp)
+        status = amqp_service_listen(&s->amqp, settings, err);
+    if (!status && kafka)
+        status = kafka_service_listen(&s->kafka, settings, err);
+    if (!status && management_service_is_wanted(settings))
+        status = management_service_open(&s->management, settings, s->b, s->access, &s->amqp,
+                                         s->log, err);
+    if (!status)
+        status = check_exposure(s, err);
+    if (!status)
+        warn_of_plain_text(s);
+    return status;
+}
+
 static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
 {
     const struct settings *settings = s->started;
     int64_t began_ns = clock_mono_ns(clock_system());
-    beck_status status = open_signals(s, err);
-    if (!status) {
-        status = log_open(settings->log_file, (enum log_level)settings->log_level,
-                          (enum log_format)settings->log_format, &s->log, err);
-    }
-    if (status) {
-        return status;
-    }
-    config_warn(s->sources, warn, s);
-    raise_file_limit(s);
-    status = open_data(s, wait_ms, err);
-    if (!status) {
-        status = log_start(s->log, err);
-    }
-    if (!status) {
-        status = access_open(s->b, &settings->access, &s->access, err);
-    }
-    if (!status) {
-        status = hooks_new(s->b, NULL, &s->hooks, err);
-    }
-    if (!status) {
-        status = make_declared(s, s->started, err);
-    }
-    if (!status) {
-        status = declared_users(s->started, NULL, s->access, s->log, err);
-    }
-    bool amqp = amqp_service_is_wanted(settings);
-    if (!status && amqp) {
-        status = amqp_service_open(&s->amqp, settings, s->b, s->access, s->log, err);
-    }
-    bool kafka = kafka_service_is_wanted(settings);
-    if (!status && kafka) {
-        status = kafka_service_open(&s->kafka, settings, s->b, s->access, s->log, err);
-    }
-    if (!status) {
-        status = open_sockets(s, err);
-    }
-    if (!status && amqp) {
-        status = amqp_service_listen(&s->amqp, settings, err);
-    }
-    if (!status && kafka) {
-        status = kafka_service_listen(&s->kafka, settings, err);
-    }
-    if (!status && management_service_is_wanted(settings)) {
-        status = management_service_open(&s->management, settings, s->b, s->access, &s->amqp,
-                                         s->log, err);
-    }
-    if (!status) {
-        status = check_exposure(s, err);
-    }
-    if (!status) {
-        warn_of_plain_text(s);
-    }
-    if (!status) {
+    beck_status status = open_inside(s, wait_ms, err);
+    if (!status)
+        status = listen_to_all(s, err);
+    if (!status)
         status = open_http(s, err);
-    }
-    if (!status && amqp) {
+    if (!status && amqp_service_is_wanted(settings))
         status = amqp_service_start(&s->amqp, settings, err);
-    }
-    if (!status && kafka) {
+    if (!status && kafka_service_is_wanted(settings))
         status = kafka_service_start(&s->kafka, settings, err);
-    }
-    if (!status) {
+    if (!status)
         status = runners_new(s->b, s->log, &s->runners, err);
-    }
-    if (!status) {
+    if (!status)
         status = runners_apply(s->runners, settings, err);
-    }
-    if (!status && settings->trace_interval_ms > 0) {
+    if (!status && settings->trace_interval_ms > 0)
         status = indexer_start(s->b, s->log, settings->trace_interval_ms, &s->indexer, err);
-    }
-    if (!status) {
+    if (!status)
         status = reloader_start(reload, s, &s->reloader, err);
-    }
-    if (!status) {
+    if (!status)
         announce(s, began_ns);
-    }
     return status;
 }
 
