@@ -310,7 +310,7 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
         free(index);
         return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
     }
-    for (size_t first = 0; first < u->count && !status; first++) {
+    for (size_t first = 0; first < (several ? u->count : 1) && !status; first++) {
         uint32_t partition = u->partition[first];
         if (partition == UINT32_MAX)
             continue;
@@ -328,7 +328,7 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
         status = addressing_part(&u->addressing, index, n, &u->to, &u->carried, err);
         if (status)
             break;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && several; i++)
             part[i] = (struct stored){-1, false};
         struct append a = {.stored = part, .first_offset = -1};
         if (join) {

@@ -13,4 +13,11 @@ bool time_parse(beck_bytes text, int64_t *ns);
  * length; NUL-terminated. */
 size_t time_format(int64_t ns, char out[TIME_TEXT_MAX]);
 
+/* Milliseconds as nanoseconds, or as many as there can be. */
+static inline int64_t time_from_ms(int64_t ms)
+{
+    int64_t ns;
+    return __builtin_mul_overflow(ms, 1000000, &ns) ? ms < 0 ? INT64_MIN : INT64_MAX : ns;
+}
+
 #endif

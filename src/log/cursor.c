@@ -369,6 +369,10 @@ beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
     beck_status status;
     /* In the open batch, in front of us? */
     if (c->open && offset > c->view.offset && offset < c->next) {
+        if (batch_records_follow(&c->batch, &p->context, &c->view) && c->view.offset >= offset) {
+            *out = &c->view;
+            return BECK_OK;
+        }
         status = next_record(c, offset, skip_to, err);
         if (status != BECK_END)
             goto found;

@@ -66,10 +66,7 @@ static beck_status gather_event(struct partition *p, const beck_event *e,
     size_t limit = p->options.bus.event_bytes_max, before = b->bytes.len;
     if (e->data.len > limit)
         return refuse_size(p, e->data.len, err);
-    beck_status status = partition_check_memory(p, err);
-    if (status)
-        return status;
-    status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
+    beck_status status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
     if (status == BECK_ELIMIT)
         return error_set(err, status,
                          "more than %u bytes of events in one publish; publish fewer at once",
@@ -88,6 +85,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
     size_t routes_before = g->route_count, route = 0;
     int64_t next_before = p->next, now_ms = clock_wall_ms(p->env->clock);
     beck_status status = BECK_OK;
+    bool full = p->options.memory && partition_check_memory(p, NULL);
     if (g->builder.count == 0)
         g->first_offset = p->next;
     a->first_offset = -1;
@@ -101,6 +99,8 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
             status = PARTITION_STALE; /* it has no routes */
         if (a->first_offset < 0)
             a->first_offset = offset;
+        if (!known && !status && full)
+            status = partition_check_memory(p, err);
         if (!known && !status) {
             status = gather_event(p, e, a->carried ? &a->carried[i] : NULL, timestamp_ms, err);
             if (!status && p->dedup && e->id.len)

@@ -42,6 +42,8 @@ struct carried {
                    looked for any */
     beck_bytes content; /* opaque; empty: none */
 };
+#define RECORD_QUEUES_HEADER "beck-queues"
+#define RECORD_CONTENT_HEADER "amqp"
 #define CARRIED_QUEUES_MAX 10000
 #define CARRIED_CONTENT_MAX (256u << 10)
 /* Whether the number is among them. */
@@ -97,11 +99,5 @@ beck_status record_peek(beck_bytes records, size_t *at, int64_t base_offset,
 
 /* Appends a copy of one whole record, with other queues in what it carries; NULL: without that header. */
 beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queues);
-
-/* Zig-zag varints. Write: returns the length (at most 10). Read: 0 when the bytes end early or are
- * too long. */
-size_t varint_write(uint8_t *p, int64_t value);
-size_t varint_read(const uint8_t *p, const uint8_t *end, int64_t *value);
-size_t varint_size(int64_t value);
 
 #endif

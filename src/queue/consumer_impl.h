@@ -46,7 +46,8 @@ static inline struct slot *consumer_find(const beck_consumer *c, uint64_t tag)
     if (tag >> 40 != c->number || index >= c->slot_count)
         return NULL;
     struct slot *s = consumer_slot(c, index);
-    return s->state != SLOT_FREE && slot_tag(s) == tag ? s : NULL;
+    bool same = (s->generation & 0xffffff) == (tag >> 16 & 0xffffff);
+    return same && s->state != SLOT_FREE ? s : NULL;
 }
 
 /* More slots, up to the prefetch. With the lock. */

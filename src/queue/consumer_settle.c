@@ -13,7 +13,7 @@ static beck_status say_stale(beck_error *err)
 }
 
 /* Makes the slot of a held delivery BUSY. A stale one is freed. With the lock. */
-static struct slot *begin(beck_consumer *c, uint64_t tag)
+static inline struct slot *begin(beck_consumer *c, uint64_t tag)
 {
     struct slot *s = consumer_find(c, tag);
     if (!s)
@@ -50,6 +50,46 @@ static void leave(struct queue *q, beck_consumer *c, struct slot *s)
 
 #define SETTLE_AT_ONCE 256
 
+/* Makes those BUSY that are held. With the lock. */
+static size_t begin_some(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
+                         struct slot **slots)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct slot *s = begin(c, tags[i]);
+        stale[i] = s == NULL;
+        if (s)
+            slots[n++] = s;
+    }
+    return n;
+}
+
+/* Whether a memory bus keeps what was published for them. With the lock. */
+static bool keeps_for(const struct queue *q, struct slot *const *slots, size_t count)
+{
+    for (size_t i = 0, last = SIZE_MAX; i < count; i++) {
+        size_t source = entry_source(&slots[i]->entry);
+        const struct partition *p = source == last ? NULL : q->sources[source].partition;
+        if (p && partition_is_memory(p))
+            return true;
+        last = source;
+    }
+    return false;
+}
+
+/* They leave the queue; nobody else knows their slots any more. With the lock. */
+static void end_some(struct queue *q, struct slot *const *slots, size_t count)
+{
+    for (size_t i = 0; i < count && q->histories.count > 0; i++)
+        histories_remove(&q->histories, slots[i]->entry.where);
+    slots_unlink(q, slots, count);
+    q->in_flight -= (int64_t)count;
+    q->settled += (int64_t)count;
+    queue_tidy_bytes(q);
+    q->dirty = true;
+}
+
+/* The lock is had for as short as can be: publishers wait for it. */
 static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
                                beck_error *err)
 {
@@ -57,58 +97,54 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     struct slot *slots[SETTLE_AT_ONCE];
     struct entry entries[SETTLE_AT_ONCE];
     int64_t taken_ns[SETTLE_AT_ONCE];
-    size_t n = 0;
     int64_t bytes = 0;
-    bool memory = false;
-    mutex_lock(&q->lock);
-    for (size_t i = 0; i < count; i++) {
-        struct slot *s = begin(c, tags[i]);
-        stale[i] = s == NULL;
-        if (!s)
-            continue;
-        slots[n] = s;
-        if (q->durable)
-            bytes += slot_bytes(s);
-        taken_ns[n] = s->taken_ns;
-        if (n == 0 || entry_source(&s->entry) != entry_source(&entries[n - 1])) {
-            struct partition *p = q->sources[entry_source(&s->entry)].partition;
-            memory |= p && partition_is_memory(p);
-        }
-        entries[n++] = s->entry;
-    }
     beck_status status = BECK_OK;
+    mutex_lock(&q->lock);
+    size_t n = begin_some(c, tags, count, stale, slots);
     if (n > 0 && q->durable) {
+        for (size_t i = 0; i < n; i++) {
+            entries[i] = slots[i]->entry;
+            bytes += slot_bytes(slots[i]);
+        }
         mutex_unlock(&q->lock);
         status = state_settled(q, entries, n, bytes, err);
         mutex_lock(&q->lock);
     }
     end_operations(q, n);
+    bool kept = keeps_for(q, slots, n);
+    if (!status)
+        end_some(q, slots, n);
     for (size_t i = 0; i < n && status; i++)
         slots[i]->state = SLOT_HELD;
-    for (size_t i = 0; i < n && !status; i++) {
-        if (q->histories.count)
-            histories_remove(&q->histories, entries[i].where);
-        leave(q, c, slots[i]);
-    }
-    q->settled += status ? 0 : (int64_t)n;
-    queue_tidy_bytes(q);
-    q->dirty = true;
     mutex_unlock(&q->lock);
-    if (memory && !status)
+    if (status || n == 0)
+        return status;
+    for (size_t i = 0; i < n; i++) {
+        entries[i] = slots[i]->entry;
+        taken_ns[i] = slots[i]->taken_ns;
+        consumer_free_slot(c, slots[i]);
+    }
+    if (kept)
         queue_disown(q, entries, n);
-    if (!status && q->m_settled)
+    if (q->m_settled)
         counter_add(q->m_settled, n);
-    if (!status && n > 0)
-        queue_record_processing(q, taken_ns, n);
-    return status;
+    queue_record_processing(q, taken_ns, n);
+    return BECK_OK;
+}
+
+/* What is written down is so for many; where nothing is, the lock is had for few. */
+static size_t settled_at_once(const struct queue *q, size_t left)
+{
+    size_t most = q->durable ? SETTLE_AT_ONCE : SETTLE_AT_ONCE / 4;
+    return left < most ? left : most;
 }
 
 beck_status consumer_settle_each(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
                                  beck_error *err)
 {
     beck_status status = BECK_OK;
-    for (size_t at = 0; at < count && !status; at += SETTLE_AT_ONCE) {
-        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+    for (size_t at = 0, n; at < count && !status; at += n) {
+        n = settled_at_once(c->queue, count - at);
         status = settle_some(c, tags + at, n, stale + at, err);
     }
     return status;
@@ -116,10 +152,9 @@ beck_status consumer_settle_each(beck_consumer *c, const uint64_t *tags, size_t 
 
 beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count, beck_error *err)
 {
-    bool any = false;
-    for (size_t at = 0; at < count; at += SETTLE_AT_ONCE) {
-        bool stale[SETTLE_AT_ONCE];
-        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+    bool any = false, stale[SETTLE_AT_ONCE];
+    for (size_t at = 0, n; at < count; at += n) {
+        n = settled_at_once(c->queue, count - at);
         beck_status status = settle_some(c, tags + at, n, stale, err);
         if (status)
             return status;

@@ -6,7 +6,8 @@
 
 #include <stdlib.h>
 
-#define TAKE_MAX 256 /* entries taken with the lock held once */
+#define TAKE_MAX 256
+#define MOVE_MAX 64 /* of these, with the lock held once: publishers wait for it */
 #define REFS_AT_ONCE 64
 
 /* ---- reading the events ---- */
@@ -281,9 +282,9 @@ static int64_t deadline_ms_of(const struct slot *s)
     return s->deadline_ns == INT64_MAX ? -1 : (s->deadline_ns - s->taken_ns) / 1000000;
 }
 
-/* With the lock. */
+/* It is to be linked. With the lock. */
 static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t now_ns,
-                             int64_t deadline_ns)
+                             uint32_t hold_ms)
 {
     struct queue *q = c->queue;
     struct slot *s = consumer_slot(c, c->free_slots[--c->free_count]);
@@ -294,9 +295,8 @@ static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t no
     s->state = SLOT_HELD;
     s->counted = entry_source(e) != DEAD_SOURCE;
     s->taken_ns = now_ns;
-    s->hold_ms = hold_of(now_ns, deadline_ns);
+    s->hold_ms = hold_ms;
     atomic_store_explicit(&s->shown, false, memory_order_relaxed);
-    slot_link(q, s, deadline_ns);
     q->in_flight++;
     return s;
 }
@@ -305,26 +305,29 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
                         const struct acquire *which, struct slot **taken, beck_error *err)
 {
     struct queue *q = c->queue;
-    struct entry passed[ACQUIRE_PASSED_MAX], run[TAKE_MAX];
+    struct entry passed[ACQUIRE_PASSED_MAX], run[MOVE_MAX];
     size_t n = 0, passes = 0, room, i = 0, count = 0;
     int64_t deadline_ns = queue_deadline_ns(q, now_ns);
+    uint32_t hold_ms = hold_of(now_ns, deadline_ns);
     while (n < max && i == count && (room = room_for(c, which ? 1 : max - n, passes)) > 0) {
-        count = queue_pop_some(q, run, room < TAKE_MAX ? room : TAKE_MAX, err);
+        count = queue_pop_some(q, run, room < MOVE_MAX ? room : MOVE_MAX, err);
         if (count == 0)
             break;
+        size_t before = n;
         for (i = 0; i < count; i++) {
             int64_t expires = entry_expires_ms(&run[i]);
             if (expires && expires <= now_ms) {
                 if (queue_expire(q, &run[i]))
                     break;
             } else if (is_wanted(q, which, &run[i])) {
-                taken[n++] = move_one(c, &run[i], now_ns, deadline_ns);
+                taken[n++] = move_one(c, &run[i], now_ns, hold_ms);
             } else if (passes < which->passed_max && passes < ACQUIRE_PASSED_MAX) {
                 passed[passes++] = run[i];
             } else {
                 break;
             }
         }
+        slots_link(q, taken + before, n - before, deadline_ns);
     }
     for (; i < count; i++)
         queue_push_return(q, &run[i]);
@@ -342,6 +345,25 @@ static void linger(struct queue *q)
     mutex_unlock(&q->lock);
     thread_spin_while(&q->arrivals, seen);
     mutex_lock(&q->lock);
+}
+
+/* What others have to know of it. With the lock, which is free afterwards. */
+static void end_take(struct queue *q, size_t count)
+{
+    q->delivered += (int64_t)count;
+    if (count > 0 && !q->m_processing)
+        queue_make_processing(q);
+    /* More than this one can take: another may. And without a timer somebody has to watch the
+     * clock. */
+    bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
+    if (q->takers > 0 && ((count > 0 && queue_ready(q) > 0) || unwatched))
+        cond_signal(&q->ready);
+    if (count > 0 && q->first_watch && queue_ready(q) > 0)
+        queue_call_watches(q, 1);
+    bool limbo = queue_limbo_has_work(q);
+    mutex_unlock(&q->lock);
+    if (limbo)
+        queue_work_limbo(q);
 }
 
 /* Waits until entries can be taken, and takes them. */
@@ -413,21 +435,22 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         }
         q->takers--;
     }
-    q->delivered += (int64_t)*count;
-    if (*count > 0 && !q->m_processing)
-        queue_make_processing(q);
-    /* More than this one can take: another may. And without a timer somebody has to watch the
-     * clock. */
-    bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
-    if (q->takers > 0 && ((*count > 0 && queue_ready(q) > 0) || unwatched))
-        cond_signal(&q->ready);
-    if (*count > 0 && q->first_watch && queue_ready(q) > 0)
-        queue_call_watches(q, 1);
-    bool limbo = queue_limbo_has_work(q);
-    mutex_unlock(&q->lock);
-    if (limbo)
-        queue_work_limbo(q);
+    end_take(q, *count);
     return status;
+}
+
+/* Those that are there as well. */
+static size_t take_more(beck_consumer *c, size_t max, struct slot **taken)
+{
+    struct queue *q = c->queue;
+    struct clock *clock = q->home->env->clock;
+    mutex_lock(&q->lock);
+    size_t count = 0;
+    if (!q->paused && !q->deleted)
+        count =
+            consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), NULL, taken, NULL);
+    end_take(q, count);
+    return count;
 }
 
 /* What was read is not ready any more, by its bytes. */
@@ -460,9 +483,15 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                              "this consumer holds %u deliveries, its prefetch; settle some first",
                              c->held);
         size_t n, delivered = 0, bytes = 0, damaged = 0;
-        beck_status status = wait_and_take(c, max, timeout_ms, taken, &n, err);
+        size_t most = max < MOVE_MAX ? max : MOVE_MAX;
+        beck_status status = wait_and_take(c, most, timeout_ms, taken, &n, err);
         if (status)
             return status;
+        for (size_t more = n; more == most && n < max; n += more) {
+            most = max - n < MOVE_MAX ? max - n : MOVE_MAX;
+            more = take_more(c, most, taken + n);
+        }
+        int64_t deadline_ms = deadline_ms_of(taken[0]);
         for (size_t i = 0; i < n; i++) {
             struct slot *s = taken[i];
             beck_error why;
@@ -495,7 +524,7 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                                                .tag = slot_tag(s),
                                                .attempt = entry_attempts(&s->entry) + 1,
                                                .redelivered = entry_delivered(&s->entry),
-                                               .deadline_ms = deadline_ms_of(s)};
+                                               .deadline_ms = deadline_ms};
         }
         if (n > 0)
             count_taken(c->queue, taken, n);

@@ -345,16 +345,30 @@ static beck_status __attribute__((noinline)) make_room(struct fifo *f, beck_erro
 
 beck_status fifo_push(struct fifo *f, struct entry *e, beck_error *err)
 {
-    if (f->tail == f->room) {
-        beck_status status = make_room(f, err);
+    uint32_t pushed;
+    e->seq = f->level_bits | f->tail;
+    return fifo_push_run(f, e, 1, &pushed, err);
+}
+
+beck_status fifo_push_run(struct fifo *f, const struct entry *first, uint32_t count,
+                          uint32_t *pushed, beck_error *err)
+{
+    uint64_t where = first->where, meta = first->meta;
+    *pushed = 0;
+    while (*pushed < count) {
+        beck_status status = f->tail == f->room ? make_room(f, err) : BECK_OK;
         if (status != BECK_OK)
             return status;
+        uint8_t *p = fifo_block_at(f->tail_block, f->tail);
+        uint64_t room = f->room - f->tail;
+        uint32_t n = count - *pushed < room ? count - *pushed : (uint32_t)room;
+        for (uint32_t i = 0; i < n; i++, p += FIFO_ENTRY_BYTES) {
+            put_u64(p, where++);
+            put_u64(p + 8, meta);
+        }
+        f->tail += n;
+        *pushed += n;
     }
-    uint8_t *p = fifo_block_at(f->tail_block, f->tail);
-    put_u64(p, e->where);
-    put_u64(p + 8, e->meta);
-    e->seq = f->level_bits | f->tail;
-    f->tail++;
     return BECK_OK;
 }
 

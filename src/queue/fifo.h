@@ -45,6 +45,10 @@ static inline uint64_t fifo_count(const struct fifo *f)
 /* Appends; e->seq is set from level and number. On failure (BECK_ENOMEM, BECK_EFULL, BECK_EIO when
  * a full block cannot be written) nothing was appended. */
 beck_status fifo_push(struct fifo *f, struct entry *e, beck_error *err);
+/* The same for `count` entries that are as the first, but of events behind one another. *pushed: so many
+ * of them were, also after an error. */
+beck_status fifo_push_run(struct fifo *f, const struct entry *first, uint32_t count,
+                          uint32_t *pushed, beck_error *err);
 /* The entry at the head; BECK_END: empty. */
 beck_status fifo_peek(struct fifo *f, struct entry *out, beck_error *err);
 beck_status fifo_pop(struct fifo *f, struct entry *out, beck_error *err);

@@ -188,8 +188,10 @@ beck_status queue_expire(struct queue *q, const struct entry *e); /* already out
 /* All that are ready and have expired leave, up to a limit. */
 void queue_expire_ready(struct queue *q, int64_t now_ms);
 void slot_unlink(struct queue *q, struct slot *s);
+void slots_unlink(struct queue *q, struct slot *const *slots, size_t count);
 int64_t queue_deadline_ns(const struct queue *q, int64_t now_ns); /* of what is taken now */
 void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns);
+void slots_link(struct queue *q, struct slot *const *slots, size_t count, int64_t deadline_ns);
 /* Lists the events of a run; *routed: so many of them, from the first on, also after an error. */
 beck_status queue_route_run(struct queue *q, uint32_t source, const struct routed *run,
                             int64_t now_ms, uint32_t *routed, beck_error *err);

@@ -126,8 +126,10 @@ static size_t pop_some(struct queue *q, struct entry *out, size_t max, beck_erro
         error_set(err, why.code, "%s", why.text);
         return 0;
     }
+    /* Of neighbours of one source the last is the furthest. */
     for (size_t i = 0; i < count; i++)
-        queue_note_popped(q, &out[i]);
+        if (i + 1 == count || entry_source(&out[i + 1]) != entry_source(&out[i]))
+            queue_note_popped(q, &out[i]);
     return count;
 }
 
@@ -254,13 +256,11 @@ beck_status queue_route_run(struct queue *q, uint32_t source, const struct route
         return status;
     struct entry e = {.where = entry_where(source, run->offset), .meta = entry_meta(expires, 0)};
     bool first = fifo_count(f) == 0;
+    if (run->deliver_at_ms <= now_ms)
+        status = fifo_push_run(f, &e, run->count, routed, err);
     for (; *routed < run->count && !status; *routed += !status, e.where++) {
-        if (run->deliver_at_ms > now_ms) {
-            e.seq = entry_seq(level, fifo_tail(f));
-            status = queue_push_delayed(q, &e, run->deliver_at_ms);
-        } else {
-            status = fifo_push(f, &e, err);
-        }
+        e.seq = entry_seq(level, fifo_tail(f));
+        status = queue_push_delayed(q, &e, run->deliver_at_ms);
     }
     if (*routed > 0) {
         q->dirty = true;

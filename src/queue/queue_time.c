@@ -72,7 +72,6 @@ int64_t queue_deadline_ns(const struct queue *q, int64_t now_ns)
 void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns)
 {
     s->deadline_ns = deadline_ns;
-    /* Mostly every delivery has the same time, and stays at the end. */
     struct slot *before = q->last_deadline;
     while (before && before->deadline_ns > s->deadline_ns)
         before = before->previous;
@@ -88,17 +87,45 @@ void slot_link(struct queue *q, struct slot *s, int64_t deadline_ns)
         q->last_deadline = s;
 }
 
+void slots_link(struct queue *q, struct slot *const *slots, size_t count, int64_t deadline_ns)
+{
+    /* Mostly every delivery has the same time, and stays at the end. */
+    bool at_end = !q->last_deadline || q->last_deadline->deadline_ns <= deadline_ns;
+    for (size_t i = 0; i < count && !at_end; i++)
+        slot_link(q, slots[i], deadline_ns);
+    if (!at_end || count == 0)
+        return;
+    struct slot *before = q->last_deadline;
+    for (size_t i = 0; i < count; before = slots[i++]) {
+        slots[i]->deadline_ns = deadline_ns;
+        slots[i]->previous = before;
+        *(before ? &before->next : &q->first_deadline) = slots[i];
+    }
+    before->next = NULL;
+    q->last_deadline = before;
+}
+
+void slots_unlink(struct queue *q, struct slot *const *slots, size_t count)
+{
+    for (size_t i = 0, n; i < count; i += n) {
+        struct slot *first = slots[i], *last = first;
+        /* Mostly they were taken one behind the other. */
+        for (n = 1; i + n < count && slots[i + n] == last->next; n++)
+            last = slots[i + n];
+        if (first->previous)
+            first->previous->next = last->next;
+        else
+            q->first_deadline = last->next;
+        if (last->next)
+            last->next->previous = first->previous;
+        else
+            q->last_deadline = first->previous;
+    }
+}
+
 void slot_unlink(struct queue *q, struct slot *s)
 {
-    if (s->previous)
-        s->previous->next = s->next;
-    else
-        q->first_deadline = s->next;
-    if (s->next)
-        s->next->previous = s->previous;
-    else
-        q->last_deadline = s->previous;
-    s->previous = s->next = NULL;
+    slots_unlink(q, &s, 1);
 }
 
 static void expire_deadlines(struct queue *q, int64_t now_ns)

@@ -2,6 +2,7 @@
 #include "formats.h"
 
 #include "log/record.h"
+#include "log/varint.h"
 
 #define BUS beck_str("orders")
 
