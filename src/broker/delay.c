@@ -28,7 +28,7 @@ struct delay {
     struct buf raw, content; /* scratch of the helper */
 };
 
-#define DELAY_MAX (EVENT_MS_MAX / 4)
+static const int64_t DELAY_MS_MAX = EVENT_MS_MAX / 4;
 
 /* Without what is behind the point; 0: none. */
 static int64_t decimal_of(beck_bytes scale_and_value)
@@ -50,12 +50,12 @@ int64_t delay_of(const struct properties *p)
     if (v.kind == TABLE_INTEGER)
         ms = v.integer;
     else if (v.kind == TABLE_FLOAT && v.number > 0)
-        ms = v.number < (double)DELAY_MAX ? (int64_t)v.number : DELAY_MAX;
+        ms = v.number < (double)DELAY_MS_MAX ? (int64_t)v.number : DELAY_MS_MAX;
     else if (v.kind == TABLE_DECIMAL)
         ms = decimal_of(v.bytes);
     else if (v.kind == TABLE_TEXT && bytes_to_u64(v.bytes, &number))
-        ms = number < DELAY_MAX ? (int64_t)number : DELAY_MAX;
-    return ms < 0 ? 0 : ms < DELAY_MAX ? ms : DELAY_MAX;
+        ms = number < (uint64_t)DELAY_MS_MAX ? (int64_t)number : DELAY_MS_MAX;
+    return ms < 0 ? 0 : ms < DELAY_MS_MAX ? ms : DELAY_MS_MAX;
 }
 
 beck_bus *delay_bus(const struct delivery_home *h)

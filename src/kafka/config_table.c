@@ -7,6 +7,7 @@
 #define T CONFIG_TOPIC
 #define B CONFIG_BROKER
 #define G CONFIG_GROUP
+/* NOLINTBEGIN(bugprone-macro-parentheses): each stands alone between commas */
 #define BOOLEAN(of_, name_, standard_, broker_, about_) \
     {.of = of_, .name = name_, .type = CONFIG_BOOLEAN, .standard = standard_, .broker = broker_, .about = about_}
 #define NUMBER(of_, type_, name_, standard_, min_, max_, broker_, about_) \
@@ -17,6 +18,7 @@
     {.of = of_, .name = name_, .type = type_, .standard = standard_, .words = words_, .broker = broker_, .about = about_}
 #define FIXED(type_, name_, standard_, about_) \
     {.of = B, .name = name_, .type = type_, .standard = standard_, .fixed = true, .about = about_}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* In order of resource and name. */
 const struct config_key config_keys[] = {

@@ -29,11 +29,12 @@ beck_status producer_ids_open(struct transactions *ts, beck_error *err)
 static beck_status take_block(struct transactions *ts, beck_error *err)
 {
     char text[24];
-    int len = snprintf(text, sizeof text, "%lld", (long long)(ts->ids_next + BLOCK));
+    int64_t end = ts->ids_next + BLOCK;
+    int len = snprintf(text, sizeof text, "%lld", (long long)end);
     struct store_record r = {KIND, beck_str("next"), bytes_of(text, (size_t)len)};
     beck_status status = store_put(ts->k->store, &r, 1, err);
     if (!status)
-        ts->ids_end = ts->ids_next + BLOCK;
+        ts->ids_end = end;
     return status;
 }
 

@@ -80,6 +80,7 @@
 #define NULL_IF_ABSENT .preset = 1
 #define TAG(number) .tagged = true, .tag = number
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): each stands alone between commas */
 #define MESSAGE(name_, id_, first_, last_, flexible_)                                              \
     void name_##_init(struct name_ *m)                                                             \
     {                                                                                              \
@@ -94,6 +95,7 @@
 #define STRUCT(name) MESSAGE(name, -1, 0, LAST, NEVER)
 #define ENTRY(kind_, name_, since_, until_)                                                        \
     .name = #name_, .kind = kind_, .offset = offsetof(self, name_), .since = since_, .until = until_
+/* NOLINTEND(bugprone-macro-parentheses) */
 #define FIELD(kind, name, since, until, ...) {ENTRY(KAFKA_##kind, name, since, until), __VA_ARGS__},
 #define ARRAY(type, name, since, until, ...)                                                       \
     {ENTRY(KAFKA_ARRAY, name, since, until), .of = type##_table, __VA_ARGS__},

@@ -16,7 +16,7 @@
 #define TABLE(name) "T"
 #define NOTHING ""
 #define METHOD(name_, class_, method_, sender_, fields)                                            \
-    {.name = #name_, .id = METHOD_##name_, .sender = METHOD_##sender_, .kinds = fields},
+    {.name = #name_, .id = METHOD_##name_, .sender = METHOD_##sender_, .kinds = (fields)},
 const struct method_shape method_shapes[] = {AMQP_METHODS(METHOD)};
 #undef METHOD
 

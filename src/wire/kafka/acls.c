@@ -279,7 +279,7 @@ typedef struct kafka_create_acls_request_creation creation;
 /* The kind and the rights; false: there is no such thing here. */
 static bool translate(const creation *c, enum access_kind *kind, uint32_t *rights)
 {
-    int op = c->operation;
+    int8_t op = c->operation;
     bool changes = op == KAFKA_OP_DELETE || op == KAFKA_OP_ALTER || op == KAFKA_OP_ALTER_CONFIGS;
     bool looks = op == KAFKA_OP_DESCRIBE || op == KAFKA_OP_DESCRIBE_CONFIGS;
     *kind = ACCESS_QUEUE;

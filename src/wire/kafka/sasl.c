@@ -129,7 +129,7 @@ static bool read_name(beck_bytes text, struct buf *out)
     for (size_t i = 0; i < text.len; i++) {
         char c = p[i];
         if (c == '=') {
-            if (text.len - i < 3 || (memcmp(p + i, "=2C", 3) && memcmp(p + i, "=3D", 3)))
+            if (text.len - i < 3 || (memcmp(p + i, "=2C", 3) != 0 && memcmp(p + i, "=3D", 3) != 0))
                 return false;
             c = p[i + 1] == '2' ? ',' : '=';
             i += 2;
