@@ -541,7 +541,7 @@ static beck_status count_batch(void *ctx, const struct batch_header *h, beck_byt
 }
 
 beck_status partition_clean_owed(struct partition *p, const struct sealed *sealed,
-                                 const struct partition_owed *owed, beck_error *err)
+                                 const struct partition_owed *owed, bool *room, beck_error *err)
 {
     struct segment *s = sealed->segment;
     int64_t count = 0;
@@ -554,6 +554,8 @@ beck_status partition_clean_owed(struct partition *p, const struct sealed *seale
         for (int64_t offset = s->base_offset; offset < end; offset++)
             count += owed->owed(owed->ctx, offset);
     }
+    if (count > 0 && !*room)
+        return BECK_OK;
     beck_status status = use_segment(p, s, err);
     if (status)
         return status;
@@ -575,6 +577,7 @@ beck_status partition_clean_owed(struct partition *p, const struct sealed *seale
     cleaner_init(&c, p, owed, NULL);
     status = copy_segment(&c, s, err);
     cleaner_release(&c);
+    *room = status != BECK_EFULL;
     return status;
 }
 

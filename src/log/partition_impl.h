@@ -153,9 +153,9 @@ void partition_unref(struct partition *p);
 beck_status partition_list_sealed(struct partition *p, int64_t above, int64_t limit,
                                   struct sealed **out, size_t *count, beck_error *err);
 /* With the upkeep, without the lock. A segment wholly below first: deletes it, or leaves what is
- * owed of it. */
+ * owed of it, in a copy. *room becomes false when the disk has none for that (BECK_EFULL); then all of it stays. */
 beck_status partition_clean_owed(struct partition *p, const struct sealed *sealed,
-                                 const struct partition_owed *owed, beck_error *err);
+                                 const struct partition_owed *owed, bool *room, beck_error *err);
 /* Compacts the sealed segments, when it is worth it. */
 beck_status partition_compact(struct partition *p, const struct partition_owed *owed,
                               beck_error *err);

@@ -343,7 +343,8 @@ static beck_status cleaned_limit(struct partition *p, int64_t *limit, beck_error
 }
 
 /* Deletes what lies below first, oldest first, and compacts. A damaged segment of which something is
- * owed stays, another error ends it. With the upkeep, without the lock. */
+ * owed stays; so do all of which something is owed once a copy found no room, and the next round tries again with the
+ * room that the others leave. Another error ends it. With the upkeep, without the lock. */
 static beck_status clean(struct partition *p, const struct partition_owed *owed, beck_error *err)
 {
     struct sealed *list;
@@ -354,16 +355,20 @@ static beck_status clean(struct partition *p, const struct partition_owed *owed,
         result = partition_list_sealed(p, -1, limit, &list, &count, err);
     if (result)
         return result;
-    for (size_t i = 0; i < count && (!result || result == BECK_ECORRUPT); i++) {
+    beck_status status = BECK_OK;
+    bool room = true;
+    for (size_t i = 0;
+         i < count && (!status || status == BECK_ECORRUPT || (status == BECK_EFULL && !room));
+         i++) {
         beck_error why = {0};
-        beck_status status = partition_clean_owed(p, &list[i], owed, &why);
+        status = partition_clean_owed(p, &list[i], owed, &room, &why);
         if (status && !result)
             result = error_set(err, status, "%s", why.text);
     }
     free(list);
     if (p->options.bus.compact) {
         beck_error why = {0};
-        beck_status status = partition_compact(p, owed, &why);
+        status = partition_compact(p, owed, &why);
         if (status && !result)
             result = error_set(err, status, "%s", why.text);
     }

@@ -417,6 +417,41 @@ static void a_damaged_segment_stays_while_something_is_owed_of_it_and_the_rest_g
     world_close(&w);
 }
 
+static void a_full_disk_keeps_what_must_be_copied_and_the_rest_goes(void **state)
+{
+    (void)state;
+    struct world w;
+    static struct ledger l;
+    struct partition_owed owed = {ledger_begin, ledger_owed, &l};
+    beck_error err = {0};
+    world_open(&w, 12);
+    struct partition *p = world_partition(&w, 0, 0);
+    fill(p, 0, 500);
+    assert_true(segments_of(p) > 5);
+    assert_int_equal(partition_truncate_before(p, 500, NULL), 0);
+    /* All of it is owed: only the active segment is rolled. */
+    memset(l.owed, true, sizeof l.owed);
+    maintain(p, &owed);
+    memset(l.owed, false, sizeof l.owed);
+    l.owed[3] = l.owed[60] = true;
+    vfs_sim_fail(w.vfs, VFS_OP_WRITE, 1, true, BECK_EFULL);
+    assert_int_equal(partition_maintain(p, &owed, &err), BECK_EFULL);
+    assert_non_null(strstr(err.text, "00000000000000000000.log.cleaned"));
+    uint32_t owing = segments_of(p) - 1;
+    assert_int_equal(owing, 2);
+    expect_owed(p, &l, 500);
+    /* Again with the room that they left. */
+    vfs_sim_fail(w.vfs, 0, 0, false, BECK_OK);
+    beck_partition_info before, after;
+    partition_info(p, &before);
+    maintain(p, &owed);
+    partition_info(p, &after);
+    assert_true(after.bytes < before.bytes / 2);
+    expect_owed(p, &l, 500);
+    assert_int_equal(partition_close(p, NULL), 0);
+    world_close(&w);
+}
+
 /* ---- checkpoints ---- */
 
 static void a_checkpoint_without_changes_touches_nothing(void **state)
@@ -1046,6 +1081,7 @@ int main(void)
         cmocka_unit_test(what_a_queue_owes_survives_retention_in_every_codec),
         cmocka_unit_test(a_segment_of_which_most_is_owed_stays_as_it_is),
         cmocka_unit_test(a_damaged_segment_stays_while_something_is_owed_of_it_and_the_rest_goes),
+        cmocka_unit_test(a_full_disk_keeps_what_must_be_copied_and_the_rest_goes),
         cmocka_unit_test(a_checkpoint_without_changes_touches_nothing),
         cmocka_unit_test(producers_are_known_after_loss_of_power_wherever_the_checkpoint_was),
         cmocka_unit_test(compaction_keeps_the_newest_event_of_each_subject),
