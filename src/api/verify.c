@@ -119,14 +119,16 @@ static void read_topology(struct verify *v)
 static void read_checkpoint(struct verify *v, const char *name, struct checkpoint *out)
 {
     beck_error why = {0};
-    char path[4600];
+    char path[4600], kept[4700];
     checkpoint_init(out);
     snprintf(path, sizeof path, "%s/%s-offset-checkpoint", v->data_dir, name);
     if (!checkpoint_read(v->env.vfs, path, out, &why))
         return;
     report_fault(v, &why);
-    if (v->repairing && !vfs_unlink(v->env.vfs, path, &why))
-        error_set(&why, BECK_OK, "removed \"%s\", which is made again", path);
+    snprintf(kept, sizeof kept, "%s.damaged", path);
+    if (v->repairing && !vfs_rename(v->env.vfs, path, kept, &why))
+        error_set(&why, BECK_OK, "removed \"%s\", which is made again; a copy is \"%s\"", path,
+                  kept);
     if (v->repairing)
         tell(v, &why);
 }

@@ -82,8 +82,9 @@ const struct command command_verify = {
         "what to do;\n"
         "the exit code is then 5. No other process may have the data directory open.\n"
         "--repair gives up events that are damaged or missing, so that the rest can be used, and\n"
-        "says which; offsets stay. It cannot be undone: restoring files from a backup loses less,\n"
-        "and a copy of the directory made first loses nothing.",
+        "says which; offsets stay. Damaged bytes are kept first, in files .log.damaged-* beside "
+        "the\n"
+        "log, which nothing reads. Restoring files from a backup loses less.",
     .examples = "beck verify --data /var/lib/beck\nbeck verify --repair --data /var/lib/beck",
     .options = verify_options,
     .run = verify_run,

@@ -67,16 +67,7 @@ static beck_status keep_cut(struct segment *s, struct window *w, int64_t positio
         vfs_open(s->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &out, err);
     if (status)
         return status;
-    for (int64_t at = position; at < w->size && !status;) {
-        size_t len = w->size - at > WINDOW_BYTES ? WINDOW_BYTES : (size_t)(w->size - at);
-        bool ok;
-        status = window_have(w, at, len, &ok, err);
-        if (!status && !ok)
-            break;
-        if (!status)
-            status = file_write(out, window_at(w, at), len, at - position, err);
-        at += (int64_t)len;
-    }
+    status = window_copy(w, position, w->size, out, 0, NULL, err);
     if (!status)
         status = file_sync(out, err);
     file_close(out);

@@ -101,6 +101,11 @@ static void remark_name(struct verify *v, const char *name, bool is_dir)
                       "\"%s/%.*s\" was cut off the log after a crash, nothing in it had been "
                       "confirmed as synced; delete it when you do not want to look at it",
                       v->dir, NAME_SHOWN, name);
+    else if (!is_dir && strstr(name, VERIFY_KEPT))
+        verify_remark(v,
+                      "\"%s/%.*s\" holds damaged bytes that a repair gave up; delete it when you "
+                      "do not want to look at it",
+                      v->dir, NAME_SHOWN, name);
     else
         verify_remark(v, "\"%s/%.*s\" is no file of a partition; move it elsewhere", v->dir,
                       NAME_SHOWN, name);

@@ -36,7 +36,8 @@ struct log_repair {
  *
  * repair: NULL, or the directory is changed (env must not be read-only), so that what can be read is all that there is:
  * in the place of what is damaged or missing comes an empty batch of those offsets, which stay what they are for
- * everything else. Segments are replaced one by one, as compaction does it. */
+ * everything else. The damaged bytes are kept beside the log, in <base>.log.damaged-<position>-<checksum>. Segments are
+ * replaced one by one, as compaction does it: after a crash anywhere, another repair comes to the same. */
 beck_status log_verify_partition(const struct env *env, const char *dir, const char *bus,
                                  uint32_t number, const struct log_known *known,
                                  const struct log_repair *repair, struct log_verify_counts *counts,

@@ -5,6 +5,8 @@
 #include "log/verify.h"
 #include "log/window.h"
 
+#define VERIFY_KEPT ".log.damaged-" /* behind the base offset */
+
 struct verified_segment {
     int64_t base_offset;
     int64_t next_base; /* of the segment behind it; INT64_MAX: it is the last */
@@ -46,6 +48,10 @@ beck_status verify_segment(struct verify *v, const struct verified_segment *s, i
 /* Appends empty batches of the offsets from `from` to `end` to a copy, and tells. */
 beck_status verify_give_up(struct verify *v, struct segment *copy, int64_t from, int64_t end,
                            beck_error *err);
+/* Bytes [from, end) of a log that its copy will not have are kept beside it, and that is told. They are on the device once
+ * the directory is synced, which comes before the copy takes the place of the log. */
+beck_status verify_keep(struct verify *v, const struct segment *copy, struct window *w,
+                        int64_t from, int64_t end, beck_error *err);
 /* The segment is replaced by what can be read of it, up to the next one or the recovery point. */
 beck_status verify_repair_segment(struct verify *v, const struct verified_segment *s,
                                   beck_error *err);

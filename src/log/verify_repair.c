@@ -1,6 +1,9 @@
 /*
  * Giving up what cannot be read of a partition: in its place come batches without records, as compaction in Kafka leaves
  * them behind. So the log has no gaps, and offsets, which queues and consumers remember, are not given out again.
+ *
+ * The bytes that were there are kept first, in <base>.log.damaged-<position>-<CRC-32C of them>. The name says what is in it, so
+ * a repair that is done again after a crash keeps the same, and a later one of the same place does not overwrite it.
  */
 #include "log/verify_impl.h"
 
@@ -15,6 +18,37 @@ static void tell(struct verify *v, int64_t from, int64_t end)
     snprintf(error.text, sizeof error.text, "\"%s\": gave up events %lld to %lld", v->dir,
              (long long)from, (long long)end - 1);
     v->repair->tell(v->repair->ctx, &error);
+}
+
+beck_status verify_keep(struct verify *v, const struct segment *copy, struct window *w,
+                        int64_t from, int64_t end, beck_error *err)
+{
+    char suffix[64], made[4200], path[4200];
+    uint32_t crc = 0;
+    struct file *f;
+    snprintf(suffix, sizeof suffix, VERIFY_KEPT "%lld.tmp", (long long)from);
+    segment_path(copy, suffix, made, sizeof made);
+    beck_status status =
+        vfs_open(v->env->vfs, made, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &f, err);
+    if (status)
+        return status;
+    status = window_copy(w, from, end, f, 0, &crc, err);
+    if (!status)
+        status = file_sync(f, err);
+    file_close(f);
+    snprintf(suffix, sizeof suffix, VERIFY_KEPT "%lld-%08x", (long long)from, crc);
+    segment_path(copy, suffix, path, sizeof path);
+    if (!status)
+        status = vfs_rename(v->env->vfs, made, path, err);
+    if (status) {
+        vfs_unlink(v->env->vfs, made, NULL);
+        return status;
+    }
+    beck_error error = {0};
+    error_set(&error, BECK_OK, "\"%s\": a copy of %lld damaged bytes", path,
+              (long long)(end - from));
+    v->repair->tell(v->repair->ctx, &error);
+    return BECK_OK;
 }
 
 static beck_status append_empty(struct segment *copy, int64_t base, int32_t last_delta,

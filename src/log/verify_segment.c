@@ -405,21 +405,11 @@ static beck_status only_zeros(struct walk *k, bool *zeros, beck_error *err)
 static beck_status keep_rest(struct walk *k, beck_error *err)
 {
     struct segment *copy = k->s->copy;
-    int64_t moved = copy ? atomic_load(&copy->size) - k->position : 0;
-    beck_status status = BECK_OK;
-    for (int64_t at = k->position; copy && at < k->w.size && !status;) {
-        int64_t left = k->w.size - at;
-        size_t len = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
-        bool ok;
-        status = window_have(&k->w, at, len, &ok, err);
-        if (!status && !ok)
-            break;
-        if (!status)
-            status = file_write(copy->file, window_at(&k->w, at), len, at + moved, err);
-        atomic_store(&copy->dirty, true);
-        at += (int64_t)len;
-    }
-    return status;
+    if (!copy)
+        return BECK_OK;
+    atomic_store(&copy->dirty, true);
+    return window_copy(&k->w, k->position, k->w.size, copy->file, atomic_load(&copy->size), NULL,
+                       err);
 }
 
 static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error *err)
@@ -444,6 +434,8 @@ static beck_status pass_damage(struct walk *k, const beck_error *why, beck_error
         return status;
     }
     beck_status status = search(k, err);
+    if (!status && k->s->copy)
+        status = verify_keep(k->v, k->s->copy, &k->w, from, k->position, err);
     if (status)
         return status;
     k->damaged = k->passed = k->v->broken = true;

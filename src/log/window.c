@@ -1,6 +1,7 @@
 /* Windows over files of batches: see window.h. */
 #include "log/window.h"
 
+#include "base/crc32c.h"
 #include "base/error.h"
 
 void window_init(struct window *w, struct file *file, int64_t size)
@@ -36,6 +37,27 @@ beck_status window_have(struct window *w, int64_t position, size_t len, bool *ok
     w->bytes.len = got;
     *ok = got >= len;
     return BECK_OK;
+}
+
+beck_status window_copy(struct window *w, int64_t from, int64_t end, struct file *out, int64_t at,
+                        uint32_t *crc, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    while (from < end && !status) {
+        size_t len = end - from > WINDOW_BYTES ? WINDOW_BYTES : (size_t)(end - from);
+        bool ok;
+        status = window_have(w, from, len, &ok, err);
+        if (!status && !ok)
+            status = error_set(err, BECK_EIO, "a file became shorter while it was read");
+        if (status)
+            break;
+        if (crc)
+            *crc = crc32c(*crc, window_at(w, from), len);
+        status = file_write(out, window_at(w, from), len, at, err);
+        from += (int64_t)len;
+        at += (int64_t)len;
+    }
+    return status;
 }
 
 beck_status window_header(struct window *w, int64_t position, int64_t next_offset,

@@ -30,6 +30,11 @@ static inline const uint8_t *window_at(const struct window *w, int64_t position)
     return w->bytes.data + (position - w->at);
 }
 
+/* Writes the bytes [from, end) of the file to `out`, at `at`; crc: gets their CRC-32C added, may be NULL. Where they end
+ * before that is an error. */
+beck_status window_copy(struct window *w, int64_t from, int64_t end, struct file *out, int64_t at,
+                        uint32_t *crc, beck_error *err);
+
 /* Whether a header that can be, with an offset of at least next_offset, begins at `position`, and
  * the file is long enough for its batch. `why` (not NULL) gets what is wrong with it; err is for
  * reads that fail. The batch itself need not be readable, its header is. */
