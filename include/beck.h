@@ -176,6 +176,8 @@ typedef struct beck_options {
 
 /* Opens a handle. One process at a time may open a data directory (BECK_EBUSY names the holder).
  * Errors: BECK_EBUSY, BECK_ECORRUPT (file, position and remedy in the text), BECK_EIO, BECK_ENOMEM.
+ * Damage of a bus that is not beck's own does not keep it from being opened: it is reported to on_error, calls that need
+ * the damaged partition give BECK_ECORRUPT with the same text, and what queues have of it waits.
  */
 BECK_API beck_status beck_open(beck **out, const beck_options *options, beck_error *err);
 
@@ -269,6 +271,7 @@ typedef struct beck_bus_info {
     int64_t events;           /* stored now: sum over partitions of last - first + 1 offsets */
     int64_t bytes;            /* on disk, or in memory for a memory bus */
     uint32_t listeners;
+    uint32_t damaged; /* partitions that are damaged, see beck_partition_info; 0: none */
 } beck_bus_info;
 
 typedef struct beck_partition_info {
@@ -279,6 +282,9 @@ typedef struct beck_partition_info {
     int64_t bytes;
     uint32_t segments;
     int64_t oldest_ms, newest_ms; /* timestamps; -1 when empty */
+    /* Stored bytes were found damaged when it was opened: nothing is written to it or read from it, and the
+     * offsets are those that are certain, until it is put right (beck_repair) and opened again. */
+    bool damaged;
 } beck_partition_info;
 
 BECK_API beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err);
@@ -321,7 +327,8 @@ typedef struct beck_publish_options {
 /* Publishes one event and returns when it has reached the bus's default level and every matching
  * listener was called. A listener that fails does not stop the others and does not make this fail.
  * Errors: BECK_EINVAL (which attribute, and why), BECK_ELIMIT (event_bytes_max; max length of a
- * queue that refuses), BECK_EFULL, BECK_EPOISONED, BECK_ECLOSED, BECK_EIO, BECK_ENOMEM. After any
+ * queue that refuses), BECK_EFULL, BECK_EPOISONED, BECK_ECORRUPT (the partition is damaged),
+ * BECK_ECLOSED, BECK_EIO, BECK_ENOMEM. After any
  * of them the event is not stored - except BECK_EPOISONED, when it may be found
  * after the next open. */
 BECK_API beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err);

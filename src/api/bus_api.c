@@ -296,6 +296,7 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
         partition_info(bus_partition(bus, i), &p);
         out->events += p.next_offset - p.first_offset;
         out->bytes += p.bytes;
+        out->damaged += p.damaged;
     }
     return BECK_OK;
 }
@@ -356,7 +357,7 @@ static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
     int64_t *ends = calloc(bus->partition_count, sizeof *ends);
     if (!ends)
         return error_set(err, BECK_ENOMEM, "no memory to purge bus \"%s\"", bus->name);
-    beck_status status = BECK_OK;
+    beck_status status = bus_check_damage(bus, err);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
         ends[i] = partition_visible(bus_partition(bus, i));
         status = partition_truncate_before(bus_partition(bus, i), ends[i], err);

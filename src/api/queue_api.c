@@ -177,8 +177,9 @@ static beck_status unbind(beck *b, struct queue *q, const char *bus_name, const 
     if (!bus)
         return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", bus_name);
     bool kept = is_on_disk(q) && queue_has_binding(q, bus_name, pattern);
-    beck_status status = BECK_OK;
-    if (kept) {
+    /* What was published until now could not be looked at. */
+    beck_status status = bus_check_damage(bus, err);
+    if (!status && kept) {
         queue_catch_up(q);
         status = upkeep_snapshot(b, q, err);
     }

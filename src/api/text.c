@@ -101,7 +101,7 @@ static int gauge_queue(void *ctx, const char *name)
 static void count_log(struct now *now, const beck_bus *bus)
 {
     struct partition_counts sum = {0};
-    int64_t segments = 0, poisoned = 0;
+    int64_t segments = 0, poisoned = 0, damaged = 0;
     for (uint32_t i = 0; i < bus->partition_count; i++) {
         struct partition_counts c;
         beck_partition_info info;
@@ -110,6 +110,7 @@ static void count_log(struct now *now, const beck_bus *bus)
         sum.batches += c.batches;
         sum.bytes += c.bytes;
         poisoned += c.poisoned;
+        damaged += c.damaged;
         segments += info.segments;
     }
     set_counter(now, "beck_log_written_batches_total", "Batches written to the log of a bus.",
@@ -121,6 +122,10 @@ static void count_log(struct now *now, const beck_bus *bus)
     set_gauge(now, "beck_log_poisoned_partitions",
               "Partitions that take no more events after a failed sync, until the restart.",
               bus_labels, bus->name, poisoned);
+    set_gauge(
+        now, "beck_log_damaged_partitions",
+        "Partitions that take and give nothing because stored bytes are damaged, until a repair.",
+        bus_labels, bus->name, damaged);
 }
 
 static int gauge_bus(void *ctx, beck_bus *bus)

@@ -111,7 +111,7 @@ static beck_status catch_up(struct trace_index *t, const struct sources *s, int6
     for (size_t i = 0; i < s->count && !status; i++) {
         bool rest;
         beck_error why;
-        if (!all && !bus_has_events(s->buses[i]))
+        if ((!all && !bus_has_events(s->buses[i])) || partition_damage(s->list[i].partition))
             continue;
         status = trace_index_add(t, &s->list[i], events_max, &rest, &why);
         if (status == BECK_ECLOSED) /* deleted meanwhile */

@@ -81,7 +81,12 @@ static beck_status describe(struct record *r, const struct exchange *x, const st
     for (uint32_t i = 0; i < count && !status; i++) {
         uint8_t text[8];
         int64_t end;
-        status = fn(ctx, bus_partition(bus, i), end_of(k, bus, i), &end, err);
+        struct partition *p = bus_partition(bus, i);
+        /* What was known stands, until its end is known again. */
+        if (k && partition_damage(p))
+            end = end_of(k, bus, i);
+        else
+            status = fn(ctx, p, end_of(k, bus, i), &end, err);
         if (status)
             break;
         put_u64(text, (uint64_t)end);

@@ -149,6 +149,7 @@ static beck_status open_partition(beck_bus *b, const char *data_dir,
                                    .routed = b->routing.routed,
                                    .routed_ctx = b->routing.ctx,
                                    .generation = &b->topology,
+                                   .damaged_too = !b->internal,
                                    .id = b->id};
     uint32_t i = b->opened_count;
     char dir[4096];
@@ -376,6 +377,14 @@ beck_status bus_open_more(beck_bus *b, const char *data_dir, uint32_t count, bec
         status = grow_array(b, count, err);
     while (b->opened_count < count && !status)
         status = open_partition(b, data_dir, &options, NULL, NULL, err);
+    return status;
+}
+
+beck_status bus_check_damage(const beck_bus *b, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (uint32_t i = 0; i < b->partition_count && !status; i++)
+        status = partition_check_damage(bus_partition(b, i), err);
     return status;
 }
 

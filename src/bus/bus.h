@@ -161,6 +161,8 @@ bool bus_has_events(const beck_bus *b);
 const uint8_t *bus_id(const beck_bus *b);
 /* As they are now. */
 void bus_options_get(const beck_bus *b, beck_bus_options *out);
+/* partition_check_damage of its partitions. */
+beck_status bus_check_damage(const beck_bus *b, beck_error *err);
 /* Whether any of its partitions does (partition_reaches). */
 bool bus_reaches(const beck_bus *b, const beck_from *from);
 /* Opens partitions beyond those there are, `count` together, which nobody sees before bus_alter; those opened by

@@ -38,6 +38,9 @@ static void list_json(const struct call *call, const beck_bus_info *info)
     json_line_number(&j, "partitions", info->options.partitions);
     json_line_number(&j, "events", info->events);
     json_line_number(&j, "bytes", info->bytes);
+    if (info->damaged > 0) {
+        json_line_number(&j, "damaged", info->damaged);
+    }
     json_line_print(&j, call);
 }
 
@@ -48,7 +51,7 @@ static void list_row(struct table *t, const beck_bus_info *info)
     table_text(t, info->name);
     table_number(t, info->options.partitions);
     table_number(t, info->events);
-    table_text(t, size);
+    table_text(t, info->damaged ? "damaged" : size);
 }
 
 static int list_run(struct call *call)
@@ -115,6 +118,9 @@ static void show_partition_json(struct json_line *j, uint32_t number, const beck
     json_line_number(j, "syncedOffset", p->synced_offset);
     json_line_number(j, "bytes", p->bytes);
     json_line_number(j, "segments", p->segments);
+    if (p->damaged) {
+        json_line_bool(j, "damaged", true);
+    }
     if (p->oldest_ms >= 0) {
         time_format(p->oldest_ms * 1000000, time);
         json_line_text(j, "oldest", beck_str(time));
@@ -166,6 +172,10 @@ static void show_human(const struct call *call, const beck_bus_info *info)
     const beck_bus_options *o = &info->options;
     char text[VALUE_TEXT_MAX];
     print_field(call, "bus", "%s", info->name);
+    if (info->damaged > 0) {
+        print_field(call, "damaged", "%u of %u partitions: beck verify says what to do",
+                    info->damaged, o->partitions);
+    }
     value_number_text(info->events, text);
     print_field(call, "events", "%s", text);
     value_size_text(info->bytes, text);
@@ -213,7 +223,7 @@ static int show_partitions(const struct call *call, beck_bus *bus, uint32_t coun
         table_number(&t, p.next_offset);
         table_number(&t, p.synced_offset);
         table_number(&t, p.segments);
-        table_text(&t, size);
+        table_text(&t, p.damaged ? "damaged" : size);
         table_text(&t, oldest);
         table_text(&t, newest);
     }

@@ -129,6 +129,11 @@ static const struct shape_field bus_fields[] = {
      .required = true,
      .at = offsetof(struct api_bus, info.listeners),
      .max = UINT32_MAX},
+    {.name = "damaged",
+     .kind = SHAPE_U32,
+     .at = offsetof(struct api_bus, info.damaged),
+     .max = 10000,
+     .help = "partitions that take and give nothing, because stored bytes are damaged"},
     ALWAYS(struct api_bus, internal, SHAPE_BOOL, .help = "one of beck's own: it can only be read"),
     END};
 const struct shape shape_bus = {"Bus", "A bus.", bus_fields, sizeof(struct api_bus), NULL};
@@ -170,6 +175,10 @@ static const struct shape_field partition_fields[] = {
      .max = UINT32_MAX},
     PARTITION(oldest_ms, SHAPE_I64, INT64_MIN, .help = "-1: empty"),
     PARTITION(newest_ms, SHAPE_I64, INT64_MIN, .help = "-1: empty"),
+    {.name = "damaged",
+     .kind = SHAPE_BOOL,
+     .at = offsetof(struct api_partition, info.damaged),
+     .help = "stored bytes are: it takes and gives nothing until beck verify --repair"},
     END};
 const struct shape shape_partition = {"Partition", "A partition of a bus.", partition_fields,
                                       sizeof(struct api_partition), NULL};

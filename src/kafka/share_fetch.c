@@ -204,12 +204,13 @@ static void take_partition(struct share_fetch *f, struct topic *t, const uint8_t
                            const struct kafka_share_fetch_request_partition *p)
 {
     bool answers = p->acknowledgement_batches.count > 0;
-    int code = !t                 ? KAFKA_UNKNOWN_TOPIC_ID
-               : topic_is_gone(t) ? KAFKA_UNKNOWN_TOPIC_ID
-               : !f->may(f, t)    ? KAFKA_TOPIC_AUTHORIZATION_FAILED
-               : (uint32_t)p->partition_index >= topic_partitions(t)
-                   ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
-                   : KAFKA_NONE;
+    int code =
+        !t                                                    ? KAFKA_UNKNOWN_TOPIC_ID
+        : topic_is_gone(t)                                    ? KAFKA_UNKNOWN_TOPIC_ID
+        : !f->may(f, t)                                       ? KAFKA_TOPIC_AUTHORIZATION_FAILED
+        : (uint32_t)p->partition_index >= topic_partitions(t) ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
+        : partition_damage(topic_partition(t, p->partition_index)) ? KAFKA_KAFKA_STORAGE_ERROR
+                                                                   : KAFKA_NONE;
     bool final = f->request->share_session_epoch == -1;
     struct share_session_topic *st = code ? NULL : share_session_topic(f->session, t, !final);
     if (!code && !st && !final)

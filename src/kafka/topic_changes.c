@@ -371,6 +371,8 @@ int topics_delete_records(struct kafka *k, struct topic *t, int32_t number, int6
                       "Records of partition %.*s-%d can not be deleted due to the configured "
                       "policy",
                       TEXT(t->name), number);
+    if (partition_check_damage(p, &err))
+        return refuse(text, KAFKA_KAFKA_STORAGE_ERROR, "%s", err.text);
     int64_t high = partition_high(p);
     if (offset == -1)
         offset = high;

@@ -34,6 +34,8 @@ struct cursor {
 
 beck_status cursor_open(struct partition *p, struct cursor **out, beck_error *err)
 {
+    if (partition_damage(p))
+        return partition_check_damage(p, err);
     struct cursor *c = calloc(1, sizeof *c);
     if (!c)
         return error_set(err, BECK_ENOMEM, "no memory for a cursor");

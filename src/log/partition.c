@@ -361,6 +361,8 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
 
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
+    if (p->damage)
+        return BECK_OK;
     mutex_lock(&p->lock);
     while (p->writing)
         cond_wait(&p->changed, &p->lock);

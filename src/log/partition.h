@@ -58,6 +58,8 @@ struct partition_options {
     partition_routed_fn routed;
     void *routed_ctx;
     const _Atomic(uint64_t) *generation; /* of the topology; may be NULL */
+    /* A log that is damaged is opened all the same, as one that takes and gives nothing (partition_damage). */
+    bool damaged_too;
     const uint8_t *
         id; /* 16 bytes, of its bus, for a directory that is made; NULL: fresh ones. Used while it is
                           opened */
@@ -79,6 +81,12 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
  * nothing of what was stored before. Not while it is maintained. BECK_ENOMEM: nothing was changed. */
 beck_status partition_alter(struct partition *p, const beck_bus_options *bus, beck_error *err);
 void partition_bus_options(struct partition *p, beck_bus_options *out);
+/* NULL, or for as long as it is open: what was found when it was opened, with the file, the byte and what to do. Then
+ * nothing is written there, and where it ends is not known: its offsets are what is certain. Appends, reads, positions
+ * and the ends of transactions give BECK_ECORRUPT with that text; it counts as synced. */
+const char *partition_damage(const struct partition *p);
+/* BECK_OK, or BECK_ECORRUPT with that text. */
+beck_status partition_check_damage(const struct partition *p, beck_error *err);
 /* Offsets that are missing are no fault from now on. */
 void partition_allow_gaps(struct partition *p);
 /* Frees without writing anything: for tests of crashes and for deletion. */
@@ -171,7 +179,7 @@ void partition_info(struct partition *p, beck_partition_info *out);
 /* What was written since it was opened, and whether it takes no more. Disk only: all 0 in memory. */
 struct partition_counts {
     uint64_t batches, bytes;
-    bool poisoned;
+    bool poisoned, damaged;
 };
 void partition_counts(struct partition *p, struct partition_counts *out);
 int64_t partition_next(struct partition *p);

@@ -302,6 +302,8 @@ beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t byte
 {
     beck_status status = BECK_OK;
     *out = (struct partition_range){.fd = -1};
+    if (p->damage)
+        return partition_check_damage(p, err);
     mutex_lock(&p->lock);
     int64_t high = partition_high(p), end = committed ? partition_stable(p) : high;
     if (end > high)
@@ -445,6 +447,8 @@ static void search_end(struct search *s)
 static beck_status start_of_time(struct partition *p, int64_t time_ms, int64_t *from,
                                  int64_t *greatest, beck_error *err)
 {
+    if (p->damage)
+        return partition_check_damage(p, err);
     mutex_lock(&p->lock);
     *from = p->options.memory ? p->first : INT64_MAX;
     *greatest = INT64_MIN;

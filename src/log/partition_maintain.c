@@ -180,7 +180,7 @@ beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, i
     upkeep_begin(p);
     bool idle = p->checkpointed == p->written && p->next == p->written;
     *recovery_point = p->written;
-    if (!p->options.memory && !p->env->read_only && !idle) {
+    if (!p->options.memory && !p->env->read_only && !p->damage && !idle) {
         mutex_unlock(&p->lock);
         /* What was accepted so far is to be in it. */
         status = partition_sync(p, err);
@@ -189,6 +189,11 @@ beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, i
             status = checkpoint(p, recovery_point, err);
     }
     *log_start = p->first < *recovery_point ? p->first : *recovery_point;
+    /* As it was opened, for whoever puts it right. */
+    if (p->damage) {
+        *recovery_point = p->checkpointed;
+        *log_start = p->first;
+    }
     upkeep_end(p);
     return status;
 }
@@ -210,6 +215,8 @@ beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_
         return error_set(err, BECK_EINVAL, "offset %lld cannot be", (long long)offset);
     if (p->env->read_only)
         return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
+    if (p->damage)
+        return partition_check_damage(p, err);
     mutex_lock(&p->lock);
     if (offset > p->written)
         offset = p->written;

@@ -592,6 +592,35 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
     return status;
 }
 
+/* Its files are left as they are: what is known of it is where it begins, and that it did not end before what the
+ * checkpoint and the names of segments say. */
+static beck_status be_damaged(struct partition *p, int64_t recovery_point, int64_t log_start,
+                              const beck_error *why, beck_error *err)
+{
+    int64_t end = recovery_point > log_start ? recovery_point : log_start;
+    for (; p->segment_count > 0; p->segment_count--) {
+        struct segment *s = p->segments[p->segment_count - 1];
+        if (s->base_offset > end)
+            end = s->base_offset;
+        segment_free(s);
+    }
+    txn_index_release(&p->aborted);
+    p->damage = strdup(why->text);
+    if (!p->damage)
+        return error_set(err, BECK_ENOMEM, "no memory for a partition");
+    beck_status status = forget_producers(p, err);
+    if (!status)
+        status = know_unmade(p, err);
+    p->poisoned = true;
+    p->checkpointed = recovery_point;
+    p->first = log_start;
+    p->next = p->written = p->synced = end;
+    env_report(p->env, BECK_ECORRUPT,
+               "%s; until then partition %u of bus \"%s\" takes and gives nothing", why->text,
+               p->context.partition, p->bus);
+    return status;
+}
+
 void partition_check_start(struct partition *p, int64_t log_start)
 {
     if (p->options.memory || p->segments[0]->unmade)
@@ -641,6 +670,7 @@ static void free_all(struct partition *p)
     dedup_free(p->dedup);
     cond_release(&p->changed);
     mutex_release(&p->lock);
+    free(p->damage);
     free(p->dir);
     free(p->bus);
     free(p);
@@ -675,13 +705,19 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
         status = error_set(err, BECK_ENOMEM, "no memory for a partition");
     if (p->bus)
         record_context_init(&p->context, beck_str(p->bus), number);
-    if (!status && !options->memory)
-        status = open_disk(p, recovery_point, log_start, err);
+    if (!status && !options->memory) {
+        beck_error why = {0};
+        status = open_disk(p, recovery_point, log_start, &why);
+        if (status == BECK_ECORRUPT && options->damaged_too)
+            status = be_damaged(p, recovery_point, log_start, &why, err);
+        else if (status)
+            error_set(err, status, "%s", why.text);
+    }
     if (!status) {
         p->synced_oldest = producers_oldest(p->producers);
         atomic_store(&p->first_seen, p->first);
         partition_move_visible(p);
-        if (p->dedup && !options->memory)
+        if (p->dedup && !options->memory && !p->damage)
             status = fill_dedup(p, err);
     }
     if (status) {
@@ -715,7 +751,7 @@ beck_status partition_close(struct partition *p, beck_error *err)
     if (!p)
         return BECK_OK;
     beck_status status = BECK_OK;
-    if (!p->options.memory && !p->env->read_only) {
+    if (!p->options.memory && !p->env->read_only && !p->damage) {
         status = partition_sync(p, err);
         mutex_lock(&p->lock);
         struct segment *active = p->segments[p->segment_count - 1];
@@ -740,111 +776,4 @@ beck_status partition_close(struct partition *p, beck_error *err)
     }
     partition_abandon(p);
     return status;
-}
-
-/* ---- positions ---- */
-
-/* The offset of the first record at or after the time, looking from a position of one segment on.
- */
-static beck_status resolve_time(struct partition *p, int64_t from, int64_t time_ms, int64_t *offset,
-                                beck_error *err)
-{
-    struct cursor *c;
-    beck_status status = cursor_open(p, &c, err);
-    if (status)
-        return status;
-    for (*offset = from;;) {
-        const struct record_view *v;
-        int64_t skip_to;
-        status = cursor_read(c, *offset, false, &v, &skip_to, err);
-        if (status == BECK_ECORRUPT) {
-            *offset = skip_to;
-            continue;
-        }
-        if (status)
-            break;
-        *offset = v->offset;
-        if (v->timestamp_ms >= time_ms)
-            break;
-        *offset = v->offset + 1;
-    }
-    cursor_close(c);
-    return status == BECK_END ? BECK_OK : status;
-}
-
-/* An offset from which a scan finds the first record at or after the time; -1: all of it is older.
- */
-static beck_status time_start(struct partition *p, int64_t time_ms, int64_t *from, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    *from = -1;
-    mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->segment_count && !status; i++) {
-        struct segment *s = p->segments[i];
-        int64_t newest;
-        if (s->unmade || (i + 1 < p->segment_count && p->segments[i + 1]->base_offset <= p->first))
-            continue;
-        status = segment_max_timestamp(s, &newest, err);
-        if (status || newest < time_ms)
-            continue;
-        status = segment_use(s, err);
-        if (status)
-            break;
-        status = segment_time_offset(s, time_ms, from, err);
-        segment_unuse(s);
-        break;
-    }
-    mutex_unlock(&p->lock);
-    return status;
-}
-
-beck_status partition_resolve(struct partition *p, const beck_from *from, int64_t *offset,
-                              beck_error *err)
-{
-    int64_t end = partition_visible(p), first = partition_first(p);
-    beck_status status;
-    switch (from->kind) {
-    case BECK_FROM_NOW:
-        *offset = end;
-        return BECK_OK;
-    case BECK_FROM_EARLIEST:
-        *offset = first;
-        return BECK_OK;
-    case BECK_FROM_OFFSET:
-        if (from->offset < 0 || from->offset > end)
-            return error_set(
-                err, BECK_ERANGE,
-                "offset %lld is not in partition %u of bus \"%s\", which has %lld to %lld",
-                (long long)from->offset, p->context.partition, p->bus, (long long)first,
-                (long long)end);
-        *offset = from->offset < first ? first : from->offset;
-        return BECK_OK;
-    case BECK_FROM_TIME:
-        if (p->options.memory) {
-            *offset = end;
-            return BECK_OK;
-        }
-        status = time_start(p, from->time_ms, offset, err);
-        if (status)
-            return status;
-        if (*offset < 0) {
-            *offset = end;
-            return BECK_OK;
-        }
-        return resolve_time(p, *offset < first ? first : *offset, from->time_ms, offset, err);
-    }
-    return error_set(err, BECK_EINVAL, "there is no start of kind %d", (int)from->kind);
-}
-
-bool partition_reaches(struct partition *p, const beck_from *from)
-{
-    return from->kind != BECK_FROM_OFFSET || from->offset <= partition_visible(p);
-}
-
-beck_status partition_resolve_with(struct partition *p, const beck_from *from, bool another,
-                                   int64_t *offset, beck_error *err)
-{
-    static const beck_from end;
-    bool short_of = another && !partition_reaches(p, from);
-    return partition_resolve(p, short_of ? &end : from, offset, err);
 }

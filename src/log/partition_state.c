@@ -46,6 +46,16 @@ beck_status partition_alter(struct partition *p, const beck_bus_options *bus, be
     return BECK_OK;
 }
 
+const char *partition_damage(const struct partition *p)
+{
+    return p->damage;
+}
+
+beck_status partition_check_damage(const struct partition *p, beck_error *err)
+{
+    return p->damage ? error_set(err, BECK_ECORRUPT, "%s", p->damage) : BECK_OK;
+}
+
 /* ---- what is stored ---- */
 
 static bool is_known(const struct segment *s)
@@ -146,12 +156,13 @@ void partition_info(struct partition *p, beck_partition_info *out)
                               .segments = (uint32_t)p->segment_count,
                               .bytes = p->options.memory ? tail_bytes(&p->tail) : p->sealed_bytes,
                               .oldest_ms = -1,
-                              .newest_ms = -1};
+                              .newest_ms = -1,
+                              .damaged = p->damage != NULL};
     if (p->segment_count > 0) {
         struct segment *active = p->segments[p->segment_count - 1];
         int64_t oldest = -1, newest = -1;
         out->bytes += atomic_load(&active->size);
-        if (p->first < p->written) {
+        if (p->first < p->written && !p->damage) {
             segment_created(active, &oldest, NULL);
             segment_max_timestamp(active, &newest, NULL);
             out->oldest_ms = p->sealed_oldest_ms >= 0 ? p->sealed_oldest_ms : oldest;
@@ -166,7 +177,8 @@ void partition_counts(struct partition *p, struct partition_counts *out)
     mutex_lock(&p->lock);
     *out = (struct partition_counts){.batches = p->written_batches,
                                      .bytes = p->written_bytes,
-                                     .poisoned = p->poisoned && !p->condemned};
+                                     .poisoned = p->poisoned && !p->condemned && !p->damage,
+                                     .damaged = p->damage != NULL};
     mutex_unlock(&p->lock);
 }
 

@@ -171,6 +171,8 @@ beck_status partition_say_poisoned(const struct partition *p, beck_error *err)
 {
     if (p->condemned)
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", p->bus);
+    if (p->damage)
+        return partition_check_damage(p, err);
     return error_set(err, BECK_EPOISONED,
                      "an earlier sync of \"%s\" failed, or the undoing of a failed write, so it "
                      "takes no more events; check the disk and restart",

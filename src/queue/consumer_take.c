@@ -319,6 +319,9 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
             if (expires && expires <= now_ms) {
                 if (queue_expire(q, &run[i]))
                     break;
+            } else if (queue_entry_waits(q, &run[i])) {
+                if (queue_set_aside(q, &run[i], now_ms))
+                    break;
             } else if (is_wanted(q, which, &run[i])) {
                 taken[n++] = move_one(c, &run[i], now_ns, hold_ms);
             } else if (passes < which->passed_max && passes < ACQUIRE_PASSED_MAX) {

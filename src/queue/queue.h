@@ -91,7 +91,7 @@ void queue_purge_memory(struct queue *q);
 beck_status queue_bind(struct queue *q, beck_bus *bus, const char *pattern, const int64_t *first,
                        bool known, beck_error *err);
 bool queue_has_binding(struct queue *q, const char *bus, const char *pattern);
-bool queue_is_bound_to(struct queue *q, const beck_bus *bus);
+bool queue_is_bound_to(const struct queue *q, const beck_bus *bus);
 /* The bus is about to go: what the queue still holds of it cannot be delivered any more. True: it
  * was a source, and a snapshot must say so before another bus gets that name. */
 bool queue_bus_deleted(struct queue *q, const beck_bus *bus);

@@ -13,6 +13,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+static void note_damage(struct queue *q, struct source *s)
+{
+    s->damaged = s->partition && partition_damage(s->partition);
+    q->damaged |= s->damaged;
+}
+
 beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,
                                 beck_bus *bus, uint32_t *index, beck_error *err)
 {
@@ -32,6 +38,7 @@ beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t 
                         .number = number,
                         .bus = bus,
                         .partition = bus ? bus_partition(bus, number) : NULL};
+    note_damage(q, &q->sources[q->source_count]);
     *index = q->source_count++;
     return BECK_OK;
 }
@@ -46,6 +53,7 @@ beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t num
         if (bus && !s->partition) {
             s->bus = bus;
             s->partition = bus_partition(bus, number);
+            note_damage(q, s);
         }
         *index = i;
         return BECK_OK;
@@ -67,7 +75,7 @@ bool queue_has_binding(struct queue *q, const char *bus, const char *pattern)
     return find_binding(q, bus, pattern) != NULL;
 }
 
-bool queue_is_bound_to(struct queue *q, const beck_bus *bus)
+bool queue_is_bound_to(const struct queue *q, const beck_bus *bus)
 {
     for (uint32_t i = 0; i < q->binding_count; i++)
         if (q->bindings[i].bus == bus)
@@ -84,7 +92,7 @@ bool queue_bus_deleted(struct queue *q, const beck_bus *bus)
             continue;
         q->sources[i].bus = NULL;
         q->sources[i].partition = NULL;
-        q->sources[i].live = false;
+        q->sources[i].live = q->sources[i].damaged = false;
         q->sources[i].gone = true;
         q->dirty = true;
         found = true;
@@ -245,7 +253,8 @@ static beck_status catch_up_source(struct queue *q, uint32_t index, beck_error *
         struct source *s = &q->sources[index];
         struct partition *p = s->partition;
         int64_t from = s->routed;
-        bool done = s->live || !p || q->deleted || (s->waits && from >= partition_visible(p));
+        bool done =
+            s->live || !p || s->damaged || q->deleted || (s->waits && from >= partition_visible(p));
         mutex_unlock(&q->lock);
         if (done)
             return BECK_OK;
@@ -272,6 +281,11 @@ static beck_status catch_up_source(struct queue *q, uint32_t index, beck_error *
     }
 }
 
+bool queue_is_behind(const struct queue *q, const struct source *s)
+{
+    return !s->live && !s->damaged && s->bus && queue_is_bound_to(q, s->bus);
+}
+
 void queue_catch_up(struct queue *q)
 {
     mutex_lock(&q->lock);
@@ -281,8 +295,7 @@ void queue_catch_up(struct queue *q)
     for (uint32_t i = 0; i < count; i++) {
         beck_error why = {0};
         mutex_lock(&q->lock);
-        bool needed =
-            !q->sources[i].live && q->sources[i].bus && queue_is_bound_to(q, q->sources[i].bus);
+        bool needed = queue_is_behind(q, &q->sources[i]);
         mutex_unlock(&q->lock);
         if (needed && catch_up_source(q, i, &why))
             env_report(q->home->env, why.code, "queue \"%s\" is behind its bus: %s", q->name,

@@ -25,6 +25,7 @@ struct source {
     int64_t popped;  /* events below are in no fifo; exact while a fifo holds them in order */
     int64_t saved;   /* `routed` in the snapshot written last */
     int64_t suspect; /* events below may have been delivered before this process began */
+    bool damaged;    /* its partition: nothing is read of it, and its entries wait in the schedule */
     bool live;       /* events come through the hook; else catch_up reads them from the log */
     bool waits;      /* not live, all is read that is visible: a transaction is open behind that */
     bool joined;     /* the queue gets what is addressed to it */
@@ -106,6 +107,7 @@ struct queue {
     struct source *sources; /* the first is the dead letters, for those that are put back */
     uint32_t source_count;
     _Atomic(uint32_t) deletions; /* of buses that were sources: cursors on them are to be closed */
+    bool damaged; /* a source is, or was */
     struct binding *bindings;
     uint32_t binding_count;
 
@@ -176,6 +178,13 @@ void queue_pop_return(struct queue *q, struct entry *out);
 /* The next to deliver, up to `max` (> 0); how many. 0: nothing (err.code != 0: a file failed). */
 size_t queue_pop_some(struct queue *q, struct entry *out, size_t max, beck_error *err);
 beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t due_ms);
+/* Whether its event cannot be had before the handle is opened again; and puts it into the schedule for so long: where it
+ * is on disk, however many there are. */
+static inline bool queue_entry_waits(const struct queue *q, const struct entry *e)
+{
+    return __builtin_expect(q->damaged, false) && q->sources[entry_source(e)].damaged;
+}
+beck_status queue_set_aside(struct queue *q, const struct entry *e, int64_t now_ms);
 void queue_wake(struct queue *q, size_t count);
 /* What consumers hold and what is in limbo is the queue's no more. */
 void queue_take_away(struct queue *q);
@@ -208,6 +217,8 @@ void queue_keep_limits(struct queue *q);
 /* Behind the others, also when there is one of that name. */
 beck_status queue_append_source(struct queue *q, const char *bus_name, uint32_t number,
                                 beck_bus *bus, uint32_t *index, beck_error *err);
+/* It has events that the queue has not looked at, and can. */
+bool queue_is_behind(const struct queue *q, const struct source *s);
 uint32_t queue_find_source(const struct queue *q, const struct partition *p); /* UINT32_MAX: none */
 beck_status queue_add_source(struct queue *q, const char *bus_name, uint32_t number, beck_bus *bus,
                              uint32_t *index, beck_error *err);

@@ -623,7 +623,13 @@ static beck_status finish_queue(struct recovery *r, beck_error *err)
     struct queue *q = r->q;
     beck_status status = BECK_OK;
     queue_catch_up(q);
-    if (r->delayed_lost)
+    if (r->delayed_lost && q->damaged)
+        status =
+            error_set(err, BECK_ECORRUPT,
+                      "the delayed events of queue \"%s\" are to be read again from the log of a "
+                      "bus that is damaged; put the bus right: " PARTITION_REMEDY,
+                      q->name);
+    else if (r->delayed_lost)
         status = queue_rebuild_delayed(q, err);
     if (!status && q->options.priority_max && r->redriven_count)
         status = dead_levels(q, r->redriven, r->redriven_count, &r->levels, err);

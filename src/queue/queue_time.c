@@ -19,6 +19,14 @@ beck_status queue_push_delayed(struct queue *q, const struct entry *e, int64_t d
     return status;
 }
 
+#define ASIDE_MS 60000 /* after a repair they come at most so late */
+
+beck_status queue_set_aside(struct queue *q, const struct entry *e, int64_t now_ms)
+{
+    q->dirty = true;
+    return queue_push_delayed(q, e, now_ms + ASIDE_MS);
+}
+
 static void look_at_schedule(struct queue *q)
 {
     struct scheduled next;
@@ -270,7 +278,8 @@ static void release_due(struct queue *q, int64_t now_ms)
         if (queue_reserve_returns(q, 1))
             break;
         if (schedule_pop(q->delayed, &item, NULL) == BECK_OK) {
-            queue_push_return(q, &item.entry);
+            if (!queue_entry_waits(q, &item.entry) || queue_set_aside(q, &item.entry, now_ms))
+                queue_push_return(q, &item.entry);
             released++;
             q->dirty = true;
         }
@@ -340,8 +349,7 @@ void queue_tick(struct queue *q)
         more = q->more;
         lagging = q->rebuild;
         for (uint32_t i = 0; i < q->source_count && !lagging; i++)
-            lagging =
-                !q->sources[i].live && q->sources[i].bus && queue_is_bound_to(q, q->sources[i].bus);
+            lagging = queue_is_behind(q, &q->sources[i]);
         mutex_unlock(&q->lock);
         if (limbo)
             queue_finish_limbo(q);

@@ -54,7 +54,8 @@ static beck_status collect(struct readers *all, struct queue *q)
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < q->source_count && !status; i++) {
         const struct source *s = &q->sources[i];
-        if (s->live || !s->bus || s->held || s->routed < 0 || partition_is_memory(s->partition))
+        if (s->live || s->damaged || !s->bus || s->held || s->routed < 0 ||
+            partition_is_memory(s->partition))
             continue;
         struct reader r = {.partition = s->partition, .q = q, .source = i, .routed = s->routed};
         for (uint32_t b = 0; b < q->binding_count; b++) {

@@ -132,6 +132,37 @@ class Verify(BeckTest):
         self.assertEqual(result.json[0]["fault"], "BECK_ECORRUPT")
         self.assertGreaterEqual(result.json[-1]["faults"], 1)
 
+    @alone("it starts one itself")
+    def test_damage_of_one_bus_leaves_the_others_usable(self):
+        for i in range(5):
+            self.beck("emit", "a.b", str(i), "--bus", "orders")
+            self.beck("emit", "a.b", str(i), "--bus", "other")
+        self.beck("queue", "create", "q", "#", "--bus", "orders", "--from", "earliest")
+        log = os.path.join(self.data, "orders-0", "00000000000000000000.log")
+        os.truncate(log, os.path.getsize(log) - 20)
+        for served in (False, True):
+            if served:
+                self.server = self.serve()
+            for use in (["emit", "a.b", "5", "--bus", "orders"], ["log", "orders"], ["queue", "rewind", "q", "earliest"]):
+                result = self.refused(CORRUPT, *use, says=log)
+                self.assertIn("is damaged at byte ", result.err)
+                self.assertIn("beck verify --repair", result.err)
+            self.beck("emit", "a.b", "5", "--bus", "other")
+            self.assertEqual(len(self.beck("log", "other").lines), 6 + served)
+            self.assertIn("damaged", next(line for line in self.beck("bus", "list").lines if line.startswith("orders ")))
+            self.assertTrue(self.beck("bus", "show", "orders", "--json").json[0]["partitions"][0]["damaged"])
+            self.assertIn('beck_log_damaged_partitions{bus="orders"} 1', self.beck("metrics").out)
+            self.assertNotIn("damaged", self.beck("bus", "show", "other").out)
+        with open(self.dir + ".log", encoding="utf-8") as file:
+            self.assertRegex(file.read(), r" error engine code=BECK_ECORRUPT .*orders-0.*beck verify --repair")
+        self.stop_server()
+        os.remove(self.dir + ".log")
+        self.beck("verify", "--repair")
+        self.assertEqual(self.beck("emit", "a.b", "5", "--bus", "orders").out, "orders/0/5\n")
+        self.assertEqual([e["data"] for e in self.beck("log", "orders").json], [0, 1, 2, 3, 5])
+        self.assertEqual([e["data"] for e in self.beck("on", "--queue", "q", "--exit-when-idle", "--", "cat").json],
+                         [0, 1, 2, 3, 5])
+
     def test_a_directory_in_use(self):
         self.emit(1)
         process = self.start("on", "#", "--queue", "q", "--", "cat")

@@ -221,6 +221,8 @@ static int resolve(struct fetching *f, struct fetch_part *part, struct partition
         return KAFKA_UNKNOWN_LEADER_EPOCH;
     if (f->replica)
         return KAFKA_NOT_LEADER_OR_FOLLOWER;
+    if (partition_damage(p))
+        return KAFKA_KAFKA_STORAGE_ERROR;
     *out = p;
     return KAFKA_NONE;
 }

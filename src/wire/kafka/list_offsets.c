@@ -28,6 +28,8 @@ static int check_epoch(int32_t current)
 static int find_partition(struct topic *t, int32_t number, struct partition **out)
 {
     *out = t && !topic_is_gone(t) ? topic_partition(t, number) : NULL;
+    if (*out && partition_damage(*out))
+        return KAFKA_KAFKA_STORAGE_ERROR;
     return *out ? KAFKA_NONE : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
 }
 

@@ -372,9 +372,10 @@ static bool produce(struct producing *s, struct topic *t,
                                                              : RECORD_ERRORS_MAX;
     l.earliest_ms = before == INT64_MAX ? INT64_MIN : l.now_ms - before;
     l.latest_ms = after > INT64_MAX - l.now_ms ? INT64_MAX : l.now_ms + after;
-    int code = topic_partition(t, q->index) && !topic_is_gone(t)
-                   ? check_batch(&l, q->records.bytes, s, &h, &err)
-                   : KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+    const struct partition *p = topic_is_gone(t) ? NULL : topic_partition(t, q->index);
+    int code = !p                                ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
+               : partition_check_damage(p, &err) ? KAFKA_KAFKA_STORAGE_ERROR
+                                                 : check_batch(&l, q->records.bytes, s, &h, &err);
     if (code == LATER || (!code && waits(s, &l, &h)))
         return false;
     s->told += out->record_errors.count;

@@ -1,0 +1,262 @@
+/* One bus of several is damaged: the others and all queues go on, and nothing of the damaged one is lost or settled. */
+#include "world.h"
+
+#include "bus/bus.h"
+#include "log/partition.h"
+
+#define BAD "data/bad-0/00000000000000000000.log"
+
+static void harm(struct world *w)
+{
+    vfs_sim_flip(w->vfs, BAD, 70, 5);
+}
+
+/* As the bytes were: from a backup. */
+static void restore(struct world *w)
+{
+    harm(w);
+}
+
+/* Buses `good` and `bad`, both of which feed queue `q`: g0 b0 g1 b1 ... */
+static void start(struct world *w, uint64_t seed, int each)
+{
+    world_start(w, seed);
+    beck_bus *good = world_bus(w, "good", NULL), *bad = world_bus(w, "bad", NULL);
+    world_queue(w, "q", NULL);
+    world_bind(w, "q", "good", "#", BECK_FROM_EARLIEST);
+    world_bind(w, "q", "bad", "#", BECK_FROM_EARLIEST);
+    for (int i = 0; i < each; i++) {
+        char text[16];
+        snprintf(text, sizeof text, "g%d", i);
+        put(good, "t.x", text);
+        snprintf(text, sizeof text, "b%d", i);
+        put(bad, "t.x", text);
+    }
+}
+
+static void open_damaged(struct world *w)
+{
+    w->reports = 0;
+    harm(w);
+    world_open(w);
+    assert_int_equal(w->reports, 1);
+    assert_non_null(strstr(w->last_report.text, "bad-0/00000000000000000000.log"));
+    assert_non_null(strstr(w->last_report.text, "at byte "));
+    assert_non_null(strstr(w->last_report.text, "beck verify --repair"));
+}
+
+#define says_damaged(call)                                                                         \
+    do {                                                                                           \
+        beck_error says_error = {0};                                                               \
+        beck_error *err = &says_error;                                                             \
+        assert_int_equal(call, BECK_ECORRUPT);                                                     \
+        assert_non_null(strstr(err->text, "bad-0/00000000000000000000.log\" is damaged at byte")); \
+        assert_non_null(strstr(err->text, "beck verify --repair"));                                \
+    } while (0)
+
+static void every_use_of_the_damaged_bus_is_refused_with_the_file_and_the_remedy(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 1, 3);
+    beck_close(w.b);
+    open_damaged(&w);
+    beck_bus *bad = world_get(&w, "bad");
+    beck_event e = {.type = beck_str("t.x")};
+    beck_reader *r;
+    beck_from from = {.kind = BECK_FROM_EARLIEST};
+    beck_binding all = {.bus = "bad", .pattern = "#"};
+    says_damaged(beck_publish(bad, &e, err));
+    says_damaged(beck_reader_open(bad, &(beck_read_options){.from = from}, &r, err));
+    world_queue(&w, "late", NULL);
+    says_damaged(beck_queue_bind(w.b, "late", &all, err));
+    says_damaged(beck_queue_unbind(w.b, "q", "bad", "#", err));
+    says_damaged(beck_queue_rewind(w.b, "q", &from, err));
+    says_damaged(beck_bus_purge(bad, err));
+    /* It is there, and says how it is. */
+    beck_bus_info info;
+    beck_partition_info p;
+    check_ok(beck_bus_info_get(bad, &info, err));
+    assert_int_equal(info.damaged, 1);
+    check_ok(beck_partition_info_get(bad, 0, &p, err));
+    assert_true(p.damaged);
+    check_ok(beck_bus_info_get(world_get(&w, "good"), &info, err));
+    assert_int_equal(info.damaged, 0);
+    check_ok(beck_sync(w.b, err));
+    check_ok(upkeep_checkpoint(w.b, err));
+    check_ok(upkeep_maintain(w.b, err));
+    world_end(&w);
+}
+
+static void a_queue_gives_what_it_has_of_other_buses_and_keeps_the_rest(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 2, 4);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    settle(c, take(c, "g0"));
+    settle(c, take(c, "b0"));
+    beck_consumer_close(c);
+    beck_close(w.b);
+    open_damaged(&w);
+    put(world_get(&w, "good"), "t.x", "g4");
+    c = world_consumer(&w, "q", 0);
+    drain(c, "g1 g2 g3 g4");
+    check_counts(&w, "q", 0, 0, 3, 0);
+    for (int i = 0; i < 3; i++) {
+        world_advance(&w, MINUTE + 1);
+        take_nothing(c);
+        check_counts(&w, "q", 0, 0, 3, 0);
+    }
+    beck_consumer_close(c);
+    world_reopen(&w);
+    check_counts(&w, "q", 0, 0, 3, 0);
+    beck_close(w.b);
+    restore(&w);
+    w.reports = 0;
+    world_open(&w);
+    assert_int_equal(w.reports, 0);
+    put(world_get(&w, "bad"), "t.x", "b4");
+    world_advance(&w, MINUTE + 1);
+    c = world_consumer(&w, "q", 0);
+    drain(c, "b1 b2 b3 b4");
+    check_counts(&w, "q", 0, 0, 0, 0);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+/* No snapshot knows of what was published since: the log has it. */
+static void what_a_queue_has_not_looked_at_comes_once_the_bus_is_put_right(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 3, 2);
+    check_ok(upkeep_checkpoint(w.b, err));
+    put(world_get(&w, "bad"), "t.x", "b2");
+    vfs_sim_kill(w.vfs);
+    beck_abandon(w.b);
+    open_damaged(&w);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "g0 g1");
+    beck_consumer_close(c);
+    check_ok(upkeep_checkpoint(w.b, err));
+    vfs_sim_kill(w.vfs);
+    beck_abandon(w.b);
+    restore(&w);
+    world_open(&w);
+    world_advance(&w, MINUTE + 1);
+    c = world_consumer(&w, "q", 0);
+    drain(c, "b0 b1 b2");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+static void what_was_delayed_comes_due_and_waits_on(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 4, 0);
+    put(world_get(&w, "bad"), "t.x", "b0");
+    beck_event later = {.type = beck_str("t.x"),
+                        .data = beck_str("b1"),
+                        .deliver_at_ms = world_now_ms(&w) + 10 * SECOND};
+    check_ok(beck_publish(world_get(&w, "bad"), &later, err));
+    beck_close(w.b);
+    open_damaged(&w);
+    world_advance(&w, HOUR);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    take_nothing(c);
+    check_counts(&w, "q", 0, 0, 2, 0);
+    beck_consumer_close(c);
+    beck_close(w.b);
+    restore(&w);
+    world_open(&w);
+    world_advance(&w, MINUTE + 1);
+    c = world_consumer(&w, "q", 0);
+    drain(c, "b0 b1");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+static void a_queue_and_then_the_damaged_bus_can_be_deleted(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 5, 2);
+    beck_close(w.b);
+    open_damaged(&w);
+    assert_int_equal(beck_bus_delete(w.b, "bad", NULL), BECK_EBUSY);
+    check_ok(beck_queue_delete(w.b, "q", err));
+    check_ok(beck_bus_delete(w.b, "bad", err));
+    assert_false(vfs_exists(w.vfs, "data/bad-0"));
+    put(world_bus(&w, "bad", NULL), "t.x", "new");
+    world_reopen(&w);
+    put(world_get(&w, "bad"), "t.x", "new");
+    world_end(&w);
+}
+
+/* The other partitions of a bus are not damaged. */
+static void a_partition_of_several_is_damaged_by_itself(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 6);
+    beck_bus *bad = world_bus(&w, "bad", &(beck_bus_options){.partitions = 4});
+    uint32_t damaged = 0, taken = 0;
+    for (int i = 0; i < 40; i++) {
+        char subject[16];
+        snprintf(subject, sizeof subject, "s%d", i);
+        beck_event e = {.type = beck_str("t.x"), .subject = beck_str(subject)};
+        check_ok(beck_publish(bad, &e, err));
+    }
+    beck_close(w.b);
+    open_damaged(&w);
+    bad = world_get(&w, "bad");
+    for (int i = 0; i < 40; i++) {
+        char subject[16];
+        snprintf(subject, sizeof subject, "s%d", i);
+        beck_event e = {.type = beck_str("t.x"), .subject = beck_str(subject)};
+        beck_status status = beck_publish(bad, &e, NULL);
+        assert_true(!status || status == BECK_ECORRUPT);
+        bool there = bus_partition_of(e.subject, 4) == 0;
+        assert_int_equal(there, status == BECK_ECORRUPT);
+        damaged += there;
+        taken += !there;
+    }
+    assert_true(damaged > 0 && taken > 0);
+    world_end(&w);
+}
+
+/* What beck itself cannot do without. */
+static void the_state_of_queues_and_what_exists_are_needed(void **state)
+{
+    (void)state;
+    static const char *const needed[] = {"data/__topology-0/00000000000000000000.log",
+                                         "data/__queue_state-0/00000000000000000000.log"};
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        start(&w, 7, 2);
+        beck_close(w.b);
+        vfs_sim_flip(w.vfs, needed[i], 70, 5);
+        beck_error err = {0};
+        assert_int_equal(world_try_open(&w, &err), BECK_ECORRUPT);
+        assert_non_null(strstr(err.text, needed[i]));
+        vfs_sim_flip(w.vfs, needed[i], 70, 5);
+        world_open(&w);
+        world_end(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_use_of_the_damaged_bus_is_refused_with_the_file_and_the_remedy),
+        cmocka_unit_test(a_queue_gives_what_it_has_of_other_buses_and_keeps_the_rest),
+        cmocka_unit_test(what_a_queue_has_not_looked_at_comes_once_the_bus_is_put_right),
+        cmocka_unit_test(what_was_delayed_comes_due_and_waits_on),
+        cmocka_unit_test(a_queue_and_then_the_damaged_bus_can_be_deleted),
+        cmocka_unit_test(a_partition_of_several_is_damaged_by_itself),
+        cmocka_unit_test(the_state_of_queues_and_what_exists_are_needed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
