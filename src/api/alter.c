@@ -63,8 +63,9 @@ static beck_status add_partitions(beck *b, beck_bus *bus, uint32_t count, beck_e
 static void allow_gaps(beck_bus *bus)
 {
     bus->gaps = true;
+    bus->unsure = false;
     for (uint32_t i = 0; i < bus->partition_count; i++)
-        partition_allow_gaps(bus_partition(bus, i));
+        partition_allow_gaps(bus_partition(bus, i), true);
 }
 
 beck_status handle_allow_gaps(beck *b, beck_bus *bus, beck_error *err)
@@ -76,7 +77,7 @@ beck_status handle_allow_gaps(beck *b, beck_bus *bus, beck_error *err)
     beck_status status =
         atomic_load(&bus->closed)
             ? error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name)
-            : topology_put_bus(b, bus->name, &o, bus_id(bus), true, err);
+            : topology_put_bus(b, bus->name, &o, bus_id(bus), BUS_GAPS, err);
     if (!status)
         allow_gaps(bus);
     mutex_unlock(&b->admin_lock);
@@ -101,10 +102,11 @@ static beck_status alter(beck *b, beck_bus *bus, const beck_bus_options *o, beck
     if (o->partitions > now.partitions)
         status = add_partitions(b, bus, o->partitions, err);
     /* What compaction took stays away. */
-    bool gaps = bus->gaps || (now.compact && !o->compact);
+    bool compacted = now.compact && !o->compact;
     if (!status && o->storage == BECK_STORAGE_DISK)
-        status = topology_put_bus(b, bus->name, o, bus_id(bus), gaps, err);
-    if (!status && gaps)
+        status = topology_put_bus(b, bus->name, o, bus_id(bus),
+                                  compacted ? BUS_GAPS : handle_whole(bus), err);
+    if (!status && compacted)
         allow_gaps(bus);
     return status ? status : bus_alter(bus, o, err);
 }

@@ -99,7 +99,7 @@ static beck_status make_bus(beck *b, const char *name, const beck_bus_options *o
     if (status)
         return status;
     status = handle_add_bus(b, name, o, NULL, false, out, err);
-    if (!status && disk && (status = topology_put_bus(b, name, o, bus_id(*out), false, err)))
+    if (!status && disk && (status = topology_put_bus(b, name, o, bus_id(*out), BUS_WHOLE, err)))
         handle_drop_bus(b, *out);
     if (status && disk)
         remove_left(b, name, LEFTOVER_GONE, NULL);
@@ -226,7 +226,7 @@ static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
         return error_set(err, BECK_ENOMEM, "no memory to delete bus \"%s\"", bus->name);
     b->deleted = grown;
     bool disk = bus->options.storage == BECK_STORAGE_DISK;
-    beck_status status = disk ? topology_put_bus(b, bus->name, NULL, NULL, false, err) : BECK_OK;
+    beck_status status = disk ? topology_put_bus(b, bus->name, NULL, NULL, BUS_GAPS, err) : BECK_OK;
     if (status)
         return status;
     bus_mark_closed(bus);

@@ -99,7 +99,7 @@ static void resume_partition(beck *b, beck_bus *bus, uint32_t number)
     if (checkpoint_get(&b->cleaned, bus->name, number, &cleaned))
         partition_resume_cleaning(p, cleaned);
     if (bus->gaps)
-        partition_allow_gaps(p);
+        partition_allow_gaps(p, true);
     checkpoint_get(&b->log_start, bus->name, number, &start);
     if (b->starts_known)
         partition_check_start(p, start);

@@ -88,6 +88,9 @@ beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *op
 /* Events of a bus on disk may be missing from now on without anything being wrong: written down first. Takes upkeep_lock and
  * admin_lock, and waits for the disk. */
 beck_status handle_allow_gaps(beck *b, beck_bus *bus, beck_error *err);
+/* Looks on at buses of which it is not known whether events are missing, for a bounded time; that one is without gaps is
+ * written down, once. With upkeep_lock; takes admin_lock, and waits for the disk. */
+beck_status handle_find_whole(beck *b, beck_error *err);
 /* As beck_bus_create, without telling. */
 beck_status handle_make_bus(beck *b, const char *name, const beck_bus_options *options,
                             beck_bus **out, beck_error *err);
@@ -158,9 +161,15 @@ struct queue *handle_view_queue(const struct handle_view *v, beck_bytes name); /
 /* topology.c: what exists, in the log __topology: the last record of a subject counts, one without
  * data means that it is gone. */
 beck_status topology_load(beck *b, beck_error *err);
+/* Whether offsets may be missing in a bus (bus.h): as numbers in its record, 2 where that says nothing. */
+enum bus_whole { BUS_GAPS, BUS_WHOLE, BUS_UNSURE };
+static inline enum bus_whole handle_whole(const beck_bus *bus)
+{
+    return bus->unsure ? BUS_UNSURE : bus->gaps ? BUS_GAPS : BUS_WHOLE;
+}
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             const uint8_t *id, bool gaps,
-                             beck_error *err); /* options NULL: gone */
+                             const uint8_t *id, enum bus_whole whole,
+                             beck_error *err); /* options NULL: gone, whole is not looked at */
 /* The same, written and not synced. */
 beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
                                 bool paused, uint64_t number, beck_error *err);

@@ -2,8 +2,9 @@
  * What exists, as records of the log __topology. The subject names the thing, the data are its
  * options as JSON; the last record counts, one without data means that it is gone.
  *
- *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers], and "whole":1 when
- *                                       offsets that are missing are a fault
+ *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers], and "whole": 1 when
+ *                                       offsets that are missing are a fault, 0 when they are not, 2 or
+ *                                       nothing when that is not known (whole.c)
  *   queue/<name>                        options of the queue, "paused", and "number" (not of queues that
  *                                       are older and have joined no bus)
  *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}; without a pattern: the queue has
@@ -43,7 +44,7 @@ struct field {
 /* As the record says; the table is of both. */
 struct bus_fields {
     beck_bus_options options; /* first */
-    bool whole;               /* no gaps (bus.h): older versions do not write it */
+    uint32_t whole;           /* enum bus_whole; older versions do not write it */
 };
 
 static const struct field bus_fields[] = {
@@ -53,7 +54,7 @@ static const struct field bus_fields[] = {
     FLAG(beck_bus_options, compact),        I64(beck_bus_options, segment_bytes),
     I64(beck_bus_options, segment_ms),      I64(beck_bus_options, dedup_window_ms),
     U32(beck_bus_options, event_bytes_max), I64(beck_bus_options, delete_retention_ms),
-    FLAG(struct bus_fields, whole),
+    U32(struct bus_fields, whole),
 };
 
 struct queue_fields {
@@ -185,13 +186,13 @@ static beck_status begin_json(struct buf *json, beck_error *err)
 }
 
 beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *options,
-                             const uint8_t *id, bool gaps, beck_error *err)
+                             const uint8_t *id, enum bus_whole whole, beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "bus/%s", name);
     if (!options)
         return put(b, subject, NULL, err);
-    struct bus_fields f = {*options, !gaps};
+    struct bus_fields f = {*options, whole};
     struct buf json;
     beck_status status = begin_json(&json, err);
     if (!status) {
@@ -376,13 +377,14 @@ static beck_status give_id(beck *b, beck_bus *bus, const beck_bus_options *optio
     beck_status status = BECK_OK;
     for (uint32_t i = 0; i < bus->partition_count && !status; i++)
         status = partition_write_id(bus_partition(bus, i), bus_id(bus), err);
-    return status ? status : topology_put_bus(b, bus->name, options, bus_id(bus), bus->gaps, err);
+    return status ? status
+                  : topology_put_bus(b, bus->name, options, bus_id(bus), handle_whole(bus), err);
 }
 
 static beck_status read_bus(const struct item *item, struct bus_fields *f, int64_t words[4],
                             uint32_t *count, beck_error *err)
 {
-    *f = (struct bus_fields){.options.storage = BECK_STORAGE_DISK};
+    *f = (struct bus_fields){.options.storage = BECK_STORAGE_DISK, .whole = BUS_UNSURE};
     beck_status status = read_fields(bytes_of(item->json, item->json_len), bus_fields,
                                      COUNT(bus_fields), f, words, 4, count, err);
     return status ? status : bus_options_check(&f->options, true, err);
@@ -400,8 +402,12 @@ static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
     for (uint32_t i = 0; i < 4 && count == 4 && !status; i++)
         put_u32(id + 4 * (size_t)i, (uint32_t)words[i]);
     if (!status)
-        status = handle_add_bus(b, name, &f.options, count == 4 ? id : NULL, !f.whole, &bus, err);
-    return status || count == 4 || b->read_only ? status : give_id(b, bus, &f.options, err);
+        status = handle_add_bus(b, name, &f.options, count == 4 ? id : NULL, f.whole != BUS_WHOLE,
+                                &bus, err);
+    if (status || b->read_only)
+        return status;
+    bus->unsure = f.whole == BUS_UNSURE;
+    return count == 4 ? BECK_OK : give_id(b, bus, &f.options, err);
 }
 
 static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
@@ -495,7 +501,8 @@ beck_status topology_each_bus(struct partition *topology,
         if (items.list[i].gone || strncmp(items.list[i].subject, "bus/", 4) != 0)
             continue;
         status = read_bus(&items.list[i], &f, words, &count, err);
-        if (!status && (status = each(ctx, items.list[i].subject + 4, &f.options, !f.whole)))
+        if (!status &&
+            (status = each(ctx, items.list[i].subject + 4, &f.options, f.whole != BUS_WHOLE)))
             error_set(err, status, "no memory for a list of buses");
     }
     release_items(&items);

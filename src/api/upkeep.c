@@ -368,9 +368,9 @@ beck_status upkeep_maintain(beck *b, beck_error *err)
     struct round all = {0};
     mutex_lock(&b->upkeep_lock);
     b->maintained = true;
-    beck_status status = maintain(b, &all, err);
+    beck_status status = maintain(b, &all, err), found = handle_find_whole(b, status ? NULL : err);
     mutex_unlock(&b->upkeep_lock);
-    return status;
+    return status ? status : found;
 }
 
 beck_status upkeep_maintain_bus(beck *b, const beck_bus *bus, beck_error *err)

@@ -69,6 +69,11 @@ struct beck_bus {
     /* On disk: offsets may be missing without anything being wrong, since it was imported, was compacted once, or was made
      * by a version that did not write down that it was neither. With admin_lock. */
     bool gaps;
+    /* Its record does not say whether they may: how far it has been found that there are none (api/whole.c). With
+     * upkeep_lock. */
+    bool unsure;
+    uint32_t sure_partitions;
+    int64_t sure_offset; /* of the next one */
     /* A server's (src/remote): of the rest only name, env and callers are used. NULL: ours. */
     struct remote *remote;
     beck_bus_options options; /* storage and read_synced; the others change: bus_options_get */

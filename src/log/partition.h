@@ -87,8 +87,8 @@ void partition_bus_options(struct partition *p, beck_bus_options *out);
 const char *partition_damage(const struct partition *p);
 /* BECK_OK, or BECK_ECORRUPT with that text. */
 beck_status partition_check_damage(const struct partition *p, beck_error *err);
-/* Offsets that are missing are no fault from now on. */
-void partition_allow_gaps(struct partition *p);
+/* Whether offsets that are missing are no fault, from now on. */
+void partition_allow_gaps(struct partition *p, bool allowed);
 /* Frees without writing anything: for tests of crashes and for deletion. */
 void partition_abandon(struct partition *p);
 

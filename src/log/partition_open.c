@@ -639,10 +639,10 @@ void partition_check_start(struct partition *p, int64_t log_start)
                    (long long)log_start, (long long)begin - 1);
 }
 
-void partition_allow_gaps(struct partition *p)
+void partition_allow_gaps(struct partition *p, bool allowed)
 {
     mutex_lock(&p->lock);
-    p->gaps = true;
+    p->gaps = allowed;
     mutex_unlock(&p->lock);
 }
 

@@ -456,6 +456,112 @@ static void a_directory_that_no_topology_knows_is_remarked(void **state)
     place_remove(&p);
 }
 
+/* ---- buses of versions that did not say whether offsets may be missing ---- */
+
+/* As such a version wrote the record. */
+static void make_older(const struct place *p)
+{
+    beck *b = open_place(p);
+    beck_bus *d;
+    beck_event e = {.type = beck_str("__topology"), .subject = beck_str("bus/d")};
+    char json[256];
+    must(beck_bus_get(b, "d", &d, &err));
+    const uint8_t *id = bus_id(d);
+    snprintf(json, sizeof json, "{\"partitions\":1,\"segment_bytes\":4096,\"id\":[%u,%u,%u,%u]}",
+             get_u32(id), get_u32(id + 4), get_u32(id + 8), get_u32(id + 12));
+    e.data = beck_str(json);
+    must(bus_publish(b->topology, &e, 1, &(beck_publish_options){.no_context = true}, NULL, &err));
+    beck_close(b);
+}
+
+static void an_older_bus_that_is_found_whole_is_checked_from_then_on(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    beck_bus *d;
+    place_make(&p);
+    make_data(&p);
+    make_older(&p);
+    /* Until it was looked at nobody can tell. */
+    shell("mkdir %s/away && mv %s/d-0/00000000000000000062.* %s/away", p.dir, p.data, p.dir);
+    assert_int_equal(verify(&p, &s), BECK_OK);
+    shell("mv %s/away/* %s/d-0", p.dir, p.data);
+    beck *b = open_place(&p);
+    must(beck_bus_get(b, "d", &d, &err));
+    publish(d, "t.x", "s", "new");
+    int64_t written = partition_next(bus_partition(b->topology, 0));
+    for (int i = 0; i < 3; i++)
+        must(upkeep_maintain(b, &err));
+    /* Once. */
+    assert_int_equal(partition_next(bus_partition(b->topology, 0)), written + 1);
+    beck_close(b);
+    shell("rm %s/d-0/00000000000000000062.*", p.data);
+    assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+    assert_said(&s, "events 62 to 123 ");
+    b = try_open(&p, &s);
+    assert_int_equal(read_all(b, &s), 187);
+    assert_int_equal(s.count, 1);
+    assert_said(&s, "events 62 to 123 ");
+    beck_close(b);
+    place_remove(&p);
+}
+
+static void an_older_bus_with_gaps_stays_as_it_is(void **state)
+{
+    (void)state;
+    static const char *const gone[] = {"00000000000000000000", "00000000000000000062",
+                                       "00000000000000000124"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+        struct place p;
+        struct said s;
+        place_make(&p);
+        make_data(&p);
+        make_older(&p);
+        shell("rm %s/d-0/%s.*", p.data, gone[i]);
+        for (int again = 0; again < 2; again++) {
+            beck *b = open_place(&p);
+            must(upkeep_maintain(b, &err));
+            /* Nor is it forgotten that nobody knows. */
+            if (again == 0) {
+                beck_bus *d;
+                beck_bus_options o = small;
+                o.retention_ms = INT64_C(1) << 50;
+                must(beck_bus_get(b, "d", &d, &err));
+                must(beck_bus_alter(d, &o, &err));
+            }
+            assert_int_equal(read_all(b, &s), 186);
+            assert_int_equal(s.count, 0);
+            beck_close(b);
+            assert_int_equal(verify(&p, &s), BECK_OK);
+        }
+        place_remove(&p);
+    }
+}
+
+static void an_older_bus_that_retention_has_cut_can_be_found_whole(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s;
+    beck_bus *d;
+    place_make(&p);
+    make_data(&p);
+    make_older(&p);
+    beck *b = open_place(&p);
+    must(beck_bus_get(b, "d", &d, &err));
+    must(partition_truncate_before(bus_partition(d, 0), 130, &err));
+    must(upkeep_maintain(b, &err));
+    beck_close(b);
+    b = try_open(&p, &s);
+    assert_int_equal(s.count, 0);
+    assert_int_equal(read_all(b, &s), 248 - 130);
+    beck_close(b);
+    shell("rm %s/d-0/00000000000000000124.*", p.data);
+    assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +576,9 @@ int main(void)
         cmocka_unit_test(what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again),
         cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
         cmocka_unit_test(a_directory_that_no_topology_knows_is_remarked),
+        cmocka_unit_test(an_older_bus_that_is_found_whole_is_checked_from_then_on),
+        cmocka_unit_test(an_older_bus_with_gaps_stays_as_it_is),
+        cmocka_unit_test(an_older_bus_that_retention_has_cut_can_be_found_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
