@@ -93,7 +93,7 @@ beck_status gather_reserve(struct partition *p, beck_error *err)
 
 void gather_unref(struct partition *p, struct gather *g)
 {
-    assert(g->refs > 0 && g->done);
+    assert(g->refs > 0 && g->done && g != p->gather);
     if (--g->refs == 0)
         put_gather(p, g);
 }
