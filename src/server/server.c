@@ -507,8 +507,6 @@ static beck_status reload(void *ctx, beck_error *err)
 /* The log, and the data directory with what the configuration declares in it. */
 static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *err)
 {
-    struct access_settings access = settings->access;
-    access.keep_admin = true;
     const struct settings *settings = s->started;
     beck_status status = open_signals(s, err);
     if (!status)
@@ -522,7 +520,7 @@ static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *er
     if (!status)
         status = log_start(s->log, err);
     if (!status)
-        status = access_open(s->b, &access, &s->access, err);
+        status = access_open(s->b, &settings->access, &s->access, err);
     if (!status)
         status = hooks_new(s->b, NULL, &s->hooks, err);
     if (!status)
