@@ -7,6 +7,7 @@
  * what all snapshots have left behind. After it, a restart reads only what came since.
  */
 #include "api/handle.h"
+#include "log/committer.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -115,25 +116,85 @@ struct points {
     struct checkpoint recovery, log_start, cleaned;
 };
 
-/* The points of one partition. When it has no new ones the old ones stand. */
-static beck_status add_points(beck *b, beck_bus *bus, uint32_t number, struct points *fresh,
-                              beck_error *err)
+/* What a checkpoint has found out of one partition. */
+struct point {
+    int64_t recovery, log_start, cleaned;
+    beck_status status;
+};
+
+struct bus_points {
+    const beck_bus *bus;
+    struct point *of;  /* each partition */
+    uint32_t *written; /* those that wait for the disk */
+    struct mutex lock; /* points.lock */
+    beck_error *why;   /* one of them fails */
+};
+
+static void find_point(struct bus_points *all, uint32_t number)
 {
-    int64_t point = -1, start = 0, cleaned = partition_cleaned(bus_partition(bus, number));
-    beck_status status = partition_checkpoint(bus_partition(bus, number), &point, &start, err);
-    if (status) {
-        point = -1;
-        start = 0;
-        checkpoint_get(&b->recovery, bus->name, number, &point);
-        checkpoint_get(&b->log_start, bus->name, number, &start);
+    struct partition *partition = bus_partition(all->bus, number);
+    struct point *p = &all->of[number];
+    beck_error why = {0};
+    p->cleaned = partition_cleaned(partition);
+    p->status = partition_checkpoint(partition, &p->recovery, &p->log_start, &why);
+    if (!p->status)
+        return;
+    mutex_lock(&all->lock);
+    *all->why = why;
+    mutex_unlock(&all->lock);
+}
+
+static void find_written_point(void *ctx, size_t i)
+{
+    struct bus_points *all = ctx;
+    find_point(all, all->written[i]);
+}
+
+/* The points of one partition. When it has no new ones the old ones stand. */
+static beck_status add_point(const beck *b, const char *bus, uint32_t number, struct point p,
+                             struct points *fresh)
+{
+    if (p.status) {
+        p.recovery = -1;
+        p.log_start = 0;
+        checkpoint_get(&b->recovery, bus, number, &p.recovery);
+        checkpoint_get(&b->log_start, bus, number, &p.log_start);
     }
     beck_status added = BECK_OK;
-    if (point >= 0)
-        added = checkpoint_set(&fresh->recovery, bus->name, number, point);
-    if (!added && start > 0)
-        added = checkpoint_set(&fresh->log_start, bus->name, number, start);
-    if (!added && cleaned > 0)
-        added = checkpoint_set(&fresh->cleaned, bus->name, number, cleaned);
+    if (p.recovery >= 0)
+        added = checkpoint_set(&fresh->recovery, bus, number, p.recovery);
+    if (!added && p.log_start > 0)
+        added = checkpoint_set(&fresh->log_start, bus, number, p.log_start);
+    if (!added && p.cleaned > 0)
+        added = checkpoint_set(&fresh->cleaned, bus, number, p.cleaned);
+    return added;
+}
+
+/* Of all partitions of a bus; goes on after one that fails. BECK_ENOMEM: not all are added. */
+static beck_status add_points(beck *b, beck_bus *bus, struct points *fresh, beck_error *err)
+{
+    uint32_t count = bus->partition_count;
+    size_t written = 0;
+    struct bus_points all = {.bus = bus,
+                             .of = calloc(count, sizeof *all.of),
+                             .written = calloc(count, sizeof *all.written),
+                             .why = err};
+    beck_status status = BECK_OK, added = all.of && all.written ? BECK_OK : BECK_ENOMEM;
+    mutex_init(&all.lock);
+    for (uint32_t n = 0; n < count && !added; n++) {
+        if (partition_is_checkpointed(bus_partition(bus, n)))
+            find_point(&all, n);
+        else
+            all.written[written++] = n;
+    }
+    committer_share(b->env.committer, find_written_point, &all, written);
+    for (uint32_t n = 0; n < count && !added; n++) {
+        status = all.of[n].status ? all.of[n].status : status;
+        added = add_point(b, bus->name, n, all.of[n], fresh);
+    }
+    mutex_release(&all.lock);
+    free(all.of);
+    free(all.written);
     return added ? error_set(err, added, "no memory for a checkpoint") : status;
 }
 
@@ -149,11 +210,9 @@ static beck_status write_recovery_points(beck *b, const struct handle_view *v, b
         beck_bus *bus = v->buses[i];
         if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
             continue;
-        for (uint32_t n = 0; n < bus->partition_count && status != BECK_ENOMEM; n++) {
-            beck_error why = {0};
-            if (add_points(b, bus, n, &fresh, &why) && (!status || why.code == BECK_ENOMEM))
-                status = error_set(err, why.code, "%s", why.text);
-        }
+        beck_error why = {0};
+        if (add_points(b, bus, &fresh, &why) && (!status || why.code == BECK_ENOMEM))
+            status = error_set(err, why.code, "%s", why.text);
     }
     beck_error why = {0};
     if (status != BECK_ENOMEM) {

@@ -2,6 +2,7 @@
 #include "log/committer.h"
 #include "log/partition.h"
 #include "log/patience.h"
+#include "log/syncers.h"
 
 #include "base/clock.h"
 #include "base/thread.h"
@@ -32,6 +33,8 @@ struct committer {
     bool stopping;
     uint32_t interval_ms;
     struct histogram *seconds, *publishes; /* of rounds; NULL: not told */
+    struct dirnames names;
+    struct syncers syncers;
     pthread_t thread;
 };
 
@@ -49,6 +52,18 @@ static void hold(struct committer *c, const struct round *r)
     patience_held(p, r->joined);
 }
 
+static void write_one(void *ctx, size_t i)
+{
+    const struct round *r = ctx;
+    partition_write(r->marked[i]);
+}
+
+static void sync_one(void *ctx, size_t i)
+{
+    const struct round *r = ctx;
+    partition_sync(r->marked[i], NULL);
+}
+
 /* Holds the gathered round for those that are expected, then runs it. Called and returns with the
  * lock; the lock is free in between. */
 static void lead(struct committer *c)
@@ -64,8 +79,10 @@ static void lead(struct committer *c)
         partition_unmark(r->marked[i]);
     mutex_unlock(&c->lock);
     int64_t began_ns = clock_mono_ns(clock_system());
-    for (size_t i = 0; i < r->count; i++)
-        partition_sync(r->marked[i], NULL);
+    /* First all files are there and written, so that syncs have those of others to do with their own. */
+    if (r->count > 1)
+        syncers_run(&c->syncers, write_one, r, r->count);
+    syncers_run(&c->syncers, sync_one, r, r->count);
     int64_t ended_ns = clock_mono_ns(clock_system());
     mutex_lock(&c->lock);
     patience_round(&c->patience, r->joined, following->joined, began_ns, ended_ns);
@@ -146,6 +163,8 @@ beck_status committer_new(uint32_t sync_interval_ms, struct metrics *metrics,
         return error_set(err, BECK_ENOMEM, "no memory for the committer");
     mutex_init(&c->lock);
     cond_init(&c->work);
+    dirnames_init(&c->names);
+    syncers_init(&c->syncers);
     for (int i = 0; i < 2; i++) {
         gate_init(&c->gates[i]);
         c->rounds[i].completions_end = &c->rounds[i].completions;
@@ -156,6 +175,8 @@ beck_status committer_new(uint32_t sync_interval_ms, struct metrics *metrics,
         make_metrics(c, metrics);
     int rc = pthread_create(&c->thread, NULL, committer_main, c);
     if (rc) {
+        syncers_release(&c->syncers);
+        dirnames_release(&c->names);
         cond_release(&c->work);
         mutex_release(&c->lock);
         free(c);
@@ -174,6 +195,8 @@ void committer_free(struct committer *c)
     cond_broadcast(&c->work);
     mutex_unlock(&c->lock);
     pthread_join(c->thread, NULL);
+    syncers_release(&c->syncers);
+    dirnames_release(&c->names);
     for (int i = 0; i < 2; i++)
         free(c->rounds[i].marked);
     cond_release(&c->work);
@@ -277,6 +300,16 @@ void committer_queue(struct committer *c, struct partition *p, struct completion
 bool committer_by_interval(const struct committer *c)
 {
     return c->interval_ms > 0;
+}
+
+struct dirnames *committer_dirnames(struct committer *c)
+{
+    return &c->names;
+}
+
+void committer_share(struct committer *c, void (*fn)(void *ctx, size_t i), void *ctx, size_t count)
+{
+    syncers_run(&c->syncers, fn, ctx, count);
 }
 
 uint64_t committer_rounds(struct committer *c)

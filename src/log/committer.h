@@ -3,8 +3,8 @@
  *
  * Work comes in rounds. Whoever needs durability marks its partition and waits for the round that
  * is being gathered. One thread leads a round: it takes the marked partitions and syncs each
- * (partition_sync, which first writes what is gathered there), without a lock; then everybody of
- * that round goes on. While a round runs, the next one gathers; it is held for a moment when others
+ * (partition_sync, which first writes what is gathered there), without a lock, and where there are
+ * several with other threads (syncers.h); then everybody of that round goes on. While a round runs, the next one gathers; it is held for a moment when others
  * are expected back (patience.h). A waiter leads when nobody does, so a lone publisher pays for its
  * own sync and nothing else; completions are led by the committer's thread. How it went is the
  * partition's to say: a failed sync poisons it.
@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/metrics.h"
+#include "log/dirnames.h"
 
 struct committer;
 struct partition;
@@ -43,6 +44,10 @@ void committer_queue(struct committer *c, struct partition *p, struct completion
 /* Whether syncs run by the clock (sync_interval_ms) and publishers do not wait for them. */
 bool committer_by_interval(const struct committer *c);
 uint64_t committer_rounds(struct committer *c); /* so far */
+/* Of the directories of partitions. */
+struct dirnames *committer_dirnames(struct committer *c);
+/* syncers_run with the committer's threads. */
+void committer_share(struct committer *c, void (*fn)(void *ctx, size_t i), void *ctx, size_t count);
 /* The partition goes: waits for a running round and drops its mark. */
 void committer_forget(struct committer *c, struct partition *p);
 

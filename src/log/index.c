@@ -26,7 +26,8 @@ struct entry {
 struct index {
     enum index_kind kind; /* the size of an entry */
     bool read_only;
-    bool trim; /* the file goes on behind the stored entries */
+    bool trim;  /* the file goes on behind the stored entries */
+    bool dirty; /* written since the last sync, as far as is known */
     struct file *file;
     char *path;
     uint32_t stored;
@@ -145,6 +146,7 @@ static beck_status open_file(struct index *x, struct vfs *v, beck_error *err)
             (long long)size);
     st = count_entries(x, (uint32_t)(size / (int64_t)entry_size(x)), err);
     x->trim = size != (int64_t)x->stored * (int64_t)entry_size(x);
+    x->dirty = size > 0; /* by who had it open before */
     return st;
 }
 
@@ -191,6 +193,7 @@ static beck_status cut_tail(struct index *x, beck_error *err)
 
     if (!x->trim)
         return BECK_OK;
+    x->dirty = true;
     st = file_truncate(x->file, (int64_t)x->stored * (int64_t)entry_size(x), err);
     if (st == BECK_OK)
         x->trim = false;
@@ -206,6 +209,7 @@ beck_status index_flush(struct index *x, beck_error *err)
     st = cut_tail(x, err);
     if (st != BECK_OK || x->buffered == 0)
         return st;
+    x->dirty = true;
     st = file_write(x->file, x->buffer, x->buffered * entry_size(x),
                     (int64_t)x->stored * (int64_t)entry_size(x), err);
     if (st != BECK_OK) {
@@ -221,9 +225,18 @@ beck_status index_sync(struct index *x, beck_error *err)
 {
     beck_status st = index_flush(x, err);
 
-    if (st != BECK_OK || x->read_only)
+    if (st != BECK_OK || !index_take_dirty(x))
         return st;
-    return file_sync(x->file, err);
+    st = file_sync(x->file, err);
+    x->dirty = st != BECK_OK;
+    return st;
+}
+
+bool index_take_dirty(struct index *x)
+{
+    bool dirty = x->dirty && !x->read_only;
+    x->dirty = false;
+    return dirty;
 }
 
 static beck_status append(struct index *x, struct entry e, beck_error *err)
@@ -391,6 +404,7 @@ beck_status index_truncate(struct index *x, int64_t limit, beck_error *err)
             return st;
         x->stored = n;
         x->trim = false;
+        x->dirty = true;
     }
     x->buffered = n - x->stored;
     x->last = last;

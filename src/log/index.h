@@ -38,7 +38,10 @@ beck_status index_append_time(struct index *x, int64_t timestamp_ms, int32_t rel
                               beck_error *err);
 beck_status index_flush(struct index *x,
                         beck_error *err); /* buffered entries into the file; not synced */
-beck_status index_sync(struct index *x, beck_error *err); /* flushes, then syncs the file */
+/* Flushes, then syncs the file, unless nothing was written since the last time. */
+beck_status index_sync(struct index *x, beck_error *err);
+/* Whether what was flushed needs a sync, which is the caller's from now on. */
+bool index_take_dirty(struct index *x);
 
 /* The greatest entry whose relative offset is <= the one asked for: its position, or 0 when there
  * is none. */

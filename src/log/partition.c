@@ -163,21 +163,45 @@ static beck_status result_of(struct partition *p, struct gather *g, beck_error *
     return p->poisoned ? partition_say_poisoned(p, err) : BECK_OK;
 }
 
+/* The round had no memory for a sync: once more, by whoever has to know. The lock is held on entry and exit, and free
+ * meanwhile. */
+static beck_status be_synced(struct partition *p, int64_t offset, beck_error *err)
+{
+    if (p->poisoned)
+        return partition_say_poisoned(p, err);
+    if (p->options.memory || p->synced > offset)
+        return BECK_OK;
+    mutex_unlock(&p->lock);
+    beck_status status = partition_sync(p, err);
+    mutex_lock(&p->lock);
+    return status;
+}
+
+/* What has become of a gather, behind the round; gives back the reference. With the lock. */
+static beck_status conclude_gather(struct partition *p, struct gather *g)
+{
+    beck_status status = BECK_OK;
+    if (!g->done && !gather_is_empty(g))
+        status = partition_write_until(p, g, NULL);
+    if (!g->done) {
+        g->refs--;
+        return status;
+    }
+    status = result_of(p, g, NULL);
+    if (!status)
+        status = be_synced(p, g->first_offset, NULL);
+    gather_unref(p, g);
+    return status;
+}
+
 static void run_completion(struct completion *completion)
 {
     struct synced_completion *c = (struct synced_completion *)completion;
     mutex_lock(&c->p->lock);
-    beck_status status = BECK_OK;
-    if (!c->g)
-        status = c->p->poisoned ? partition_say_poisoned(c->p, NULL) : c->stored;
-    else if (!c->g->done && !gather_is_empty(c->g))
-        status = partition_write_until(c->p, c->g, NULL);
-    if (c->g && c->g->done) {
-        status = result_of(c->p, c->g, NULL);
-        gather_unref(c->p, c->g);
-    } else if (c->g) {
-        c->g->refs--;
-    }
+    beck_status status =
+        c->g ? conclude_gather(c->p, c->g) : be_synced(c->p, c->first_offset, NULL);
+    if (!c->g && !status)
+        status = c->stored;
     mutex_unlock(&c->p->lock);
     c->done(c->ctx, status, c->first_offset);
     partition_unref(c->p);
@@ -202,6 +226,8 @@ static beck_status wait_synced(struct partition *p, struct gather *g, beck_error
         status = p->poisoned ? partition_say_poisoned(p, err) : BECK_OK;
     else if (!status)
         status = result_of(p, g, err);
+    if (!status && !all_known)
+        status = be_synced(p, g->first_offset, err);
     if (!all_known && g->done)
         gather_unref(p, g);
     else if (!all_known)
@@ -323,10 +349,9 @@ beck_status partition_conclude_stored(struct partition *p, beck_level level,
         return result;
     committer_sync(p->env->committer, p);
     mutex_lock(&p->lock);
-    if (p->poisoned)
-        result = partition_say_poisoned(p, err);
+    beck_status status = be_synced(p, first_offset, err);
     mutex_unlock(&p->lock);
-    return result;
+    return status ? status : result;
 }
 
 beck_status partition_append(struct partition *p, struct append *a, beck_error *err)
@@ -359,6 +384,16 @@ beck_status partition_append(struct partition *p, struct append *a, beck_error *
 
 /* ---- durability ---- */
 
+void partition_write(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    while (p->writing)
+        cond_wait(&p->changed, &p->lock);
+    if (!gather_is_empty(p->gather))
+        partition_write_until(p, NULL, NULL);
+    mutex_unlock(&p->lock);
+}
+
 beck_status partition_sync(struct partition *p, beck_error *err)
 {
     if (p->damage)
@@ -386,19 +421,25 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     /* Rolling syncs what it leaves: only the active segment can be dirty. */
     struct segment *active = p->segments[p->segment_count - 1];
     bool dir_dirty = p->dir_dirty;
+    uint64_t name = p->name;
     p->dir_dirty = false;
     active->users++;
     mutex_unlock(&p->lock);
     beck_error why;
     error_clear(&why);
     status = segment_sync(active, &why);
-    if (!status && dir_dirty)
-        status = vfs_sync_dir(p->env->vfs, p->dir, &why);
+    if (!status)
+        status = partition_sync_names(p, dir_dirty, name, &why);
     mutex_lock(&p->lock);
+    if (!status)
+        p->name = NAME_SYNCED;
     segment_unuse(active);
     p->syncing = false;
     cond_broadcast(&p->changed);
-    if (status) {
+    if (status == BECK_ENOMEM) {
+        p->dir_dirty |= dir_dirty;
+        error_set(err, status, "%s", why.text);
+    } else if (status) {
         partition_poison(p, "a sync", &why);
         status = partition_say_poisoned(p, err);
     } else if (target > p->synced) {

@@ -165,6 +165,8 @@ bool partition_waits_to_produce(struct partition *p, const struct batch_header *
 
 /* Writes what is gathered, then makes it durable. Called by the committer, one round at a time. */
 beck_status partition_sync(struct partition *p, beck_error *err);
+/* Writes what is gathered. */
+void partition_write(struct partition *p);
 /* The committer's mark, under its lock: true when it was not marked before. */
 bool partition_mark(struct partition *p);
 void partition_unmark(struct partition *p);
@@ -377,6 +379,8 @@ beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_
  * used: compaction goes on from there. One at a time with partition_maintain. */
 int64_t partition_cleaned(const struct partition *p);
 void partition_resume_cleaning(struct partition *p, int64_t cleaned);
+/* Nothing was written since the last one: another is no work. */
+bool partition_is_checkpointed(struct partition *p);
 /* Syncs; *recovery_point and *log_start are what to write in the checkpoints. */
 beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, int64_t *log_start,
                                  beck_error *err);

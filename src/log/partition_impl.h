@@ -101,6 +101,7 @@ struct partition {
     char *damage;   /* see partition_damage; poisoned then, with a segment that is not made */
     bool full;      /* the last write found no room on the disk, which was said */
     bool dir_dirty; /* names in its directory are not synced */
+    uint64_t name;  /* its own (dirnames.h) */
     bool dormant;   /* the active segment is closed, or not made yet: see partition_rouse */
     uint8_t id[16]; /* of the bus, for files that are made */
     bool condemned; /* poisoned because its bus is deleted */
@@ -138,6 +139,9 @@ beck_status partition_add_segment(struct partition *p, struct segment *s, beck_e
  * be made yet, as the lock is free meanwhile. Doze: closes it, unless something is going on. With the lock, which is
  * free meanwhile. */
 beck_status partition_rouse(struct partition *p, beck_error *err);
+/* Makes names durable: those in its directory, its own. Without the lock. BECK_ENOMEM: not tried, and may be again. */
+beck_status partition_sync_names(const struct partition *p, bool dir, uint64_t name,
+                                 beck_error *err);
 void partition_doze(struct partition *p);
 void partition_move_visible(struct partition *p);
 /* Calls the watches whose offset is visible, or `all`. With the lock. */

@@ -114,19 +114,26 @@ static beck_status sync_active_indexes(struct partition *p, beck_error *err)
         status = index_flush(s->offsets, err);
     if (!status)
         status = index_flush(s->times, err);
+    const bool dirty[2] = {!status && index_take_dirty(s->offsets),
+                           !status && index_take_dirty(s->times)};
+    int64_t size = atomic_load(&s->size);
     for (int i = 0; i < 2 && !status; i++) {
         char path[4200];
+        if (!dirty[i])
+            continue;
         segment_path(s, suffixes[i], path, sizeof path);
         status = vfs_open(p->env->vfs, path, VFS_WRITE, &files[i], err);
     }
     mutex_unlock(&p->lock);
     for (int i = 0; i < 2; i++) {
-        if (!status)
+        if (!status && files[i])
             status = file_sync(files[i], err);
         file_close(files[i]);
     }
     mutex_lock(&p->lock);
     s->unsure |= status != BECK_OK;
+    if (!status && size == atomic_load(&s->size))
+        s->unsealed = false;
     if (dormant)
         partition_doze(p);
     return status;
@@ -173,14 +180,27 @@ static beck_status checkpoint(struct partition *p, int64_t *recovery_point, beck
     return BECK_OK;
 }
 
+static bool is_checkpointed(const struct partition *p)
+{
+    return p->options.memory || p->env->read_only || p->damage ||
+           (p->checkpointed == p->written && p->next == p->written);
+}
+
+bool partition_is_checkpointed(struct partition *p)
+{
+    mutex_lock(&p->lock);
+    bool is = is_checkpointed(p);
+    mutex_unlock(&p->lock);
+    return is;
+}
+
 beck_status partition_checkpoint(struct partition *p, int64_t *recovery_point, int64_t *log_start,
                                  beck_error *err)
 {
     beck_status status = BECK_OK;
     upkeep_begin(p);
-    bool idle = p->checkpointed == p->written && p->next == p->written;
     *recovery_point = p->written;
-    if (!p->options.memory && !p->env->read_only && !p->damage && !idle) {
+    if (!is_checkpointed(p)) {
         mutex_unlock(&p->lock);
         /* What was accepted so far is to be in it. */
         status = partition_sync(p, err);

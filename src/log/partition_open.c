@@ -416,18 +416,19 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
 
 /* ---- the active segment, made and open while it is needed ---- */
 
-/* Its files' names, and its own. */
-static beck_status sync_names(const struct partition *p, beck_error *err)
+beck_status partition_sync_names(const struct partition *p, bool dir, uint64_t name,
+                                 beck_error *err)
 {
     char parent[4200];
-    beck_status status = vfs_sync_dir(p->env->vfs, p->dir, err);
-    if (status)
+    beck_status status = dir ? vfs_sync_dir(p->env->vfs, p->dir, err) : BECK_OK;
+    if (status || name == NAME_SYNCED)
         return status;
     snprintf(parent, sizeof parent, "%s", p->dir);
     char *slash = strrchr(parent, '/');
     if (slash)
         *slash = 0;
-    return vfs_sync_dir(p->env->vfs, slash ? parent : ".", err);
+    return dirnames_sync(committer_dirnames(p->env->committer), p->env->vfs, slash ? parent : ".",
+                         name, err);
 }
 
 /* Without the lock; nobody else uses the segment. */
@@ -438,13 +439,7 @@ static beck_status make_files(struct partition *p, struct segment **out, beck_er
         status = BECK_OK;
     if (!status)
         status = write_metadata(p, err);
-    if (!status)
-        status = segment_create(p->env, p->dir, 0, NULL, out, err);
-    if (!status && (status = sync_names(p, err))) {
-        segment_free(*out);
-        *out = NULL;
-    }
-    return status;
+    return status ? status : segment_create(p->env, p->dir, 0, NULL, out, err);
 }
 
 beck_status partition_rouse(struct partition *p, beck_error *err)
@@ -463,7 +458,8 @@ beck_status partition_rouse(struct partition *p, beck_error *err)
         if (!status) {
             segment_free(*active);
             *active = made;
-            p->dir_dirty = false;
+            p->dir_dirty = true;
+            p->name = dirnames_made(committer_dirnames(p->env->committer));
         }
     }
     p->dormant = status != BECK_OK;
@@ -572,17 +568,19 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         return status;
     /* What recovery kept may not have been on the device yet, and the names of segments neither, nor its own before the
      * first recovery point: it counts as synced from now on. Nothing behind the recovery point: nothing to do, except
-     * that the name of an empty segment may be new. */
+     * that the names of an empty segment and of its directory may be new. */
     p->dir_dirty = atomic_load(&active->size) == 0;
+    p->name =
+        recovery_point == 0 ? dirnames_found(committer_dirnames(p->env->committer)) : NAME_SYNCED;
     if (p->next > recovery_point) {
         atomic_store(&active->dirty, true);
         status = segment_sync(active, err);
         if (!status)
-            status = vfs_sync_dir(p->env->vfs, p->dir, err);
+            status = partition_sync_names(p, true, p->name, err);
         p->dir_dirty = status != BECK_OK;
+        if (!status)
+            p->name = NAME_SYNCED;
     }
-    if (!status && recovery_point == 0)
-        status = sync_names(p, err);
     make_missing_indexes(p);
     if (!status) {
         mutex_lock(&p->lock);

@@ -246,13 +246,14 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     if (status)
         return status;
     bool dir_dirty = p->dir_dirty;
+    uint64_t name = p->name;
     struct file *prepared = p->prepared;
     p->prepared = NULL;
     p->syncing = true;
     mutex_unlock(&p->lock);
     status = segment_sync(old, err);
-    if (!status && dir_dirty)
-        status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    if (!status)
+        status = partition_sync_names(p, dir_dirty, name, err);
     bool failed_sync = status != BECK_OK;
     if (!status)
         status = segment_create(p->env, p->dir, base_offset, prepared, &fresh, err);
@@ -262,6 +263,10 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     p->syncing = false;
     cond_broadcast(&p->changed);
     p->dir_dirty = p->dir_dirty && failed_sync;
+    if (!failed_sync)
+        p->name = NAME_SYNCED;
+    if (status == BECK_ENOMEM)
+        return status;
     if (failed_sync) {
         beck_error cause = {0};
         error_set(&cause, status, "%s", err ? err->text : "roll");
