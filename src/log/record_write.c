@@ -27,7 +27,7 @@ static inline size_t header_size(size_t name_len, size_t value_len)
 /* Whether the record's timestamp alone would lose something of the event's time. */
 static inline bool keeps_time(const beck_event *e)
 {
-    return e->time_ns < 0 || e->time_ns % NS_PER_MS != 0;
+    return e->time_ns != 0 && (e->time_ns < 0 || e->time_ns % NS_PER_MS != 0);
 }
 
 size_t record_size_max(const beck_event *e)

@@ -23,8 +23,8 @@ static inline int64_t varint_unfold(uint64_t v)
 
 static inline size_t varint_size(int64_t value)
 {
-    uint64_t v = varint_fold(value) | 1;
-    return (size_t)(63 - __builtin_clzll(v)) / 7 + 1;
+    uint64_t v = varint_fold(value);
+    return v < 0x80 ? 1 : v < 0x4000 ? 2 : (size_t)(63 - __builtin_clzll(v)) / 7 + 1;
 }
 
 /* Returns where it ends. */
