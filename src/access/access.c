@@ -429,6 +429,38 @@ static beck_status put(struct access *a, const char *name, struct identity *user
     return BECK_OK;
 }
 
+static bool administers(const struct identity *i)
+{
+    return i && identity_may(i, ACCESS_ADMIN, ACCESS_SERVER, NULL) &&
+           (i->has_password || i->token_count > 0);
+}
+
+/* Whether somebody is left who can administer the server when `user` (NULL: nobody) takes the place of `old`. */
+static beck_status keep_admin(struct access *a, const struct identity *old,
+                              const struct identity *user, beck_error *err)
+{
+    if (!a->settings.keep_admin || !administers(old) || administers(user))
+        return BECK_OK;
+    mutex_lock(&a->lock);
+    size_t count = a->roster.user_count;
+    struct identity **list = roster_list(&a->roster);
+    mutex_unlock(&a->lock);
+    if (!list)
+        return error_set(err, BECK_ENOMEM, "no memory for the list of users");
+    bool another = false;
+    for (size_t i = 0; i < count; i++) {
+        another = another || (list[i] != old && administers(list[i]));
+        identity_release(list[i]);
+    }
+    free(list);
+    return another
+               ? BECK_OK
+               : error_set(err, BECK_EBUSY,
+                           "user \"%s\" is the last one with a password or token who administers "
+                           "the server; make another administrator first",
+                           old->name);
+}
+
 /* What a changed user is made of: what is not given is as it was in `old` (which may be NULL). */
 static beck_status change(struct access *a, const struct access_change *c,
                           const struct identity *old, const struct password *password,
@@ -447,7 +479,11 @@ static beck_status change(struct access *a, const struct access_change *c,
         identity_new(c->name, password, tags, rules, rule_count, tokens, token_count);
     if (!user)
         return error_set(err, BECK_ENOMEM, "no memory for user \"%s\"", c->name);
-    return put(a, c->name, user, err);
+    beck_status status = c->even_last ? BECK_OK : keep_admin(a, old, user, err);
+    if (!status)
+        return put(a, c->name, user, err);
+    identity_release(user);
+    return status;
 }
 
 static beck_status put_user(struct access *a, const struct access_change *c,
@@ -523,7 +559,9 @@ beck_status access_delete_user(struct access *a, const char *name, beck_error *e
         return remote_user_delete(a->b->remote, name, err);
     mutex_lock(&a->change_lock);
     struct identity *old = find_user(a, beck_str(name));
-    beck_status status = old ? put(a, old->name, NULL, err) : no_user(name, err);
+    beck_status status = old ? keep_admin(a, old, NULL, err) : no_user(name, err);
+    if (!status)
+        status = put(a, old->name, NULL, err);
     mutex_unlock(&a->change_lock);
     identity_release(old);
     return status;

@@ -17,11 +17,12 @@
 /* Rights on one bus or queue, as a set. */
 enum access_right {
     ACCESS_PUBLISH = 1, /* to a bus */
-    ACCESS_READ = 2,    /* events of a bus; peek, dead letters and counts of a queue */
+    ACCESS_READ = 2,    /* events of a bus; peek and dead letters of a queue */
     ACCESS_WORK = 4,    /* take, settle, retry, reject, return */
     ACCESS_ADMIN = 8, /* make, change, delete, purge, rewind; on "everything": users, the server */
     ACCESS_CREATE = 16,  /* make a bus of such a name, for Kafka's clients; part of admin */
-    ACCESS_DESCRIBE = 32 /* see that it is there and how it is set; part of all but create */
+    /* See that it is there, how it is set, and counts; on "everything": metrics. Part of all but create. */
+    ACCESS_DESCRIBE = 32
 };
 
 enum access_kind { ACCESS_SERVER, ACCESS_BUS, ACCESS_QUEUE };
@@ -36,6 +37,8 @@ struct access_settings {
     uint32_t failures_max;   /* failed logins of one address (IPv6: of one /64) within the window,
                                 then it waits for the window's end; default 10 */
     uint32_t failures_window_ms; /* default 60,000 */
+    bool keep_admin;             /* the last user who administers the server and has a password or a token can
+                                    neither be deleted nor lose that */
     uint32_t scrypt_log_n; /* cost: 2^n blocks of 1 KiB, 10-20; default 15 (32 MiB, about 60 ms). Of
                               passwords set from now on */
 };
@@ -104,6 +107,7 @@ struct identity *access_vouched(struct access *a, beck_bytes user);
 void identity_release(struct identity *i);
 const char *identity_name(const struct identity *i); /* "" for an anonymous one */
 const char *identity_tags(const struct identity *i); /* as access_user.tags */
+bool identity_has_tag(const struct identity *i, const char *tag);
 /* The buses that beck keeps for itself, the users too, are for ACCESS_ADMIN on the
  * server alone. */
 bool identity_may(const struct identity *i, enum access_right right, enum access_kind kind,
@@ -141,7 +145,7 @@ struct access_user {
 
 /* Changes are durable once they return, and identities taken before are stale then. Errors:
  * BECK_EINVAL (a name, a rule, a password), BECK_ELIMIT, BECK_ENOENT, BECK_EEXIST (a token of that
- * name), and those of a publish; after any of them nothing changed. */
+ * name), BECK_EBUSY (keep_admin), and those of a publish; after any of them nothing changed. */
 
 /* Made when missing. password absent: none (then only tokens), or as it was. rules NULL: as they
  * were. Slow when a password is given. */
@@ -153,6 +157,7 @@ struct access_change {
     beck_bytes password;
     const char *password_hash; /* instead of a password: as access_user has it; NULL: none */
     bool no_password;          /* it has none from now on */
+    bool even_last;            /* whatever keep_admin says */
     const char *tags;          /* NULL: as they were */
     const struct access_rule *rules;
     size_t rule_count;

@@ -106,6 +106,18 @@ const char *identity_tags(const struct identity *i)
     return i->tags;
 }
 
+bool identity_has_tag(const struct identity *i, const char *tag)
+{
+    size_t len = strlen(tag);
+    for (const char *at = i->tags; *at;) {
+        size_t part = strcspn(at, ",");
+        if (part == len && memcmp(at, tag, len) == 0)
+            return true;
+        at += part + (at[part] == ',');
+    }
+    return false;
+}
+
 bool identity_is_stale(const struct identity *i)
 {
     return atomic_load_explicit(&i->stale, memory_order_acquire);

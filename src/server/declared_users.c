@@ -58,8 +58,13 @@ static beck_status apply_user(struct access *access, struct log *log,
     if (status || (f.found && right && f.same_rules)) {
         return status;
     }
-    status = access_put_user(access, f.name, right ? (beck_bytes){0} : beck_str(user->password),
-                             rules, f.rule_count, err);
+    const struct access_change change = {.name = f.name,
+                                         .password =
+                                             right ? (beck_bytes){0} : beck_str(user->password),
+                                         .even_last = true,
+                                         .rules = rules,
+                                         .rule_count = f.rule_count};
+    status = access_change_user(access, &change, err);
     if (!status && !f.found) {
         LOG(log, LEVEL_INFO, "user made", LOG_TEXT("user", f.name));
     } else if (!status) {

@@ -508,6 +508,8 @@ static beck_status reload(void *ctx, beck_error *err)
 static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *err)
 {
     const struct settings *settings = s->started;
+    struct access_settings access = settings->access;
+    access.keep_admin = true;
     beck_status status = open_signals(s, err);
     if (!status)
         status = log_open(settings->log_file, (enum log_level)settings->log_level,
@@ -520,7 +522,7 @@ static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *er
     if (!status)
         status = log_start(s->log, err);
     if (!status)
-        status = access_open(s->b, &settings->access, &s->access, err);
+        status = access_open(s->b, &access, &s->access, err);
     if (!status)
         status = hooks_new(s->b, NULL, &s->hooks, err);
     if (!status)

@@ -334,7 +334,11 @@ static void users_are_made_shown_and_deleted(void **state)
     } cases[] = {
         {"GET", "/v1/whoami", "", 200, "{\"user\":\"clerk\",\"admin\":false}"},
         {"GET", "/v1/buses", "", 200, "{\"buses\":[{\"name\":\"orders\","},
-        {"GET", "/v1/buses/orders", "", 403, "has not the right \\\"read\\\""},
+        {"GET", "/v1/buses/orders", "", 200, "{\"name\":\"orders\","},
+        {"GET", "/v1/buses/orders/partitions", "", 200, NULL},
+        {"GET", "/v1/buses/orders/events", "", 403, "has not the right \\\"read\\\""},
+        {"GET", "/v1/buses/other", "", 403, "has not the right \\\"describe\\\""},
+        {"GET", "/metrics", "", 403, "has not the right \\\"describe\\\" on the server"},
         {"PUT", "/v1/buses/orders", "", 403, NULL},
         {"GET", "/v1/queues", "", 200, "{\"queues\":[]}"},
         {"GET", "/v1/queues/billing", "", 404, NULL},
@@ -370,6 +374,56 @@ static void users_are_made_shown_and_deleted(void **state)
     r = call_with(w, root, "DELETE", "/v1/users/clerk", "");
     expect(r, 404);
     reply_free(&r);
+}
+
+static void must_call(const struct world *w, const char *headers, const char *method,
+                      const char *target, const char *body, int status, const char *contains)
+{
+    struct reply r = call_with(w, headers, method, target, body);
+    expect(r, status);
+    if (contains && !strstr(r.body, contains))
+        fail_msg("%s: %s", target, r.body);
+    reply_free(&r);
+}
+
+static void the_last_administrator_stays(void **state)
+{
+    static const char rule[] = "{\"rules\":[{\"server\":true,\"rights\":[\"admin\"]}]}";
+    const struct world *w = *state;
+    const char *root = "Authorization: Basic cm9vdDpjb3JyZWN0IGhvcnNl\r\n";
+    check(w, "PUT", "/v1/users/root",
+          "{\"password\":\"correct horse\",\"rules\":[{\"server\":true,\"rights\":[\"admin\"]}]}",
+          201, NULL);
+    must_call(w, root, "DELETE", "/v1/users/root", "", 409, "make another administrator first");
+    must_call(w, root, "PUT", "/v1/users/root", "{\"rules\":[]}", 409, "last one");
+    must_call(w, root, "PUT", "/v1/users/second", rule, 201, NULL);
+    must_call(w, root, "DELETE", "/v1/users/root", "", 409, "password or token");
+    must_call(w, root, "POST", "/v1/users/second/tokens", "{\"name\":\"t\"}", 201, NULL);
+    must_call(w, root, "PUT", "/v1/users/root", "{\"rules\":[]}", 200, NULL);
+    must_call(w, root, "GET", "/v1/users", "", 403, NULL);
+    assert_int_equal(access_revoke_token(w->access, "second", "t", NULL), BECK_EBUSY);
+    assert_int_equal(access_delete_user(w->access, "second", NULL), BECK_EBUSY);
+}
+
+static void metrics_are_for_those_who_describe_the_server_or_have_the_tag(void **state)
+{
+    const struct world *w = *state;
+    const struct access_rule bus = {ACCESS_BUS, "*", ACCESS_READ},
+                             server = {ACCESS_SERVER, NULL, ACCESS_DESCRIBE};
+    const char *eve = "Authorization: Basic ZXZlOmNvcnJlY3QgaG9yc2U=\r\n";
+    struct access_change c = {
+        .name = "eve", .password = beck_str("correct horse"), .rules = &bus, .rule_count = 1};
+    assert_int_equal(access_change_user(w->access, &c, NULL), BECK_OK);
+    must_call(w, eve, "GET", "/metrics", "", 403, NULL);
+    c = (struct access_change){.name = "eve", .tags = "management,monitoring"};
+    assert_int_equal(access_change_user(w->access, &c, NULL), BECK_OK);
+    must_call(w, eve, "GET", "/metrics", "", 200, "beck_http_connections");
+    must_call(w, eve, "GET", "/v1/users", "", 403, NULL);
+    c = (struct access_change){.name = "eve", .tags = "", .rules = &server, .rule_count = 1};
+    assert_int_equal(access_change_user(w->access, &c, NULL), BECK_OK);
+    must_call(w, eve, "GET", "/metrics", "", 200, "beck_http_connections");
+    must_call(w, eve, "GET", "/v1/buses/orders", "", 200, NULL);
+    must_call(w, eve, "GET", "/v1/buses/orders/events", "", 403, NULL);
 }
 
 /* Whoever feeds a queue from a bus reads that bus. */
@@ -422,6 +476,8 @@ int main(void)
         with_world(a_queue_is_steered),
         with_world(dead_letters_are_listed_in_pages_put_back_and_removed),
         with_world(users_are_made_shown_and_deleted),
+        with_world(the_last_administrator_stays),
+        with_world(metrics_are_for_those_who_describe_the_server_or_have_the_tag),
         with_world(binding_a_queue_needs_the_right_to_read_the_bus),
         with_world(asyncapi_names_the_types_of_stored_events),
     };

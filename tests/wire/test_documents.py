@@ -252,7 +252,7 @@ class DocumentsTest(unittest.TestCase):
         ask("DELETE", "/v1/buses/trial", status=204)
 
         # Users.
-        rules = [{"bus": "orders.*", "rights": ["publish", "read"]}, {"queue": "*", "rights": ["work"]}, {"server": True, "rights": ["admin"]}]
+        rules = [{"bus": "orders.*", "rights": ["publish", "read"]}, {"queue": "*", "rights": ["work"]}, {"server": True, "rights": ["describe"]}]
         ask("PUT", "/v1/users/ann", {"password": "correct horse", "rules": rules}, 201)
         ask("PUT", "/v1/users/ann", {"rules": rules[:1]})
         ask("POST", "/v1/users/ann/tokens", {"name": "laptop"}, 201)

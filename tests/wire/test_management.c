@@ -99,6 +99,21 @@ static void the_first_user_leaves_guest_as_one(void **state)
     guest("GET", "/api/users", NULL, 401, NULL);
 }
 
+static void the_last_administrator_stays(void **state)
+{
+    const struct world *w = &((struct site *)*state)->w;
+    guest("PUT", "/api/users/bob", "{\"password\":\"secret\",\"tags\":\"management\"}", 201, NULL);
+    guest("DELETE", "/api/users/guest", NULL, 409, "last one");
+    guest("POST", "/api/users/bulk-delete", "{\"users\":[\"guest\"]}", 409, "last one");
+    guest("PUT", "/api/users/guest", "{\"password\":\"guest\",\"tags\":\"monitoring\"}", 409,
+          "another administrator first");
+    guest("GET", "/api/whoami", NULL, 200, "\"tags\":[\"administrator\"]");
+    guest("PUT", "/api/users/bob", "{\"password\":\"secret\",\"tags\":\"administrator\"}", 204,
+          NULL);
+    guest("PUT", "/api/users/guest", "{\"password\":\"guest\",\"tags\":\"monitoring\"}", 204, NULL);
+    check_as(w, AS_BOB, "DELETE", "/api/users/bob", NULL, 409, "last one");
+}
+
 static void tags_say_what_may_be_seen(void **state)
 {
     const struct world *w = &((struct site *)*state)->w;
@@ -570,6 +585,7 @@ int main(void)
         TEST(a_name_is_needed),
         TEST(guest_is_who_needs_no_name_and_administers),
         TEST(the_first_user_leaves_guest_as_one),
+        TEST(the_last_administrator_stays),
         TEST(tags_say_what_may_be_seen),
         TEST(a_user_may_come_with_a_hash),
         TEST(other_listeners_serve_what_they_did),

@@ -27,7 +27,8 @@ static void open_engine(struct world *w)
     beck_bus_options written = {.level = BECK_LEVEL_WRITTEN};
     if (beck_bus_create(w->b, "orders", &written, &bus, &err))
         fail_msg("%s", err.text);
-    struct access_settings access = {.anonymous_loopback = true, .scrypt_log_n = 10};
+    struct access_settings access = {
+        .anonymous_loopback = true, .keep_admin = true, .scrypt_log_n = 10};
     if (access_open(w->b, &access, &w->access, &err))
         fail_msg("%s", err.text);
     w->context.b = w->b;

@@ -148,7 +148,7 @@ static void sync_all(struct http_request *r)
 const struct http_route http_routes_buses[] = {
     {"GET", "/v1/buses", HTTP_POOL, HTTP_NAMED, ACCESS_SERVER, list_buses, "listBuses",
      "All buses that the caller has a right on", NULL, NULL, "Buses"},
-    {"GET", "/v1/buses/{bus}", HTTP_POOL, ACCESS_READ, ACCESS_BUS, show_bus, "getBus",
+    {"GET", "/v1/buses/{bus}", HTTP_POOL, ACCESS_DESCRIBE, ACCESS_BUS, show_bus, "getBus",
      "A bus with its options", NULL, NULL, "Bus"},
     {"PUT", "/v1/buses/{bus}", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, put_bus, "putBus",
      "Makes a bus (201), or finds it with the same options (200); 409: it exists with others", NULL,
@@ -160,7 +160,7 @@ const struct http_route http_routes_buses[] = {
     {"DELETE", "/v1/buses/{bus}", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, delete_bus, "deleteBus",
      "Deletes a bus with everything stored in it; 409 while a queue is bound to it", NULL, NULL,
      NULL},
-    {"GET", "/v1/buses/{bus}/partitions", HTTP_POOL, ACCESS_READ, ACCESS_BUS, list_partitions,
+    {"GET", "/v1/buses/{bus}/partitions", HTTP_POOL, ACCESS_DESCRIBE, ACCESS_BUS, list_partitions,
      "listPartitions", "The partitions of a bus", NULL, NULL, "Partitions"},
     {"POST", "/v1/buses/{bus}/purge", HTTP_POOL, ACCESS_ADMIN, ACCESS_BUS, purge_bus, "purgeBus",
      "Removes all events of a bus; offsets go on", NULL, NULL, NULL},

@@ -215,7 +215,8 @@ struct http_param {
                                          name "*" lets any parameter through */
 };
 
-#define HTTP_NAMED (1u << 31) /* as a right: whoever is known, or needs no name */
+#define HTTP_NAMED (1u << 31)      /* as a right: whoever is known, or needs no name */
+#define HTTP_MONITORING (1u << 30) /* with a right: also whoever has the tag "monitoring" */
 
 struct http_route {
     const char *method;

@@ -270,6 +270,9 @@ bool request_authorize(struct http_request *r)
     const struct http_route *route = r->route;
     if (route->right == 0 || route->right == HTTP_NAMED)
         return true;
+    if ((route->right & HTTP_MONITORING) && r->identity &&
+        identity_has_tag(r->identity, "monitoring"))
+        return true;
     const char *name = route->kind == ACCESS_SERVER ? NULL : http_path(r, 0);
-    return http_require(r, (enum access_right)route->right, route->kind, name);
+    return http_require(r, (enum access_right)(route->right & ~HTTP_MONITORING), route->kind, name);
 }

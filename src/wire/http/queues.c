@@ -252,7 +252,7 @@ static const struct http_param peek_params[] = {
 const struct http_route http_routes_queues[] = {
     {"GET", "/v1/queues", HTTP_POOL, HTTP_NAMED, ACCESS_SERVER, list_queues, "listQueues",
      "All queues that the caller has a right on", NULL, NULL, "Queues"},
-    {"GET", "/v1/queues/{queue}", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, show_queue, "getQueue",
+    {"GET", "/v1/queues/{queue}", HTTP_POOL, ACCESS_DESCRIBE, ACCESS_QUEUE, show_queue, "getQueue",
      "A queue with its options and counts", NULL, NULL, "Queue"},
     {"PUT", "/v1/queues/{queue}", HTTP_POOL, ACCESS_ADMIN, ACCESS_QUEUE, put_queue, "putQueue",
      "Makes a queue (201), or finds it with the same options (200), and binds it; 409: it exists "
@@ -263,7 +263,7 @@ const struct http_route http_routes_queues[] = {
      NULL, "QueueOptions", "Queue"},
     {"DELETE", "/v1/queues/{queue}", HTTP_POOL, ACCESS_ADMIN, ACCESS_QUEUE, delete_queue,
      "deleteQueue", "Deletes a queue with what it holds", NULL, NULL, NULL},
-    {"GET", "/v1/queues/{queue}/bindings", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, list_bindings,
+    {"GET", "/v1/queues/{queue}/bindings", HTTP_POOL, ACCESS_DESCRIBE, ACCESS_QUEUE, list_bindings,
      "listBindings", "What feeds a queue", NULL, NULL, "Bindings"},
     {"POST", "/v1/queues/{queue}/bindings", HTTP_POOL, ACCESS_ADMIN, ACCESS_QUEUE, bind_queue,
      "bindQueue", "Feeds a queue from a bus; from a past position it queues history first", NULL,

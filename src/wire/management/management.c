@@ -25,30 +25,18 @@ static const struct http_param any_params[] = {{"*", "string", ""}, {0}};
 
 /* ---- one request ---- */
 
-static bool has_tag(const char *tags, const char *tag)
-{
-    size_t len = strlen(tag);
-    for (const char *at = tags; *at;) {
-        size_t part = strcspn(at, ",");
-        if (part == len && memcmp(at, tag, len) == 0)
-            return true;
-        at += part + (at[part] == ',');
-    }
-    return false;
-}
-
 /* False, after answering. Tags are as RabbitMQ has them: each holds those below it. */
 static bool admit(struct call *c, enum caller_level level)
 {
     const struct identity *i = http_identity(c->r);
     if (level == LEVEL_NOBODY)
         return true;
-    const char *tags = identity_tags(i);
     c->user = *identity_name(i) ? identity_name(i) : GUEST;
-    c->admin = identity_may(i, ACCESS_ADMIN, ACCESS_SERVER, NULL) || has_tag(tags, "administrator");
-    c->monitoring = c->admin || has_tag(tags, "monitoring");
-    bool policies = c->admin || has_tag(tags, "policymaker");
-    bool any = policies || c->monitoring || has_tag(tags, "management");
+    c->admin =
+        identity_may(i, ACCESS_ADMIN, ACCESS_SERVER, NULL) || identity_has_tag(i, "administrator");
+    c->monitoring = c->admin || identity_has_tag(i, "monitoring");
+    bool policies = c->admin || identity_has_tag(i, "policymaker");
+    bool any = policies || c->monitoring || identity_has_tag(i, "management");
     static const char *const reasons[] = {[LEVEL_ANY] = "Not management user",
                                           [LEVEL_POLICIES] =
                                               "User not authorised to access virtual host",

@@ -272,6 +272,15 @@ static bool read_hash(struct call *c, const json_t *from, struct buf *out)
     return true;
 }
 
+/* The last administrator stays (access_settings.keep_admin), where RabbitMQ lets nobody remain. */
+static void answer_refused(struct call *c, beck_status status)
+{
+    if (status == BECK_EBUSY)
+        answer_error(c, 409, "conflict", "%s", c->err.text);
+    else
+        answer_status(c, status);
+}
+
 /* RabbitMQ has a user guest from the beginning, who goes on when others come. */
 static beck_status make_guest(struct call *c)
 {
@@ -291,7 +300,7 @@ static bool change_user(struct call *c, const struct access_change *change)
     if (!status)
         status = access_change_user(call_context(c)->access, change, &c->err);
     if (status)
-        answer_status(c, status);
+        answer_refused(c, status);
     return !status;
 }
 
@@ -361,9 +370,17 @@ static beck_status delete_one(struct call *c, const char *name)
     return status ? status : broker_forget_user(c->b, beck_str(name), &c->err);
 }
 
+static void answer_deleted(struct call *c, beck_status status)
+{
+    if (status)
+        answer_refused(c, status);
+    else
+        answer_nothing(c, 204);
+}
+
 static void delete_user(struct call *c)
 {
-    answer_done(c, delete_one(c, http_path(c->r, 0)));
+    answer_deleted(c, delete_one(c, http_path(c->r, 0)));
 }
 
 static void delete_users(struct call *c)
@@ -379,7 +396,7 @@ static void delete_users(struct call *c)
         status = name ? delete_one(c, name) : BECK_OK;
         status = status == BECK_ENOENT ? BECK_OK : status;
     }
-    answer_done(c, status);
+    answer_deleted(c, status);
 }
 
 const struct management_route management_routes_users[] = {
