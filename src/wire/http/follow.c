@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "wire/http/follow_chunk.h"
 #include "wire/http/http_impl.h"
 
 #include <assert.h>
@@ -35,16 +36,7 @@
 #define TICK_MIN_NS 4000000
 #define TICK_MAX_NS 25000000
 #define TICK_FOLLOWER_NS 20000 /* each follower makes the tick longer by that */
-#define CHUNK_BYTES 32768      /* a chunk ends with the event that goes beyond it */
-#define CHUNK_MAX (512u << 20)
-#define RING 1024 /* chunks at most */
-#define RETRY "retry: 2000\n"
-
-struct chunk {
-    _Atomic(uint32_t) holders;
-    struct buf text; /* a frame of HTTP; its tail is added last */
-    int64_t *ends;   /* of each lane: where the reader was behind it */
-};
+#define RING 1024              /* chunks at most */
 
 enum follower_state { JOINING, CATCHING, LIVE };
 
@@ -105,47 +97,7 @@ struct follow_hub {
     size_t count; /* feeds, those that are about to be freed included */
 };
 
-/* ---- chunks ---- */
-
-static void chunk_let_go(void *ctx)
-{
-    struct chunk *c = ctx;
-    if (!c || atomic_fetch_sub(&c->holders, 1) != 1)
-        return;
-    buf_release(&c->text);
-    free(c->ends);
-    free(c);
-}
-
-static struct chunk *chunk_new(uint32_t lanes)
-{
-    struct chunk *c = calloc(1, sizeof *c);
-    if (!c)
-        return NULL;
-    atomic_store(&c->holders, 1);
-    buf_init(&c->text, CHUNK_MAX);
-    c->ends = malloc(lanes * sizeof *c->ends);
-    if (c->ends && !buf_append(&c->text, "0000000000", HTTP_FRAME_HEAD))
-        return c;
-    chunk_let_go(c);
-    return NULL;
-}
-
-static size_t chunk_len(const struct chunk *c)
-{
-    return c->text.len - HTTP_FRAME_HEAD;
-}
-
-/* It has all its text. False: no memory. */
-static bool chunk_close(struct chunk *c)
-{
-    size_t len = chunk_len(c);
-    http_frame(c->text.data, len);
-    if (buf_append(&c->text, "\r\n", HTTP_FRAME_TAIL))
-        return false;
-    c->text.len = HTTP_FRAME_HEAD + len;
-    return true;
-}
+/* ---- the ring ---- */
 
 /* With feed.lock. The chunk is the ring's now. */
 static void ring_add(struct feed *f, struct chunk *c)
@@ -158,83 +110,6 @@ static void ring_add(struct feed *f, struct chunk *c)
     }
     f->ring[f->end++ % RING] = c;
     f->ring_bytes += c->text.len;
-}
-
-/* ---- text ---- */
-
-/* One event as it is sent; `reading` has just given it. */
-static beck_status write_event(const struct reading *reading, const beck_event *e, bool positions,
-                               struct buf *out, beck_error *err)
-{
-    size_t start = out->len;
-    beck_status status = buf_append_text(out, "id: ");
-    if (!status)
-        status = reading_cursor(reading, out);
-    if (!status)
-        status = buf_append_text(out, "\nevent: ");
-    if (!status)
-        status = buf_append(out, e->type.data, e->type.len);
-    if (!status)
-        status = buf_append_text(out, "\ndata: ");
-    if (!status)
-        status = follow_write(e, positions, out, err);
-    if (!status)
-        status = buf_append_text(out, "\n\n");
-    if (status)
-        out->len = start;
-    return status;
-}
-
-/* What cannot be read is left out, and said so in a comment. */
-static beck_status write_damage(const beck_error *why, struct buf *out)
-{
-    beck_status status = buf_append_text(out, ": ");
-    for (const char *p = why->text; *p && !status; p++)
-        status = buf_append_byte(out, *p == '\n' || *p == '\r' ? ' ' : (uint8_t)*p);
-    return status ? status : buf_append_text(out, "\n\n");
-}
-
-/* What was removed before it could be read is an event of its own. */
-static beck_status write_gone(const struct reading *reading, struct buf *out)
-{
-    size_t start = out->len;
-    beck_status status = buf_append_text(out, "id: ");
-    if (!status)
-        status = reading_cursor(reading, out);
-    if (!status)
-        status = buf_printf(out,
-                            "\nevent: beck.gone\n"
-                            "data: {\"partition\":%u,\"from\":%lld,\"to\":%lld}\n\n",
-                            reading->passed->number, (long long)reading->passed_from,
-                            (long long)reading->passed_end - 1);
-    if (status)
-        out->len = start;
-    return status;
-}
-
-/* Up to about a chunk of events. BECK_END: there are no more. */
-static beck_status read_some(struct reading *reading, bool positions, struct buf *out)
-{
-    beck_error err;
-    const beck_event *e;
-    beck_status status = BECK_OK;
-    while (!status && out->len < CHUNK_BYTES) {
-        status = reading_next(reading, &e, &err);
-        if (!status)
-            status = write_event(reading, e, positions, out, &err);
-        else if (status == BECK_ECORRUPT)
-            status = write_damage(&err, out);
-        else if (status == BECK_ERANGE)
-            status = write_gone(reading, out);
-    }
-    return status;
-}
-
-static void note_positions(const struct reading *reading, int64_t *at)
-{
-    for (uint32_t i = 0; i < reading->count; i++)
-        at[i] = &reading->lanes[i] == reading->given ? reading->lanes[i].next
-                                                     : reading_position(&reading->lanes[i]);
 }
 
 /* ---- the life of feeds ---- */
@@ -365,8 +240,7 @@ static bool read_new(struct feed *f)
         struct chunk *c = chunk_new(f->reading->count);
         if (!c)
             return false;
-        status = read_some(f->reading, f->positions, &c->text);
-        note_positions(f->reading, c->ends);
+        status = chunk_fill(c, f->reading, f->positions);
         bool some = chunk_len(c) > 0;
         if (some && !chunk_close(c)) {
             chunk_let_go(c);
@@ -518,7 +392,7 @@ static beck_status feed_new(struct follow_hub *hub, beck_bus *bus, const struct 
         feed_free(f);
         return status;
     }
-    note_positions(f->reading, f->at);
+    reading_positions(f->reading, f->at);
     *out = f;
     return BECK_OK;
 }
@@ -604,11 +478,8 @@ static beck_status open_own(struct follower *f)
     const struct feed *feed = f->feed;
     const struct reading *shared = feed->reading;
     struct buf cursor;
-    buf_init(&cursor, CHUNK_MAX);
-    beck_status status = BECK_OK;
-    for (uint32_t i = 0; i < shared->count && !status; i++)
-        status = buf_printf(&cursor, i ? ".%u-%lld" : "%u-%lld", shared->lanes[i].number,
-                            (long long)f->at[i]);
+    buf_init(&cursor, READING_CURSOR_MAX);
+    beck_status status = reading_cursor(shared, f->at, &cursor);
     if (!status)
         status = buf_terminate(&cursor);
     struct reading_options options = {.partition_plus_1 = feed->partition_plus_1,
@@ -631,8 +502,7 @@ static struct chunk *read_own(struct follower *f, bool *some)
         return NULL;
     for (uint32_t i = 0; i < f->reading->count; i++)
         f->reading->lanes[i].end = f->target[i];
-    beck_status status = read_some(f->reading, f->feed->positions, &c->text);
-    note_positions(f->reading, c->ends);
+    beck_status status = chunk_fill(c, f->reading, f->feed->positions);
     *some = chunk_len(c) > 0;
     if ((!status || status == BECK_END) && (!*some || chunk_close(c)))
         return c;
@@ -735,19 +605,6 @@ static bool pull(void *ctx)
     return !over;
 }
 
-/* An id without data: who is cut off before the first event resumes here. */
-static struct chunk *first_chunk(const struct reading *reading)
-{
-    struct chunk *c = chunk_new(reading->count);
-    if (c && !buf_append_text(&c->text, RETRY "id: ") && !reading_cursor(reading, &c->text) &&
-        !buf_append_text(&c->text, "\n\n") && chunk_close(c)) {
-        note_positions(reading, c->ends);
-        return c;
-    }
-    chunk_let_go(c);
-    return NULL;
-}
-
 static beck_status follower_new(struct http_request *r, beck_bus *bus, const struct events_query *q,
                                 struct follower **out, beck_error *err)
 {
@@ -761,11 +618,11 @@ static beck_status follower_new(struct http_request *r, beck_bus *bus, const str
     if (!status) {
         f->at = malloc(f->reading->count * sizeof *f->at);
         f->target = malloc(f->reading->count * sizeof *f->target);
-        f->own = first_chunk(f->reading);
+        f->own = chunk_first(f->reading);
         if (!f->at || !f->target || !f->own)
             status = error_set(err, BECK_ENOMEM, "no memory to follow a bus");
         else
-            note_positions(f->reading, f->at);
+            reading_positions(f->reading, f->at);
     }
     if (!status)
         status = feed_get(r->connection->http->follow, bus, q, f->reading->count, &f->feed, err);

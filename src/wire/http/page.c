@@ -18,7 +18,6 @@
 #define PAGE_MAX (512u << 20)
 #define EVENTS_DEFAULT 1000
 #define EVENTS_MAX 100000
-#define CURSOR_MAX 65536
 #define GONE_MAX 4096   /* a page ends where more would be said to be gone */
 #define HEADER_COST 72  /* of one of a request, beside its text */
 #define ANSWER_COST 768 /* of the lines and headers that all have */
@@ -141,9 +140,9 @@ static size_t room_for_headers(const struct page_call *p, size_t cursor)
 static beck_status set_cursor(struct page_call *p, beck_error *err)
 {
     struct buf cursor, link;
-    buf_init(&cursor, CURSOR_MAX);
-    buf_init(&link, 2 * CURSOR_MAX);
-    beck_status status = reading_cursor(p->reading, &cursor);
+    buf_init(&cursor, READING_CURSOR_MAX);
+    buf_init(&link, 2 * READING_CURSOR_MAX);
+    beck_status status = reading_cursor(p->reading, NULL, &cursor);
     if (!status)
         status = buf_terminate(&cursor);
     if (status)

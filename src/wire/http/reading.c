@@ -263,18 +263,22 @@ void reading_step_back(struct reading *r)
     r->passed->next = r->passed_from;
 }
 
-int64_t reading_position(const struct lane *lane)
+static int64_t position_of(const struct reading *r, const struct lane *lane)
 {
-    return lane->view ? lane->view->offset : lane->next;
+    return lane->view && lane != r->given ? lane->view->offset : lane->next;
 }
 
-beck_status reading_cursor(const struct reading *r, struct buf *out)
+void reading_positions(const struct reading *r, int64_t *at)
+{
+    for (uint32_t i = 0; i < r->count; i++)
+        at[i] = position_of(r, &r->lanes[i]);
+}
+
+beck_status reading_cursor(const struct reading *r, const int64_t *at, struct buf *out)
 {
     beck_status status = BECK_OK;
-    for (uint32_t i = 0; i < r->count && !status; i++) {
-        const struct lane *lane = &r->lanes[i];
-        int64_t at = lane == r->given ? lane->next : reading_position(lane);
-        status = buf_printf(out, i ? ".%u-%lld" : "%u-%lld", lane->number, (long long)at);
-    }
+    for (uint32_t i = 0; i < r->count && !status; i++)
+        status = buf_printf(out, i ? ".%u-%lld" : "%u-%lld", r->lanes[i].number,
+                            (long long)(at ? at[i] : position_of(r, &r->lanes[i])));
     return status;
 }

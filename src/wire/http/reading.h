@@ -59,10 +59,11 @@ void reading_extend(struct reading *r);
 beck_status reading_next(struct reading *r, const beck_event **out, beck_error *err);
 /* After BECK_ECORRUPT and BECK_ERANGE: back to before it, so that whoever goes on from the cursor meets it. */
 void reading_step_back(struct reading *r);
-/* Where a lane goes on. */
-int64_t reading_position(const struct lane *lane);
-/* Appends the cursor behind what was given. */
-beck_status reading_cursor(const struct reading *r, struct buf *out);
+/* Where each lane goes on, behind what was given. */
+void reading_positions(const struct reading *r, int64_t *at);
+/* Appends the cursor of a position in each lane, NULL: of those behind what was given. */
+#define READING_CURSOR_MAX 65536 /* bytes, of the partitions that can be read together */
+beck_status reading_cursor(const struct reading *r, const int64_t *at, struct buf *out);
 
 /* One part of a cursor at a time, `*at` moves behind it: 1, 0 (the end), -1 (no cursor). */
 int cursor_part(const char **at, uint32_t *partition, int64_t *next);
