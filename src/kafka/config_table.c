@@ -25,7 +25,7 @@ const struct config_key config_keys[] = {
     TEXT(T, CONFIG_LIST, "cleanup.policy", "delete", "delete|compact", "log.cleanup.policy", "What is done with old segments: deleted by time and size, compacted by key, or both."),
     INT(T, "compression.gzip.level", "-1", -1, "compression.gzip.level", "Kept and given back."),
     NUMBER(T, CONFIG_INT, "compression.lz4.level", "9", 1, 17, "compression.lz4.level", "Kept and given back."),
-    TEXT(T, CONFIG_STRING, "compression.type", "producer", "uncompressed|zstd|lz4|snappy|gzip|producer", "compression.type", "The codec of batches that beck makes of events of other protocols; those of Kafka's producers are stored as they came."),
+    TEXT(T, CONFIG_STRING, "compression.type", "producer", "uncompressed|zstd|lz4|snappy|gzip|producer", "compression.type", "The codec of stored batches: those of producers are compressed anew when they come with another one. producer: as they come; what beck makes of events of other protocols is not compressed."),
     NUMBER(T, CONFIG_INT, "compression.zstd.level", "3", -131072, 22, "compression.zstd.level", "Kept and given back."),
     LONG(T, "delete.retention.ms", "86400000", 0, "log.cleaner.delete.retention.ms", "How long compaction keeps records without a value, and ends of transactions."),
     BOOLEAN(T, "errors.deadletterqueue.group.enable", "false", NULL, "Whether groups may write their dead letters into it."),

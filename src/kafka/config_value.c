@@ -369,11 +369,20 @@ static int64_t limit(const struct config_set *s, const char *name)
 
 static const char *const codecs[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
 
+int config_set_codec(const struct config_set *s)
+{
+    const char *codec = in_force(s, topic_key("compression.type"));
+    for (int i = 0; i < 5; i++)
+        if (strcmp(codec, codecs[i]) == 0)
+            return i;
+    return -1;
+}
+
 void config_set_options(const struct config_set *s, beck_bus_options *o)
 {
     bool deletes = has_policy(s, "delete");
     int64_t bytes = config_set_number(s, topic_key("segment.bytes"));
-    const char *codec = in_force(s, topic_key("compression.type"));
+    int codec = config_set_codec(s);
     o->compact = has_policy(s, "compact");
     o->delete_retention_ms = limit(s, "delete.retention.ms");
     o->retention_ms = deletes ? limit(s, "retention.ms") : 0;
@@ -381,10 +390,7 @@ void config_set_options(const struct config_set *s, beck_bus_options *o)
     o->segment_bytes = bytes < SEGMENT_BYTES_MIN ? SEGMENT_BYTES_MIN : bytes;
     o->segment_ms = config_set_number(s, topic_key("segment.ms"));
     o->event_bytes_max = (uint32_t)limit(s, "max.message.bytes");
-    o->codec = BECK_CODEC_NONE;
-    for (int i = 0; i < 5; i++)
-        if (strcmp(codec, codecs[i]) == 0)
-            o->codec = (beck_codec)i;
+    o->codec = codec < 0 ? BECK_CODEC_NONE : (beck_codec)codec;
 }
 
 static bool put_number(struct config_set *s, const char *name, int64_t n)

@@ -275,6 +275,7 @@ void configs_apply_rules(struct kafka *k, struct topic *t)
     const struct config_set *s = set_of_topic(c, t);
     const char *time = config_set_get(s, type);
     atomic_store(&t->append_time, time && strcmp(time, "LogAppendTime") == 0);
+    atomic_store(&t->codec, config_set_codec(s));
     atomic_store(&t->flush, topic_number(s, "flush.messages") < INT64_MAX);
     atomic_store(&t->before_max_ms, topic_number(s, "message.timestamp.before.max.ms"));
     atomic_store(&t->after_max_ms, topic_number(s, "message.timestamp.after.max.ms"));

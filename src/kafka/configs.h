@@ -120,6 +120,8 @@ int config_set_new(const struct config_change *changes, size_t count, struct con
 bool configs_put_defaults(struct kafka *k, struct config_set *s);
 void config_set_free(struct config_set *s); /* NULL allowed */
 size_t config_set_count(const struct config_set *s);
+/* The codec of compression.type; -1: producer. */
+int config_set_codec(const struct config_set *s);
 /* The options of a bus that a client makes with these. Partitions are the caller's. */
 void config_set_options(const struct config_set *s, beck_bus_options *out);
 void config_set_describe(const struct config_set *s, config_each_fn each, void *ctx);

@@ -29,6 +29,7 @@ struct topic {
     _Atomic(uint32_t) partitions;
     /* What producing needs of its configuration. */
     _Atomic(bool) compact, append_time, flush; /* flush: each append is synced before its answer */
+    _Atomic(int) codec;                        /* that its batches are to have; -1: as they come */
     _Atomic(uint32_t) batch_bytes_max;
     _Atomic(int64_t) before_max_ms, after_max_ms;   /* how far a record's time may be from now */
     struct topic *next_by_name, *next_by_id, *next; /* the view's */

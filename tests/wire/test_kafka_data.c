@@ -210,6 +210,81 @@ static void batches_come_back_as_they_were_sent(void **state)
     }
 }
 
+static void same_records(beck_bytes a, beck_bytes b)
+{
+    struct codec codec;
+    struct buf memory[2];
+    struct batch_records r[2];
+    codec_init(&codec);
+    for (int i = 0; i < 2; i++) {
+        buf_init(&memory[i], 1 << 20);
+        assert_int_equal(batch_records_open(&r[i], i ? b : a, &codec, &memory[i], NULL), BECK_OK);
+    }
+    assert_int_equal(r[0].records.len, r[1].records.len);
+    assert_memory_equal(r[0].records.data, r[1].records.data, r[0].records.len);
+    for (int i = 0; i < 2; i++)
+        buf_release(&memory[i]);
+    codec_release(&codec);
+}
+
+static void batches_get_the_codec_of_their_topic(void **state)
+{
+    static const char *const names[] = {"uncompressed", "gzip", "snappy", "lz4", "zstd"};
+    struct data_test *d = *state;
+    for (int wanted = 0; wanted <= BECK_CODEC_ZSTD; wanted++) {
+        struct topic *t = make_topic(d, names[wanted], 1, "compression.type", names[wanted]);
+        for (int codec = 0; codec <= BECK_CODEC_ZSTD; codec++) {
+            struct batch_header sent, stored;
+            int64_t offset = codec * 3;
+            kafka_make_batch(&d->batch, "value value value value", 3,
+                             &(struct kafka_made){
+                                 .codec = (beck_codec)codec, .producer_id = 7 + codec, .epoch = 2});
+            struct kafka_produce_response_partition p = produce(d, t, 13, -1);
+            assert_int_equal(p.error_code, KAFKA_NONE);
+            assert_int_equal(p.base_offset, offset);
+            /* Sent again it is known. */
+            assert_int_equal(produce(d, t, 13, -1).base_offset, offset);
+            struct kafka_fetch_response_partition f = fetch(d, t, 18, offset);
+            stored = first_batch(&f);
+            assert_int_equal(batch_header_read(d->batch.data, &sent, NULL), BECK_OK);
+            assert_int_equal(f.high_watermark, offset + 3);
+            assert_int_equal(stored.attributes & BATCH_CODEC_MASK, wanted);
+            assert_int_equal(stored.base_offset, offset);
+            assert_int_equal(stored.count, 3);
+            assert_int_equal(stored.base_timestamp_ms, sent.base_timestamp_ms);
+            assert_int_equal(stored.max_timestamp_ms, sent.max_timestamp_ms);
+            assert_int_equal(stored.producer_id, 7 + codec);
+            assert_int_equal(stored.producer_epoch, 2);
+            assert_int_equal(stored.base_sequence, sent.base_sequence);
+            assert_true(batch_crc_fits(f.records.bytes.data, f.records.bytes.len));
+            same_records(f.records.bytes, buf_bytes(&d->batch));
+            batch_place(d->batch.data, offset, 0);
+            if (wanted == codec)
+                assert_memory_equal(f.records.bytes.data, d->batch.data, d->batch.len);
+        }
+    }
+}
+
+static void a_batch_that_is_too_large_with_the_codec_of_its_topic_is_refused(void **state)
+{
+    enum { LONG = 100000 };
+    struct data_test *d = *state;
+    char *value = calloc(1, LONG);
+    struct config_change change[] = {
+        {beck_str("compression.type"), CONFIG_SET, beck_str("uncompressed")},
+        {beck_str("max.message.bytes"), CONFIG_SET, beck_str("50000")}};
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    char text[KAFKA_TEXT] = "";
+    memset(value, 'v', LONG - 1);
+    kafka_make_batch(&d->batch, value, 1, &(struct kafka_made){.codec = BECK_CODEC_GZIP});
+    assert_int_equal(produce(d, t, 9, 1).error_code, KAFKA_NONE);
+    assert_int_equal(
+        configs_alter(d->w.kafka, CONFIG_TOPIC, beck_str("t"), change, 2, false, false, text),
+        KAFKA_NONE);
+    check_refused(d, t, 9, KAFKA_MESSAGE_TOO_LARGE, "compression.type");
+    free(value);
+}
+
 static void all_versions_say_the_same(void **state)
 {
     struct data_test *d = *state;
@@ -783,6 +858,47 @@ static void pipelined_batches_are_stored_in_order(void **state)
     free(value);
 }
 
+/* 20 MiB of records, or many of them. */
+static void large_batches_are_read_one_after_the_other_and_hold_up_nothing_else(void **state)
+{
+    enum { LONG = 64 << 10 };
+    struct data_test *d = *state;
+    struct topic *t = make_topic(d, "t", 1, NULL, NULL);
+    struct kafka_wire *w = d->w.wire;
+    struct kafka_peer c[2];
+    struct produce_question x;
+    char *value = calloc(1, LONG);
+    memset(value, 'v', LONG - 1);
+    /* Somebody else has the turn. */
+    mutex_lock(&w->large_lock);
+    w->large = true;
+    mutex_unlock(&w->large_lock);
+    for (int i = 0; i < 2; i++) {
+        kafka_dial(&d->w, &c[i]);
+        kafka_make_batch(&d->batch, i ? "v" : value, i ? 100000 : 320,
+                         &(struct kafka_made){.codec = BECK_CODEC_ZSTD});
+        question(&x, t, "t", 0, 1, buf_bytes(&d->batch));
+        kafka_say(&c[i], kafka_produce_request_table(), 9, &x.q);
+    }
+    for (int i = 0; i < 20; i++) {
+        kafka_make_batch(&d->batch, value, 2, &(struct kafka_made){.codec = BECK_CODEC_ZSTD});
+        assert_int_equal(produce(d, t, 9, 1).base_offset, 2 * i);
+    }
+    mutex_lock(&w->large_lock);
+    w->large = false;
+    cond_signal(&w->large_ended);
+    mutex_unlock(&w->large_lock);
+    for (int i = 0; i < 2; i++) {
+        struct kafka_produce_response a;
+        kafka_hear(&c[i], kafka_produce_response_table(), 9, &a);
+        assert_int_equal(a.responses.at[0].partition_responses.at[0].error_code, KAFKA_NONE);
+        kafka_hang_up(&c[i]);
+    }
+    assert_false(w->large);
+    assert_int_equal(partition_high(topic_partition(t, 0)), 40 + 320 + 100000);
+    free(value);
+}
+
 static void blocks_count_until_they_are_sent(void **state)
 {
     enum { LONG = 100000, FETCHES = 100, LOOKS = 100 };
@@ -948,6 +1064,9 @@ int main(void)
         TEST(names_that_no_topic_can_have_are_in_no_session),
         TEST(offsets_are_found_by_time),
         TEST(records_are_counted_whatever_the_codec),
+        TEST(batches_get_the_codec_of_their_topic),
+        TEST(a_batch_that_is_too_large_with_the_codec_of_its_topic_is_refused),
+        TEST(large_batches_are_read_one_after_the_other_and_hold_up_nothing_else),
         TEST(pipelined_batches_are_stored_in_order),
         TEST(blocks_count_until_they_are_sent),
         TEST(long_requests_of_many_clients_are_answered_whole),

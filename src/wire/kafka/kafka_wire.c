@@ -93,6 +93,8 @@ beck_status kafka_wire_new(const struct kafka_wire_settings *settings,
         return status;
     }
     mutex_init(&w->acls_lock);
+    mutex_init(&w->large_lock);
+    cond_init(&w->large_ended);
     memory_init(&w->memory, w->settings.requests_max);
     make_metrics(w);
     *out = w;
@@ -114,6 +116,8 @@ void kafka_wire_free(struct kafka_wire *w)
     }
     fetch_sessions_free(w->fetch_sessions);
     mutex_release(&w->acls_lock);
+    cond_release(&w->large_ended);
+    mutex_release(&w->large_lock);
     memory_release(&w->memory);
     free(w);
 }

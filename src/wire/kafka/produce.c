@@ -4,8 +4,9 @@
  * also those of compressed batches: whoever reads relies on it. They are looked at when the topic's rules
  * ask for keys or times of records.
  *
- * What takes long (a large compressed batch, a new segment of the log) goes to the pool with all that is
- * behind it; the connection starts nothing more meanwhile.
+ * What takes long (a large compressed batch, one that gets another codec, a new segment of the log) goes to the pool
+ * with all that is behind it; the connection starts nothing more meanwhile. There a batch that is large once it is
+ * decompressed is read while no other such one is.
  *
  * Where the answer has to wait for a sync, each batch takes one of `left`, which its completion gives
  * back from whichever thread; whoever gives back the last one answers.
@@ -30,9 +31,14 @@
 #define DECOMPRESSED_MAX (256u << 20)
 #define AT_ONCE_MAX (1u << 20)             /* bytes of a batch that are looked at on the loop */
 #define COMPRESSED_AT_ONCE_MAX (16u << 10) /* of a compressed one */
-#define LATER (-1000)                      /* beside Kafka's codes: on the pool */
-#define RECORD_ERRORS_MAX 100              /* that are told of one batch */
-#define RECORD_ERRORS_ALL 10000            /* of one request */
+#define TOGETHER_MAX                                                                               \
+    (16u << 20) /* bytes of a batch, decompressed, that threads read at the same time; larger
+                                              ones are read one after the other */
+#define RECORDS_TOGETHER_MAX 65536 /* records of such a batch */
+#define LATER (-1000)              /* beside Kafka's codes: on the pool */
+#define ALONE (-1001)              /* while no other request reads a large one */
+#define RECORD_ERRORS_MAX 100      /* that are told of one batch */
+#define RECORD_ERRORS_ALL 10000    /* of one request */
 #define RECORD_ERRORS_SHOWN 3
 
 struct producing {
@@ -45,6 +51,8 @@ struct producing {
     int refused;             /* all of it, with this code */
     size_t topic, partition; /* the next */
     bool on_pool;
+    bool alone;             /* between request_begin_large and its end */
+    bool on_loop;           /* all of it, as memory is short; with on_pool */
     _Atomic(uint32_t) left; /* batches without a result, and the handler */
     _Atomic(bool) failed;
 };
@@ -270,12 +278,14 @@ static int check_batch(struct look *l, beck_bytes batch, const struct producing 
         batch.len > (packed ? COMPRESSED_AT_ONCE_MAX : AT_ONCE_MAX))
         return LATER;
     codec_init(&codec);
-    buf_init(&memory, s->on_pool ? DECOMPRESSED_MAX : AT_ONCE_MAX);
+    buf_init(&memory, s->alone ? DECOMPRESSED_MAX : s->on_pool ? TOGETHER_MAX : AT_ONCE_MAX);
     beck_status status = batch_check_produced(batch, most, packed, &codec, &memory, h, err);
     buf_release(&memory);
     codec_release(&codec);
-    if (status == BECK_ELIMIT && packed && !s->on_pool && batch.len <= most)
-        return LATER;
+    if (status == BECK_ELIMIT && packed && !s->alone && batch.len <= most)
+        return s->on_pool ? ALONE : LATER;
+    if (!status && packed && s->on_pool && !s->alone && h->count > RECORDS_TOGETHER_MAX)
+        return ALONE;
     switch (status) {
     case BECK_OK:
         batch_correct_time((uint8_t *)(uintptr_t)batch.data, batch.len, h);
@@ -348,6 +358,39 @@ static void store(struct producing *s, const struct look *l, beck_bytes batch)
         give_back(s);
 }
 
+/* Whether the topic wants batches with another codec than this one has. */
+static bool has_other_codec(const struct look *l, const struct batch_header *h)
+{
+    int wanted = atomic_load(&l->topic->codec);
+    return wanted >= 0 && wanted != (h->attributes & BATCH_CODEC_MASK);
+}
+
+/* As Kafka's: offsets, times and producer stay, the size counts as it is then. */
+static int recompress(const struct look *l, beck_bytes batch, const struct batch_header *h,
+                      struct buf *out, beck_error *err)
+{
+    struct codec codec;
+    struct buf memory;
+    struct batch_records records;
+    struct batch_header fresh = *h;
+    codec_init(&codec);
+    buf_init(&memory, DECOMPRESSED_MAX);
+    fresh.attributes &= (uint16_t)~BATCH_CODEC_MASK;
+    fresh.attributes |= (uint16_t)atomic_load(&l->topic->codec);
+    beck_status status = batch_records_open(&records, batch, &codec, &memory, err);
+    if (!status)
+        status =
+            batch_rewrite(&fresh, records.records, h->count, h->max_timestamp_ms, &codec, out, err);
+    buf_release(&memory);
+    codec_release(&codec);
+    if (status)
+        return status == BECK_ELIMIT ? KAFKA_MESSAGE_TOO_LARGE : KAFKA_UNKNOWN_SERVER_ERROR;
+    if (out->len <= atomic_load(&l->topic->batch_bytes_max))
+        return KAFKA_NONE;
+    return refuse_batch(err, KAFKA_MESSAGE_TOO_LARGE,
+                        "the batch is too large with the codec of the topic (compression.type)");
+}
+
 /* Whether the loop would wait for the disk. */
 static bool waits(const struct producing *s, const struct look *l, const struct batch_header *h)
 {
@@ -355,10 +398,10 @@ static bool waits(const struct producing *s, const struct look *l, const struct 
            partition_waits_to_produce(topic_partition(l->topic, l->partition), h);
 }
 
-/* False: it is for the pool. */
-static bool produce(struct producing *s, struct topic *t,
-                    const struct kafka_produce_request_partition *q,
-                    struct kafka_produce_response_partition *out)
+/* LATER, ALONE: nothing was done. */
+static int produce(struct producing *s, struct topic *t,
+                   const struct kafka_produce_request_partition *q,
+                   struct kafka_produce_response_partition *out)
 {
     beck_error err = {0};
     struct batch_header h;
@@ -376,16 +419,42 @@ static bool produce(struct producing *s, struct topic *t,
     int code = !p                                ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION
                : partition_check_damage(p, &err) ? KAFKA_KAFKA_STORAGE_ERROR
                                                  : check_batch(&l, q->records.bytes, s, &h, &err);
-    if (code == LATER || (!code && waits(s, &l, &h)))
-        return false;
+    bool changes = !code && has_other_codec(&l, &h);
+    if (code == LATER || (!s->on_pool && changes) || (!code && waits(s, &l, &h)))
+        return LATER;
+    if (code == ALONE && !s->on_loop)
+        return ALONE;
+    if (code == ALONE)
+        code = refuse_batch(&err, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
     s->told += out->record_errors.count;
     if (!code)
         code = check_transaction(s, &l, &h);
+    struct buf changed;
+    buf_init(&changed, DECOMPRESSED_MAX);
+    if (!code && changes)
+        code = recompress(&l, q->records.bytes, &h, &changed, &err);
     if (code)
         refuse(s, out, code, err.text);
     else
-        store(s, &l, q->records.bytes);
-    return true;
+        store(s, &l, changes ? buf_bytes(&changed) : q->records.bytes);
+    buf_release(&changed);
+    return KAFKA_NONE;
+}
+
+/* False: it is for the pool. */
+static bool produce_in_turn(struct producing *s, struct topic *t,
+                            const struct kafka_produce_request_partition *q,
+                            struct kafka_produce_response_partition *out)
+{
+    int end = produce(s, t, q, out);
+    if (end == ALONE) {
+        request_begin_large(s->r);
+        s->alone = true;
+        end = produce(s, t, q, out);
+        s->alone = false;
+        request_end_large(s->r);
+    }
+    return end != LATER;
 }
 
 /* ---- the request ---- */
@@ -448,7 +517,7 @@ static bool produce_topic(struct producing *s, const struct kafka_produce_reques
         p->index = q->partition_data.at[s->partition].index;
         if (code)
             refuse(s, p, code, NULL);
-        else if (!produce(s, t, &q->partition_data.at[s->partition], p))
+        else if (!produce_in_turn(s, t, &q->partition_data.at[s->partition], p))
             return false;
     }
     return true;
@@ -498,6 +567,7 @@ void handle_produce(struct kafka_request *r)
             request_defer(r, produce_on_pool);
             return;
         }
+        s->on_loop = true;
         produce_all(s); /* without memory it has to be here */
     }
     give_back(s);

@@ -455,6 +455,25 @@ void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r))
     pool_push(pool_of(r), &r->job);
 }
 
+void request_begin_large(struct kafka_request *r)
+{
+    struct kafka_wire *w = r->wire;
+    mutex_lock(&w->large_lock);
+    while (w->large)
+        cond_wait(&w->large_ended, &w->large_lock);
+    w->large = true;
+    mutex_unlock(&w->large_lock);
+}
+
+void request_end_large(struct kafka_request *r)
+{
+    struct kafka_wire *w = r->wire;
+    mutex_lock(&w->large_lock);
+    w->large = false;
+    cond_signal(&w->large_ended);
+    mutex_unlock(&w->large_lock);
+}
+
 static struct kafka_request *of_task(struct net_task *t)
 {
     return (struct kafka_request *)(void *)((char *)t - offsetof(struct kafka_request, task));

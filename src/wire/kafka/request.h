@@ -57,6 +57,10 @@ void request_defer(struct kafka_request *r, void (*fn)(struct kafka_request *r))
  * turn and others wait for the thread. What has been done is to be remembered then (request_state), and
  * the rest deferred. */
 bool request_gives_way(const struct kafka_request *r);
+/* In such a function: waits until no other request does what takes much memory, such as reading a batch that
+ * may be hundreds of MiB once it is decompressed. Until request_end_large, which follows on the same thread. */
+void request_begin_large(struct kafka_request *r);
+void request_end_large(struct kafka_request *r);
 /* Runs `fn` on the loop of the connection, soon; any thread, with locks held. Once at a time, and not
  * while it is deferred. */
 void request_post(struct kafka_request *r, void (*fn)(struct kafka_request *r));

@@ -57,7 +57,10 @@ struct kafka_wire {
     struct kafka_wire_settings settings;
     struct kafka_wire_context context;
     struct pool pool, logins;
-    struct memory memory;     /* see requests_max */
+    struct memory memory;    /* see requests_max */
+    struct mutex large_lock; /* a leaf: kafka_wire.large_lock */
+    struct cond large_ended;
+    bool large;               /* some request has its turn (request_begin_large) */
     _Atomic(uint64_t) blocks; /* bytes of the logs' tails that answers hold until they are sent */
     struct kafka_place *places;
     struct mutex acls_lock; /* kafka_wire.acls_lock: one change of rules at a time */
