@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 #define SCRATCH_MAX (1u << 20)
-#define FILTERS_MAX 64
 #define LOOKED_MAX 4096 /* messages that are passed over before others get the thread */
 
 struct stream {

@@ -8,7 +8,7 @@
 static const char *state_name(const struct group *group)
 {
     static const char *const classic[] = {"Empty", "PreparingRebalance", "CompletingRebalance",
-                                          "Stable", "Dead"};
+                                          "Stable"};
     if (group->type == GROUP_CLASSIC)
         return classic[group->state];
     if (group->count == 0)

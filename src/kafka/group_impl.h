@@ -119,8 +119,7 @@ enum group_state {
     GROUP_EMPTY,
     GROUP_PREPARING,  /* members join */
     GROUP_COMPLETING, /* the leader's assignment is awaited */
-    GROUP_STABLE,
-    GROUP_DEAD
+    GROUP_STABLE
 };
 
 /* What a regular expression of members stands for; one for each user that has it. */

@@ -18,10 +18,9 @@
 static void log_connection(void *ctx, enum amqp_log level, const char *what, const char *connection,
                            const char *user, const char *detail)
 {
-    static const enum log_level levels[] = {LEVEL_DEBUG, LEVEL_INFO, LEVEL_WARN};
     struct amqp_service *a = ctx;
-    LOG(a->log, levels[level], what, LOG_TEXT("connection", connection), LOG_TEXT("user", user),
-        LOG_TEXT("detail", detail));
+    LOG(a->log, level == AMQP_LOG_WARN ? LEVEL_WARN : LEVEL_INFO, what,
+        LOG_TEXT("connection", connection), LOG_TEXT("user", user), LOG_TEXT("detail", detail));
 }
 
 /* ---- alarms: what they go by is looked at once a second ---- */

@@ -42,7 +42,7 @@ struct amqp_settings {             /* zero means the default, unless said otherw
     int64_t disk_free_limit;       /* bytes; default 50 MB */
 };
 
-enum amqp_log { AMQP_LOG_DEBUG, AMQP_LOG_INFO, AMQP_LOG_WARN };
+enum amqp_log { AMQP_LOG_INFO, AMQP_LOG_WARN };
 
 struct amqp_context {
     struct broker *broker;
