@@ -165,7 +165,7 @@ extern const char *const setting_log_levels[], *const setting_log_formats[],
     ROW("http.idle_timeout", DURATION, http.idle_timeout_ms, 1000, 86400000, "75s", NULL, NULL, false, \
         "a connection without a request is closed after this") \
     ROW("http.request_timeout", DURATION, http.request_timeout_ms, 1000, 86400000, "30s", NULL, NULL, false, \
-        "a request must have arrived within this") \
+        "a request that has not arrived within this is answered with 408 and its connection closed") \
     ROW("http.wait_max", DURATION, http.wait_max_ms, 1000, 86400000, "1m", NULL, NULL, false, \
         "longest time that a request may wait for events") \
     ROW("http.stream_buffer_max", SIZE, http.stream_buffer_max, 65536, 1073741824, "1m", NULL, NULL, false, \

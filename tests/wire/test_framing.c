@@ -35,6 +35,11 @@ static int open_small(void **state)
     return open_with(state, (struct http_settings){.body_max = 10000, .bodies_max = 25000});
 }
 
+static int open_fleeting(void **state)
+{
+    return open_with(state, (struct http_settings){.idle_timeout_ms = 50});
+}
+
 static int open_hasty(void **state)
 {
     return open_with(state,
@@ -424,24 +429,52 @@ static void bodies_for_hooks_leave_room_for_others(void **state)
     close(hanging);
 }
 
-static void slow_senders_are_cut_off(void **state)
+/* However steadily they send a byte now and then: each is told so and cut off, and others are served meanwhile. */
+static void slow_senders_are_told_so_and_cut_off(void **state)
 {
     const struct world *w = *state;
     static const char *const beginnings[] = {
         "GET /health/live HTTP/1.1\r\nHost: localhost\r\n",
         "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE "Content-Length: 1000000\r\n\r\n",
+        "POST " TARGET " HTTP/1.1\r\nHost: localhost\r\n" TYPE
+        "Transfer-Encoding: chunked\r\n\r\nfffff\r\n",
         "G",
     };
     for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
-        int fd = dial(w);
-        send_text(fd, "%s", beginnings[i]);
-        struct pollfd ended = {.fd = fd, .events = POLLIN};
-        while (poll(&ended, 1, 10) == 0)
-            send_bytes(fd, "x", 1);
-        char byte;
-        assert_true(recv(fd, &byte, 1, 0) <= 0);
-        close(fd);
+        struct stream_in in;
+        struct reply r = ask(w, "GET /health/live");
+        expect(r, 200);
+        reply_free(&r);
+        in_open(&in, dial(w));
+        send_text(in.fd, "%s", beginnings[i]);
+        struct pollfd answered = {.fd = in.fd, .events = POLLIN};
+        while (poll(&answered, 1, 10) == 0)
+            send_bytes(in.fd, "x", 1);
+        assert_true(read_reply(&in, false, &r));
+        expect(r, 408);
+        assert_string_equal(reply_header(&r, "Connection"), "close");
+        assert_non_null(strstr(r.body, "BECK_ETIMEDOUT"));
+        reply_free(&r);
+        assert_false(in_more(&in));
+        in_close(&in);
     }
+}
+
+static void idle_connections_are_closed(void **state)
+{
+    const struct world *w = *state;
+    struct stream_in in, silent;
+    struct reply r;
+    in_open(&silent, dial(w));
+    in_open(&in, dial(w));
+    send_text(in.fd, "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_true(read_reply(&in, false, &r));
+    expect(r, 200);
+    reply_free(&r);
+    assert_false(in_more(&in));
+    assert_false(in_more(&silent));
+    in_close(&in);
+    in_close(&silent);
 }
 
 static void clients_that_go_away(void **state)
@@ -631,7 +664,8 @@ int main(void)
         with(large_bodies_are_refused, open_small),
         with(all_bodies_together_are_bounded, open_small),
         with(bodies_for_hooks_leave_room_for_others, open_small),
-        with(slow_senders_are_cut_off, open_hasty),
+        with(slow_senders_are_told_so_and_cut_off, open_hasty),
+        with(idle_connections_are_closed, open_fleeting),
         with(clients_that_go_away, open_world),
         with(connections_are_counted_and_limited, open_narrow),
         with(guessers_hold_up_nobody_else, open_guarded),

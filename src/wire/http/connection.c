@@ -53,9 +53,10 @@ static void on_tick(struct connection *n)
     int64_t at = deadline(c);
     if (at > connection_now_ns(n))
         connection_tick_at(n, at);
+    else if (c->phase == PHASE_READING)
+        serve_late(c);
     else
-        connection_abort(n, c->phase == PHASE_READING ? "a request took too long to come"
-                                                      : "no byte came or went for too long");
+        connection_abort(n, "no byte came or went for too long");
 }
 
 /* ---- life ---- */

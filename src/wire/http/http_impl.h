@@ -227,6 +227,8 @@ void serve_writable(struct http_connection *c);
 void serve_ended(struct http_connection *c);
 /* The server stops: whoever waits is told. */
 void serve_drain(struct http_connection *c);
+/* What was begun did not come in time. */
+void serve_late(struct http_connection *c);
 /* The connection is gone. False: somebody is still on the way to it. */
 bool serve_closed(struct http_connection *c);
 void serve_back(struct net_task *t); /* http_request.back */

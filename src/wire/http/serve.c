@@ -596,6 +596,16 @@ size_t serve_input(struct http_connection *c, beck_bytes input)
     return used;
 }
 
+void serve_late(struct http_connection *c)
+{
+    static const struct head_fault late = {
+        408, "the request did not arrive in time (http.request_timeout)"};
+    if (c->request.stage == STAGE_HEAD)
+        start(&c->request, bytes_of("", 0), 0, late);
+    else
+        break_off(&c->request, late.status, late.why);
+}
+
 void serve_back(struct net_task *t)
 {
     struct http_request *r =
