@@ -31,6 +31,7 @@ class User(BeckTest):
 
     def test_permit_replaces_what_was_permitted(self):
         self.add("ada", "--allow", "server=admin")
+        self.add("eve", "--allow", "server=admin")
         self.beck("user", "permit", "ada", "bus:*=read")
         self.assertEqual(self.users()["ada"]["rules"], [{"bus": "*", "rights": ["read"]}])
         self.beck("user", "permit", "ada", "--nothing")
