@@ -27,8 +27,10 @@ void kafka_world_open(struct kafka_world *w)
 {
     beck_error err;
     struct net_listener listener;
-    snprintf(w->dir, sizeof w->dir, "/tmp/beck-kafka-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    if (!w->dir[0]) {
+        snprintf(w->dir, sizeof w->dir, "/tmp/beck-kafka-XXXXXX");
+        assert_non_null(mkdtemp(w->dir));
+    }
     w->access_settings.anonymous_loopback = true;
     w->access_settings.scrypt_log_n = 10;
     w->settings.node_id = 1;
@@ -54,15 +56,20 @@ void kafka_world_open(struct kafka_world *w)
         BECK_OK);
 }
 
-void kafka_world_close(struct kafka_world *w)
+void kafka_world_stop(struct kafka_world *w)
 {
-    char command[128];
     net_stop(w->net);
     kafka_wire_free(w->wire);
     kafka_close(w->kafka);
     access_close(w->access);
     beck_close(w->b);
     metrics_free(w->metrics);
+}
+
+void kafka_world_close(struct kafka_world *w)
+{
+    char command[128];
+    kafka_world_stop(w);
     snprintf(command, sizeof command, "rm -rf '%s'", w->dir);
     assert_int_equal(system(command), 0);
 }

@@ -26,6 +26,7 @@ struct kafka_world {
 
 void kafka_world_open(struct kafka_world *w);
 void kafka_world_close(struct kafka_world *w);
+void kafka_world_stop(struct kafka_world *w); /* keeps the directory: it may be opened again */
 
 struct kafka_peer {
     int fd;

@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MINUTE_MS 60000
 
@@ -1037,6 +1039,36 @@ static void records_of_a_share_member_that_hangs_up_go_to_another(void **state)
     assert_int_equal(share_fetch(&d->c, t, "m2"), 2);
 }
 
+static void a_damaged_partition_says_so_and_others_go_on(void **state)
+{
+    struct data_test *d = *state;
+    struct topic *bad = make_topic(d, "bad", 1, NULL, NULL);
+    struct topic *good = make_topic(d, "good", 1, NULL, NULL);
+    char path[128];
+    struct stat file;
+    for (int i = 0; i < 2; i++) {
+        produce_records(d, bad, "value", 3);
+        produce_records(d, good, "value", 3);
+    }
+    kafka_hang_up(&d->c);
+    kafka_world_stop(&d->w);
+    snprintf(path, sizeof path, "%s/bad-0/00000000000000000000.log", d->w.dir);
+    assert_int_equal(stat(path, &file), 0);
+    assert_int_equal(truncate(path, file.st_size - 9), 0);
+    kafka_world_open(&d->w);
+    kafka_dial(&d->w, &d->c);
+    bad = topics_find(d->w.kafka, beck_str("bad"));
+    good = topics_find(d->w.kafka, beck_str("good"));
+    check_refused(d, bad, 9, KAFKA_KAFKA_STORAGE_ERROR, "beck verify --repair");
+    assert_int_equal(fetch(d, bad, 11, 0).error_code, KAFKA_KAFKA_STORAGE_ERROR);
+    for (int64_t timestamp = -2; timestamp < 1; timestamp++)
+        assert_int_equal(list(d, bad, 5, timestamp).error_code, KAFKA_KAFKA_STORAGE_ERROR);
+    assert_int_equal(produce_records(d, good, "value", 3), 6);
+    struct kafka_fetch_response_partition p = fetch(d, good, 11, 0);
+    first_batch(&p);
+    assert_int_equal(list(d, good, 5, -1).offset, 9);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -1072,6 +1104,7 @@ int main(void)
         TEST(long_requests_of_many_clients_are_answered_whole),
         TEST(there_has_been_one_leader_epoch),
         TEST(records_of_a_share_member_that_hangs_up_go_to_another),
+        TEST(a_damaged_partition_says_so_and_others_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
