@@ -28,7 +28,7 @@ RUNS = {
                ["--suite", "base", "--suite", "log", "--suite", "bus", "--suite", "queue", "--suite", "link", "--suite", "api", "--suite", "access", "--suite", "net",
                 "--suite", "process", "--suite", "hook", "--suite", "remote", "--suite", "wire", "--suite", "server", "--suite", "examples",
                 "--suite", "broker", "--suite", "amqp", "--suite", "kafka",
-                "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "3"]),
+                "--no-suite", "alone", "--no-suite", "signers", "--no-suite", "api-documents", "--timeout-multiplier", "3"]),
     "kafka": ("build", ["--buildtype=release"], ["--suite", "kafka-clients", "--suite", "kafka-check"]),
 }
 DEFAULT = ["plain", "address", "thread"]

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "queue/consumer.h"
 #include "queue/fifo.h"
+#include "support/effort.h"
 #include "support/failing_malloc.h"
 
 #define EVENTS 64
@@ -200,7 +201,7 @@ static void any_call_of_the_disk_may_fail_once_or_for_ever(void **state)
     static struct story s;
     uint64_t calls = count_calls();
     (void)state;
-    for (uint64_t n = 1; n <= calls; n++) {
+    for (uint64_t n = 1; n <= calls; n += effort(1, 3)) {
         for (int how = 0; how < 6; how++) {
             static const beck_status codes[] = {BECK_EIO, BECK_EFULL};
             static const char *const names[] = {"EIO once at", "ENOSPC once at", "EIO from",
@@ -629,7 +630,7 @@ static void any_allocation_may_fail(void **state)
     long calls = failing_malloc_count();
     tell_close(&s, false);
     check_story(&s, "no fault", 0);
-    for (long n = 1; n <= calls; n++) {
+    for (long n = 1; n <= calls; n += (long)effort(1, 5)) {
         bool forever = n % 3 == 0;
         begin(&s, (uint64_t)n);
         failing_malloc_at(n, forever);
