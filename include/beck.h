@@ -348,7 +348,8 @@ typedef struct beck_listener beck_listener;
 
 /* Called on the publisher's thread; `event` is valid during the call. 0: handled; anything else
  * counts as failed and is reported to on_error. May publish, subscribe and unsubscribe (itself
- * included). */
+ * included); listeners that publish to listeners that publish are 100 deep at most, then the publish is
+ * BECK_ELIMIT. */
 typedef int (*beck_listener_fn)(void *ctx, const beck_event *event);
 
 typedef struct beck_listener_options {

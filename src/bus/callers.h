@@ -23,6 +23,10 @@
 
 struct callers;
 
+/* Publishes within listeners within publishes: beyond it a circle of listeners is told from a chain, long before
+ * the thread's stack ends. */
+#define CALLERS_NESTED_MAX 100
+
 /* What a thread handles, as a stack of frames that live on the C stack of the handling function. */
 struct caller_frame {
     const beck_event *event; /* NULL: nothing, whatever is outside of it */

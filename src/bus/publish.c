@@ -592,6 +592,20 @@ static beck_status publish_stored(struct publish *u, const beck_event *events,
     return status;
 }
 
+static __attribute__((noinline)) beck_status refuse_nested(const beck_bus *b, beck_error *err)
+{
+    return error_set(
+        err, BECK_ELIMIT,
+        "listeners that publish are %d deep, at bus \"%s\": do they call each other in a circle? "
+        "Let one of them take from a queue instead",
+        CALLERS_NESTED_MAX, b->name);
+}
+
+static inline bool too_deep(const struct caller *self)
+{
+    return __builtin_expect(self->depth >= CALLERS_NESTED_MAX, false);
+}
+
 beck_status bus_publish(beck_bus *b, const beck_event *events, size_t count,
                         const beck_publish_options *options, beck_published *out, beck_error *err)
 {
@@ -611,6 +625,8 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
     struct caller *self = callers_self(b->callers);
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
+    if (too_deep(self))
+        return refuse_nested(b, err);
     beck_published published = {.position = {0, -1}};
     if (to || !is_inline(b)) {
         struct publish u;
@@ -642,6 +658,8 @@ beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *er
     struct caller *self = callers_self(b->callers);
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
+    if (too_deep(self))
+        return refuse_nested(b, err);
     uint32_t failed = 0;
     beck_status status = call_inline(b, self, event, false, &failed, err);
     if (__builtin_expect(failed > 0, false) && b->listener_failures)

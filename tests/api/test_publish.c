@@ -717,6 +717,47 @@ static void effects_carry_the_ids_of_their_cause(void **state)
     place_remove(&p);
 }
 
+struct circle {
+    beck_bus *bus;
+    beck_error refused;
+    int calls;
+};
+
+static int go_round(void *ctx, const beck_event *e)
+{
+    struct circle *c = ctx;
+    (void)e;
+    c->calls++;
+    return beck_publish(c->bus, &(beck_event){.type = beck_str("t.round")}, &c->refused);
+}
+
+static void a_circle_of_listeners_ends_with_an_error(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    beck *b = open_place(&p);
+    beck_bus *buses[] = {
+        make_bus(b, "disk", NULL),
+        make_bus(b, "memory", &(beck_bus_options){.storage = BECK_STORAGE_MEMORY})};
+    for (int i = 0; i < 2; i++) {
+        struct circle c = {.bus = buses[i]};
+        beck_listener *listener;
+        must(beck_subscribe(c.bus, "t.*", go_round, &c, NULL, &listener, &err));
+        for (int again = 1; again <= 2; again++) {
+            publish(c.bus, "t.round", NULL, "1");
+            assert_int_equal(c.calls, 100 * again);
+            assert_int_equal(c.refused.code, BECK_ELIMIT);
+            assert_non_null(strstr(c.refused.text, "circle"));
+            assert_non_null(strstr(c.refused.text, beck_bus_name(c.bus)));
+        }
+        beck_unsubscribe(listener);
+        publish(c.bus, "t.round", NULL, "1");
+    }
+    beck_close(b);
+    place_remove(&p);
+}
+
 struct twice {
     beck_bus *then;
     bool without;
@@ -887,6 +928,7 @@ int main(void)
         cmocka_unit_test(a_full_memory_bus_answers_duplicates_and_refuses_the_rest),
         cmocka_unit_test(listeners_of_a_disk_bus_see_position_id_source_and_time),
         cmocka_unit_test(effects_carry_the_ids_of_their_cause),
+        cmocka_unit_test(a_circle_of_listeners_ends_with_an_error),
         cmocka_unit_test(effects_of_an_event_without_id_share_one_made_for_it),
         cmocka_unit_test(listeners_see_the_id_that_effects_name),
         cmocka_unit_test(a_failing_listener_stops_nobody_and_is_counted),
