@@ -379,6 +379,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     b->on_error = o->on_error;
     b->on_error_ctx = o->on_error_ctx;
     b->read_only = o->read_only;
+    b->process = getpid();
     b->checkpoint_ms = o->checkpoint_ms ? o->checkpoint_ms : CHECKPOINT_MS;
     atomic_init(&b->maintain_ms, MAINTAIN_MS);
     b->trace_bytes = o->trace_bytes ? o->trace_bytes : TRACE_BYTES;
@@ -457,7 +458,8 @@ void beck_abandon(beck *b)
 
 void beck_close(beck *b)
 {
-    if (!b)
+    /* In a child its threads are missing, and its files are the parent's. */
+    if (!b || b->process != getpid())
         return;
     stop_workers(b);
     upkeep_stop(b);

@@ -37,6 +37,7 @@ struct beck {
     _Atomic(uint32_t) maintain_ms; /* between two looks at retention; a server may change it */
     int64_t trace_bytes;
     struct file *lock_file;
+    pid_t process; /* that opened it */
     struct callers *callers;
     struct queue_home home;
 

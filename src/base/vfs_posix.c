@@ -8,6 +8,9 @@
  * A lock is flock(2): it belongs to the open file, so a second open in the same process is refused
  * as well, and it goes with the process. The holder writes its process id into the file, for the
  * message of the one that is refused.
+ *
+ * The child of a fork() has the descriptors of its parent, but what the parent knows of its files goes on there:
+ * so a file that was opened for writing refuses to be changed by a child.
  */
 #include "base/vfs_impl.h"
 
@@ -19,6 +22,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -29,15 +34,41 @@
 #define DIR_MODE 0750
 #define PARTS_AT_ONCE 64
 
+static _Atomic(unsigned) forks; /* between the first process that opened a file, and this one */
+static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
+
 struct posix_file {
     struct file file;
     int fd;
-    char path[]; /* that it was opened by */
+    unsigned forks; /* when it was opened */
+    char path[];    /* that it was opened by */
 };
 
 static struct posix_file *posix_of(struct file *f)
 {
     return (struct posix_file *)f;
+}
+
+static void count_fork(void)
+{
+    atomic_fetch_add(&forks, 1);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, count_fork);
+}
+
+/* Whether the file is this process's. */
+static beck_status check_owner(const struct posix_file *p, beck_error *err)
+{
+    if (p->forks == atomic_load_explicit(&forks, memory_order_relaxed))
+        return BECK_OK;
+    return error_set(
+        err, BECK_EIO,
+        "\"%s\" belongs to the process that forked this one, and cannot be changed here; open "
+        "the data directory after fork()",
+        p->path);
 }
 
 static void posix_close(struct file *f)
@@ -87,6 +118,9 @@ static beck_status posix_writev(struct file *f, const struct iovec *parts, int c
 {
     struct posix_file *p = posix_of(f);
     struct iovec left[PARTS_AT_ONCE];
+    beck_status status = check_owner(p, err);
+    if (status != BECK_OK)
+        return status;
     /* `parts` moves on by whole groups, so that many parts do not cost their square. */
     for (int from = 0; from < count; from += PARTS_AT_ONCE) {
         int group = count - from < PARTS_AT_ONCE ? count - from : PARTS_AT_ONCE;
@@ -119,6 +153,9 @@ static beck_status posix_sync(struct file *f, beck_error *err)
 static beck_status posix_truncate(struct file *f, int64_t size, beck_error *err)
 {
     struct posix_file *p = posix_of(f);
+    beck_status status = check_owner(p, err);
+    if (status != BECK_OK)
+        return status;
     while (ftruncate(p->fd, size) != 0)
         if (errno != EINTR)
             return error_errno(err, errno, "cannot set the size of \"%s\" to %lld", p->file.name,
@@ -160,6 +197,8 @@ static beck_status open_flags(const char *path, int flags, struct posix_file **o
     p->file = (struct file){.ops = &file_ops};
     memcpy(p->path, path, path_size);
     p->file.name = p->path;
+    pthread_once(&watch_once, watch_forks);
+    p->forks = atomic_load(&forks);
     do
         p->fd = open(path, flags | O_CLOEXEC, FILE_MODE);
     while (p->fd < 0 && errno == EINTR);

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <malloc.h>
+#include <sys/wait.h>
 
 /* ---- names and options ---- */
 
@@ -454,6 +455,35 @@ static void a_second_handle_on_a_directory_is_refused_and_names_the_process(void
     place_remove(&p);
 }
 
+static void a_child_of_a_fork_changes_nothing_of_its_parents(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    beck *b = open_place(&p);
+    beck_bus *bus = make_bus(b, "shop", NULL);
+    publish(bus, "t.x", "s", "1");
+    pid_t child = fork();
+    if (child == 0) {
+        beck_error err = {0};
+        beck_event e = {.type = beck_str("t.child")};
+        bool was_refused = beck_publish(bus, &e, &err) != BECK_OK;
+        beck_close(b);
+        _exit(was_refused ? 0 : 1);
+    }
+    int ended;
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_int_equal(ended, 0);
+    publish(bus, "t.x", "s", "2");
+    beck_bus_info info;
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_int_equal(info.events, 2);
+    beck_close(b);
+    beck_verify_info verified;
+    must(beck_verify(p.data, NULL, NULL, &verified, &err));
+    place_remove(&p);
+}
+
 static void a_directory_is_read_while_another_handle_writes(void **state)
 {
     (void)state;
@@ -758,6 +788,7 @@ int main(void)
         cmocka_unit_test(files_that_a_deleted_bus_left_do_not_come_back),
         cmocka_unit_test(the_librarys_own_buses_can_only_be_read),
         cmocka_unit_test(a_second_handle_on_a_directory_is_refused_and_names_the_process),
+        cmocka_unit_test(a_child_of_a_fork_changes_nothing_of_its_parents),
         cmocka_unit_test(a_directory_is_read_while_another_handle_writes),
         cmocka_unit_test(directories_that_cannot_be_had_are_named),
         cmocka_unit_test(two_handles_do_not_meet),

@@ -411,6 +411,35 @@ static void a_lock_goes_with_its_process(void **state)
     remove_file(d, "lock");
 }
 
+static void a_child_cannot_change_what_its_parent_opened(void **state)
+{
+    struct disk *d = *state;
+    struct file *f = open_new(d, "a");
+    char text[8] = "";
+    size_t got;
+    assert_int_equal(file_write(f, "parent", 6, 0, NULL), BECK_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        beck_error err = {0};
+        struct file *own;
+        bool refused = file_write(f, "child", 5, 0, &err) == BECK_EIO &&
+                       strstr(err.text, "fork") != NULL && file_truncate(f, 0, NULL) == BECK_EIO;
+        bool reads = file_read(f, text, 6, 0, &got, NULL) == BECK_OK && got == 6;
+        bool writes = vfs_open(d->vfs, at(d, "b"), VFS_WRITE | VFS_CREATE, &own, NULL) == BECK_OK &&
+                      file_write(own, "x", 1, 0, NULL) == BECK_OK;
+        _exit(refused && reads && writes ? 0 : 1);
+    }
+    int ended;
+    assert_int_equal(waitpid(child, &ended, 0), child);
+    assert_int_equal(ended, 0);
+    assert_int_equal(file_read(f, text, 6, 0, &got, NULL), BECK_OK);
+    assert_string_equal(text, "parent");
+    assert_int_equal(file_write(f, "still", 5, 0, NULL), BECK_OK);
+    file_close(f);
+    remove_file(d, "a");
+    remove_file(d, "b");
+}
+
 static void a_full_device_is_told_from_a_broken_one(void **state)
 {
     (void)state;
@@ -445,6 +474,8 @@ int main(void)
         ON_BOTH(a_whole_file_that_is_too_large_is_refused),
         ON_BOTH(a_lock_is_exclusive_and_names_its_holder),
         ON_BOTH(random_writes_reads_and_truncations_match_an_array),
+        {"posix: a_child_cannot_change_what_its_parent_opened",
+         a_child_cannot_change_what_its_parent_opened, setup_posix, teardown, NULL},
         {"posix: a_lock_goes_with_its_process", a_lock_goes_with_its_process, setup_posix, teardown,
          NULL},
         cmocka_unit_test(a_full_device_is_told_from_a_broken_one),
