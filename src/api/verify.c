@@ -7,9 +7,12 @@
 
 #include "log/verify.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 struct known_bus {
     char name[256];
@@ -244,7 +247,23 @@ static beck_status walk(struct verify *v, beck_error *err)
     return status;
 }
 
-static beck_status lock_directory(const char *data_dir, struct file **lock, beck_error *err)
+/* Of a directory that cannot be written to, such as a mounted backup: it may be open elsewhere, but the one who has
+ * it holds the lock for itself alone. *lock is NULL where there is no file to lock. */
+static beck_status lock_unwritable(const char *path, struct file **lock, beck_error *err)
+{
+    beck_status status = vfs_open(vfs_posix(), path, 0, lock, err);
+    if (status == BECK_ENOENT)
+        *lock = NULL;
+    if (status)
+        return status == BECK_ENOENT ? BECK_OK : status;
+    if (flock(file_descriptor(*lock), LOCK_SH | LOCK_NB) == 0)
+        return BECK_OK;
+    file_close(*lock);
+    return error_set(err, BECK_EBUSY, "\"%s\" is locked: the data directory is in use", path);
+}
+
+static beck_status lock_directory(const char *data_dir, bool repair, struct file **lock,
+                                  beck_error *err)
 {
     struct vfs *vfs = vfs_posix();
     char path[4600], topology[4600];
@@ -255,7 +274,11 @@ static beck_status lock_directory(const char *data_dir, struct file **lock, beck
     /* It has the first once anything was made in it, and a copy may lack the second. */
     if (!vfs_exists(vfs, topology) && !vfs_exists(vfs, path))
         return error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", data_dir);
-    beck_status status = vfs_lock(vfs, path, lock, err);
+    beck_status status;
+    if (!repair && access(data_dir, W_OK) != 0 && (errno == EROFS || errno == EACCES))
+        status = lock_unwritable(path, lock, err);
+    else
+        status = vfs_lock(vfs, path, lock, err);
     if (status == BECK_EBUSY && remote_listens(data_dir))
         return error_set(err, status,
                          "a server is running on \"%s\", and only a data directory that nobody "
@@ -270,7 +293,7 @@ static beck_status verify(const char *data_dir, bool repair,
 {
     beck_verify_info info = {0};
     struct file *lock;
-    beck_status status = lock_directory(data_dir, &lock, err);
+    beck_status status = lock_directory(data_dir, repair, &lock, err);
     if (status)
         return status;
     for (int pass = repair ? 0 : 1; pass < 2 && !status; pass++) {

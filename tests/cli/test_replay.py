@@ -1,10 +1,12 @@
 """beck replay, verify and metrics."""
+import fcntl
 import glob
 import json
 import os
+import subprocess
 import time
 
-from beck import BeckTest, BUSY, CORRUPT, FAILED, INTERRUPTED, NOT_FOUND, SERVED, USAGE, alone, interrupt, main
+from beck import BeckTest, BUSY, CORRUPT, DONE, FAILED, INTERRUPTED, NOT_FOUND, PROGRAM, SERVED, USAGE, alone, interrupt, main
 
 
 class Replay(BeckTest):
@@ -114,6 +116,25 @@ class Verify(BeckTest):
         self.assertEqual(summary["faults"], 0)
         self.assertGreaterEqual(summary["records"], 100)
         self.assertEqual(self.beck("verify").lines[-1], "clean")
+
+    @alone("only a directory that nobody has open is verified")
+    def test_a_directory_on_a_disk_for_reading_only(self):
+        self.emit(10)
+        mount = f"mount --bind '{self.data}' '{self.data}' && mount -o remount,ro,bind '{self.data}'"
+        if subprocess.run(["unshare", "-m", "sh", "-c", mount], capture_output=True, check=False).returncode:
+            self.skipTest("nothing can be mounted here")
+        run = lambda *args: subprocess.run(["unshare", "-m", "sh", "-c", f"{mount} && exec \"$@\"", "sh", PROGRAM, *args],
+                                           capture_output=True, text=True, check=False, env=self.environment())
+        lock = os.path.join(self.data, ".lock")
+        with open(lock, "rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            self.assertEqual(run("verify").returncode, BUSY)
+        for _ in range(2):
+            result = run("verify")
+            self.assertEqual(result.returncode, DONE, result.stderr)
+            self.assertEqual(result.stdout.splitlines()[-1], "clean")
+            if os.path.exists(lock):
+                os.remove(lock)  # a copy may lack it
 
     @alone("only a directory that nobody has open is verified")
     def test_a_flipped_bit_is_found_and_explained(self):
