@@ -93,7 +93,7 @@ static void print_reader(struct log *l, beck_reader *reader)
             l->over = status != BECK_ECORRUPT;
             continue;
         }
-        if (!was_shown(l, e)) {
+        if (!was_shown(l, e) && reading_wants(l->call, e)) {
             print_event(l, e);
         }
     }

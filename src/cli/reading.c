@@ -77,8 +77,17 @@ int reading_options(const struct call *call, beck_read_options *out)
     if (out->pattern && pattern_check(beck_str(out->pattern), &err)) {
         return call_usage(call, "%s", err.text);
     }
-    out->subject = beck_str(option_text(call, "subject"));
+    const char *subject = option_text(call, "subject");
+    if (subject && !subject[0]) {
+        return call_usage(call, "--subject is empty: name one, or leave it out for all events");
+    }
+    out->subject = beck_str(subject);
     return EXIT_DONE;
+}
+
+bool reading_wants(const struct call *call, const beck_event *e)
+{
+    return !option_given(call, "since") || e->time_ns >= option_number(call, "since", 0);
 }
 
 int reading_begin(const struct call *call, beck_bus *bus, const beck_read_options *options,

@@ -25,8 +25,12 @@
         .name = "partition", .kind = OPTION_NUMBER, .max = 9999, .help = "only this partition"     \
     }
 
-/* Fills the options of a reader from those of the call; reports what does not fit together. */
+/* Fills the options of a reader from those of the call; reports what does not fit together. Its reader begins
+ * at the first event that is not before --since; others behind it may be earlier: ask reading_wants. */
 int reading_options(const struct call *call, beck_read_options *out);
+
+/* Whether the event is not before --since. */
+bool reading_wants(const struct call *call, const beck_event *e);
 
 /* Opens a reader on the bus; reports. A pattern that is wrong is a mistake of usage. */
 int reading_begin(const struct call *call, beck_bus *bus, const beck_read_options *options,

@@ -226,6 +226,9 @@ static void read_events(struct replay *r)
             r->code = call_fail(r->call, status, &err);
             return;
         }
+        if (!reading_wants(r->call, e)) {
+            continue;
+        }
         if (!pace(r, e)) {
             return;
         }

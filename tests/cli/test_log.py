@@ -29,6 +29,17 @@ class Choice(BeckTest):
         self.assertEqual(self.ids("--since", "2026-01-31 14:58"), [58, 59])
         self.assertEqual(self.ids("--until", "2026-01-31T14:01:30+00:00"), [0, 1])
 
+    def test_an_event_before_a_time_is_not_shown_for_standing_behind_later_ones(self):
+        self.beck("bus", "create", "mixed")
+        for minute in (10, 40, 20, 50, 30):
+            self.beck("emit", "x.y", str(minute), "--bus", "mixed", "--time", f"2026-01-31T14:{minute}:00Z")
+        data = lambda *args: [e["data"] for e in self.beck("log", "mixed", *args).json]
+        self.assertEqual(data("--since", "2026-01-31T14:25:00Z"), [40, 50, 30])
+        self.assertEqual(data("--since", "2026-01-31T14:25:00Z", "--limit", "2"), [40, 50])
+        self.assertEqual(data("--since", "2026-01-31T14:25:00Z", "--until", "2026-01-31T14:45:00Z"), [40, 30])
+        self.beck("replay", "mixed", "--since", "2026-01-31T14:25:00Z", "--to-bus", "late")
+        self.assertEqual([e["data"] for e in self.beck("log", "late").json], [40, 50, 30])
+
     def test_by_type_and_subject(self):
         self.assertEqual(self.ids("--type", "order.*"), [i for i in range(60) if i % 3 < 2])
         self.assertEqual(self.ids("--type", "user.#", "--subject", "S0"), [i for i in range(60) if i % 6 == 2])
@@ -57,6 +68,8 @@ class Choice(BeckTest):
         self.refused(USAGE, "log", "--from", "5", "--since", "-1h", says="give one")
         self.refused(USAGE, "log", "--since", "-1h", "--until", "-2h", says="--until")
         self.refused(USAGE, "log", "--type", "ord*", says="ord*")
+        self.refused(USAGE, "log", "--subject", "", says="--subject is empty")
+        self.refused(USAGE, "replay", "--subject", "", "--to-bus", "all", says="--subject is empty")
         self.refused(NOT_FOUND, "log", "evnts", says="no bus 'evnts'")
         self.refused(NOT_FOUND, "log", "--from", "1000", says="1000")
 
