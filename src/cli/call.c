@@ -189,12 +189,17 @@ bool call_sleep(const struct call *call, int64_t ms)
     return false;
 }
 
+static bool nobody_reads; /* standard output is a pipe without an end */
+
 bool output_broken(void)
 {
-    return ferror(stdout) != 0;
+    return ferror(stdout) != 0 || nobody_reads;
 }
 
 bool output_flush(void)
 {
-    return fflush(stdout) == 0 && !output_broken();
+    struct pollfd out = {.fd = STDOUT_FILENO};
+    bool flushed = fflush(stdout) == 0;
+    nobody_reads = poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0;
+    return flushed && !output_broken();
 }

@@ -139,23 +139,30 @@ static void remember(struct log *l, beck_bus *bus)
     }
 }
 
-/* A number that changes when the files of the bus change. */
+static int64_t add_fingerprint(const struct log *l, const char *bus, uint32_t partition,
+                               int64_t sum)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s-%u", l->call->data_dir, bus, partition);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
+        struct stat st;
+        if (strstr(entry->d_name, ".log") && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0) {
+            sum = sum * 31 + (st.st_size ^ st.st_mtim.tv_nsec ^ st.st_mtim.tv_sec);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return sum;
+}
+
+/* A number that changes when the files of the bus change, or what is said about buses. */
 static int64_t fingerprint(const struct log *l)
 {
-    int64_t sum = 0;
+    int64_t sum = add_fingerprint(l, "__topology", 0, 0);
     for (uint32_t i = 0; i < l->partitions; i++) {
-        char path[4096];
-        snprintf(path, sizeof path, "%s/%s-%u", l->call->data_dir, l->name, i);
-        DIR *dir = opendir(path);
-        for (struct dirent *entry; dir && (entry = readdir(dir)) != NULL;) {
-            struct stat st;
-            if (strstr(entry->d_name, ".log") && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0) {
-                sum = sum * 31 + (st.st_size ^ st.st_mtim.tv_nsec ^ st.st_mtim.tv_sec);
-            }
-        }
-        if (dir) {
-            closedir(dir);
-        }
+        sum = add_fingerprint(l, l->name, i, sum);
     }
     return sum;
 }
@@ -173,6 +180,26 @@ static void print_new(struct log *l, beck_bus *bus, uint32_t partition)
     l->next[partition] = next;
 }
 
+/* A bus may get more partitions: all of what is in them is new. */
+static bool follow_partitions(struct log *l, beck_bus *bus)
+{
+    beck_bus_info info;
+    if (beck_bus_info_get(bus, &info, NULL)) {
+        return false;
+    }
+    uint32_t count = info.options.partitions;
+    if (count > l->partitions) {
+        int64_t *next = realloc(l->next, count * sizeof *next);
+        if (!next) {
+            return false;
+        }
+        memset(next + l->partitions, 0, (count - l->partitions) * sizeof *next);
+        l->next = next;
+        l->partitions = count;
+    }
+    return true;
+}
+
 /* A handle without the lock sees what was there when it was opened, so every look opens a new one.
  * One that fails meets a writer at work, or a directory that has gone: the next one tells. */
 static bool look_again(struct log *l)
@@ -184,7 +211,7 @@ static bool look_again(struct log *l)
         return false;
     }
     beck_status status = beck_bus_get(b, l->name, &bus, NULL);
-    bool there = status == BECK_OK;
+    bool there = status == BECK_OK && follow_partitions(l, bus);
     if (status == BECK_ENOENT) {
         l->code = call_error(l->call, EXIT_NOT_FOUND, "bus '%s' was deleted", l->name);
         l->over = true;
@@ -201,10 +228,11 @@ static bool look_again(struct log *l)
 static void follow(struct log *l)
 {
     int64_t seen = fingerprint(l);
-    (void)look_again(l); /* what came between the first look and the fingerprint */
+    bool looked = look_again(l); /* what came between the first look and the fingerprint */
     while (!is_over(l) && output_flush() && call_sleep(l->call, FOLLOW_STEP_MS)) {
         int64_t now = fingerprint(l);
-        if (now != seen && look_again(l)) {
+        if (now != seen || !looked) {
+            looked = look_again(l);
             seen = now;
         }
     }

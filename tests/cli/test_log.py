@@ -181,6 +181,30 @@ class Follow(BeckTest):
             interrupt(process)
             process.communicate(timeout=60)
 
+    def test_following_goes_on_in_partitions_that_are_added(self):
+        self.beck("emit", "a.b", "0")
+        process = self.start("log", "--follow")
+        try:
+            seen = [json.loads(process.stdout.readline())["data"]]
+            self.beck("bus", "alter", "events", "--partitions", "5")
+            for i in range(1, 6):
+                self.beck("emit", "a.b", str(i), "--subject", f"S{i}")
+                seen.append(json.loads(process.stdout.readline())["data"])
+            self.assertEqual(seen, list(range(6)))
+            self.assertGreater(self.beck("log", "--partition", "4").json + self.beck("log", "--partition", "3").json, [])
+        finally:
+            interrupt(process)
+            process.communicate(timeout=60)
+
+    def test_following_ends_when_nobody_reads_any_more(self):
+        self.beck("emit", "a.b")
+        process = self.start("log", "--follow")
+        process.stdout.readline()
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=60), DONE)
+        process.stdin.close()
+        process.stderr.close()
+
     def test_following_ends_when_the_bus_is_deleted(self):
         self.beck("emit", "a.b")
         process = self.start("log", "--follow")
