@@ -1,5 +1,6 @@
 /* beck on: runs a program for every event of a queue. */
 #include "cli/commands.h"
+#include "cli/binding.h"
 #include "cli/crew_watch.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
@@ -142,19 +143,6 @@ static int ensure_queue(struct on *on)
     return status ? call_fail(on->call, status, &err) : EXIT_DONE;
 }
 
-struct search {
-    const char *bus, *pattern;
-    bool found;
-};
-
-static int compare_binding(void *ctx, const beck_binding *b)
-{
-    struct search *s = ctx;
-    s->found = s->found || (strcmp(b->bus, s->bus) == 0 &&
-                            strcmp(b->pattern ? b->pattern : "#", s->pattern) == 0);
-    return 0;
-}
-
 static int bind_queue(const struct on *on)
 {
     if (on->call->argument_count == 0) {
@@ -164,20 +152,10 @@ static int bind_queue(const struct on *on)
     beck_binding binding = {.bus = option_text(on->call, "bus"),
                             .pattern = on->call->arguments[0],
                             .from.kind = BECK_FROM_EARLIEST};
-    struct search s = {.bus = binding.bus, .pattern = binding.pattern};
-    beck_status status =
-        beck_queue_bindings(on->call->handle, on->queue, compare_binding, &s, &err);
     if (option_given(on->call, "from")) {
         binding.from = option_from(on->call, "from");
-        if (s.found) {
-            call_warn(on->call,
-                      "queue '%s' is bound to '%s' already: --from changes nothing; see beck "
-                      "queue rewind",
-                      on->queue, s.pattern);
-        }
     }
-    status =
-        status || s.found ? status : beck_queue_bind(on->call->handle, on->queue, &binding, &err);
+    beck_status status = binding_make(on->call, on->queue, &binding, &err);
     return status ? call_fail(on->call, status, &err) : EXIT_DONE;
 }
 

@@ -1,5 +1,6 @@
 /* beck queue: making, showing, steering and removing queues. */
 #include "cli/commands.h"
+#include "cli/binding.h"
 #include "cli/event_printer.h"
 #include "cli/names.h"
 #include "cli/queue_options.h"
@@ -232,7 +233,7 @@ static int check_bus(const struct call *call, const beck_binding *binding)
 static int bind_one(const struct call *call, const beck_binding *binding)
 {
     beck_error err;
-    beck_status status = beck_queue_bind(call->handle, call->arguments[0], binding, &err);
+    beck_status status = binding_make(call, call->arguments[0], binding, &err);
     return status ? fail(call, status, &err) : EXIT_DONE;
 }
 
