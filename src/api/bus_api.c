@@ -39,11 +39,13 @@ static beck_status find_same(beck *b, const char *name, const beck_bus_options *
         return BECK_ENOENT;
     beck_bus_options known;
     bus_options_get(bus, &known);
-    if (!bus_options_equal(&known, o))
-        return error_set(err, BECK_EEXIST,
-                         "bus \"%s\" exists with other options; use it as it is, or change them: "
-                         "beck bus alter",
-                         name);
+    const char *differs = bus_options_difference(&known, o);
+    if (differs)
+        return error_set(
+            err, BECK_EEXIST,
+            "bus \"%s\" exists with other options (%s is not the same); use it as it is, or change "
+            "them: beck bus alter",
+            name, differs);
     *out = bus;
     return BECK_OK;
 }

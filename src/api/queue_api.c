@@ -76,11 +76,13 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
     if (q) {
         beck_queue_info info;
         queue_info(q, &info);
-        if (!queue_options_equal(&info.options, &o))
-            status = error_set(err, BECK_EEXIST,
-                               "queue \"%s\" exists with other options; use it as it is, or "
-                               "change them: beck queue alter",
-                               name);
+        const char *differs = queue_options_difference(&info.options, &o);
+        if (differs)
+            status = error_set(
+                err, BECK_EEXIST,
+                "queue \"%s\" exists with other options (%s is not the same); use it as it is, or "
+                "change them: beck queue alter",
+                name, differs);
         else if (!later && o.storage == BECK_STORAGE_DISK && !queue_number_is_kept(q))
             status = keep_queue(b, q, &o, false, err);
     } else {

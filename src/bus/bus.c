@@ -65,14 +65,33 @@ beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *er
     return BECK_OK;
 }
 
+const char *bus_options_difference(const beck_bus_options *a, const beck_bus_options *b)
+{
+    const struct {
+        const char *name;
+        bool same;
+    } each[] = {{"storage", a->storage == b->storage},
+                {"partitions", a->partitions == b->partitions},
+                {"read_synced", a->read_synced == b->read_synced},
+                {"level", a->level == b->level},
+                {"codec", a->codec == b->codec},
+                {"retention_ms", a->retention_ms == b->retention_ms},
+                {"retention_bytes", a->retention_bytes == b->retention_bytes},
+                {"compact", a->compact == b->compact},
+                {"delete_retention_ms", a->delete_retention_ms == b->delete_retention_ms},
+                {"segment_bytes", a->segment_bytes == b->segment_bytes},
+                {"segment_ms", a->segment_ms == b->segment_ms},
+                {"dedup_window_ms", a->dedup_window_ms == b->dedup_window_ms},
+                {"event_bytes_max", a->event_bytes_max == b->event_bytes_max}};
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        if (!each[i].same)
+            return each[i].name;
+    return NULL;
+}
+
 bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b)
 {
-    return a->storage == b->storage && a->partitions == b->partitions && a->level == b->level &&
-           a->read_synced == b->read_synced && a->codec == b->codec &&
-           a->retention_ms == b->retention_ms && a->retention_bytes == b->retention_bytes &&
-           a->compact == b->compact && a->delete_retention_ms == b->delete_retention_ms &&
-           a->segment_bytes == b->segment_bytes && a->segment_ms == b->segment_ms &&
-           a->dedup_window_ms == b->dedup_window_ms && a->event_bytes_max == b->event_bytes_max;
+    return !bus_options_difference(a, b);
 }
 
 /* Those of Kafka that are internal there are kept too, whether beck has them or not. */

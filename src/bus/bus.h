@@ -112,6 +112,8 @@ static inline struct partition *bus_partition(const beck_bus *b, uint32_t number
 
 /* Fills in the defaults and checks the ranges. */
 beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *err);
+/* The first member of beck.h in which they differ; NULL: they are equal. */
+const char *bus_options_difference(const beck_bus_options *a, const beck_bus_options *b);
 bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b);
 /* Whether the name is that of a bus of beck's own, whether that is there or not. They begin with "__";
  * other names that do are anybody's. */

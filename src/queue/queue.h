@@ -56,6 +56,8 @@ struct queue_home {
 };
 
 beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err);
+/* The first member of beck.h in which they differ; NULL: they are equal. */
+const char *queue_options_difference(const beck_queue_options *a, const beck_queue_options *b);
 bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b);
 
 /* The routing that buses are opened with; ctx is the home. */

@@ -49,16 +49,36 @@ beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error
     return BECK_OK;
 }
 
-bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b)
+static bool backoff_equal(const beck_backoff *x, const beck_backoff *y)
 {
-    const beck_backoff *x = &a->backoff, *y = &b->backoff;
-    bool same = a->storage == b->storage && a->attempts_max == b->attempts_max &&
-                a->deadline_ms == b->deadline_ms && a->ttl_ms == b->ttl_ms &&
-                a->length_max == b->length_max && a->overflow == b->overflow &&
-                a->priority_max == b->priority_max && a->no_dead_letters == b->no_dead_letters &&
-                x->kind == y->kind && x->first_ms == y->first_ms && x->max_ms == y->max_ms &&
+    bool same = x->kind == y->kind && x->first_ms == y->first_ms && x->max_ms == y->max_ms &&
                 x->jitter_percent == y->jitter_percent && x->list_count == y->list_count;
     for (uint32_t i = 0; same && i < x->list_count; i++)
         same = x->list_ms[i] == y->list_ms[i];
     return same;
+}
+
+const char *queue_options_difference(const beck_queue_options *a, const beck_queue_options *b)
+{
+    const struct {
+        const char *name;
+        bool same;
+    } each[] = {{"storage", a->storage == b->storage},
+                {"priority_max", a->priority_max == b->priority_max},
+                {"attempts_max", a->attempts_max == b->attempts_max},
+                {"backoff", backoff_equal(&a->backoff, &b->backoff)},
+                {"deadline_ms", a->deadline_ms == b->deadline_ms},
+                {"ttl_ms", a->ttl_ms == b->ttl_ms},
+                {"length_max", a->length_max == b->length_max},
+                {"overflow", a->overflow == b->overflow},
+                {"no_dead_letters", a->no_dead_letters == b->no_dead_letters}};
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        if (!each[i].same)
+            return each[i].name;
+    return NULL;
+}
+
+bool queue_options_equal(const beck_queue_options *a, const beck_queue_options *b)
+{
+    return !queue_options_difference(a, b);
 }

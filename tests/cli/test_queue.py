@@ -32,7 +32,7 @@ class Bus(BeckTest):
     def test_create_twice(self):
         self.beck("bus", "create", "b", "--partitions", "2")
         self.beck("bus", "create", "b", "--partitions", "2")
-        self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="beck bus alter")
+        self.refused(EXISTS, "bus", "create", "b", "--partitions", "3", says="(partitions is not the same)")
 
     def test_names_that_are_wrong(self):
         for name in ("a b", "", ".", "..", "__users", "x" * 250, "../x"):
@@ -97,7 +97,7 @@ class Queue(BeckTest):
     def test_create_twice(self):
         self.beck("queue", "create", "q", "--attempts", "3")
         self.beck("queue", "create", "q", "--attempts", "3")
-        self.refused(EXISTS, "queue", "create", "q", "--attempts", "4", says="beck queue alter")
+        self.refused(EXISTS, "queue", "create", "q", "--attempts", "4", says="(attempts_max is not the same)")
 
     def test_options_of_a_queue_are_changed(self):
         self.beck("queue", "create", "q", "#", "--attempts", "3", "--ttl", "1h")
