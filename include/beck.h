@@ -502,7 +502,8 @@ typedef struct beck_queue_info {
     uint32_t consumers;
     bool paused;
     uint32_t bindings;
-    int64_t oldest_ms; /* event time of the oldest ready one, -1 when there is none */
+    int64_t oldest_ms;   /* event time of the oldest ready one, -1 when there is none */
+    int64_t next_due_ms; /* when the first delayed one is due, -1 when there is none */
     int64_t delivered, settled, retried, rejected, expired, dropped; /* since this open */
 } beck_queue_info;
 

@@ -120,6 +120,11 @@ static int show_json(const struct call *call, const beck_queue_info *info)
         time_format(info->oldest_ms * 1000000, time);
         json_line_text(&j, "oldest", beck_str(time));
     }
+    if (info->next_due_ms >= 0) {
+        char time[TIME_TEXT_MAX];
+        time_format(info->next_due_ms * 1000000, time);
+        json_line_text(&j, "nextDue", beck_str(time));
+    }
     queue_options_json(&j, &info->options);
     json_line_array_begin(&j, "bindings");
     beck_status status =
@@ -159,6 +164,11 @@ static int show_human(const struct call *call, const beck_queue_info *info)
         char text[VALUE_TEXT_MAX];
         value_time_text(info->oldest_ms * 1000000, call->now_ns, text);
         print_field(call, "oldest ready", "%s", text);
+    }
+    if (info->next_due_ms >= 0) {
+        char text[VALUE_TEXT_MAX];
+        value_time_text(info->next_due_ms * 1000000, call->now_ns, text);
+        print_field(call, "next due", "%s", text);
     }
     queue_options_print(call, &info->options);
     beck_status status = beck_queue_bindings(call->handle, call->arguments[0], binding_print,

@@ -312,6 +312,8 @@ static const struct shape_field queue_fields[] = {
     ALWAYS(beck_queue_info, paused, SHAPE_BOOL, .help = "nothing is delivered"),
     ALWAYS(beck_queue_info, bindings, SHAPE_U32, .max = UINT32_MAX),
     MS_OR_NONE(beck_queue_info, oldest_ms, .help = "time of the oldest ready event; -1: none"),
+    MS_OR_NONE(beck_queue_info, next_due_ms,
+               .help = "when the first delayed event is due; -1: none"),
     COUNTER(beck_queue_info, delivered, .help = "since the server started, as those below"),
     COUNTER(beck_queue_info, settled),
     COUNTER(beck_queue_info, retried),

@@ -335,12 +335,16 @@ void queue_info(struct queue *q, beck_queue_info *out)
                              .paused = q->paused,
                              .bindings = count_patterns(q),
                              .oldest_ms = -1,
+                             .next_due_ms = -1,
                              .delivered = q->delivered,
                              .settled = q->settled,
                              .retried = q->retried,
                              .rejected = q->rejected,
                              .expired = q->expired,
                              .dropped = q->dropped};
+    struct scheduled first;
+    if (out->delayed > 0 && schedule_peek(q->delayed, &first, NULL) == BECK_OK)
+        out->next_due_ms = first.due_ms;
     mutex_unlock(&q->lock);
     if (out->ready > 0)
         queue_peek(q, 1, take_time, &out->oldest_ms, NULL);

@@ -156,6 +156,16 @@ class Queue(BeckTest):
         self.assertEqual(self.queue("q")["ready"], 2)
         self.refused(NOT_FOUND, "queue", "unbind", "q", "none.*")
 
+    def test_when_the_next_delayed_event_is_due(self):
+        self.beck("queue", "create", "q", "#")
+        self.emit(1)
+        self.assertNotIn("nextDue", self.queue("q"))
+        self.assertNotIn("next due", self.beck("queue", "show", "q").out)
+        for at in ("2126-02-01", "2126-01-31T14:30:00Z"):
+            self.beck("emit", "a.b", "--at", at)
+        self.assertEqual(self.queue("q")["nextDue"], "2126-01-31T14:30:00Z")
+        self.assertRegex(self.beck("queue", "show", "q").out, r"(?m)^next due +2126-01-31 14:30:00$")
+
     def test_peek_takes_nothing(self):
         self.beck("queue", "create", "q", "#")
         self.emit(5)

@@ -83,7 +83,11 @@ static void delayed_events_come_due_in_order_of_the_bus(void **state)
     put_at(bus, "2", 0, 0);
     put_at(bus, "3", START_MS + 20, 0);
     put_at(bus, "4", 0, 0);
-    world_advance(&w, 30);
+    assert_int_equal(info_of(&w, "q").next_due_ms, START_MS + 10);
+    world_advance(&w, 15);
+    assert_int_equal(info_of(&w, "q").next_due_ms, START_MS + 20);
+    world_advance(&w, 15);
+    assert_int_equal(info_of(&w, "q").next_due_ms, -1);
     beck_consumer *c = world_consumer(&w, "q", 0);
     drain(c, "0 1 2 3 4");
     beck_consumer_close(c);
