@@ -378,6 +378,19 @@ int config_set_codec(const struct config_set *s)
     return -1;
 }
 
+void config_set_rules(const struct config_set *s, struct partition_rules *out)
+{
+    int64_t flush_ms = config_set_number(s, topic_key("flush.ms"));
+    int64_t lag_ms = config_set_number(s, topic_key("max.compaction.lag.ms"));
+    *out = (struct partition_rules){
+        .sync_within_ms = flush_ms == INT64_MAX ? 0
+                          : flush_ms > 0        ? flush_ms
+                                                : 1,
+        .compact_after_ms = config_set_number(s, topic_key("min.compaction.lag.ms")),
+        .compact_within_ms = lag_ms == INT64_MAX ? 0 : lag_ms,
+        .compact_share = strtod(in_force(s, topic_key("min.cleanable.dirty.ratio")), NULL)};
+}
+
 void config_set_options(const struct config_set *s, beck_bus_options *o)
 {
     bool deletes = has_policy(s, "delete");
@@ -389,6 +402,9 @@ void config_set_options(const struct config_set *s, beck_bus_options *o)
     o->retention_bytes = deletes ? limit(s, "retention.bytes") : 0;
     o->segment_bytes = bytes < SEGMENT_BYTES_MIN ? SEGMENT_BYTES_MIN : bytes;
     o->segment_ms = config_set_number(s, topic_key("segment.ms"));
+    int64_t lag_ms = config_set_number(s, topic_key("max.compaction.lag.ms"));
+    if (o->compact && lag_ms < o->segment_ms)
+        o->segment_ms = lag_ms; /* a segment is compacted once it is sealed */
     o->event_bytes_max = (uint32_t)limit(s, "max.message.bytes");
     o->codec = codec < 0 ? BECK_CODEC_NONE : (beck_codec)codec;
 }

@@ -269,6 +269,7 @@ void configs_apply_rules(struct kafka *k, struct topic *t)
 {
     struct configs *c = k->configs;
     beck_bus_options o;
+    struct partition_rules rules;
     const struct config_key *type =
         config_key_find(CONFIG_TOPIC, beck_str("message.timestamp.type"));
     mutex_lock(&c->lock);
@@ -279,7 +280,10 @@ void configs_apply_rules(struct kafka *k, struct topic *t)
     atomic_store(&t->flush, topic_number(s, "flush.messages") < INT64_MAX);
     atomic_store(&t->before_max_ms, topic_number(s, "message.timestamp.before.max.ms"));
     atomic_store(&t->after_max_ms, topic_number(s, "message.timestamp.after.max.ms"));
+    config_set_rules(s, &rules);
     mutex_unlock(&c->lock);
+    for (uint32_t i = 0, count = t->bus->partition_count; i < count; i++)
+        partition_set_rules(bus_partition(t->bus, i), &rules);
     bus_options_get(t->bus, &o);
     atomic_store(&t->compact, o.compact);
     atomic_store(&t->batch_bytes_max, o.event_bytes_max);

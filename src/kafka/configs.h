@@ -14,6 +14,7 @@
 
 #include "kafka/errors.h"
 #include "kafka/kafka.h"
+#include "log/partition.h"
 
 #define KAFKA_TEXT 512              /* bytes of a text about an error */
 #define CONFIG_VALUE_MAX 32767      /* bytes of one value */
@@ -122,6 +123,7 @@ void config_set_free(struct config_set *s); /* NULL allowed */
 size_t config_set_count(const struct config_set *s);
 /* The codec of compression.type; -1: producer. */
 int config_set_codec(const struct config_set *s);
+void config_set_rules(const struct config_set *s, struct partition_rules *out);
 /* The options of a bus that a client makes with these. Partitions are the caller's. */
 void config_set_options(const struct config_set *s, beck_bus_options *out);
 void config_set_describe(const struct config_set *s, config_each_fn each, void *ctx);

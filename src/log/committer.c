@@ -31,6 +31,7 @@ struct committer {
     bool led;                    /* somebody leads: holds the gathered round, or runs one */
     bool running;                /* a round runs */
     bool stopping;
+    bool urged; /* the gathered round is to run, whoever waits for it */
     uint32_t interval_ms;
     struct histogram *seconds, *publishes; /* of rounds; NULL: not told */
     struct dirnames names;
@@ -75,6 +76,7 @@ static void lead(struct committer *c)
     hold(c, r);
     uint64_t number = c->gathering++;
     c->running = true;
+    c->urged = false;
     for (size_t i = 0; i < r->count; i++)
         partition_unmark(r->marked[i]);
     mutex_unlock(&c->lock);
@@ -95,7 +97,7 @@ static void lead(struct committer *c)
     r->completions = NULL;
     r->completions_end = &r->completions;
     c->running = c->led = false;
-    bool thread_needed = following->completions != NULL;
+    bool thread_needed = following->completions != NULL || c->urged;
     bool wake_next = following->joined > 0, wake_these = r->joined > 0;
     r->joined = 0;
     atomic_store_explicit(&c->completed, number, memory_order_release);
@@ -121,7 +123,7 @@ static void *committer_main(void *arg)
     mutex_lock(&c->lock);
     for (;;) {
         struct round *r = &c->rounds[c->gathering & 1];
-        bool work = r->completions || (r->count > 0 && (c->interval_ms || c->stopping));
+        bool work = r->completions || (r->count > 0 && (c->interval_ms || c->stopping || c->urged));
         if (work && !c->led) {
             lead(c);
             int64_t again = clock_mono_ns(clock_system()) + c->interval_ms * 1000000LL;
@@ -248,6 +250,16 @@ void committer_mark(struct committer *c, struct partition *p)
     mutex_lock(&c->lock);
     mark(c, p);
     if (c->interval_ms)
+        cond_signal(&c->work);
+    mutex_unlock(&c->lock);
+}
+
+void committer_urge(struct committer *c, struct partition *p)
+{
+    mutex_lock(&c->lock);
+    mark(c, p);
+    c->urged = true;
+    if (!c->led)
         cond_signal(&c->work);
     mutex_unlock(&c->lock);
 }

@@ -36,6 +36,8 @@ beck_status committer_reserve(struct committer *c, size_t partitions, beck_error
 
 /* The next round syncs this partition. Cheap when it is marked already. */
 void committer_mark(struct committer *c, struct partition *p);
+/* Marks, and has a round run soon. */
+void committer_urge(struct committer *c, struct partition *p);
 /* Marks, and returns once the round that takes the mark is over. No lock held. */
 void committer_sync(struct committer *c, struct partition *p);
 /* Marks, and queues the completion for the round that takes it. */

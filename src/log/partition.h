@@ -81,6 +81,14 @@ beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_e
  * nothing of what was stored before. Not while it is maintained. BECK_ENOMEM: nothing was changed. */
 beck_status partition_alter(struct partition *p, const beck_bus_options *bus, beck_error *err);
 void partition_bus_options(struct partition *p, beck_bus_options *out);
+/* What some ask for beside the options of their bus. Zero: nothing. */
+struct partition_rules {
+    int64_t sync_within_ms;    /* what was written is synced by then */
+    int64_t compact_after_ms;  /* younger records are not compacted yet, nor what is behind them */
+    int64_t compact_within_ms; /* older ones are, however little there is to compact */
+    double compact_share;      /* of what is stored, from which on it is worth it; negative: half */
+};
+void partition_set_rules(struct partition *p, const struct partition_rules *rules);
 /* NULL, or for as long as it is open: what was found when it was opened, with the file, the byte and what to do. Then
  * nothing is written there, and where it ends is not known: its offsets are what is certain. Appends, reads, positions
  * and the ends of transactions give BECK_ECORRUPT with that text; it counts as synced. */

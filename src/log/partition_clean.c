@@ -634,16 +634,24 @@ static beck_status fill_map(struct cleaner *c, const struct sealed *list, size_t
     return status;
 }
 
-/* The sealed segments at and behind first, as they are now, of which every transaction has ended. */
-static beck_status list_again(struct partition *p, struct sealed **list, size_t *count,
-                              beck_error *err)
+/* The sealed segments at and behind first, as they are now, of which every transaction has ended and that are old
+ * enough. */
+static beck_status list_again(struct partition *p, const struct partition_rules *rules,
+                              struct sealed **list, size_t *count, beck_error *err)
 {
     free(*list);
-    return partition_list_sealed(p, partition_first(p), partition_visible(p), list, count, err);
+    beck_status status =
+        partition_list_sealed(p, partition_first(p), partition_visible(p), list, count, err);
+    int64_t young_ms = clock_wall_ms(p->env->clock) - rules->compact_after_ms;
+    for (size_t i = 0; i < *count && !status && rules->compact_after_ms > 0; i++)
+        if ((*list)[i].segment->max_timestamp_ms > young_ms)
+            *count = i;
+    return status;
 }
 
-static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed **list,
-                                  size_t *count, beck_error *err)
+static beck_status compact_passes(struct cleaner *c, const struct partition_rules *rules,
+                                  int64_t from, struct sealed **list, size_t *count,
+                                  beck_error *err)
 {
     struct partition *p = c->p;
     beck_status status = BECK_OK;
@@ -657,11 +665,13 @@ static beck_status compact_passes(struct cleaner *c, int64_t from, struct sealed
         if (status)
             return status;
         bool all = end == (*list)[*count - 1].end;
-        p->cleaned = from = end;
+        from = end;
+        if (p->cleaned < end)
+            p->cleaned = end;
         if (all)
             return BECK_OK;
         /* Segments have been replaced. */
-        status = list_again(p, list, count, err);
+        status = list_again(p, rules, list, count, err);
         if (status || *count == 0)
             return status;
     }
@@ -682,19 +692,25 @@ void partition_resume_cleaning(struct partition *p, int64_t cleaned)
         p->horizon_ms = now_ms + (retention_ms < LOOK_AGAIN_MS ? retention_ms : LOOK_AGAIN_MS);
 }
 
-/* Worth it as Kafka sees it: half of what would be read is new, or a horizon has passed. */
-static bool worth_it(const struct partition *p, const struct sealed *list, size_t count,
-                     int64_t now_ms, bool *from_start)
+/* Worth it as Kafka sees it: half of what would be read is new (or what the rules say), some of it has waited
+ * for long enough, or a horizon has passed. */
+static bool worth_it(const struct partition *p, const struct partition_rules *rules,
+                     const struct sealed *list, size_t count, int64_t now_ms, bool *from_start)
 {
     int64_t dirty = 0, all = 0;
+    bool late = false;
+    double share = rules->compact_share < 0 ? 0.5 : rules->compact_share;
     for (size_t i = 0; i < count; i++) {
         int64_t size = atomic_load(&list[i].segment->size);
         all += size;
-        if (list[i].end > p->cleaned)
-            dirty += size;
+        if (list[i].end <= p->cleaned)
+            continue;
+        dirty += size;
+        late |= rules->compact_within_ms > 0 && list[i].segment->created_ms >= 0 &&
+                list[i].segment->created_ms < now_ms - rules->compact_within_ms;
     }
     *from_start = p->horizon_ms < now_ms;
-    return *from_start || (dirty > 0 && dirty * 2 >= all);
+    return *from_start || late || (dirty > 0 && (double)dirty >= share * (double)all);
 }
 
 beck_status partition_compact(struct partition *p, const struct partition_owed *owed,
@@ -705,11 +721,12 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
     bool from_start;
     mutex_lock(&p->lock);
     beck_status status = partition_know_sealed(p, err);
+    const struct partition_rules rules = p->rules;
     mutex_unlock(&p->lock);
     if (!status)
-        status = list_again(p, &list, &count, err);
+        status = list_again(p, &rules, &list, &count, err);
     if (status || count == 0 ||
-        !worth_it(p, list, count, clock_wall_ms(p->env->clock), &from_start)) {
+        !worth_it(p, &rules, list, count, clock_wall_ms(p->env->clock), &from_start)) {
         free(list);
         return status;
     }
@@ -721,7 +738,7 @@ beck_status partition_compact(struct partition *p, const struct partition_owed *
     /* The map has nothing of the tombstones before `from`; they wait as before. */
     if (!from_start)
         c.horizon_ms = p->horizon_ms;
-    status = compact_passes(&c, from, &list, &count, err);
+    status = compact_passes(&c, &rules, from, &list, &count, err);
     /* After a failure the old time stands, so that it is tried again. */
     if (!status)
         p->horizon_ms = c.horizon_ms;

@@ -453,13 +453,25 @@ static bool nearly_full(const struct partition *p)
     return size > p->options.bus.segment_bytes / 4 * 3;
 }
 
+/* With the lock. */
+static bool is_late(const struct partition *p)
+{
+    return p->rules.sync_within_ms > 0 && p->unsynced_bytes > 0 &&
+           (clock_mono_ns(p->env->clock) - p->unsynced_since_ns) / 1000000 >=
+               p->rules.sync_within_ms;
+}
+
 void partition_tick(struct partition *p)
 {
     if (p->options.memory || p->env->read_only)
         return;
     mutex_lock(&p->lock);
     bool sync = !p->poisoned && p->unsynced_bytes > UNSYNCED_BYTES;
+    bool late = !p->poisoned && is_late(p);
     mutex_unlock(&p->lock);
+    /* There may be many, and the timer has other things to do. */
+    if (late && !sync)
+        committer_urge(p->env->committer, p);
     /* A failed sync poisons the partition, and is reported there. */
     if (sync)
         partition_sync(p, NULL);

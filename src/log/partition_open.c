@@ -685,6 +685,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     p->env = env;
     p->options = *options;
     p->horizon_ms = INT64_MAX;
+    p->rules.compact_share = -1;
     p->start_kept = INT64_MAX;
     mutex_init(&p->lock);
     tail_init(&p->tail, options->memory);

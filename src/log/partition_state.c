@@ -56,6 +56,13 @@ beck_status partition_check_damage(const struct partition *p, beck_error *err)
     return p->damage ? error_set(err, BECK_ECORRUPT, "%s", p->damage) : BECK_OK;
 }
 
+void partition_set_rules(struct partition *p, const struct partition_rules *rules)
+{
+    mutex_lock(&p->lock);
+    p->rules = *rules;
+    mutex_unlock(&p->lock);
+}
+
 /* ---- what is stored ---- */
 
 static bool is_known(const struct segment *s)

@@ -376,6 +376,8 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
     }
     if (status)
         return status;
+    if (p->unsynced_bytes == 0)
+        p->unsynced_since_ns = clock_mono_ns(p->env->clock);
     p->unsynced_bytes += (int64_t)batches.len;
     p->written_bytes += batches.len;
     for (size_t at = 0; at < batches.len; at += batch_size(&h)) {

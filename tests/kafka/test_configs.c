@@ -1,5 +1,6 @@
 /* Configurations: checked, kept, given back, and in force where they mean something. */
 #include "kafka/kafka_impl.h"
+#include "log/partition_impl.h"
 #include "place.h"
 
 /* ---- what describing says ---- */
@@ -206,6 +207,46 @@ static void what_replaces_takes_all_others_back(void **state)
     accepted(&p, configs_alter(p.k, CONFIG_TOPIC, beck_str("t"), c, 1, true, false, p.text));
     check_entry(&p, CONFIG_TOPIC, "t", "retention.bytes", "-1", CONFIG_FROM_DEFAULT);
     check_entry(&p, CONFIG_TOPIC, "t", "flush.ms", "500", CONFIG_FROM_TOPIC);
+    place_end(&p);
+}
+
+static void check_rules(const struct place *p, int32_t number, int64_t sync_ms, int64_t after_ms,
+                        int64_t within_ms, double share)
+{
+    const struct topic *t = topics_find(p->k, beck_str("t"));
+    assert_non_null(t);
+    const struct partition_rules *r = &topic_partition(t, number)->rules;
+    assert_int_equal(r->sync_within_ms, sync_ms);
+    assert_int_equal(r->compact_after_ms, after_ms);
+    assert_int_equal(r->compact_within_ms, within_ms);
+    assert_true(r->compact_share > share - 0.001 && r->compact_share < share + 0.001);
+}
+
+static void partitions_keep_to_what_is_said_of_syncs_and_compaction(void **state)
+{
+    struct place p;
+    (void)state;
+    place_start(&p);
+    accepted(&p, create_with(&p, "cleanup.policy", "compact"));
+    check_rules(&p, 0, 0, 0, 0, 0.5);
+    int64_t segment_ms = options(&p).segment_ms;
+    accepted(&p, set(&p, "flush.ms", "500"));
+    accepted(&p, set(&p, "min.compaction.lag.ms", "1000"));
+    accepted(&p, set(&p, "max.compaction.lag.ms", "60000"));
+    accepted(&p, set(&p, "min.cleanable.dirty.ratio", "0.25"));
+    check_rules(&p, 0, 500, 1000, 60000, 0.25);
+    assert_int_equal(options(&p).segment_ms, 60000);
+    check_entry(&p, CONFIG_TOPIC, "t", "segment.ms", "604800000", CONFIG_FROM_DEFAULT);
+    place_crash(&p);
+    check_rules(&p, 0, 500, 1000, 60000, 0.25);
+    beck_bus_options more = options(&p);
+    more.partitions++;
+    check_ok(beck_bus_alter(topics_find(p.k, beck_str("t"))->bus, &more, err));
+    check_rules(&p, (int32_t)more.partitions - 1, 500, 1000, 60000, 0.25);
+    check_entry(&p, CONFIG_TOPIC, "t", "segment.ms", "604800000", CONFIG_FROM_DEFAULT);
+    accepted(&p, set(&p, "max.compaction.lag.ms", "9223372036854775807"));
+    check_rules(&p, 0, 500, 1000, 0, 0.25);
+    assert_int_equal(options(&p).segment_ms, segment_ms);
     place_end(&p);
 }
 
@@ -437,6 +478,7 @@ int main(void)
         cmocka_unit_test(changes_are_in_force_at_once_and_after_a_restart),
         cmocka_unit_test(deleted_ones_have_their_default_again),
         cmocka_unit_test(what_replaces_takes_all_others_back),
+        cmocka_unit_test(partitions_keep_to_what_is_said_of_syncs_and_compaction),
         cmocka_unit_test(of_several_changes_all_are_made_or_none),
         cmocka_unit_test(a_bus_made_by_other_means_shows_what_it_has),
         cmocka_unit_test(a_topic_made_again_has_none_of_the_old_one),

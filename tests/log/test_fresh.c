@@ -214,6 +214,32 @@ static void a_checkpoint_syncs_only_indexes_that_have_changed(void **state)
     fresh_close(&f);
 }
 
+static void what_nobody_waits_for_is_synced_within_the_time_of_the_rules(void **state)
+{
+    static struct fresh f;
+    (void)state;
+    fresh_open(&f, 1);
+    partition_set_rules(f.p[0], &(struct partition_rules){.sync_within_ms = 100});
+    assert_int_equal(put_event(f.p[0], "s", "data", BECK_LEVEL_WRITTEN, NULL), 0);
+    world_advance(&f.w, 50);
+    assert_int_equal(put_event(f.p[0], "s", "data", BECK_LEVEL_WRITTEN, NULL), 0);
+    assert_int_equal(put_event(f.p[1], "s", "data", BECK_LEVEL_WRITTEN, NULL), 0);
+    world_advance(&f.w, 49);
+    partition_tick(f.p[0]);
+    assert_int_equal(committer_rounds(f.w.env.committer), 0);
+    world_advance(&f.w, 1);
+    partition_tick(f.p[0]);
+    partition_tick(f.p[1]); /* without rules */
+    while (partition_synced(f.p[0]) < 2)
+        sched_yield();
+    while (committer_rounds(f.w.env.committer) < 1)
+        sched_yield();
+    partition_tick(f.p[0]);
+    assert_int_equal(committer_rounds(f.w.env.committer), 1);
+    assert_int_equal(partition_synced(f.p[1]), 0);
+    fresh_close(&f);
+}
+
 /* ---- the threads ---- */
 
 #define PIECES 500
@@ -291,6 +317,7 @@ int main(void)
         cmocka_unit_test(
             a_sync_of_names_that_fails_refuses_what_waits_for_it_until_the_next_opening),
         cmocka_unit_test(a_checkpoint_syncs_only_indexes_that_have_changed),
+        cmocka_unit_test(what_nobody_waits_for_is_synced_within_the_time_of_the_rules),
         cmocka_unit_test(every_piece_is_done_once_whoever_works),
         cmocka_unit_test(two_pieces_are_done_at_the_same_time_and_one_needs_no_thread),
     };

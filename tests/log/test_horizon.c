@@ -279,6 +279,89 @@ static void ends_stay_while_more_producers_have_records_than_are_known(void **st
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- what is compacted, and when ---- */
+
+static int64_t stored(void)
+{
+    beck_partition_info info;
+    partition_info(p, &info);
+    return info.bytes;
+}
+
+/* A sealed segment with records of the same keys as the others. */
+static void put_segment(void)
+{
+    produced_ms = clock_wall_ms(w.env.clock);
+    put_keys(0, "v", BECK_CODEC_NONE);
+    mutex_lock(&p->lock);
+    assert_int_equal(partition_roll(p, NULL), 0);
+    mutex_unlock(&p->lock);
+}
+
+static void maintain(void)
+{
+    assert_int_equal(partition_maintain(p, NULL, NULL), 0);
+}
+
+static void young_records_are_not_compacted(void **state)
+{
+    (void)state;
+    const struct partition_rules rules = {.compact_after_ms = 1000, .compact_share = -1};
+    partition_set_rules(p, &rules);
+    put_segment();
+    put_segment();
+    int64_t all = stored();
+    maintain();
+    assert_int_equal(stored(), all);
+    world_advance(&w, 1001);
+    put_segment(); /* nor what is in front of them */
+    maintain();
+    assert_int_equal(stored(), all); /* the first is gone, and there is the young one */
+    assert_int_equal(partition_cleaned(p), 2 * KEYS);
+    world_advance(&w, 1001);
+    maintain();
+    assert_int_equal(stored(), all / 2);
+}
+
+static void what_is_left_of_many_waits_for_its_share_or_its_time(void **state)
+{
+    (void)state;
+    partition_set_rules(p, &(struct partition_rules){.compact_share = 0.5});
+    /* Keys that stay, and others that come again. */
+    for (int i = 0; i < 8; i++) {
+        char a[8], b[8], c[8];
+        snprintf(a, sizeof a, "k%d", i);
+        snprintf(b, sizeof b, "l%d", i);
+        snprintf(c, sizeof c, "m%d", i);
+        produced_ms = clock_wall_ms(w.env.clock);
+        put_batch(0, (const char *const[KEYS]){a, b, c}, "v", BECK_CODEC_NONE);
+        mutex_lock(&p->lock);
+        assert_int_equal(partition_roll(p, NULL), 0);
+        mutex_unlock(&p->lock);
+    }
+    put_segment();
+    maintain();
+    put_segment();
+    int64_t all = stored();
+    maintain();
+    assert_int_equal(stored(), all); /* it is a tenth */
+    partition_set_rules(p,
+                        &(struct partition_rules){.compact_share = 0.5, .compact_within_ms = 5000});
+    world_advance(&w, 4999);
+    maintain();
+    assert_int_equal(stored(), all);
+    world_advance(&w, 2);
+    maintain();
+    int64_t compacted = stored();
+    assert_true(compacted < all);
+    put_segment();
+    maintain();
+    assert_int_equal(stored(), all);
+    partition_set_rules(p, &(struct partition_rules){.compact_share = 0.05});
+    maintain();
+    assert_int_equal(stored(), compacted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +372,8 @@ int main(void)
         TEST(an_end_stays_while_its_records_do_in_whatever_segment),
         TEST(a_tombstone_from_the_beginning_of_time_stays),
         TEST(ends_stay_while_more_producers_have_records_than_are_known),
+        TEST(young_records_are_not_compacted),
+        TEST(what_is_left_of_many_waits_for_its_share_or_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
