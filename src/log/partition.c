@@ -163,8 +163,9 @@ static beck_status result_of(struct partition *p, struct gather *g, beck_error *
     return p->poisoned ? partition_say_poisoned(p, err) : BECK_OK;
 }
 
-/* The round had no memory for a sync: once more, by whoever has to know. The lock is held on entry and exit, and free
- * meanwhile. */
+/* The round had no memory for a sync: once more, by whoever has to know. What is written cannot be refused any more,
+ * so without memory for this one either it is as with a sync that failed. The lock is held on entry and exit, and
+ * free meanwhile. */
 static beck_status be_synced(struct partition *p, int64_t offset, beck_error *err)
 {
     if (p->poisoned)
@@ -172,9 +173,13 @@ static beck_status be_synced(struct partition *p, int64_t offset, beck_error *er
     if (p->options.memory || p->synced > offset)
         return BECK_OK;
     mutex_unlock(&p->lock);
-    beck_status status = partition_sync(p, err);
+    beck_error why;
+    error_clear(&why);
+    beck_status status = partition_sync(p, &why);
     mutex_lock(&p->lock);
-    return status;
+    if (status)
+        partition_poison(p, "a sync", &why);
+    return status ? partition_say_poisoned(p, err) : BECK_OK;
 }
 
 /* What has become of a gather, behind the round; gives back the reference. With the lock. */
