@@ -104,13 +104,6 @@ static bool read_payload(struct call *c, struct buf *out)
     return ok && known;
 }
 
-static int count_one(void *ctx, const struct exchange_view *x)
-{
-    (void)ctx;
-    (void)x;
-    return 0;
-}
-
 /* "amq.default" stands for the exchange without a name, which no path can hold. */
 static beck_bytes exchange_name(const struct call *c)
 {
@@ -139,10 +132,6 @@ static void publish(struct call *c)
     beck_bytes vhost;
     if (!call_vhost(c, 0, true, &vhost))
         return;
-    if (broker_each_exchange(c->b, vhost, m.exchange, count_one, NULL) == 0) {
-        answer_not_found(c);
-        return;
-    }
     if (body_text(c, c->body, "routing_key", NULL, &m.routing_key) && read_payload(c, &body) &&
         properties_of_json(c, json_object_get(c->body, "properties"), &properties)) {
         m.properties = buf_bytes(&properties);

@@ -23,6 +23,35 @@ static json_t *of_parameter(const struct parameter_view *p, bool global)
     return o;
 }
 
+/* Policies are parameters too, to those who look for them by the name of their component. */
+#define POLICY "policy"
+
+static json_t *of_policy(const struct policy_view *p)
+{
+    json_t *o = json_object(), *value = json_object();
+    json_put_text(value, "pattern", p->pattern);
+    json_put(value, "definition", json_of_document(p->definition));
+    json_put_number(value, "priority", p->priority);
+    json_put_text(value, "apply-to", p->apply_to.len ? p->apply_to : beck_str("all"));
+    json_put_text(o, "name", p->name);
+    json_put_text(o, "vhost", p->vhost);
+    json_put_word(o, "component", POLICY);
+    json_put(o, "value", value);
+    return o;
+}
+
+static int list_policy(void *ctx, const struct policy_view *p)
+{
+    struct list *l = ctx;
+    return call_sees_vhost(l->c, p->vhost) ? list_add(l, of_policy(p)) : 0;
+}
+
+static int find_policy(void *ctx, const struct policy_view *p)
+{
+    *(json_t **)ctx = of_policy(p);
+    return 1;
+}
+
 static int list_parameter(void *ctx, const struct parameter_view *p)
 {
     struct list *l = ctx;
@@ -39,7 +68,10 @@ static void list_parameters_of(struct call *c, beck_bytes component, beck_bytes 
     struct list l;
     if (!list_begin(&l, c))
         return;
-    broker_each_parameter(c->b, false, component, vhost, (beck_bytes){0}, list_parameter, &l);
+    if (bytes_equal_text(component, POLICY))
+        broker_each_policy(c->b, true, vhost, (beck_bytes){0}, list_policy, &l);
+    else
+        broker_each_parameter(c->b, false, component, vhost, (beck_bytes){0}, list_parameter, &l);
     list_answer(&l);
 }
 
@@ -85,7 +117,11 @@ static int find_global(void *ctx, const struct parameter_view *p)
 static json_t *find(struct call *c, beck_bytes vhost)
 {
     json_t *o = NULL;
-    broker_each_parameter(c->b, false, call_name(c, 0), vhost, call_name(c, 2), find_parameter, &o);
+    if (bytes_equal_text(call_name(c, 0), POLICY))
+        broker_each_policy(c->b, true, vhost, call_name(c, 2), find_policy, &o);
+    else
+        broker_each_parameter(c->b, false, call_name(c, 0), vhost, call_name(c, 2), find_parameter,
+                              &o);
     return o;
 }
 
@@ -169,6 +205,10 @@ static void put_parameter(struct call *c)
     beck_bytes vhost, component = call_name(c, 0);
     if (!call_vhost(c, 1, true, &vhost))
         return;
+    if (bytes_equal_text(component, POLICY)) {
+        answer_error(c, 400, "bad_request", "policies may not be set using this method");
+        return;
+    }
     if (!c->admin && (bytes_equal_text(component, "operator_policy") ||
                       bytes_equal_text(component, "vhost-limits"))) {
         answer_error(c, 401, "not_authorised", "Not administrator user");
@@ -191,7 +231,11 @@ static void put_global_parameter(struct call *c)
 static void delete_parameter(struct call *c)
 {
     beck_bytes vhost;
-    if (call_vhost(c, 1, true, &vhost))
+    if (!call_vhost(c, 1, true, &vhost))
+        return;
+    if (bytes_equal_text(call_name(c, 0), POLICY))
+        answer_error(c, 400, "bad_request", "policies may not be cleared using this method");
+    else
         answer_done(
             c, broker_delete_parameter(c->b, call_name(c, 0), vhost, call_name(c, 2), &c->err));
 }
@@ -284,7 +328,13 @@ static void list_user_limits(struct call *c)
 
 static void list_limits_of_user(struct call *c)
 {
-    list_limits(c, true, call_name(c, 0));
+    struct access *access = call_context(c)->access;
+    struct identity *user = access_named(access, call_name(c, 0));
+    if (user || access_user_count(access) == 0)
+        list_limits(c, true, call_name(c, 0));
+    else
+        answer_not_found(c);
+    identity_release(user);
 }
 
 static void put_limit(struct call *c, bool user)
@@ -351,9 +401,9 @@ const struct management_route management_routes_parameters[] = {
      "management.globalParameters"},
     {"GET", "/api/global-parameters/{name}", LEVEL_POLICIES, false, show_global_parameter,
      "management.globalParameter"},
-    {"PUT", "/api/global-parameters/{name}", LEVEL_ADMIN, true, put_global_parameter,
+    {"PUT", "/api/global-parameters/{name}", LEVEL_POLICIES, true, put_global_parameter,
      "management.putGlobalParameter"},
-    {"DELETE", "/api/global-parameters/{name}", LEVEL_ADMIN, false, delete_global_parameter,
+    {"DELETE", "/api/global-parameters/{name}", LEVEL_POLICIES, false, delete_global_parameter,
      "management.deleteGlobalParameter"},
     {"GET", "/api/vhost-limits", LEVEL_ANY, false, list_vhost_limits, "management.vhostLimits"},
     {"GET", "/api/vhost-limits/{vhost}", LEVEL_ANY, false, list_limits_of_vhost,
@@ -362,8 +412,8 @@ const struct management_route management_routes_parameters[] = {
      "management.putVhostLimit"},
     {"DELETE", "/api/vhost-limits/{vhost}/{name}", LEVEL_ADMIN, false, delete_vhost_limit,
      "management.deleteVhostLimit"},
-    {"GET", "/api/user-limits", LEVEL_ADMIN, false, list_user_limits, "management.userLimits"},
-    {"GET", "/api/user-limits/{user}", LEVEL_ADMIN, false, list_limits_of_user,
+    {"GET", "/api/user-limits", LEVEL_ANY, false, list_user_limits, "management.userLimits"},
+    {"GET", "/api/user-limits/{user}", LEVEL_ANY, false, list_limits_of_user,
      "management.limitsOfUser"},
     {"PUT", "/api/user-limits/{user}/{name}", LEVEL_ADMIN, true, put_user_limit,
      "management.putUserLimit"},
