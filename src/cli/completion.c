@@ -119,10 +119,12 @@ static void quoted(const char *text, const char *also)
     }
 }
 
-static void zsh_options(const struct option *options, const char *indent)
+#define ZSH_INDENT "                "
+
+static void zsh_options(const struct option *options)
 {
     for (; options && options->name; options++) {
-        printf(" \\\n%s'%s--%s", indent, options->repeatable ? "*" : "", options->name);
+        printf(" \\\n" ZSH_INDENT "'%s--%s", options->repeatable ? "*" : "", options->name);
         fputs(options->kind == OPTION_FLAG ? "[" : "=[", stdout);
         quoted(options->help, "[]:");
         putchar(']');
@@ -141,10 +143,10 @@ static void zsh_options(const struct option *options, const char *indent)
     }
 }
 
-static void zsh_names(const struct command *const *among, const char *indent)
+static void zsh_names(const struct command *const *among)
 {
     for (; *among; among++) {
-        printf("%s'%s:", indent, (*among)->name);
+        printf(ZSH_INDENT "'%s:", (*among)->name);
         quoted((*among)->help, ":");
         puts("'");
     }
@@ -155,14 +157,14 @@ static void zsh_case(const struct command *c, const char *path)
     printf("        '%s')\n", path);
     if (c->children) {
         printf("            names=(\n");
-        zsh_names(c->children, "                ");
+        zsh_names(c->children);
         printf("            )\n            _describe command names ;;\n");
         return;
     }
     printf("            _arguments -S");
-    zsh_options(c->options, "                ");
-    zsh_options(global_options, "                ");
-    puts(" \\\n                '*:argument:_files' ;;");
+    zsh_options(c->options);
+    zsh_options(global_options);
+    puts(" \\\n" ZSH_INDENT "'*:argument:_files' ;;");
 }
 
 static void zsh_print(void)
@@ -182,7 +184,7 @@ static void zsh_print(void)
         }
     }
     printf("        esac\n    done\n    case \"$path_\" in\n        '')\n            names=(\n");
-    zsh_names(commands, "                ");
+    zsh_names(commands);
     printf("            )\n            _describe command names ;;\n");
     walk(zsh_case);
     puts("    esac\n}\n_beck \"$@\"");

@@ -225,19 +225,16 @@ static void put(struct certificates *c, struct entry *fresh)
     c->entries[at] = fresh;
 }
 
-static beck_status say(const struct entry *e, EVP_PKEY **out, beck_error *err)
+static beck_status say(const struct entry *e, EVP_PKEY **out)
 {
-    if (e->key) {
-        EVP_PKEY_up_ref(e->key);
-        *out = e->key;
-        return BECK_OK;
-    }
-    if (e->denied)
-        return error_set(err, BECK_EDENIED, "the certificate at \"%.200s\" is not good", e->url);
-    return error_set(err, BECK_EIO, "the certificate at \"%.200s\" could not be fetched", e->url);
+    if (!e->key)
+        return e->denied ? BECK_EDENIED : BECK_EIO;
+    EVP_PKEY_up_ref(e->key);
+    *out = e->key;
+    return BECK_OK;
 }
 
-static beck_status fetch(struct certificates *c, struct entry *e, int64_t now_ns, beck_error *err)
+static beck_status fetch(struct certificates *c, struct entry *e, int64_t now_ns)
 {
     struct buf pem;
     buf_init(&pem, PEM_MAX);
@@ -246,10 +243,7 @@ static beck_status fetch(struct certificates *c, struct entry *e, int64_t now_ns
         c->store = open_store(c);
     X509_STORE *store = c->store;
     mutex_unlock(&c->lock);
-    beck_status status =
-        store ? BECK_OK : error_set(err, BECK_EIO, "the trusted root certificates cannot be read");
-    if (!status)
-        status = c->fetch(c->fetch_ctx, e->url, PEM_MAX, &pem, err);
+    beck_status status = store ? c->fetch(c->fetch_ctx, e->url, PEM_MAX, &pem, NULL) : BECK_EIO;
     if (!status) {
         e->key = check_chain(c, store, buf_bytes(&pem), now_ns);
         e->denied = !e->key;
@@ -268,33 +262,29 @@ static bool begin_fetching(struct certificates *c)
 }
 
 beck_status certificates_get(struct certificates *c, const char *url, int64_t now_ns,
-                             bool may_block, EVP_PKEY **out, beck_error *err)
+                             bool may_block, EVP_PKEY **out)
 {
     assert(strlen(url) < URL_MAX);
     mutex_lock(&c->lock);
     struct entry *known = find(c, url, now_ns);
-    beck_status status = known ? say(known, out, err) : BECK_ETIMEDOUT;
+    beck_status status = known ? say(known, out) : BECK_ETIMEDOUT;
     mutex_unlock(&c->lock);
     if (known)
         return status;
     if (!may_block)
-        return error_set(err, BECK_ETIMEDOUT, "the certificate has to be fetched first");
+        return BECK_ETIMEDOUT;
     struct entry *fresh = calloc(1, sizeof *fresh);
     if (!fresh)
-        return error_set(err, BECK_ENOMEM, "no memory for a certificate");
+        return BECK_ENOMEM;
     if (!begin_fetching(c)) {
         free(fresh);
-        return error_set(err, BECK_EBUSY, "another certificate is being fetched; try again");
+        return BECK_EBUSY;
     }
     snprintf(fresh->url, sizeof fresh->url, "%s", url);
     fresh->fetched_ns = now_ns;
-    beck_error why;
-    error_clear(&why);
-    status = fetch(c, fresh, now_ns, &why);
-    if (status)
-        error_set(err, status, "%s", why.text);
-    else
-        status = say(fresh, out, err);
+    status = fetch(c, fresh, now_ns);
+    if (!status)
+        status = say(fresh, out);
     mutex_lock(&c->lock);
     c->fetching = false;
     put(c, fresh);

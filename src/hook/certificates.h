@@ -41,7 +41,7 @@ bool certificates_url_is_allowed(beck_bytes url, const char *domain);
  * BECK_ETIMEDOUT: it has to be fetched and may_block is false. BECK_EDENIED: it was fetched and is
  * not good. BECK_EBUSY: a fetch is under way. Other errors: it could not be had. */
 beck_status certificates_get(struct certificates *c, const char *url, int64_t now_ns,
-                             bool may_block, struct evp_pkey_st **out, beck_error *err);
+                             bool may_block, struct evp_pkey_st **out);
 
 /* The key of the first certificate of a file, trusted as it is. */
 beck_status certificates_read_file(const char *path, struct evp_pkey_st **out, beck_error *err);

@@ -70,21 +70,22 @@ static enum hook_outcome read_binary(const struct hook_request *r, struct hook_r
 
 /* ---- the other modes ---- */
 
-static bool content_type_begins(const struct hook_request *r, const char *prefix)
+static bool is_structured(const struct hook_request *r)
 {
+    static const char type[] = "application/cloudevents";
     const char *given = request_find(r, "Content-Type");
-    return given && strncasecmp(given, prefix, strlen(prefix)) == 0;
+    return given && strncasecmp(given, type, sizeof type - 1) == 0;
 }
 
 bool cloudevents_is(const struct hook_request *r)
 {
-    return content_type_begins(r, "application/cloudevents") || request_find(r, "ce-specversion");
+    return is_structured(r) || request_find(r, "ce-specversion");
 }
 
 enum hook_outcome cloudevents_read(const struct hook_request *r, struct hook_result *out)
 {
     bool batch = request_is(r, "application/cloudevents-batch+json");
-    if (!content_type_begins(r, "application/cloudevents"))
+    if (!is_structured(r))
         return request_find(r, "ce-specversion") ? read_binary(r, out) : refuse(out, HOOK_BAD_BODY);
     if (!batch && !request_is(r, "application/cloudevents+json")) {
         refuse(out, HOOK_BAD_BODY);

@@ -81,7 +81,7 @@ static enum hook_reason verify(const struct hook *h, const struct hook_request *
         return HOOK_NO_CERT;
     } else {
         beck_status status =
-            certificates_get(h->certificates, header[URL], r->now_ns, r->may_block, &key, NULL);
+            certificates_get(h->certificates, header[URL], r->now_ns, r->may_block, &key);
         *wait = status == BECK_ETIMEDOUT;
         if (status)
             return status == BECK_EDENIED ? HOOK_BAD_CERT : HOOK_NO_CERT;

@@ -74,7 +74,7 @@ static beck_status send_together(struct remote *r, struct completion *const *lis
     struct reply g;
     for (size_t i = 0; i < count; i++)
         texts[i].events = buf_bytes(&list[i]->body);
-    reply_init(&g, CLIENT_ANSWER_MAX);
+    reply_init(&g);
     beck_status status = remote_send_several(r, list[0]->target, &say, &said, &g, NULL);
     bool refused = (status == BECK_ELIMIT && count > 1) || status == BECK_ENOENT;
     for (size_t i = 0; i < count && !refused; i++) {

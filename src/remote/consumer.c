@@ -166,7 +166,7 @@ beck_status remote_consumer_open(struct remote *r, const char *queue, uint32_t p
     c->remote = r;
     c->prefetch = prefetch;
     c->wait_ms = WAIT_MIN_MS;
-    reply_init(&c->reply, CLIENT_ANSWER_MAX);
+    reply_init(&c->reply);
     c->queue = strdup(queue);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (!c->queue)

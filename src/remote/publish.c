@@ -63,7 +63,7 @@ beck_status remote_send_events(struct remote *r, const char *target, beck_bytes 
                         .body = body};
     struct reply g;
     struct api_published said = {0};
-    reply_init(&g, CLIENT_ANSWER_MAX);
+    reply_init(&g);
     beck_status status = client_call(r->client, &q, &g.response, err);
     if (!status)
         status = reply_read(&g, &shape_published, &said, err);

@@ -126,7 +126,7 @@ beck_status remote_ask(struct remote *r, const char *method, struct target *t,
                        void *answer, struct reply *g, beck_error *err)
 {
     struct buf body;
-    reply_init(g, CLIENT_ANSWER_MAX);
+    reply_init(g);
     buf_init(&body, BODY_MAX);
     beck_status status = in ? shape_write(in, document, &body) : BECK_OK;
     struct request q = {.method = method, .body = buf_bytes(&body)};

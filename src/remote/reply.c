@@ -1,6 +1,8 @@
 /* Answers read by shapes: see reply.h. */
 #include "remote/reply.h"
 
+#include "remote/client.h"
+
 #include <stdlib.h>
 
 struct piece {
@@ -8,9 +10,9 @@ struct piece {
     _Alignas(16) uint8_t bytes[];
 };
 
-void reply_init(struct reply *g, size_t body_max)
+void reply_init(struct reply *g)
 {
-    response_init(&g->response, body_max);
+    response_init(&g->response, CLIENT_ANSWER_MAX);
     g->pieces = NULL;
 }
 

@@ -13,7 +13,7 @@ struct reply {
     struct piece *pieces;
 };
 
-void reply_init(struct reply *g, size_t body_max);
+void reply_init(struct reply *g);
 void reply_release(struct reply *g);
 /* The answer's body. BECK_EIO: it is not what the server should say. */
 beck_status reply_read(struct reply *g, const struct shape *s, void *out, beck_error *err);

@@ -182,9 +182,9 @@ static beck_bytes reply_of(const struct http_request *r)
     return r->text.len > 0 ? r->text : buf_bytes(&r->reply);
 }
 
-static bool is_method(const struct http_request *r, const char *method)
+static bool is_head(const struct http_request *r)
 {
-    return r->head.method && strcmp(r->head.method, method) == 0;
+    return r->head.method && strcmp(r->head.method, "HEAD") == 0;
 }
 
 static size_t room_for_head(const struct http_request *r)
@@ -199,7 +199,7 @@ static size_t room_for_head(const struct http_request *r)
 static char *put_framing(struct http_request *r, char *at, size_t len)
 {
     struct http_connection *c = r->connection;
-    bool head = is_method(r, "HEAD");
+    bool head = is_head(r);
     if (atomic_load_explicit(&c->http->draining, memory_order_relaxed) ||
         (r->streams && (head || r->head.minor == 0)))
         c->closes = true;
@@ -253,7 +253,7 @@ void answer_send(struct http_request *r)
     if (!start)
         return; /* the connection ends */
     char *at = put_head(r, start, body.len);
-    bool wanted = !is_method(r, "HEAD") && r->status != 204 && r->status != 304;
+    bool wanted = !is_head(r) && r->status != 204 && r->status != 304;
     if (wanted && copied > 0) {
         memcpy(at, body.data, copied);
         at += copied;

@@ -2,6 +2,7 @@
 #include "wire/http/document.h"
 
 #include "base/error.h"
+#include "event/cloudevents.h"
 #include "event/event.h"
 
 #include <stdio.h>
@@ -24,7 +25,7 @@ static void add(struct page *p, const beck_dead *dead)
     beck_event event = *dead->event;
     event.position = dead->origin;
     buf_clear(&p->event);
-    beck_status status = document_write_event(&event, true, &p->event, &p->list.err);
+    beck_status status = cloudevents_write_exact(&event, &p->event, &p->list.err);
     if (status) {
         p->list.status = status;
         return;

@@ -93,12 +93,3 @@ bool document_may_see(const struct http_request *r, enum access_kind kind, const
 {
     return identity_may(http_identity(r), ACCESS_DESCRIBE, kind, name);
 }
-
-/* ---- events ---- */
-
-beck_status document_write_event(const beck_event *e, bool positions, struct buf *out,
-                                 beck_error *err)
-{
-    return positions ? cloudevents_write_exact(e, out, err)
-                     : cloudevents_write(e, BECK_FORM_CLOUDEVENTS, out, err);
-}

@@ -32,9 +32,4 @@ void document_list_answer_with(struct document_list *l, struct http_request *r, 
 /* Whether the caller has any right there: what lists show. */
 bool document_may_see(const struct http_request *r, enum access_kind kind, const char *name);
 
-/* Appends an event as a CloudEvent in JSON; with positions it says where it is stored, in beckbus,
- * beckpartition and beckoffset. An error leaves `out` as it was. */
-beck_status document_write_event(const beck_event *e, bool positions, struct buf *out,
-                                 beck_error *err);
-
 #endif

@@ -116,11 +116,10 @@ void http_each_header(const struct http_request *r,
                       void (*each)(void *ctx, const char *name, const char *value), void *ctx);
 const char *http_query(const struct http_request *r, const char *name);
 /* Both: false, after answering 400 with the parameter's name, the range and what came. Missing gives
- * `otherwise`. Durations: "250ms", "5s", "1m" or a bare number of milliseconds. */
+ * `otherwise`, 0. Durations: "250ms", "5s", "1m" or a bare number of milliseconds. */
 bool http_query_number(struct http_request *r, const char *name, int64_t min, int64_t max,
                        int64_t otherwise, int64_t *out);
-bool http_query_duration(struct http_request *r, const char *name, int64_t min_ms, int64_t max_ms,
-                         int64_t otherwise_ms, int64_t *out);
+bool http_query_duration(struct http_request *r, const char *name, int64_t max_ms, int64_t *out);
 bool http_query_flag(struct http_request *r, const char *name,
                      bool *out); /* "", true, false, 1, 0 */
 /* "now", "earliest", an offset, or RFC 3339. Missing gives `otherwise`. */

@@ -269,7 +269,7 @@ static bool prepare(struct page_call *p)
                           strstr(accept, "/jsonl"));
     int64_t wait_max = http_settings_of(r)->wait_max_ms;
     if (!http_query_number(r, "limit", 1, EVENTS_MAX, EVENTS_DEFAULT, &p->limit) ||
-        !http_query_duration(r, "wait", 0, INT64_MAX / 4000000, 0, &p->wait_ms))
+        !http_query_duration(r, "wait", INT64_MAX / 4000000, &p->wait_ms))
         return false;
     if (p->wait_ms > wait_max)
         p->wait_ms = wait_max;

@@ -2,6 +2,7 @@
 #include "wire/http/document.h"
 
 #include "api/handle.h"
+#include "event/cloudevents.h"
 #include "event/pattern.h"
 
 #define PEEK_DEFAULT 10
@@ -210,7 +211,7 @@ static int peek_one(void *ctx, const beck_event *event)
     if (!p->lines)
         p->status = buf_append_byte(&p->out, p->count == 0 ? '[' : ',');
     if (!p->status)
-        p->status = document_write_event(event, true, &p->out, &p->err);
+        p->status = cloudevents_write_exact(event, &p->out, &p->err);
     if (!p->status && p->lines)
         p->status = buf_append_byte(&p->out, '\n');
     p->count++;

@@ -309,20 +309,18 @@ bool http_query_number(struct http_request *r, const char *name, int64_t min, in
     return false;
 }
 
-bool http_query_duration(struct http_request *r, const char *name, int64_t min_ms, int64_t max_ms,
-                         int64_t otherwise_ms, int64_t *out)
+bool http_query_duration(struct http_request *r, const char *name, int64_t max_ms, int64_t *out)
 {
     const char *text = http_query(r, name);
-    *out = otherwise_ms;
-    if (!text || ((value_number(text, out) || value_duration(text, out)) && *out >= min_ms &&
-                  *out <= max_ms))
+    *out = 0;
+    if (!text ||
+        ((value_number(text, out) || value_duration(text, out)) && *out >= 0 && *out <= max_ms))
         return true;
-    char low[VALUE_TEXT_MAX], high[VALUE_TEXT_MAX];
-    value_duration_text(min_ms, low);
+    char high[VALUE_TEXT_MAX];
     value_duration_text(max_ms, high);
     http_refuse(r, 400,
-                "%s is \"%.60s\"; expected a time from %s to %s, as \"250ms\", \"5s\", \"1m\"",
-                name, text, low, high);
+                "%s is \"%.60s\"; expected a time from 0s to %s, as \"250ms\", \"5s\", \"1m\"",
+                name, text, high);
     return false;
 }
 

@@ -5,6 +5,7 @@
 #include "api/handle.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "event/cloudevents.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -191,7 +192,7 @@ static beck_status add_delivery(struct taker *t, const beck_delivery *d, bool fi
 {
     size_t before = out->len;
     buf_clear(&t->event);
-    beck_status status = document_write_event(d->event, true, &t->event, err);
+    beck_status status = cloudevents_write_exact(d->event, &t->event, err);
     if (status)
         return status;
     struct api_delivery shown = {d->tag, d->attempt, d->redelivered, d->deadline_ms,

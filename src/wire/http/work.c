@@ -209,7 +209,7 @@ static void handle_take(struct http_request *r)
         return;
     }
     if (!http_query_number(r, "max", held ? 0 : 1, API_TAKE_MAX, 1, &max) ||
-        !http_query_duration(r, "wait", 0, http_settings_of(r)->wait_max_ms, 0, &wait_ms) ||
+        !http_query_duration(r, "wait", http_settings_of(r)->wait_max_ms, &wait_ms) ||
         !http_query_number(r, "prefetch", 1, QUEUE_PREFETCH_MAX, 64, &prefetch))
         return;
     struct taker *t = held ? hold(r, (uint32_t)prefetch) : NULL;

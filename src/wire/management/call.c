@@ -52,11 +52,11 @@ bool call_flag(const struct call *c, const char *name)
     return value && strcmp(value, "true") == 0;
 }
 
-bool body_bool(struct call *c, const json_t *from, const char *name, bool otherwise, bool *out)
+bool body_bool(struct call *c, const json_t *from, const char *name, bool *out)
 {
     const json_t *v = json_object_get(from, name);
     const char *text = json_string_value(v);
-    *out = otherwise;
+    *out = false;
     if (!v || json_is_null(v))
         return true;
     *out = json_is_true(v) || (text && strcmp(text, "true") == 0);

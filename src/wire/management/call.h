@@ -77,8 +77,9 @@ bool call_session(struct call *c, beck_bytes vhost, struct session **out);
 bool call_flag(const struct call *c, const char *name); /* ?name=true */
 
 /* Members of an object, with texts that stand for what they mean ("true", "7"). All: false, after
- * answering 400. What is missing or null gives `otherwise`. */
-bool body_bool(struct call *c, const json_t *from, const char *name, bool otherwise, bool *out);
+ * answering 400. What is missing or null gives `otherwise`,
+ * false. */
+bool body_bool(struct call *c, const json_t *from, const char *name, bool *out);
 bool body_number(struct call *c, const json_t *from, const char *name, int64_t otherwise,
                  int64_t *out);
 /* otherwise NULL: it must be there. Borrowed. */

@@ -94,9 +94,9 @@ bool exchange_put(struct call *c, struct session *s, beck_bytes name, const json
     struct exchange_declaration d = {.name = name};
     struct buf arguments = {0};
     if (!body_text(c, from, "type", "direct", &d.type) ||
-        !body_bool(c, from, "durable", false, &d.durable) ||
-        !body_bool(c, from, "auto_delete", false, &d.auto_delete) ||
-        !body_bool(c, from, "internal", false, &d.internal))
+        !body_bool(c, from, "durable", &d.durable) ||
+        !body_bool(c, from, "auto_delete", &d.auto_delete) ||
+        !body_bool(c, from, "internal", &d.internal))
         return false;
     if (!table_of_json(c, json_object_get(from, "arguments"), &arguments)) {
         answer_status(c, BECK_EINVAL);

@@ -157,8 +157,8 @@ bool queue_put(struct call *c, struct session *s, beck_bytes name, const json_t 
     struct queue_declaration d = {.name = name};
     struct queue_declared made;
     struct buf arguments = {0};
-    if (!body_bool(c, from, "durable", false, &d.durable) ||
-        !body_bool(c, from, "auto_delete", false, &d.auto_delete))
+    if (!body_bool(c, from, "durable", &d.durable) ||
+        !body_bool(c, from, "auto_delete", &d.auto_delete))
         return false;
     if (!table_of_json(c, json_object_get(from, "arguments"), &arguments)) {
         answer_status(c, BECK_EINVAL);
