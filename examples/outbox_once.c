@@ -1,8 +1,9 @@
 /*
- * A handler that runs once. A queue delivers at least once: after a crash, a rewind or a late
- * settle an event comes again. beck_once runs the effect of a handler in the same database
- * transaction that remembers the event, so the database shows each event once, however often it is
- * delivered.
+ * A database and events that agree. An event is noted in the transaction that changes the database,
+ * and published once that is committed (beck_outbox_put). On the other side is a handler that runs
+ * once: a queue delivers at least once, since after a crash, a rewind or a late settle an event comes
+ * again. beck_once runs the effect of a handler in the same database transaction that remembers the
+ * event, so the database shows each event once, however often it is delivered.
  */
 #include "example.h"
 
@@ -66,6 +67,7 @@ int main(void)
     expect(sqlite3_open(path, &ledger.db) == SQLITE_OK, "the database opens");
     sqlite3_exec(ledger.db,
                  "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+                 "CREATE TABLE payment(amount INTEGER);"
                  "CREATE TABLE account(balance INTEGER); INSERT INTO account VALUES(0)",
                  NULL, NULL, NULL);
 
@@ -73,16 +75,22 @@ int main(void)
     snprintf(data_dir, sizeof data_dir, "%s/beck", dir);
     beck_error err;
     beck *b;
-    beck_bus *payments;
     must(beck_open(&b, &(beck_options){.data_dir = data_dir}, &err), &err);
-    must(beck_bus_create(b, "payments", NULL, &payments, &err), &err);
+    must(beck_bus_create(b, "payments", NULL, NULL, &err), &err);
     must(beck_queue_create(b, "ledger", NULL, &err), &err);
     must(beck_queue_bind(b, "ledger", &(beck_binding){.bus = "payments"}, &err), &err);
 
-    for (int i = 0; i < 10; i++) {
+    /* Each payment is a row and an event, or neither. */
+    for (int i = 0; i < 12; i++) {
         beck_event event = {.type = beck_str("payment.received"), .data = beck_str("5")};
-        must(beck_publish(payments, &event, &err), &err);
+        sqlite3_exec(ledger.db, "BEGIN; INSERT INTO payment VALUES(5)", NULL, NULL, NULL);
+        must(beck_outbox_put(ledger.db, "payments", &event, &err), &err);
+        sqlite3_exec(ledger.db, i < 10 ? "COMMIT" : "ROLLBACK", NULL, NULL, NULL);
     }
+    size_t published;
+    must(beck_outbox_publish(b, ledger.db, 0, &published, &err), &err);
+    printf("%zu payments are committed and published\n", published);
+    expect(published == 10, "what is committed is published");
     handle_all(b, &ledger);
     expect(ledger.bookings == 10 && balance(ledger.db) == 50, "every payment is booked");
 

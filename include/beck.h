@@ -696,6 +696,27 @@ BECK_API int beck_once(struct sqlite3 *db, const char *handler, const beck_event
                        int (*effect)(void *ctx, struct sqlite3 *db, const beck_event *event),
                        void *ctx, bool *ran, beck_error *err);
 
+/* ---- events of a transaction ---------------------------------------------------------------- */
+
+/* Notes an event in the transaction that the caller has open on `db`: it is published, by
+ * beck_outbox_publish, if that is committed, and only then (the "transactional outbox"). Without an
+ * open transaction it is noted at once. An event without id, source or time gets them here: a UUID,
+ * "/<bus>", now. The table `beck_outbox` is made when missing. Threads: those of `db`. Errors:
+ * BECK_EINVAL (which attribute, and why), BECK_ELIMIT (64 MiB), BECK_EIO (SQLite's message in the
+ * text), BECK_ENOMEM, BECK_EUNSUPPORTED. */
+BECK_API beck_status beck_outbox_put(struct sqlite3 *db, const char *bus, const beck_event *event,
+                                     beck_error *err);
+
+/* Publishes what is noted in `db`, in the order of the commits and at most `max` of it (0: all), to the
+ * buses of their names, and removes it. `*count` (may be NULL, set also on failure): how many. Call it after
+ * commits, or every now and then; one call at a time for a database. Every event is published once, unless
+ * this is interrupted between publishing and removing: then again, with the same id, which a bus with
+ * dedup_window_ms or a handler with beck_once sees once. An event that is refused stays, and those behind
+ * it. Errors: those of beck_bus_get and beck_publish; BECK_EINVAL while a transaction is open on `db`,
+ * BECK_EIO, BECK_EUNSUPPORTED. */
+BECK_API beck_status beck_outbox_publish(beck *b, struct sqlite3 *db, size_t max, size_t *count,
+                                         beck_error *err);
+
 /* ---- events as text ------------------------------------------------------------------------- */
 
 typedef enum beck_form {

@@ -1,4 +1,4 @@
-/* beck_once as it is in a build without SQLite. */
+/* beck_once and the outbox as they are in a build without SQLite. */
 #include <beck.h>
 
 #include <stdarg.h>
@@ -19,6 +19,9 @@ static void it_says_that_it_is_not_in_this_build(void **state)
     assert_int_equal(err.code, BECK_EUNSUPPORTED);
     assert_non_null(strstr(err.text, "SQLite"));
     assert_true(ran); /* untouched */
+    event.type = beck_str("a.b");
+    assert_int_equal(beck_outbox_put(NULL, "shop", &event, &err), BECK_EUNSUPPORTED);
+    assert_int_equal(beck_outbox_publish(NULL, NULL, 0, NULL, &err), BECK_EUNSUPPORTED);
 }
 
 int main(void)
