@@ -170,7 +170,7 @@ static beck_status keep(struct kafka *k, enum config_resource of, beck_bytes nam
     bool known = *place_of(k->configs, of, name) != NULL;
     mutex_unlock(&k->configs->lock);
     if (!status && (known || r))
-        status = store_put(k->store, &record, 1, err);
+        status = store_put(k->store, &record, err);
     if (!status)
         put(k->configs, of, name, r);
     if (status || !r)

@@ -159,7 +159,7 @@ static void session_due(struct deadline *d)
         classic_drop_pending(m);
         return;
     }
-    classic_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
+    classic_remove(m);
     classic_rebalance_or_complete(group);
 }
 
@@ -219,10 +219,10 @@ void classic_synced(struct member *m)
         deadline_clear(&all_of(group)->deadlines, &group->syncing);
 }
 
-void classic_remove(struct member *m, int error)
+void classic_remove(struct member *m)
 {
-    classic_forget_join(m, error);
-    classic_forget_sync(m, error);
+    classic_forget_join(m, KAFKA_UNKNOWN_MEMBER_ID);
+    classic_forget_sync(m, KAFKA_UNKNOWN_MEMBER_ID);
     classic_synced(m);
     member_remove(m);
     member_free(m);
@@ -331,7 +331,7 @@ static void remove_absent(struct group *group)
     for (struct member *m = group->first, *next; m; m = next) {
         next = m->next;
         if (!m->join && !m->instance_id.data)
-            classic_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
+            classic_remove(m);
     }
 }
 
@@ -435,7 +435,7 @@ static void syncing_due(struct deadline *d)
     for (struct member *m = group->first, *next; m; m = next) {
         next = m->next;
         if (m->pending_sync)
-            classic_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
+            classic_remove(m);
     }
     classic_rebalance_or_complete(group);
 }

@@ -295,8 +295,8 @@ void classic_synced(struct member *m); /* it is not awaited any more */
 void classic_set_state(struct group *group, enum group_state state);
 /* Its session begins anew. */
 void classic_touch(struct member *m);
-/* It is gone, with an error for whoever waits; the group has still to be looked at. */
-void classic_remove(struct member *m, int error);
+/* It is gone: whoever waits gets UNKNOWN_MEMBER_ID; the group has still to be looked at. */
+void classic_remove(struct member *m);
 void classic_drop_pending(struct member *m);
 /* 0, or why the caller is not that member: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID. */
 int classic_check(const struct group *group, beck_bytes id, beck_bytes instance_id);

@@ -324,7 +324,7 @@ static void forget_member(struct member *m, const void *ctx)
     if (!m->join || m->join->ctx != ctx)
         return;
     if (m->nameless && m->is_new) {
-        classic_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
+        classic_remove(m);
         classic_rebalance_or_complete(group);
         return;
     }

@@ -204,7 +204,7 @@ static int leave(struct group *group, beck_bytes id, beck_bytes instance_id, boo
         classic_drop_pending(m);
         return KAFKA_NONE;
     }
-    classic_remove(m, KAFKA_UNKNOWN_MEMBER_ID);
+    classic_remove(m);
     *changed = true;
     return KAFKA_NONE;
 }

@@ -32,7 +32,7 @@ static beck_status take_block(struct transactions *ts, beck_error *err)
     int64_t end = ts->ids_next + BLOCK;
     int len = snprintf(text, sizeof text, "%lld", (long long)end);
     struct store_record r = {KIND, beck_str("next"), bytes_of(text, (size_t)len)};
-    beck_status status = store_put(ts->k->store, &r, 1, err);
+    beck_status status = store_put(ts->k->store, &r, err);
     if (!status)
         ts->ids_end = end;
     return status;

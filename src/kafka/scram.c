@@ -130,10 +130,8 @@ static beck_status put_record(struct kafka *k, beck_bytes user, enum scram_mecha
     char key[KEY_MAX];
     int len = snprintf(key, sizeof key, "%d:%.*s", (int)mechanism, (int)user.len,
                        (const char *)user.data);
-    return store_put(
-        k->store,
-        &(struct store_record){.kind = KIND, .key = bytes_of(key, (size_t)len), .data = data}, 1,
-        err);
+    struct store_record r = {KIND, bytes_of(key, (size_t)len), data};
+    return store_put(k->store, &r, err);
 }
 
 /* ---- the doors ---- */

@@ -202,7 +202,7 @@ static beck_status store_queue(struct shares *s, beck_bytes group, beck_bytes to
         memcpy(data + DATA_NAME, name, strlen(name));
         r.data = bytes_of(data, DATA_NAME + strlen(name));
     }
-    return store_put(s->k->store, &r, 1, err);
+    return store_put(s->k->store, &r, err);
 }
 
 /* ---- making ---- */

@@ -72,30 +72,19 @@ static beck_event event_of(const struct store_record *r, char *subject)
                         .data = r->data};
 }
 
-beck_status store_put(struct store *s, const struct store_record *records, size_t count,
-                      beck_error *err)
+beck_status store_put(struct store *s, const struct store_record *r, beck_error *err)
 {
     beck_bus *bus;
     beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
-    beck_status status = BECK_OK;
-    for (size_t i = 0; i < count && !status; i++)
-        status = check(&records[i], err);
-    if (status || count == 0 || !s->b->data_dir)
+    char subject[KIND_MAX + STORE_KEY_MAX];
+    beck_status status = check(r, err);
+    if (status || !s->b->data_dir)
         return status;
     status = find_bus(s, &bus, err);
     if (status)
         return status;
-    beck_event *events = calloc(count, sizeof *events);
-    char *subjects = calloc(count, KIND_MAX + STORE_KEY_MAX);
-    if (!events || !subjects)
-        status = error_set(err, BECK_ENOMEM, "no memory for %zu records", count);
-    for (size_t i = 0; i < count && !status; i++)
-        events[i] = event_of(&records[i], subjects + i * (KIND_MAX + STORE_KEY_MAX));
-    if (!status)
-        status = bus_publish(bus, events, count, &o, NULL, err);
-    free(events);
-    free(subjects);
-    return status;
+    beck_event e = event_of(r, subject);
+    return bus_publish(bus, &e, 1, &o, NULL, err);
 }
 
 /* ---- reading ---- */

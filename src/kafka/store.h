@@ -27,10 +27,9 @@ struct store_record {
 beck_status store_open(beck *b, struct store **out, beck_error *err);
 void store_close(struct store *s); /* before beck_close; NULL allowed */
 
-/* (slow) All of them or none; synced when it returns. BECK_EINVAL: a key or data that is too long
+/* (slow) Synced when it returns. BECK_EINVAL: a key or data that is too long
  * or no text; BECK_EFULL, BECK_EIO, BECK_EPOISONED, BECK_ENOMEM. */
-beck_status store_put(struct store *s, const struct store_record *records, size_t count,
-                      beck_error *err);
+beck_status store_put(struct store *s, const struct store_record *r, beck_error *err);
 
 /* (slow) Gives every record of a kind that is stored, oldest first, also those that later ones
  * replace: so whoever takes them in one after the other has the newest at the end. Key and data are

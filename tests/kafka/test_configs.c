@@ -364,7 +364,7 @@ static void what_could_be_changed_once_is_not_kept(void **state)
     (void)state;
     place_start(&p);
     struct entry before = look(&p, CONFIG_BROKER, "1", "max.connections");
-    check_ok(store_put(p.k->store, &record, 1, err));
+    check_ok(store_put(p.k->store, &record, err));
     place_crash(&p);
     check_entry(&p, CONFIG_BROKER, "1", "max.connections", before.value, before.source);
     check_entry(&p, CONFIG_BROKER, "1", "message.max.bytes", "2000", CONFIG_FROM_DYNAMIC_BROKER);
