@@ -15,6 +15,7 @@
 #include "event/json.h"
 #include "log/cursor.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -335,13 +336,17 @@ static beck_status note_item(struct items *items, const struct record_view *v)
     if (items->count == items->cap && more_items(items))
         return BECK_ENOMEM;
     uint32_t *place = item_place(items, v->key);
-    struct item *found = *place ? &items->list[*place - 1] : &items->list[items->count];
-    if (!*place) {
-        *found = (struct item){.subject = strndup(v->key.data, v->key.len)};
-        if (!found->subject)
+    size_t number = *place;
+    if (number == 0) {
+        char *subject = strndup(v->key.data, v->key.len);
+        if (!subject)
             return BECK_ENOMEM;
-        *place = (uint32_t)++items->count;
+        items->list[items->count++] = (struct item){.subject = subject};
+        number = items->count;
+        *place = (uint32_t)number;
     }
+    assert(number <= items->count);
+    struct item *found = &items->list[number - 1];
     free(found->json);
     found->json = NULL;
     found->gone = v->event.data.data == NULL;

@@ -5,6 +5,7 @@
 #include "broker/names.h"
 #include "broker/policy.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #define NS_PER_MS 1000000
@@ -274,6 +275,7 @@ static int declare(struct session *s, const struct queue_declaration *d, struct 
     code = q ? check_equivalent(s, q, d, kind, text) : make_queue(s, d, kind, &q, text);
     if (code)
         return code;
+    assert(q);
     if (session_owes(s, q))
         return broker_refuse(text, REPLY_INTERNAL_ERROR, "no memory for a queue");
     queue_used(q);
