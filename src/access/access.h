@@ -20,7 +20,7 @@ enum access_right {
     ACCESS_READ = 2,    /* events of a bus; peek and dead letters of a queue */
     ACCESS_WORK = 4,    /* take, settle, retry, reject, return */
     ACCESS_ADMIN = 8, /* make, change, delete, purge, rewind; on "everything": users, the server */
-    ACCESS_CREATE = 16,  /* make a bus of such a name, for Kafka's clients; part of admin */
+    ACCESS_CREATE = 16, /* make a bus of such a name, for Kafka's clients; part of admin */
     /* See that it is there, how it is set, and counts; on "everything": metrics. Part of all but create. */
     ACCESS_DESCRIBE = 32
 };
@@ -37,7 +37,7 @@ struct access_settings {
     uint32_t failures_max;   /* failed logins of one address (IPv6: of one /64) within the window,
                                 then it waits for the window's end; default 10 */
     uint32_t failures_window_ms; /* default 60,000 */
-    bool keep_admin;             /* the last user who administers the server and has a password or a token can
+    bool keep_admin; /* the last user who administers the server and has a password or a token can
                                     neither be deleted nor lose that */
     uint32_t scrypt_log_n; /* cost: 2^n blocks of 1 KiB, 10-20; default 15 (32 MiB, about 60 ms). Of
                               passwords set from now on */

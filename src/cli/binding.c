@@ -16,8 +16,8 @@ static const char *pattern_of(const beck_binding *b)
 static int compare(void *ctx, const beck_binding *b)
 {
     struct search *s = ctx;
-    s->found = strcmp(b->bus, s->binding->bus) == 0 &&
-               strcmp(pattern_of(b), pattern_of(s->binding)) == 0;
+    s->found =
+        strcmp(b->bus, s->binding->bus) == 0 && strcmp(pattern_of(b), pattern_of(s->binding)) == 0;
     return s->found;
 }
 

@@ -111,9 +111,9 @@ struct partition {
     bool has_snapshots; /* there may be files of producers' snapshots */
     uint32_t watchers;  /* threads in partition_wait */
     struct partition_watch *watches;
-    int64_t checkpointed;                    /* recovery point last given out */
-    int64_t unsynced_bytes;                  /* written since the last sync began */
-    int64_t unsynced_since_ns;               /* when the first of them was */
+    int64_t checkpointed;      /* recovery point last given out */
+    int64_t unsynced_bytes;    /* written since the last sync began */
+    int64_t unsynced_since_ns; /* when the first of them was */
     struct partition_rules rules;
     uint64_t written_batches, written_bytes; /* since it was opened */
     struct file *prepared; /* the next segment's, made ahead of need; NULL: not yet */

@@ -25,12 +25,12 @@ struct source {
     int64_t popped;  /* events below are in no fifo; exact while a fifo holds them in order */
     int64_t saved;   /* `routed` in the snapshot written last */
     int64_t suspect; /* events below may have been delivered before this process began */
-    bool damaged;    /* its partition: nothing is read of it, and its entries wait in the schedule */
-    bool live;       /* events come through the hook; else catch_up reads them from the log */
-    bool waits;      /* not live, all is read that is visible: a transaction is open behind that */
-    bool joined;     /* the queue gets what is addressed to it */
-    bool gone;       /* its bus was deleted: another of that name is another source */
-    bool mixed;      /* the fifos may hold its events out of order: history was added behind */
+    bool damaged; /* its partition: nothing is read of it, and its entries wait in the schedule */
+    bool live;    /* events come through the hook; else catch_up reads them from the log */
+    bool waits;   /* not live, all is read that is visible: a transaction is open behind that */
+    bool joined;  /* the queue gets what is addressed to it */
+    bool gone;    /* its bus was deleted: another of that name is another source */
+    bool mixed;   /* the fifos may hold its events out of order: history was added behind */
     struct held *held; /* while a damaged list is made again; NULL: no */
 };
 
@@ -107,7 +107,7 @@ struct queue {
     struct source *sources; /* the first is the dead letters, for those that are put back */
     uint32_t source_count;
     _Atomic(uint32_t) deletions; /* of buses that were sources: cursors on them are to be closed */
-    bool damaged; /* a source is, or was */
+    bool damaged;                /* a source is, or was */
     struct binding *bindings;
     uint32_t binding_count;
 
