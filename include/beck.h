@@ -708,7 +708,7 @@ BECK_API beck_status beck_outbox_put(struct sqlite3 *db, const char *bus, const 
                                      beck_error *err);
 
 /* Publishes what is noted in `db`, in the order of the commits and at most `max` of it (0: all), to the
- * buses of their names, and removes it. `*count` (may be NULL, set also on failure): how many. Call it after
+ * buses of their names, synced, and removes it. `*count` (may be NULL, set also on failure): how many. Call it after
  * commits, or every now and then; one call at a time for a database. Every event is published once, unless
  * this is interrupted between publishing and removing: then again, with the same id, which a bus with
  * dedup_window_ms or a handler with beck_once sees once. An event that is refused stays, and those behind

@@ -168,7 +168,8 @@ static beck_status remove_batch(sqlite3 *db, const struct batch *b, beck_error *
 
 static beck_status publish_batch(beck *handle, const struct batch *b, beck_error *err)
 {
-    static const beck_publish_options options = {.no_context = true};
+    /* The database forgets them afterwards: nothing weaker will do. */
+    static const beck_publish_options options = {.level = BECK_LEVEL_SYNCED, .no_context = true};
     beck_bus *bus;
     beck_status status = beck_bus_get(handle, b->bus, &bus, err);
     return status ? status : beck_publish_many(bus, b->events, b->count, &options, NULL, err);

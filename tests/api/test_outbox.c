@@ -188,6 +188,17 @@ static void what_is_published_again_is_not_stored_again(void **state)
     expect(bus, "1 2 3 ");
 }
 
+static void what_the_database_forgets_is_on_the_device(void **state)
+{
+    struct world *w = *state;
+    beck_bus *bus = make_bus(w->b, "shop", &(beck_bus_options){.level = BECK_LEVEL_WRITTEN});
+    beck_partition_info info;
+    put(w, "shop", "1");
+    send(w, 0);
+    must(beck_partition_info_get(bus, 0, &info, &err));
+    assert_int_equal(info.synced_offset, 1);
+}
+
 static void what_cannot_be_is_refused_before_the_database_is_touched(void **state)
 {
     struct world *w = *state;
@@ -216,6 +227,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_is_refused_stays_with_those_behind_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_published_again_is_not_stored_again, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_the_database_forgets_is_on_the_device, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_is_refused_before_the_database_is_touched,
                                         setup, teardown)};
