@@ -49,27 +49,29 @@ static bool is_legal(char c)
 
 const char *topic_name_refuse(beck_bytes name, char *text)
 {
+    static const char invalid[] = "Topic name is invalid";
     const char *at = name.data;
     if (name.len == 0) {
-        snprintf(text, KAFKA_TEXT, "Topic name is invalid: the empty string is not allowed");
+        snprintf(text, KAFKA_TEXT, "%s: the empty string is not allowed", invalid);
         return text;
     }
     if (bytes_equal_text(name, ".") || bytes_equal_text(name, "..")) {
-        snprintf(text, KAFKA_TEXT, "Topic name cannot be \".\" or \"..\"");
+        snprintf(text, KAFKA_TEXT, "%s: '%.*s' is not allowed", invalid, TEXT(name));
         return text;
     }
     if (name.len > TOPIC_NAME_MAX) {
-        snprintf(text, KAFKA_TEXT, "Topic name is illegal, it can't be longer than %d characters",
-                 TOPIC_NAME_MAX);
+        snprintf(text, KAFKA_TEXT,
+                 "%s: the length of '%.*s' is longer than the max allowed length %d", invalid,
+                 TOPIC_NAME_MAX, at, TOPIC_NAME_MAX);
         return text;
     }
     for (size_t i = 0; i < name.len; i++) {
         if (is_legal(at[i]))
             continue;
         snprintf(text, KAFKA_TEXT,
-                 "Topic name \"%.*s\" is illegal, it contains a character other than ASCII "
-                 "alphanumerics, '.', '_' and '-'",
-                 TEXT(name));
+                 "%s: '%.*s' contains one or more characters other than ASCII alphanumerics, '.', "
+                 "'_' and '-'",
+                 invalid, TEXT(name));
         return text;
     }
     return NULL;

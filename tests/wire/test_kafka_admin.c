@@ -495,6 +495,9 @@ static void the_quorum_is_this_server(void **state)
         kafka_ask(&d->c, describe_quorum, v, &q, &a);
         assert_int_equal(a.topics.at[0].partitions.at[0].leader_id, 1);
         assert_int_equal(a.topics.at[0].partitions.at[0].current_voters.count, 1);
+        if (v > 0) /* a leader is never behind */
+            assert_true(a.topics.at[0].partitions.at[0].current_voters.at[0].last_fetch_timestamp >
+                        0);
     }
 }
 

@@ -151,6 +151,9 @@ static bool put_quorum(struct kafka_request *r, const struct kafka_describe_quor
         p->leader_id = p->current_voters.at[0].replica_id = kafka_node_id(request_kafka(r));
         p->leader_epoch = QUORUM_EPOCH;
         p->high_watermark = p->current_voters.at[0].log_end_offset = end;
+        p->current_voters.at[0].last_fetch_timestamp =
+            p->current_voters.at[0].last_caught_up_timestamp =
+                clock_wall_ms(request_engine(r)->env.clock);
     }
     return good;
 }
