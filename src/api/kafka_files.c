@@ -157,6 +157,8 @@ beck_status beck_kafka_export(beck *b, const char *bus, const char *directory,
         status = beck_bus_get(b, bus, &from, err);
     if (!status && from->options.storage != BECK_STORAGE_DISK)
         status = error_set(err, BECK_EINVAL, "bus \"%s\" is in memory: it has no files", bus);
+    if (!status)
+        status = bus_check_damage(from, err);
     if (!status) {
         status = vfs_mkdir(b->env.vfs, directory, err);
         status = status == BECK_EEXIST ? BECK_OK : status;

@@ -227,6 +227,31 @@ static void a_partition_of_several_is_damaged_by_itself(void **state)
     world_end(&w);
 }
 
+/* All that is certain of it is what retention has taken: that must not pass for an empty bus. */
+static void a_damaged_bus_is_not_exported_as_an_empty_one(void **state)
+{
+    (void)state;
+    struct world w;
+    char text[1000] = {0};
+    beck_kafka_files files;
+    world_start(&w, 8);
+    memset(text, 'x', sizeof text - 1);
+    world_bus(&w, "bad", &(beck_bus_options){.segment_bytes = 4096, .retention_bytes = 1});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "bad", "#", BECK_FROM_EARLIEST);
+    for (int i = 0; i < 9; i++)
+        put(world_get(&w, "bad"), "t.x", text);
+    check_ok(upkeep_maintain(w.b, err));
+    put(world_get(&w, "bad"), "t.x", "last");
+    vfs_sim_kill(w.vfs);
+    beck_abandon(w.b);
+    open_damaged(&w);
+    says_damaged(beck_kafka_export(w.b, "bad", "out", &files, err));
+    assert_int_equal(files.partitions, 0);
+    assert_false(vfs_exists(w.vfs, "out"));
+    world_end(&w);
+}
+
 /* What beck itself cannot do without. */
 static void the_state_of_queues_and_what_exists_are_needed(void **state)
 {
@@ -256,6 +281,7 @@ int main(void)
         cmocka_unit_test(what_was_delayed_comes_due_and_waits_on),
         cmocka_unit_test(a_queue_and_then_the_damaged_bus_can_be_deleted),
         cmocka_unit_test(a_partition_of_several_is_damaged_by_itself),
+        cmocka_unit_test(a_damaged_bus_is_not_exported_as_an_empty_one),
         cmocka_unit_test(the_state_of_queues_and_what_exists_are_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
