@@ -191,8 +191,8 @@ static beck_status read_setting(struct json_reader *r, const uint8_t *begin, uin
     if (token.kind != JSON_STRING)
         return BECK_OK;
     uint8_t *text = texts + ((const uint8_t *)token.raw.data - begin);
-    s->text.data = text;
-    return json_unescape_to(&token, text, &s->text.len, err);
+    s->text = bytes_of(text, json_unescape_to(&token, text));
+    return BECK_OK;
 }
 
 static beck_status read_member(struct json_reader *r, const struct json_token *name,

@@ -102,6 +102,20 @@ static int32_t hex_read(const uint8_t *p, const uint8_t *end)
     return value;
 }
 
+/* The length of the \u escape at p, or of the two of a surrogate pair; 0: it is none. */
+static size_t unicode_len(const uint8_t *p, const uint8_t *end)
+{
+    int32_t unit = hex_read(p + 2, end);
+    if (unit < 0xD800 || unit > 0xDFFF) {
+        return unit < 0 ? 0 : 6;
+    }
+    if (unit > 0xDBFF || end - p < 12 || p[6] != '\\' || p[7] != 'u') {
+        return 0;
+    }
+    unit = hex_read(p + 8, end);
+    return unit < 0xDC00 || unit > 0xDFFF ? 0 : 12;
+}
+
 /* The length of the escape at p, which is a backslash; 0: it is none. */
 static size_t escape_len(const uint8_t *p, const uint8_t *end)
 {
@@ -119,7 +133,7 @@ static size_t escape_len(const uint8_t *p, const uint8_t *end)
     case 't':
         return 2;
     case 'u':
-        return hex_read(p + 2, end) < 0 ? 0 : 6;
+        return unicode_len(p, end);
     default:
         return 0;
     }
@@ -147,8 +161,11 @@ static beck_status read_string(struct json_reader *r, struct json_token *out, be
         if (c == '\\') {
             size_t len = escape_len(p, end);
             if (len == 0) {
+                bool half = end - p >= 6 && p[1] == 'u' && hex_read(p + 2, end) >= 0;
                 return fail(r, (size_t)(p - text),
-                            "an escape: one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX", err);
+                            half ? "both halves of a surrogate pair (one is no character)"
+                                 : "an escape: one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX",
+                            err);
             }
             out->escaped = true;
             p += len;
@@ -397,21 +414,15 @@ beck_status json_check(beck_bytes text, beck_error *err)
 
 /* ---- text of strings ---- */
 
-/* The character that the \u escape at *p stands for, which may be a pair; -1: a lone surrogate. */
-static int32_t point_read(const uint8_t **p, const uint8_t *end)
+/* The character that the \u escape at *p stands for, which may be a pair. */
+static uint32_t point_read(const uint8_t **p, const uint8_t *end)
 {
-    int32_t high = hex_read(*p + 2, end);
+    uint32_t high = (uint32_t)hex_read(*p + 2, end);
     *p += 6;
     if (high < 0xD800 || high > 0xDFFF) {
         return high;
     }
-    if (high > 0xDBFF || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u') {
-        return -1;
-    }
-    int32_t low = hex_read(*p + 2, end);
-    if (low < 0xDC00 || low > 0xDFFF) {
-        return -1;
-    }
+    uint32_t low = (uint32_t)hex_read(*p + 2, end);
     *p += 6;
     return 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
 }
@@ -434,12 +445,10 @@ static uint8_t escaped_byte(uint8_t c)
     }
 }
 
-beck_status json_unescape_to(const struct json_token *token, uint8_t *out, size_t *len,
-                             beck_error *err)
+size_t json_unescape_to(const struct json_token *token, uint8_t *out)
 {
     if (token->raw.len == 0) {
-        *len = 0;
-        return BECK_OK;
+        return 0;
     }
     const uint8_t *p = token->raw.data;
     const uint8_t *end = p + token->raw.len;
@@ -456,20 +465,11 @@ beck_status json_unescape_to(const struct json_token *token, uint8_t *out, size_
         if (p[1] != 'u') {
             *to++ = escaped_byte(p[1]);
             p += 2;
-            continue;
+        } else {
+            to += utf8_put(point_read(&p, end), to);
         }
-        const uint8_t *escape = p;
-        int32_t point = point_read(&p, end);
-        if (point < 0) {
-            return error_set(err, BECK_EINVAL,
-                             "the string at byte %zu has half of a surrogate pair, %.6s; expected "
-                             "both halves",
-                             token->at, (const char *)escape);
-        }
-        to += utf8_put((uint32_t)point, to);
     }
-    *len = (size_t)(to - out);
-    return BECK_OK;
+    return (size_t)(to - out);
 }
 
 beck_status json_unescape(const struct json_token *token, struct buf *out, beck_error *err)
@@ -481,13 +481,10 @@ beck_status json_unescape(const struct json_token *token, struct buf *out, beck_
                          "of %zu",
                          token->at, token->raw.len, out->max);
     }
-    size_t len = 0;
-    status =
-        token->raw.len == 0 ? BECK_OK : json_unescape_to(token, out->data + out->len, &len, err);
-    if (status == BECK_OK) {
-        out->len += len;
+    if (token->raw.len != 0) {
+        out->len += json_unescape_to(token, out->data + out->len);
     }
-    return status;
+    return BECK_OK;
 }
 
 /* ---- writing ---- */

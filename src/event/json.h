@@ -3,8 +3,10 @@
  *
  * The reader gives tokens; it allocates nothing. Strings come as the raw slice between the quotes;
  * json_unescape makes text of it. Duplicate member names are the caller's to refuse. Nesting is
- * bounded by JSON_DEPTH_MAX. The text must be UTF-8, without a byte order mark. In errors bytes
- * count from 0, lines and columns (in bytes) from 1.
+ * bounded by JSON_DEPTH_MAX. The text must be UTF-8, without a byte order mark. An escape for half of a
+ * surrogate pair is refused wherever it stands: RFC 8259 section 8.2 leaves open what it means, I-JSON
+ * (RFC 7493 section 2.1) forbids it, and readers stop at it. In errors bytes count from 0, lines and
+ * columns (in bytes) from 1.
  */
 #ifndef BECK_EVENT_JSON_H
 #define BECK_EVENT_JSON_H
@@ -52,12 +54,11 @@ beck_status json_next(struct json_reader *r, struct json_token *out, beck_error 
 beck_status json_skip_value(struct json_reader *r, beck_bytes *raw, beck_error *err);
 /* Checks that the text is one JSON value. */
 beck_status json_check(beck_bytes text, beck_error *err);
-/* Appends the text of a string token. Lone surrogates are refused with BECK_EINVAL. */
+/* Appends the text of a string token. BECK_ELIMIT, BECK_ENOMEM: of the buffer. */
 beck_status json_unescape(const struct json_token *token, struct buf *out, beck_error *err);
 /* The same into memory of at least raw.len bytes, which may be that of the raw slice itself: the
- * text is never longer. `token` is one that a reader gave. */
-beck_status json_unescape_to(const struct json_token *token, uint8_t *out, size_t *len,
-                             beck_error *err);
+ * text is never longer. Returns its length. `token` is one that a reader gave. */
+size_t json_unescape_to(const struct json_token *token, uint8_t *out);
 
 /* Writing: `"text"` with the escapes that RFC 8259 section 7 needs. Invalid UTF-8 becomes U+FFFD.
  */

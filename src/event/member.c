@@ -26,20 +26,10 @@ static enum json_kind kind_of(beck_bytes raw)
     }
 }
 
-static beck_status read_name(const struct json_token *token, const uint8_t *base, uint8_t *copy,
-                             beck_bytes *name, beck_error *err)
+static beck_bytes read_name(const struct json_token *token, const uint8_t *base, uint8_t *copy)
 {
     uint8_t *to = copy + ((const uint8_t *)token->raw.data - base);
-    size_t len;
-    if (!token->escaped) {
-        *name = bytes_of(to, token->raw.len);
-        return BECK_OK;
-    }
-    beck_status status = json_unescape_to(token, to, &len, err);
-    if (status == BECK_OK) {
-        *name = bytes_of(to, len);
-    }
-    return status;
+    return bytes_of(to, token->escaped ? json_unescape_to(token, to) : token->raw.len);
 }
 
 beck_status members_read(struct members *m, struct json_reader *r, uint8_t *copy, const char *where,
@@ -60,8 +50,7 @@ beck_status members_read(struct members *m, struct json_reader *r, uint8_t *copy
                              "%s has more than %d members (at byte %zu); give fewer", where,
                              MEMBERS_MAX, token.at);
         }
-        struct member x = {.at = token.at};
-        status = read_name(&token, r->text.data, copy, &x.name, err);
+        struct member x = {.name = read_name(&token, r->text.data, copy)};
         for (size_t i = 0; status == BECK_OK && i < total; i++) {
             if (bytes_equal(m->list[i].name, x.name)) {
                 status =
@@ -113,14 +102,7 @@ beck_status member_text(const struct member *m, const uint8_t *base, uint8_t *co
         return BECK_OK;
     }
     struct json_token token = {.kind = JSON_STRING, .raw = inside, .escaped = true, .at = m->at};
-    size_t len;
-    beck_status status = json_unescape_to(&token, to, &len, NULL);
-    if (status != BECK_OK) {
-        return member_refuse(m, status, err,
-                             "holds half of a surrogate pair (\\ud800 to \\udfff alone); expected "
-                             "both halves");
-    }
-    *out = bytes_of(to, len);
+    *out = bytes_of(to, json_unescape_to(&token, to));
     return BECK_OK;
 }
 

@@ -145,10 +145,7 @@ static beck_status read_text(const struct reading *in, const struct shape_field 
     if (!t->escaped) {
         memcpy(text, t->raw.data, len);
     } else {
-        beck_status status = json_unescape_to(t, (uint8_t *)text, &len, in->err);
-        if (status != BECK_OK) {
-            return status;
-        }
+        len = json_unescape_to(t, (uint8_t *)text);
     }
     text[len] = '\0';
     if ((int64_t)len < f->min || (int64_t)len > f->max || strlen(text) != len) {

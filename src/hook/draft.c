@@ -95,12 +95,11 @@ beck_bytes result_text(struct hook_result *out, const struct field *f)
         return beck_str(f->token.kind == JSON_TRUE ? "true" : "false");
     if (f->token.kind != JSON_STRING || !f->token.escaped)
         return attribute_or_none(raw);
-    size_t len;
-    if (raw.len > sizeof out->memory - out->used ||
-        json_unescape_to(&f->token, out->memory + out->used, &len, NULL))
+    if (raw.len > sizeof out->memory - out->used)
         return bytes_of(NULL, 0);
-    beck_bytes text = bytes_of(out->memory + out->used, len);
-    out->used += len;
+    uint8_t *to = out->memory + out->used;
+    beck_bytes text = bytes_of(to, json_unescape_to(&f->token, to));
+    out->used += text.len;
     return attribute_or_none(text);
 }
 

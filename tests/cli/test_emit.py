@@ -45,6 +45,11 @@ class Single(BeckTest):
         self.beck("emit", "a.b", "hello", "--content-type", "text/plain")
         self.assertEqual(self.log()[0]["data"], "hello")
 
+    def test_half_of_a_surrogate_pair_is_no_json(self):
+        self.refused(USAGE, "emit", "a.b", '{"a": "\\ud800"}', says="at byte 7 (line 1, column 8): expected both halves")
+        self.beck("emit", "a.b", "\\ud800", "--content-type", "text/plain")
+        self.assertEqual(self.log()[0]["data"], "\\ud800")
+
     def test_wrong_events_are_refused_before_anything_is_made(self):
         self.refused(USAGE, "emit", "a..b", says="type")
         self.refused(USAGE, "emit", "order.*", says="type")

@@ -57,7 +57,6 @@ static void valid_texts_are_accepted(void **state)
         "{\"a\":{\"b\":{\"c\":[1,{\"d\":null}]}}}",
         "{\"a\":1,\"a\":2}",
         "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uFFFF\\ud83d\\ude42\"",
-        "\"\\ud800\"", /* legal as JSON; it has no text */
         "\"\x7f\"",
         "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"",
         "[1,-1,0.1,\"x\",true,false,null,{},[]]",
@@ -313,18 +312,21 @@ static void escapes_become_text(void **state)
     assert_memory_equal(out.data, "a\0b", 3);
 }
 
-static void half_of_a_surrogate_pair_has_no_text(void **state)
+static void half_of_a_surrogate_pair_is_refused_wherever_it_stands(void **state)
 {
     (void)state;
-    const char *const cases[] = {"\"\\ud800\"",        "\"\\ud83dx\"",   "\"\\ude42\"",
-                                 "\"\\ud83d\\ud83d\"", "\"\\ud83d\\n\"", "\"x\\udc00\\ud800\"",
-                                 "\"\\ud83d\\u0041\""};
+    const char *const cases[] = {
+        "\"\\ud800\"",        "\"\\ud83dx\"",           "\"\\ude42\"",
+        "\"\\ud83d\\ud83d\"", "\"\\ud83d\\n\"",         "\"x\\udc00\\ud800\"",
+        "\"\\ud83d\\u0041\"", "[{\"a\":\"x\\ud800\"}]", "{\"\\udfff\":1}"};
     for (size_t i = 0; i < COUNT(cases); i++) {
         beck_error err;
-        beck_status status = unescaped(cases[i], &err);
+        beck_status status = check_exact(cases[i], strlen(cases[i]), &err);
         assert_error(status, &err, BECK_EINVAL, "surrogate", "\\u", NULL);
-        assert_int_equal(out.len, 0);
     }
+    beck_error err;
+    beck_status status = check_exact("[1,\n\"ab\\ud800\"]", 15, &err);
+    assert_error(status, &err, BECK_EINVAL, "byte 7 (line 2, column 4)", "both halves", NULL);
 }
 
 static void any_text_survives_writing_and_reading(void **state)
@@ -437,7 +439,7 @@ int main(void)
         cmocka_unit_test(tokens_come_in_order_with_their_bytes),
         cmocka_unit_test(a_skipped_value_is_its_raw_bytes),
         cmocka_unit_test(escapes_become_text),
-        cmocka_unit_test(half_of_a_surrogate_pair_has_no_text),
+        cmocka_unit_test(half_of_a_surrogate_pair_is_refused_wherever_it_stands),
         cmocka_unit_test(any_text_survives_writing_and_reading),
         cmocka_unit_test(bytes_that_are_no_text_become_replacement_characters),
         cmocka_unit_test(a_string_that_does_not_fit_leaves_the_buffer_as_it_was),
