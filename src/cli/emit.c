@@ -245,8 +245,8 @@ const struct command command_emit = {
         "- from standard input. Prints where the event is kept: BUS/PARTITION/OFFSET.\n"
         "\n"
         "--json-lines reads CloudEvents or envelopes ({\"eventId\":...,\"eventType\":...}), one\n"
-        "a line or an array. Malformed ones are reported with their line and left out;\n"
-        "the exit code is then 1.",
+        "a line or an array; id and source may be missing. Malformed ones are reported with\n"
+        "their line and left out; the exit code is then 1.",
     .examples = "beck emit order.created '{\"id\": 1}' --subject ORD-1\n"
                 "beck emit report.due --at 18:00 --extension region=eu\n"
                 "beck emit mail.received @mail.txt --content-type text/plain\n"

@@ -1,7 +1,8 @@
 /*
- * Events from lines. They are published in batches of up to 1,000, and whenever the input pauses,
- * so that a pipe that trickles is passed on at once. Batches are written only; one sync at every
- * pause and at the end makes all of them durable before they are reported.
+ * Events from lines, as a server takes them over HTTP: id and source may be missing. They are
+ * published in batches of up to 1,000, and whenever the input pauses, so that a pipe that trickles is
+ * passed on at once. Batches are written only; one sync at every pause and at the end makes all of
+ * them durable before they are reported.
  *
  * A batch that is refused because of one event is published again event by event, so that only the
  * one at fault is left out.
@@ -10,6 +11,7 @@
 #include "cli/lines.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "event/cloudevents.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -144,7 +146,7 @@ static void add_rest(struct emitter *em, beck_bytes first)
     beck_document *document;
     if (status) {
         complain(em, begin, "the array is too long: write one event a line");
-    } else if (beck_parse(buf_bytes(&all), &document, &err)) {
+    } else if (cloudevents_parse_exact(buf_bytes(&all), &document, &err)) {
         complain(em, begin, err.text);
     } else {
         add_document(em, document, begin);
@@ -156,7 +158,7 @@ static void add_line(struct emitter *em, beck_bytes line, bool first)
 {
     beck_error err;
     beck_document *document;
-    beck_status status = beck_parse(line, &document, &err);
+    beck_status status = cloudevents_parse_exact(line, &document, &err);
     if (!status) {
         add_document(em, document, em->lines.number);
     } else if (first && memchr(line.data, '[', line.len) == line.data) {

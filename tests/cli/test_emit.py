@@ -106,6 +106,11 @@ class Lines(BeckTest):
         self.assertEqual(self.ids(), ["1", "2"])
         self.refused(NOT_FOUND, "emit", "--json-lines", "nowhere", says="nowhere")
 
+    def test_what_http_fills_in_may_be_missing(self):
+        self.emit_text('{"specversion":"1.0","type":"order.created","subject":"customer/7","data":{"total":42}}\n')
+        read = self.beck("log").json[0]
+        self.assertEqual((read["id"], read["source"], read["data"]), ("events/0/0", "/events", {"total": 42}))
+
     def test_envelopes_are_read_too(self):
         self.emit_text(json.dumps({"eventId": "7", "eventType": "order.paid", "version": 2,
                                    "timestamp": "2026-01-31T14:30:00Z", "source": "shop", "data": {"x": 1},
