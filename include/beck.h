@@ -14,6 +14,8 @@
  *    parameter `err` may be NULL; when given it is filled on failure (cause first, then the remedy)
  *    and untouched on success. A failed call leaves its objects as they were and its out parameters
  *    untouched.
+ *  - NULL for what a function works on (a handle, a bus, a reader, a consumer ...) is BECK_EINVAL;
+ *    functions without a status then do nothing, or give 0, false or NULL.
  *  - Ownership: arguments are borrowed for the length of the call and copied when kept. Pointers
  *    handed out are borrowed; the text says until when. Nothing returned is to be passed to free()
  *    unless the text says so.

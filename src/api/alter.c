@@ -130,6 +130,8 @@ beck_status handle_alter_bus(beck *b, beck_bus *bus, const beck_bus_options *opt
 
 beck_status beck_bus_alter(beck_bus *bus, const beck_bus_options *options, beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (!options)
         return error_set(err, BECK_EINVAL, "a bus is changed to options: there are none");
     if (bus->remote)

@@ -7,6 +7,8 @@
 
 static beck_status refuse_read_only(const beck *b, beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!b->read_only)
         return BECK_OK;
     return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
@@ -197,6 +199,8 @@ beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *op
 
 beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (b->remote && name && *name)
         return remote_bus_get(b->remote, name, out, err);
     mutex_lock(&b->admin_lock);
@@ -287,6 +291,8 @@ static beck_status refuse_internal(const beck_bus *bus, beck_error *err)
 
 beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (bus->remote)
         return remote_bus_info(bus, out, err);
     if (atomic_load(&bus->closed))
@@ -306,6 +312,8 @@ beck_status beck_bus_info_get(beck_bus *bus, beck_bus_info *out, beck_error *err
 beck_status beck_partition_info_get(beck_bus *bus, uint32_t partition, beck_partition_info *out,
                                     beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (bus->remote)
         return remote_partition_info(bus, partition, out, err);
     if (atomic_load(&bus->closed))
@@ -334,6 +342,8 @@ beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *
 {
     beck_bus **copy;
     size_t count;
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!each)
         return error_set(err, BECK_EINVAL, "a list of buses needs a function");
     if (b->remote)
@@ -350,7 +360,7 @@ beck_status beck_bus_list(beck *b, int (*each)(void *ctx, beck_bus *bus), void *
 
 const char *beck_bus_name(const beck_bus *bus)
 {
-    return bus->name;
+    return bus ? bus->name : NULL;
 }
 
 /* With upkeep_lock and admin_lock. */
@@ -375,6 +385,8 @@ static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
 
 beck_status beck_bus_purge(beck_bus *bus, beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (bus->remote)
         return remote_bus_purge(bus, err);
     if (bus->options.storage != BECK_STORAGE_DISK)
@@ -411,8 +423,9 @@ static beck_status publish_special(beck_bus *bus, const beck_event *events, size
 
 beck_status beck_publish(beck_bus *bus, const beck_event *event, beck_error *err)
 {
-    if (__builtin_expect(!event, false))
-        return error_set(err, BECK_EINVAL, "there is no event to publish");
+    if (__builtin_expect(!bus || !event, false))
+        return bus ? error_set(err, BECK_EINVAL, "there is no event to publish")
+                   : handle_need(bus, "bus", err);
     if (__builtin_expect(bus->special, false))
         return publish_special(bus, event, 1, NULL, NULL, err);
     return bus_publish_one(bus, event, err);
@@ -422,6 +435,8 @@ beck_status beck_publish_many(beck_bus *bus, const beck_event *events, size_t co
                               const beck_publish_options *options, beck_published *out,
                               beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (!events && count > 0)
         return error_set(err, BECK_EINVAL, "there are no events to publish");
     if (bus->special)
@@ -445,6 +460,8 @@ beck_status beck_sync(beck *b, beck_error *err)
 {
     beck_bus **buses;
     size_t count;
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (b->remote && !b->read_only)
         return remote_sync(b->remote, err);
     beck_status status = copy_buses(b, &buses, &count, err);
@@ -462,6 +479,8 @@ beck_status beck_subscribe(beck_bus *bus, const char *pattern, beck_listener_fn 
                            const beck_listener_options *options, beck_listener **out,
                            beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     if (!pattern || !fn)
         return error_set(err, BECK_EINVAL, "a listener needs a pattern and a function");
     if (bus->remote)
@@ -482,6 +501,6 @@ void beck_unsubscribe(beck_listener *listener)
 
 const beck_event *beck_current(beck *b)
 {
-    struct caller *self = callers_self(b->callers);
+    struct caller *self = b ? callers_self(b->callers) : NULL;
     return self ? caller_current(self) : NULL;
 }

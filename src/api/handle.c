@@ -67,6 +67,8 @@ struct queue *handle_find_queue(const beck *b, const char *name)
 
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return NULL;
     if (b->read_only) {
         error_set(err, BECK_EUNSUPPORTED,
                   "queues cannot be used while the data directory is open for reading only");
@@ -415,7 +417,7 @@ beck_status beck_open(beck **out, const beck_options *options, beck_error *err)
 
 bool beck_is_connected(const beck *b)
 {
-    return b->remote != NULL;
+    return b && b->remote;
 }
 
 /* ---- closing ---- */

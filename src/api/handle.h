@@ -72,6 +72,14 @@ struct beck {
     struct mutex upkeep_lock; /* one checkpoint or maintenance at a time; before admin_lock */
 };
 
+/* BECK_EINVAL: what a public function works on is NULL; `what` is its name, as "handle". */
+static inline beck_status handle_need(const void *object, const char *what, beck_error *err)
+{
+    if (__builtin_expect(object != NULL, true))
+        return BECK_OK;
+    return error_set(err, BECK_EINVAL, "there is no %s: the pointer to it is NULL", what);
+}
+
 /* As beck_open, on another disk and clock: for tests. */
 beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *vfs,
                           struct clock *clock, beck_error *err);

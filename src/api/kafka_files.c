@@ -147,6 +147,8 @@ static beck_status check_directory(const char *directory, beck_error *err)
 beck_status beck_kafka_export(beck *b, const char *bus, const char *directory,
                               beck_kafka_files *out, beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     beck_bus *from = NULL;
     beck_kafka_files done = {0};
     beck_status status = check_directory(directory, err);
@@ -354,6 +356,8 @@ beck_status beck_kafka_import(beck *b, const char *directory, const char *topic,
                               const beck_bus_options *options, beck_kafka_files *out,
                               beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     beck_bus *to;
     beck_kafka_files done = {0};
     beck_status status = make_import(b, directory, topic, bus, options, &to, err);

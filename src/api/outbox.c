@@ -183,6 +183,8 @@ beck_status beck_outbox_publish(beck *b, struct sqlite3 *db, size_t max, size_t 
     size_t done = 0, most = BATCH_MAX;
     if (count)
         *count = 0;
+    if (!b)
+        return error_set(err, BECK_EINVAL, "no handle: beck_outbox_publish needs one");
     if (!db || !sqlite3_get_autocommit(db))
         return error_set(err, BECK_EINVAL,
                          db ? "a transaction is open on the database: commit it first"

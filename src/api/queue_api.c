@@ -10,6 +10,8 @@
 
 static beck_status refuse_read_only(const beck *b, beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!b->read_only)
         return BECK_OK;
     return error_set(err, BECK_EUNSUPPORTED,
@@ -19,7 +21,7 @@ static beck_status refuse_read_only(const beck *b, beck_error *err)
 /* Whether that is for the server. What is no name it need not be asked for. */
 static bool is_remote(const beck *b, const char *queue)
 {
-    return b->remote && !b->read_only && queue && *queue;
+    return b && b->remote && !b->read_only && queue && *queue;
 }
 
 /* The logs may still hold snapshots and dead letters of an earlier queue of this name. The first
@@ -239,7 +241,7 @@ static struct queue *begin_change(beck *b, const char *name, beck_error *err)
 
 static beck_status no_queue(const beck *b)
 {
-    return b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
+    return !b ? BECK_EINVAL : b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
 }
 
 beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
@@ -394,6 +396,8 @@ beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
 beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), void *ctx,
                             beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!each)
         return error_set(err, BECK_EINVAL, "a list of queues needs a function");
     if (b->remote)
@@ -652,6 +656,8 @@ void beck_consumer_close(beck_consumer *consumer)
 beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max, int64_t timeout_ms,
                       size_t *count, beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (of_server(consumer))
         return remote_take(consumer, out, max, timeout_ms, count, err);
     return consumer_take(consumer, out, max, timeout_ms, count, err);
@@ -659,6 +665,8 @@ beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max, i
 
 void beck_consumer_wake(beck_consumer *consumer)
 {
+    if (!consumer)
+        return;
     if (of_server(consumer))
         remote_consumer_wake(consumer);
     else
@@ -668,6 +676,8 @@ void beck_consumer_wake(beck_consumer *consumer)
 beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
                         beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (!tags && count > 0)
         return error_set(err, BECK_EINVAL, "there are no tags to settle");
     if (of_server(consumer))
@@ -678,6 +688,8 @@ beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t co
 beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms, const char *why,
                        beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (of_server(consumer))
         return remote_retry(consumer, tag, delay_ms, why, err);
     return consumer_retry(consumer, tag, delay_ms, why, err);
@@ -685,6 +697,8 @@ beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms, 
 
 beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (of_server(consumer))
         return remote_return(consumer, tag, err);
     return consumer_return(consumer, tag, err);
@@ -692,6 +706,8 @@ beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err)
 
 beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (of_server(consumer))
         return remote_reject(consumer, tag, why, err);
     return consumer_reject(consumer, tag, why, err);
@@ -699,6 +715,8 @@ beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, 
 
 beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err)
 {
+    if (handle_need(consumer, "consumer", err))
+        return BECK_EINVAL;
     if (of_server(consumer))
         return remote_extend(consumer, tag, err);
     return consumer_extend(consumer, tag, err);

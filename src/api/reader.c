@@ -122,6 +122,8 @@ static void leave_handle(beck_reader *r, beck *b)
 beck_status beck_reader_open(beck_bus *bus, const beck_read_options *options, beck_reader **out,
                              beck_error *err)
 {
+    if (handle_need(bus, "bus", err))
+        return BECK_EINVAL;
     static const beck_read_options defaults;
     const beck_read_options *o = options ? options : &defaults;
     if (bus->options.storage != BECK_STORAGE_DISK && !bus->remote)
@@ -264,6 +266,8 @@ static bool wait_for_more(beck_reader *r, int64_t deadline_ns)
 beck_status beck_reader_next(beck_reader *r, int64_t timeout_ms, const beck_event **out,
                              beck_error *err)
 {
+    if (handle_need(r, "reader", err))
+        return BECK_EINVAL;
     if (r->remote)
         return remote_reader_next(r->remote, timeout_ms, out, err);
     int64_t deadline_ns = INT64_MAX;

@@ -145,6 +145,8 @@ static int gauge_bus(void *ctx, beck_bus *bus)
 beck_status beck_metrics(beck *b, void (*write)(void *ctx, const char *text, size_t len), void *ctx,
                          beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!write)
         return error_set(err, BECK_EINVAL, "metrics need a function that takes their text");
     if (b->remote)

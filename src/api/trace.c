@@ -712,6 +712,8 @@ beck_status beck_trace(beck *b, const char *id, size_t max,
                        int (*each)(void *ctx, const beck_trace_step *step), void *ctx,
                        beck_error *err)
 {
+    if (handle_need(b, "handle", err))
+        return BECK_EINVAL;
     if (!id || !*id || strlen(id) > EVENT_ATTRIBUTE_MAX)
         return error_set(err, BECK_EINVAL,
                          "a trace needs the id of an event or a correlation id of 1 to %d bytes",

@@ -70,12 +70,12 @@ beck_event *document_add(beck_document *d)
 
 size_t beck_document_count(const beck_document *document)
 {
-    return document->count;
+    return document != NULL ? document->count : 0;
 }
 
 const beck_event *beck_document_event(const beck_document *document, size_t index)
 {
-    return index < document->count ? &document->events[index] : NULL;
+    return index < beck_document_count(document) ? &document->events[index] : NULL;
 }
 
 void beck_document_free(beck_document *document)

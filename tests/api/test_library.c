@@ -105,6 +105,133 @@ static void what_is_left_out_is_refused(void **state)
     }
 }
 
+static int no_bus(void *ctx, beck_bus *bus)
+{
+    (void)ctx, (void)bus;
+    return 0;
+}
+
+static int no_name(void *ctx, const char *name)
+{
+    (void)ctx, (void)name;
+    return 0;
+}
+
+static int no_step(void *ctx, const beck_trace_step *step)
+{
+    (void)ctx, (void)step;
+    return 0;
+}
+
+static void no_text(void *ctx, const char *text, size_t len)
+{
+    (void)ctx, (void)text, (void)len;
+}
+
+static int no_event(void *ctx, const beck_event *event)
+{
+    (void)ctx, (void)event;
+    return 0;
+}
+
+static int no_binding(void *ctx, const beck_binding *binding)
+{
+    (void)ctx, (void)binding;
+    return 0;
+}
+
+static int no_dead(void *ctx, const beck_dead *dead)
+{
+    (void)ctx, (void)dead;
+    return 0;
+}
+
+static int no_work(void *ctx, const beck_delivery *delivery, char *why)
+{
+    (void)ctx, (void)delivery, (void)why;
+    return BECK_SETTLE;
+}
+
+static void a_handle_that_is_null_is_refused_everywhere(void **state)
+{
+    (void)state;
+    const char *none = "no handle";
+    beck_bus *bus;
+    beck_queue_info info;
+    beck_consumer *c;
+    beck_workers *w;
+    beck_binding binding = {.bus = "b"};
+    refused(beck_metrics(NULL, no_text, NULL, &err), BECK_EINVAL, none);
+    refused(beck_bus_create(NULL, "b", NULL, &bus, &err), BECK_EINVAL, none);
+    refused(beck_bus_get(NULL, "b", &bus, &err), BECK_EINVAL, none);
+    refused(beck_bus_delete(NULL, "b", &err), BECK_EINVAL, none);
+    refused(beck_bus_list(NULL, no_bus, NULL, &err), BECK_EINVAL, none);
+    refused(beck_sync(NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_create(NULL, "q", NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_alter(NULL, "q", &(beck_queue_options){0}, &err), BECK_EINVAL, none);
+    refused(beck_queue_delete(NULL, "q", &err), BECK_EINVAL, none);
+    refused(beck_queue_bind(NULL, "q", &binding, &err), BECK_EINVAL, none);
+    refused(beck_queue_unbind(NULL, "q", "b", "#", &err), BECK_EINVAL, none);
+    refused(beck_queue_info_get(NULL, "q", &info, &err), BECK_EINVAL, none);
+    refused(beck_queue_list(NULL, no_name, NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_bindings(NULL, "q", no_binding, NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_pause(NULL, "q", true, &err), BECK_EINVAL, none);
+    refused(beck_queue_purge(NULL, "q", NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_rewind(NULL, "q", NULL, &err), BECK_EINVAL, none);
+    refused(beck_queue_peek(NULL, "q", 1, no_event, NULL, &err), BECK_EINVAL, none);
+    refused(beck_consumer_open(NULL, "q", 0, &c, &err), BECK_EINVAL, none);
+    refused(beck_workers_start(NULL, "q", no_work, NULL, NULL, &w, &err), BECK_EINVAL, none);
+    refused(beck_dead_list(NULL, "q", 0, no_dead, NULL, &err), BECK_EINVAL, none);
+    refused(beck_dead_redrive(NULL, "q", -1, NULL, &err), BECK_EINVAL, none);
+    refused(beck_dead_purge(NULL, "q", -1, NULL, &err), BECK_EINVAL, none);
+    refused(beck_trace(NULL, "id", 0, no_step, NULL, &err), BECK_EINVAL, none);
+    refused(beck_kafka_export(NULL, "b", "/tmp", NULL, &err), BECK_EINVAL, none);
+    refused(beck_kafka_import(NULL, "/tmp", "t", "b", NULL, NULL, &err), BECK_EINVAL, none);
+    assert_false(beck_is_connected(NULL));
+    assert_null(beck_current(NULL));
+    beck_close(NULL);
+}
+
+static void a_bus_reader_or_consumer_that_is_null_is_refused_everywhere(void **state)
+{
+    (void)state;
+    beck_event e = {.type = beck_str("t.x")};
+    const beck_event *next;
+    beck_bus_info info;
+    beck_partition_info partition;
+    beck_listener *listener;
+    beck_reader *reader;
+    beck_delivery d;
+    uint64_t tag = 1;
+    size_t count;
+    refused(beck_publish(NULL, &e, &err), BECK_EINVAL, "no bus");
+    refused(beck_publish(NULL, NULL, &err), BECK_EINVAL, "no bus");
+    refused(beck_publish_many(NULL, &e, 1, NULL, NULL, &err), BECK_EINVAL, "no bus");
+    refused(beck_bus_alter(NULL, &(beck_bus_options){0}, &err), BECK_EINVAL, "no bus");
+    refused(beck_bus_info_get(NULL, &info, &err), BECK_EINVAL, "no bus");
+    refused(beck_partition_info_get(NULL, 0, &partition, &err), BECK_EINVAL, "no bus");
+    refused(beck_bus_purge(NULL, &err), BECK_EINVAL, "no bus");
+    refused(beck_subscribe(NULL, "#", no_event, NULL, NULL, &listener, &err), BECK_EINVAL,
+            "no bus");
+    refused(beck_reader_open(NULL, NULL, &reader, &err), BECK_EINVAL, "no bus");
+    refused(beck_reader_next(NULL, 0, &next, &err), BECK_EINVAL, "no reader");
+    refused(beck_take(NULL, &d, 1, 0, &count, &err), BECK_EINVAL, "no consumer");
+    refused(beck_settle(NULL, &tag, 1, &err), BECK_EINVAL, "no consumer");
+    refused(beck_retry(NULL, tag, -1, NULL, &err), BECK_EINVAL, "no consumer");
+    refused(beck_return(NULL, tag, &err), BECK_EINVAL, "no consumer");
+    refused(beck_reject(NULL, tag, NULL, &err), BECK_EINVAL, "no consumer");
+    refused(beck_extend(NULL, tag, &err), BECK_EINVAL, "no consumer");
+    assert_null(beck_bus_name(NULL));
+    assert_int_equal(beck_document_count(NULL), 0);
+    assert_null(beck_document_event(NULL, 0));
+    beck_consumer_wake(NULL);
+    beck_consumer_close(NULL);
+    beck_reader_close(NULL);
+    beck_unsubscribe(NULL);
+    beck_workers_stop(NULL);
+    beck_document_free(NULL);
+}
+
 static void options_out_of_range_are_refused_by_name(void **state)
 {
     (void)state;
@@ -778,6 +905,8 @@ int main(void)
         cmocka_unit_test(a_bus_that_exists_with_other_options_is_refused),
         cmocka_unit_test(names_that_are_none_are_refused_with_the_rule),
         cmocka_unit_test(what_is_left_out_is_refused),
+        cmocka_unit_test(a_handle_that_is_null_is_refused_everywhere),
+        cmocka_unit_test(a_bus_reader_or_consumer_that_is_null_is_refused_everywhere),
         cmocka_unit_test(options_out_of_range_are_refused_by_name),
         cmocka_unit_test(buses_are_listed_by_name_and_the_librarys_own_last),
         cmocka_unit_test(info_shows_options_in_force_and_what_is_stored),
