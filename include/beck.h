@@ -158,7 +158,8 @@ typedef struct beck_event {
 typedef struct beck beck;
 
 /* What the library reports without being asked: failed listeners, cut tails after a crash, a full disk, a poisoned partition.
- * Called from whichever thread met it, in the middle of its work: it must return soon, and not call functions of this handle. */
+ * Called from whichever thread met it, several at a time, in the middle of its work: it must return soon, and not call functions
+ * of this handle. */
 typedef void (*beck_error_fn)(void *ctx, const beck_error *error);
 
 typedef struct beck_options {

@@ -36,7 +36,7 @@ struct run {
     struct told told;
     bool stop_at_first; /* the scenario ends with the first failure */
     bool over;
-    int reports;
+    _Atomic(int) reports;
 };
 
 static void on_error(void *ctx, const beck_error *error)
