@@ -9,7 +9,7 @@
  *    beck_close, end the life of their object: the caller makes sure that no other thread is using
  *    that object.
  *  - fork(): a handle belongs to the process that opened it. A child must not use it: what it
- *    would write is refused, and beck_close does nothing there.
+ *    would write is refused (BECK_EINVAL), and beck_close does nothing there.
  *  - Errors: functions that can fail return beck_status, 0 (BECK_OK) or a negative code. The last
  *    parameter `err` may be NULL; when given it is filled on failure (cause first, then the remedy)
  *    and untouched on success. A failed call leaves its objects as they were and its out parameters

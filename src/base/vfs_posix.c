@@ -16,14 +16,13 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/forks.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -33,9 +32,6 @@
 #define FILE_MODE 0640
 #define DIR_MODE 0750
 #define PARTS_AT_ONCE 64
-
-static _Atomic(unsigned) forks; /* between the first process that opened a file, and this one */
-static pthread_once_t watch_once = PTHREAD_ONCE_INIT;
 
 struct posix_file {
     struct file file;
@@ -49,20 +45,10 @@ static struct posix_file *posix_of(struct file *f)
     return (struct posix_file *)f;
 }
 
-static void count_fork(void)
-{
-    atomic_fetch_add(&forks, 1);
-}
-
-static void watch_forks(void)
-{
-    (void)pthread_atfork(NULL, NULL, count_fork);
-}
-
 /* Whether the file is this process's. */
 static beck_status check_owner(const struct posix_file *p, beck_error *err)
 {
-    if (p->forks == atomic_load_explicit(&forks, memory_order_relaxed))
+    if (p->forks == forks_count())
         return BECK_OK;
     return error_set(
         err, BECK_EIO,
@@ -197,8 +183,7 @@ static beck_status open_flags(const char *path, int flags, struct posix_file **o
     p->file = (struct file){.ops = &file_ops};
     memcpy(p->path, path, path_size);
     p->file.name = p->path;
-    pthread_once(&watch_once, watch_forks);
-    p->forks = atomic_load(&forks);
+    p->forks = forks_count();
     do
         p->fd = open(path, flags | O_CLOEXEC, FILE_MODE);
     while (p->fd < 0 && errno == EINTR);

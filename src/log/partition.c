@@ -6,6 +6,8 @@
  */
 #include "log/partition_impl.h"
 
+#include "base/forks.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -247,6 +249,12 @@ beck_status partition_admit(struct partition *p, uint64_t generation, beck_error
         return partition_say_poisoned(p, err);
     if (p->env->read_only)
         return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
+    if (!p->options.memory && p->forks != forks_count())
+        return error_set(
+            err, BECK_EINVAL,
+            "this process is a fork of the one that opened \"%s\", and cannot write to "
+            "it: open the data directory in this process, after fork()",
+            p->dir);
     if (p->options.generation &&
         atomic_load_explicit(p->options.generation, memory_order_acquire) != generation)
         return PARTITION_STALE;

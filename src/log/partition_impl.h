@@ -98,6 +98,7 @@ struct partition {
     int64_t aborted_saved;    /* what was ended below it is in the files */
     struct dedup *dedup;
     bool poisoned, marked;
+    unsigned forks; /* when it was opened (base/forks.h) */
     char *damage;   /* see partition_damage; poisoned then, with a segment that is not made */
     bool full;      /* the last write found no room on the disk, which was said */
     bool dir_dirty; /* names in its directory are not synced */

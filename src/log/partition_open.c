@@ -8,6 +8,7 @@
  */
 #include "log/partition_impl.h"
 
+#include "base/forks.h"
 #include "base/uuid.h"
 #include "event/json.h"
 #include "log/cursor.h"
@@ -684,6 +685,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     atomic_init(&p->refs, 1);
     p->env = env;
     p->options = *options;
+    p->forks = forks_count();
     p->horizon_ms = INT64_MAX;
     p->rules.compact_share = -1;
     p->start_kept = INT64_MAX;
