@@ -197,6 +197,9 @@ static int emit_one(struct call *call, struct buf *data)
     if (code) {
         return code;
     }
+    if (option_given(call, "id") && !*option_text(call, "id")) {
+        return call_usage(call, "--id is empty: leave it out for an event without one");
+    }
     beck_event e = {.extensions = extensions, .extension_count = option_count(call, "extension")};
     fill_event(call, &e);
     if (call->argument_count > 1) {

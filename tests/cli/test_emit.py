@@ -53,6 +53,7 @@ class Single(BeckTest):
     def test_wrong_events_are_refused_before_anything_is_made(self):
         self.refused(USAGE, "emit", "a..b", says="type")
         self.refused(USAGE, "emit", "order.*", says="type")
+        self.refused(USAGE, "emit", "a.b", "--id", "", says="--id is empty")
         self.refused(USAGE, "emit", "a.b", "--extension", "Region=eu", says="Region")
         self.refused(USAGE, "emit", "a.b", "--extension", "region", says="NAME=VALUE")
         self.refused(USAGE, "emit", "a.b", "--delay", "1s", "--at", "now", says="give one")
