@@ -637,9 +637,14 @@ static int64_t drop_everything(struct queue *q)
     int64_t count = queue_ready(q) + (int64_t)schedule_count(q->delayed);
     collect_for_disowning(q, &d);
     forget_failures(q);
+    for (uint32_t i = 0; i < q->source_count; i++) {
+        struct source *s = &q->sources[i];
+        /* What a damaged list held of a bus that cannot be read now goes as well. */
+        if (s->held && s->held->next > s->routed)
+            s->routed = s->held->next;
+        s->popped = s->routed;
+    }
     queue_forget_all(q);
-    for (uint32_t i = 0; i < q->source_count; i++)
-        q->sources[i].popped = q->sources[i].routed;
     mutex_unlock(&q->lock);
     queue_disown(q, d.entries, d.count);
     free(d.entries);

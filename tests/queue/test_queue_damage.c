@@ -252,6 +252,43 @@ static void a_damaged_bus_is_not_exported_as_an_empty_one(void **state)
     world_end(&w);
 }
 
+static int note_list(void *ctx, const char *name)
+{
+    if (strstr(name, ".fifo"))
+        snprintf(ctx, 300, "data/__queues/q/%s", name);
+    return 0;
+}
+
+/* The list of the queue is damaged as well, and cannot be made again before the bus is put right. */
+static void what_was_purged_does_not_come_back_with_the_bus(void **state)
+{
+    (void)state;
+    struct world w;
+    char list[300] = "";
+    beck_event many[1000];
+    start(&w, 9, 0);
+    for (int i = 0; i < 1000; i++)
+        many[i] = (beck_event){.type = beck_str("t.x"), .data = beck_str("old")};
+    for (int i = 0; i < 20; i++)
+        check_ok(beck_publish_many(world_get(&w, "bad"), many, 1000, NULL, NULL, err));
+    beck_close(w.b);
+    check_ok(vfs_list(w.vfs, "data/__queues/q", note_list, list, err));
+    check_ok(vfs_unlink(w.vfs, list, err));
+    check_ok(vfs_rename(w.vfs, BAD, "data/kept", err));
+    world_open(&w);
+    assert_int_equal(w.reports, 2);
+    check_ok(beck_queue_purge(w.b, "q", NULL, err));
+    beck_close(w.b);
+    check_ok(vfs_rename(w.vfs, "data/kept", BAD, err));
+    world_open(&w);
+    check_counts(&w, "q", 0, 0, 0, 0);
+    put(world_get(&w, "bad"), "t.x", "new");
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    drain(c, "new");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 /* What beck itself cannot do without. */
 static void the_state_of_queues_and_what_exists_are_needed(void **state)
 {
@@ -282,6 +319,7 @@ int main(void)
         cmocka_unit_test(a_queue_and_then_the_damaged_bus_can_be_deleted),
         cmocka_unit_test(a_partition_of_several_is_damaged_by_itself),
         cmocka_unit_test(a_damaged_bus_is_not_exported_as_an_empty_one),
+        cmocka_unit_test(what_was_purged_does_not_come_back_with_the_bus),
         cmocka_unit_test(the_state_of_queues_and_what_exists_are_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
