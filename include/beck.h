@@ -344,7 +344,8 @@ BECK_API beck_status beck_publish_many(beck_bus *bus, const beck_event *events, 
                                        const beck_publish_options *options, beck_published *out,
                                        beck_error *err);
 
-/* Waits until everything published before this call is synced. */
+/* Waits until everything that publishes before this call accepted is synced, also those that gave `done`.
+ * These may be told after this returns, each on its own thread: who needs the answer waits for `done`. */
 BECK_API beck_status beck_sync(beck *b, beck_error *err);
 
 /* ---- listeners ------------------------------------------------------------------------------ */
