@@ -1,9 +1,13 @@
 /*
- * Writes configuration.md and the manual page beck-serve(1) from the tables of settings.
+ * Writes configuration.md and the manual page beck-serve(1) from the tables of settings, and beck(1) from those of the
+ * command line.
  *
- *   reference DIR           writes both files
+ *   reference DIR           writes the files
  *   reference --check DIR   fails when one of them is not what would be written
  */
+#include "cli/exit.h"
+#include "cli/help.h"
+#include "cli/parser.h"
 #include "server/config.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -282,6 +286,92 @@ static void write_manual(FILE *out)
     fputs(man_end, out);
 }
 
+/* ---- manual page of the command line ---- */
+
+/* As it stands, line by line. */
+static void man_lines(FILE *out, const char *text)
+{
+    fputs(".nf\n", out);
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        char line[512];
+        snprintf(line, sizeof line, "%.*s", (int)len, text);
+        fputs(line[0] == '.' || line[0] == '\'' ? "\\&" : "", out);
+        man_text(out, line);
+        fputc('\n', out);
+        text += len + (text[len] == '\n');
+    }
+    fputs(".fi\n", out);
+}
+
+static void man_options(FILE *out, const struct option *options)
+{
+    char head[256];
+    for (const struct option *o = options; o->name; o++) {
+        help_option(o, head, sizeof head);
+        fputs(".TP\n\\fB", out);
+        man_text(out, head + strspn(head, " "));
+        fputs("\\fR\n", out);
+        man_text(out, o->help);
+        fputs(o->repeatable ? "; may be given more than once" : "", out);
+        if (o->preset && *o->preset && o->kind != OPTION_FLAG) {
+            fputs(" (default: ", out);
+            man_text(out, o->preset);
+            fputc(')', out);
+        }
+        fputc('\n', out);
+    }
+}
+
+static void man_command(FILE *out, const char *group, const struct command *c)
+{
+    fprintf(out, ".SS beck %s%s%s", group, *group ? " " : "", c->name);
+    fputc(c->arguments ? ' ' : '\n', out);
+    if (c->arguments) {
+        man_text(out, c->arguments);
+        fputs(c->program ? " \\-\\- PROGRAM [ARGS...]\n" : "\n", out);
+    }
+    man_text(out, c->help);
+    fputs("\n", out);
+    if (c->about) {
+        fputs(".PP\n", out);
+        man_lines(out, c->about);
+    }
+    if (c->options) {
+        man_options(out, c->options);
+    }
+    if (c->examples) {
+        fputs(".PP\nExamples:\n", out);
+        man_lines(out, c->examples);
+    }
+    for (size_t i = 0; c->children && c->children[i]; i++) {
+        man_command(out, c->name, c->children[i]); /* COMMAND_DEPTH deep */
+    }
+}
+
+static void write_program(FILE *out)
+{
+    fprintf(out, ".TH BECK 1 \"\" \"beck %s\" \"beck\"\n", BECK_VERSION);
+    fputs(".SH NAME\nbeck \\- events that are emitted, kept, handled and replayed\n"
+          ".SH SYNOPSIS\n.B beck\n[\\fIOPTIONS\\fR] \\fICOMMAND\\fR [\\fIARGUMENTS\\fR]\n"
+          ".SH OPTIONS OF EVERY COMMAND\n",
+          out);
+    man_options(out, global_options);
+    fputs(".SH COMMANDS\n", out);
+    for (size_t i = 0; commands[i]; i++) {
+        man_command(out, "", commands[i]);
+    }
+    fputs(".SH EXIT STATUS\n", out);
+    for (const struct exit_meaning *m = exit_meanings; m->name; m++) {
+        fprintf(out, ".TP\n%d\n", m->code);
+        man_text(out, m->meaning);
+        fputc('\n', out);
+    }
+    fputs(".SH ENVIRONMENT\n.TP\nBECK_DATA\nthe data directory, where \\-\\-data is not given\n"
+          ".SH SEE ALSO\nbeck\\-serve(1), beck help values\n",
+          out);
+}
+
 /* ---- files ---- */
 
 static char *text_of(void (*write)(FILE *out))
@@ -323,8 +413,7 @@ static int put(const char *dir, const char *name, void (*write)(FILE *out), bool
     int code = 0;
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (check && !is_same(path, text)) {
-        fprintf(stderr, "%s is not what the tables of settings say: run ninja -C BUILD reference\n",
-                path);
+        fprintf(stderr, "%s is not what the tables say: run ninja -C BUILD reference\n", path);
         code = 1;
     }
     FILE *file = check ? NULL : fopen(path, "w");
@@ -345,5 +434,5 @@ int main(int argc, char **argv)
     }
     const char *dir = argv[argc - 1];
     return put(dir, "configuration.md", write_markdown, check) |
-           put(dir, "beck-serve.1", write_manual, check);
+           put(dir, "beck-serve.1", write_manual, check) | put(dir, "beck.1", write_program, check);
 }

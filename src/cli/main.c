@@ -1,7 +1,6 @@
-/* The program: the one table of commands, and what happens around the run of one. */
+/* The program: what happens around the run of a command. */
 #include "cli/parser.h"
 #include "base/clock.h"
-#include "cli/commands.h"
 #include "cli/help.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,12 +11,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-
-const struct command *const commands[] = {
-    &command_emit,  &command_log,     &command_on,     &command_replay,     &command_ingest,
-    &command_bus,   &command_queue,   &command_dead,   &command_user,       &command_trace,
-    &command_serve, &command_verify,  &command_export, &command_import,     &command_metrics,
-    &command_bench, &command_version, &command_help,   &command_completion, NULL};
 
 /* Pipes made later must not become a standard stream by accident. */
 static void open_standard_streams(void)

@@ -5,7 +5,7 @@
 #include "cli/command.h"
 
 extern const struct option global_options[];
-extern const struct command *const commands[]; /* NULL-terminated: the one table, in main.c */
+extern const struct command *const commands[]; /* NULL-terminated: the one table, in commands.c */
 
 /* How many levels a command may have: "bus create" is 2. */
 #define COMMAND_DEPTH 2
