@@ -526,6 +526,12 @@ static int begin(struct ingest *in)
     code = code ? code : open_rejects(in);
     if (!code && option_flag(call, "resume")) {
         code = resume(in, bus);
+    } else if (!code && !in->dry && !call->json && !call->quiet &&
+               ingest_resume_is_recent(bus, beck_str(in->source), in->fingerprint)) {
+        call_say(call,
+                 "'%s' is in bus '%s' already, and is published again: with --resume only what is "
+                 "missing is",
+                 in->file, option_text(call, "bus"));
     }
     return code ? code : run(in, &plan, bus);
 }

@@ -162,6 +162,21 @@ beck_status ingest_resume_find(beck_bus *bus, beck_bytes source, const char *fin
     return status;
 }
 
+bool ingest_resume_is_recent(beck_bus *bus, beck_bytes source, const char *fingerprint)
+{
+    struct search s = {
+        .bus = bus, .source = source, .fingerprint = fingerprint, .last = {.number = -1}};
+    beck_partition_info info;
+    for (uint32_t p = 0; s.last.number < 0 && !beck_partition_info_get(bus, p, &info, NULL); p++) {
+        int64_t from = info.next_offset - STRETCH_MIN;
+        from = from > info.first_offset ? from : info.first_offset;
+        if (from < info.next_offset) {
+            (void)read_stretch(&s, p, from, info.next_offset, note_last, NULL);
+        }
+    }
+    return s.last.number >= 0;
+}
+
 void ingest_resume_release(struct ingest_resume *r)
 {
     free(r->there);

@@ -27,6 +27,8 @@ struct ingest_resume {
  * was there before. */
 beck_status ingest_resume_find(beck_bus *bus, beck_bytes source, const char *fingerprint,
                                struct ingest_resume *out, beck_error *err);
+/* Whether one of the newest events of a partition came from this input: it was ingested not long ago. */
+bool ingest_resume_is_recent(beck_bus *bus, beck_bytes source, const char *fingerprint);
 void ingest_resume_release(struct ingest_resume *r);
 /* Whether the event of a record is in the bus, or needs not be. */
 bool ingest_resume_has(const struct ingest_resume *r, int64_t number);

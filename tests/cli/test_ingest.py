@@ -476,6 +476,15 @@ class Xml(IngestTest):
 
 
 class Options(IngestTest):
+    def test_what_is_ingested_again_as_new_is_told(self):
+        self.file("a.json", '[{"n":0},{"n":1}]')
+        self.assertNotIn("already", self.ingest("a.json", "--type", "x.y").err)
+        self.assertIn("'a.json' is in bus 'events' already", self.ingest("a.json", "--type", "x.y").err)
+        for quiet in ("--quiet", "--json", "--resume"):
+            self.assertNotIn("is in bus 'events' already", self.ingest("a.json", "--type", "x.y", quiet).err)
+        self.file("b.json", '[{"n":0},{"n":2}]')
+        self.assertNotIn("already", self.ingest("b.json", "--type", "x.y").err)
+
     def test_mistakes_are_found_before_anything_is_done(self):
         self.file("a.csv", "a\n1\n")
         self.file("a.dat", "a\n1\n")
