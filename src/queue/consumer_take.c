@@ -350,28 +350,30 @@ static void linger(struct queue *q)
     mutex_lock(&q->lock);
 }
 
-/* What others have to know of it. With the lock, which is free afterwards. */
-static void end_take(struct queue *q, size_t count)
+/* What others have to know of it. With the lock, which is free afterwards. Whether more is ready. */
+static bool end_take(struct queue *q, size_t count)
 {
+    bool more = count > 0 && queue_ready(q) > 0;
     q->delivered += (int64_t)count;
     if (count > 0 && !q->m_processing)
         queue_make_processing(q);
     /* More than this one can take: another may. And without a timer somebody has to watch the
      * clock. */
     bool unwatched = q->watchers == 0 && (q->first_deadline || q->next_due_ms != INT64_MAX);
-    if (q->takers > 0 && ((count > 0 && queue_ready(q) > 0) || unwatched))
+    if (q->takers > 0 && (more || unwatched))
         cond_signal(&q->ready);
-    if (count > 0 && q->first_watch && queue_ready(q) > 0)
+    if (more && q->first_watch)
         queue_call_watches(q, 1);
     bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
+    return more;
 }
 
-/* Waits until entries can be taken, and takes them. */
+/* Waits until entries can be taken, and takes them. *more: others are ready. */
 static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_ms,
-                                 struct slot **taken, size_t *count, beck_error *err)
+                                 struct slot **taken, size_t *count, bool *more, beck_error *err)
 {
     struct queue *q = c->queue;
     struct clock *clock = q->home->env->clock;
@@ -438,12 +440,12 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         }
         q->takers--;
     }
-    end_take(q, *count);
+    *more = end_take(q, *count);
     return status;
 }
 
-/* Those that are there as well. */
-static size_t take_more(beck_consumer *c, size_t max, struct slot **taken)
+/* Those that are ready as well. */
+static size_t take_more(beck_consumer *c, size_t max, struct slot **taken, bool *more)
 {
     struct queue *q = c->queue;
     struct clock *clock = q->home->env->clock;
@@ -452,7 +454,7 @@ static size_t take_more(beck_consumer *c, size_t max, struct slot **taken)
     if (!q->paused && !q->deleted)
         count =
             consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), NULL, taken, NULL);
-    end_take(q, count);
+    *more = end_take(q, count);
     return count;
 }
 
@@ -486,14 +488,13 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                              "this consumer holds %u deliveries, its prefetch; settle some first",
                              c->held);
         size_t n, delivered = 0, bytes = 0, damaged = 0;
-        size_t most = max < MOVE_MAX ? max : MOVE_MAX;
-        beck_status status = wait_and_take(c, most, timeout_ms, taken, &n, err);
+        bool more;
+        beck_status status =
+            wait_and_take(c, max < MOVE_MAX ? max : MOVE_MAX, timeout_ms, taken, &n, &more, err);
         if (status)
             return status;
-        for (size_t more = n; more == most && n < max; n += more) {
-            most = max - n < MOVE_MAX ? max - n : MOVE_MAX;
-            more = take_more(c, most, taken + n);
-        }
+        while (more && n < max)
+            n += take_more(c, max - n < MOVE_MAX ? max - n : MOVE_MAX, taken + n, &more);
         int64_t deadline_ms = deadline_ms_of(taken[0]);
         for (size_t i = 0; i < n; i++) {
             struct slot *s = taken[i];
