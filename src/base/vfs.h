@@ -54,6 +54,7 @@ beck_status vfs_unlink(struct vfs *v, const char *path,
 beck_status vfs_mkdir(struct vfs *v, const char *path,
                       beck_error *err); /* BECK_EEXIST when there */
 beck_status vfs_rmdir(struct vfs *v, const char *path, beck_error *err);
+/* BECK_ENOMEM: nothing was tried. After another error no later sync says which names are on the device. */
 beck_status vfs_sync_dir(struct vfs *v, const char *path, beck_error *err);
 /* Calls each for every entry but "." and "..", in no order; non-zero ends the walk. */
 beck_status vfs_list(struct vfs *v, const char *path,

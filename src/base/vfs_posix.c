@@ -307,7 +307,8 @@ static beck_status posix_sync_dir(struct vfs *v, const char *path, beck_error *e
     while (rc != 0 && errno == EINTR);
     /* EINVAL: a file system whose directories need no sync. */
     if (rc != 0 && errno != EINVAL)
-        status = error_errno(err, errno, "cannot sync directory \"%s\"", path);
+        status =
+            error_errno(err, errno == ENOMEM ? EIO : errno, "cannot sync directory \"%s\"", path);
     posix_close(&p->file);
     return status;
 }

@@ -441,6 +441,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     beck_error why;
     error_clear(&why);
     status = segment_sync(active, &why);
+    bool tried = status != BECK_OK; /* what it did to the file is unknown, whatever the error */
     if (!status)
         status = partition_sync_names(p, dir_dirty, name, &why);
     mutex_lock(&p->lock);
@@ -449,7 +450,7 @@ beck_status partition_sync(struct partition *p, beck_error *err)
     segment_unuse(active);
     p->syncing = false;
     cond_broadcast(&p->changed);
-    if (status == BECK_ENOMEM) {
+    if (status == BECK_ENOMEM && !tried) {
         p->dir_dirty |= dir_dirty;
         error_set(err, status, "%s", why.text);
     } else if (status) {

@@ -252,6 +252,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     p->syncing = true;
     mutex_unlock(&p->lock);
     status = segment_sync(old, err);
+    bool tried = status != BECK_OK; /* what it did to the file is unknown, whatever the error */
     if (!status)
         status = partition_sync_names(p, dir_dirty, name, err);
     bool failed_sync = status != BECK_OK;
@@ -265,7 +266,7 @@ static beck_status roll(struct partition *p, int64_t base_offset, beck_error *er
     p->dir_dirty = p->dir_dirty && failed_sync;
     if (!failed_sync)
         p->name = NAME_SYNCED;
-    if (status == BECK_ENOMEM)
+    if (status == BECK_ENOMEM && !tried)
         return status;
     if (failed_sync) {
         beck_error cause = {0};

@@ -195,6 +195,25 @@ static void a_sync_of_names_that_fails_refuses_what_waits_for_it_until_the_next_
     fresh_close(&f);
 }
 
+/* The pages count as clean from then on: another try would find nothing to do. */
+static void a_sync_of_a_file_that_ends_without_memory_is_not_tried_again(void **state)
+{
+    static struct fresh f;
+    char text[1500] = "x";
+    (void)state;
+    fresh_open(&f, 1);
+    vfs_sim_fail(f.w.vfs, VFS_OP_SYNC, 1, false, BECK_ENOMEM);
+    assert_int_equal(put_event(f.p[0], "s", "data", BECK_LEVEL_SYNCED, NULL), BECK_EPOISONED);
+    memset(text, 'x', sizeof text - 1);
+    vfs_sim_fail(f.w.vfs, VFS_OP_SYNC, 1, false, BECK_ENOMEM); /* of the segment that is left */
+    beck_status status = BECK_OK;
+    for (int i = 0; i < 10 && !status; i++)
+        status = put_event(f.p[1], "s", text, BECK_LEVEL_WRITTEN, NULL);
+    assert_int_not_equal(status, BECK_OK);
+    assert_int_equal(put_event(f.p[1], "s", text, BECK_LEVEL_WRITTEN, NULL), BECK_EPOISONED);
+    fresh_close(&f);
+}
+
 static void a_checkpoint_syncs_only_indexes_that_have_changed(void **state)
 {
     static struct fresh f;
@@ -316,6 +335,7 @@ int main(void)
         cmocka_unit_test(a_rolled_segment_does_not_outlive_the_name_of_its_directory),
         cmocka_unit_test(
             a_sync_of_names_that_fails_refuses_what_waits_for_it_until_the_next_opening),
+        cmocka_unit_test(a_sync_of_a_file_that_ends_without_memory_is_not_tried_again),
         cmocka_unit_test(a_checkpoint_syncs_only_indexes_that_have_changed),
         cmocka_unit_test(what_nobody_waits_for_is_synced_within_the_time_of_the_rules),
         cmocka_unit_test(every_piece_is_done_once_whoever_works),
