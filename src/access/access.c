@@ -429,6 +429,17 @@ static beck_status put(struct access *a, const char *name, struct identity *user
     return BECK_OK;
 }
 
+/* All users, each with a reference; the caller frees the list. */
+static beck_status take_list(struct access *a, struct identity ***list, size_t *count,
+                             beck_error *err)
+{
+    mutex_lock(&a->lock);
+    *count = a->roster.user_count;
+    *list = roster_list(&a->roster);
+    mutex_unlock(&a->lock);
+    return *list ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for the list of users");
+}
+
 static bool administers(const struct identity *i)
 {
     return i && identity_may(i, ACCESS_ADMIN, ACCESS_SERVER, NULL) &&
@@ -441,12 +452,11 @@ static beck_status keep_admin(struct access *a, const struct identity *old,
 {
     if (!a->settings.keep_admin || !administers(old) || administers(user))
         return BECK_OK;
-    mutex_lock(&a->lock);
-    size_t count = a->roster.user_count;
-    struct identity **list = roster_list(&a->roster);
-    mutex_unlock(&a->lock);
-    if (!list)
-        return error_set(err, BECK_ENOMEM, "no memory for the list of users");
+    size_t count;
+    struct identity **list;
+    beck_status status = take_list(a, &list, &count, err);
+    if (status)
+        return status;
     bool another = false;
     for (size_t i = 0; i < count; i++) {
         another = another || (list[i] != old && administers(list[i]));
@@ -596,12 +606,11 @@ beck_status access_list_users(struct access *a,
 {
     if (a->b->remote)
         return through_list_users(a->b->remote, each, ctx, err);
-    mutex_lock(&a->lock);
-    size_t count = a->roster.user_count;
-    struct identity **list = roster_list(&a->roster);
-    mutex_unlock(&a->lock);
-    if (!list)
-        return error_set(err, BECK_ENOMEM, "no memory for the list of users");
+    size_t count;
+    struct identity **list;
+    beck_status status = take_list(a, &list, &count, err);
+    if (status)
+        return status;
     bool ended = false;
     for (size_t i = 0; i < count; i++) {
         ended = ended || show(list[i], each, ctx) != 0;
