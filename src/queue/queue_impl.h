@@ -118,8 +118,8 @@ struct queue {
     struct schedule *delayed;
     int64_t next_due_ms; /* of the schedule, INT64_MAX: empty */
     struct queue_due due;
-    int64_t
-        look_ms; /* home->due was told of that time, as wall time; INT64_MAX: of none since queue_tick */
+    /* home->due was told of that time, as wall time; INT64_MAX: of none since queue_tick */
+    int64_t look_ms;
     struct slot *first_deadline, *last_deadline;
     int64_t in_flight;
     _Atomic(int64_t) admitted, admitted_bytes; /* promised room, not yet routed */

@@ -31,14 +31,14 @@
 #define DECOMPRESSED_MAX (256u << 20)
 #define AT_ONCE_MAX (1u << 20)             /* bytes of a batch that are looked at on the loop */
 #define COMPRESSED_AT_ONCE_MAX (16u << 10) /* of a compressed one */
-#define TOGETHER_MAX                                                                               \
-    (16u << 20) /* bytes of a batch, decompressed, that threads read at the same time; larger
-                                              ones are read one after the other */
-#define RECORDS_TOGETHER_MAX 65536 /* records of such a batch */
-#define LATER (-1000)              /* beside Kafka's codes: on the pool */
-#define ALONE (-1001)              /* while no other request reads a large one */
-#define RECORD_ERRORS_MAX 100      /* that are told of one batch */
-#define RECORD_ERRORS_ALL 10000    /* of one request */
+/* Bytes and records of a batch, decompressed, that threads read at the same time; larger ones are read one
+ * after the other. */
+#define TOGETHER_MAX (16u << 20)
+#define RECORDS_TOGETHER_MAX 65536
+#define LATER (-1000)           /* beside Kafka's codes: on the pool */
+#define ALONE (-1001)           /* while no other request reads a large one */
+#define RECORD_ERRORS_MAX 100   /* that are told of one batch */
+#define RECORD_ERRORS_ALL 10000 /* of one request */
 #define RECORD_ERRORS_SHOWN 3
 
 struct producing {
