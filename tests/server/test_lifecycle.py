@@ -278,12 +278,12 @@ class Drain(ServerTest):
         self.assertEqual(server.end(None), DONE)
 
     def test_who_waits_is_answered_at_once(self):
-        self.write("beck.yaml", "buses: {events: }\nqueues: {work: {bindings: [{bus: events}]}}\n")
+        self.write("beck.yaml", "buses: {events: }\nqueues: {jobs: {bindings: [{bus: events}]}}\n")
         server = self.start("-c", "beck.yaml", "--server.drain_timeout", "1h")
         address = server.address()
         with socket.create_connection(address) as peer:
-            peer.sendall(b"POST /v1/queues/work/take?wait=1m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-            while json.loads(self.get(address, "/v1/queues/work")[1])["consumers"] == 0:
+            peer.sendall(b"POST /v1/queues/jobs/take?wait=1m HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+            while json.loads(self.get(address, "/v1/queues/jobs")[1])["consumers"] == 0:
                 pass
             server.kill(signal.SIGTERM)
             self.assertIn(b"HTTP/1.1 204", peer.recv(4096))
