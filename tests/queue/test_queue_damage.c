@@ -252,8 +252,9 @@ static void a_damaged_bus_is_not_exported_as_an_empty_one(void **state)
     world_end(&w);
 }
 
-static int note_list(void *ctx, const char *name)
+static int note_list(void *ctx, const char *name, bool is_dir)
 {
+    (void)is_dir;
     if (strstr(name, ".fifo"))
         snprintf(ctx, 300, "data/__queues/q/%s", name);
     return 0;
