@@ -237,6 +237,38 @@ static void test_confirms_ahead_of_an_open_one_do_not_wait_for_it(void **state)
     peer_close(&c);
 }
 
+/* Clients that publish each message on a channel of its own, to know its confirm, find them in that order. */
+static void test_what_came_first_is_stored_first_whatever_its_channel(void **state)
+{
+    struct peer c = {0};
+    struct buf b;
+    uint8_t header[14] = {0, 60};
+    struct method m = {.id = METHOD_basic_publish};
+    peer_start(*state, &c);
+    for (uint16_t i = 1; i <= 4; i++) {
+        if (i > 1)
+            peer_open_channel(&c, i);
+        peer_send(&c, i, &(struct method){.id = METHOD_confirm_select});
+        peer_hear(&c, i, METHOD_confirm_select_ok);
+    }
+    m.basic_publish.exchange = beck_str("");
+    m.basic_publish.routing_key = beck_str("q");
+    put_u64(header + 4, 2);
+    buf_init(&b, 4096);
+    message_put(&b, 1, "", "q", "first");
+    message_put(&b, 2, "", "q", "second");
+    method_put(&b, 3, &m);
+    frame_put(&b, FRAME_HEADER, 3, header, sizeof header);
+    frame_put(&b, FRAME_BODY, 3, "i", 1);
+    frame_put(&b, FRAME_BODY, 3, "n", 1);
+    message_put(&b, 4, "", "q", "last");
+    peer_send_bytes(&c, b.data, b.len);
+    buf_release(&b);
+    for (uint16_t i = 1; i <= 4; i++)
+        peer_hear(&c, i, METHOD_basic_ack);
+    peer_close(&c);
+}
+
 static void test_what_could_not_be_stored_is_nacked(void **state)
 {
     struct amqp_world *w = *state;
@@ -916,6 +948,7 @@ int main(void)
         TEST(what_goes_nowhere_is_returned_before_it_is_confirmed),
         TEST(confirms_are_told_together_up_to_the_first_that_is_open),
         TEST(confirms_ahead_of_an_open_one_do_not_wait_for_it),
+        TEST(what_came_first_is_stored_first_whatever_its_channel),
         TEST(what_could_not_be_stored_is_nacked),
         TEST(a_client_that_publishes_more_than_is_stored_is_not_read),
         TEST(who_publishes_waits_while_there_is_an_alarm),

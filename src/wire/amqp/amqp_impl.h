@@ -144,7 +144,7 @@ struct amqp_connection {
     struct identity *identity;
     struct session *session;
     struct batch *batch;     /* within `bytes`: answers that are gathered */
-    struct channel *flushes; /* channels with publications that are not flushed */
+    struct channel *flushes, **flushes_end; /* with what is not flushed, as it came */
     size_t unacked;
     struct call *group, **group_end; /* call_join */
     size_t group_count, group_bytes, group_ran;

@@ -56,11 +56,15 @@ static void send_return(struct channel *ch, const struct publication *m)
 
 static void to_be_flushed(struct channel *ch)
 {
+    struct amqp_connection *c = ch->c;
     if (ch->flushes)
         return;
+    if (!c->flushes)
+        c->flushes_end = &c->flushes;
     ch->flushes = true;
-    ch->next_flush = ch->c->flushes;
-    ch->c->flushes = ch;
+    ch->next_flush = NULL;
+    *c->flushes_end = ch;
+    c->flushes_end = &ch->next_flush;
 }
 
 int publish_now(struct channel *ch, const struct publication *m, uint64_t token)
@@ -273,7 +277,7 @@ static void complete(struct channel *ch)
         return;
     }
     if (ch->state == CHANNEL_OPEN)
-        publish_flush(ch);
+        amqp_flush(ch->c);
     incoming_free(ch);
 }
 
