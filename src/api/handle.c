@@ -1,6 +1,7 @@
 /* Opening and closing a handle, and what hangs off it: see handle.h. */
 #include "api/handle.h"
 
+#include "log/block.h"
 #include "log/committer.h"
 
 #include <assert.h>
@@ -325,6 +326,7 @@ static void free_handle(beck *b)
         queue_release(b->queues[i]);
     }
     metrics_free(b->env.metrics);
+    block_pool_close(b->env.blocks);
     checkpoint_release(&b->recovery);
     checkpoint_release(&b->log_start);
     checkpoint_release(&b->cleaned);
@@ -355,7 +357,8 @@ static beck_status begin_handle(beck *b, const beck_options *o, beck_error *err)
             b->data_dir[--len] = 0;
     }
     b->env.metrics = metrics_new();
-    if (!b->env.metrics || (o->data_dir && !b->data_dir))
+    b->env.blocks = block_pool_new();
+    if (!b->env.metrics || !b->env.blocks || (o->data_dir && !b->data_dir))
         status = error_set(err, BECK_ENOMEM, "no memory for a handle");
     if (!status)
         status = callers_new(&b->callers, err);

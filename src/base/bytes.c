@@ -41,13 +41,6 @@ static inline uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
 static inline uint64_t load32(const uint8_t *p)
 {
     uint32_t v;
@@ -64,14 +57,14 @@ uint64_t bytes_hash(const void *data, size_t len, uint64_t seed)
     uint64_t a = 0, b = 0;
     if (len > 16) {
         for (size_t left = len; left > 16; left -= 16, p += 16)
-            h = fold(load64(p) ^ key, load64(p + 8) ^ h);
+            h = fold(load_u64(p) ^ key, load_u64(p + 8) ^ h);
         /* The last 16 bytes, which may overlap those just read. */
         const uint8_t *tail = (const uint8_t *)data + len - 16;
-        a = load64(tail);
-        b = load64(tail + 8);
+        a = load_u64(tail);
+        b = load_u64(tail + 8);
     } else if (len >= 8) {
-        a = load64(p);
-        b = load64(p + len - 8);
+        a = load_u64(p);
+        b = load_u64(p + len - 8);
     } else if (len >= 4) {
         a = load32(p);
         b = load32(p + len - 4);
@@ -109,7 +102,7 @@ bool bytes_is_utf8(beck_bytes b)
     const uint8_t *p = b.data;
     size_t i = 0;
     while (i < b.len) {
-        if (b.len - i >= 8 && (load64(p + i) & UINT64_C(0x8080808080808080)) == 0) {
+        if (b.len - i >= 8 && (load_u64(p + i) & UINT64_C(0x8080808080808080)) == 0) {
             i += 8;
             continue;
         }

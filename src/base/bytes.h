@@ -22,6 +22,39 @@ static inline bool bytes_equal(beck_bytes a, beck_bytes b)
     return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
+static inline uint64_t load_u64(const void *p) /* in the order of this machine */
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void store_u64(void *p, uint64_t v)
+{
+    memcpy(p, &v, sizeof v);
+}
+
+/* memcmp() == 0 without the call: for short ones. */
+static inline bool bytes_same(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    if (__builtin_expect(len < 8, false)) {
+        for (size_t i = 0; i < len; i++) {
+            if (a[i] != b[i])
+                return false;
+        }
+        return true;
+    }
+    if (__builtin_expect(load_u64(a + len - 8) != load_u64(b + len - 8), false))
+        return false;
+    size_t i = 0;
+    do {
+        if (__builtin_expect(load_u64(a + i) != load_u64(b + i), false))
+            return false;
+        i += 8;
+    } while (__builtin_expect(i + 8 < len, false));
+    return true;
+}
+
 bool bytes_equal_text(beck_bytes a, const char *text);
 /* < 0, 0, > 0; a prefix comes first. */
 int bytes_compare(beck_bytes a, beck_bytes b);

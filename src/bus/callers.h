@@ -183,14 +183,42 @@ static inline void caller_enter(struct caller *self)
 /* What was retired while the section ran is released if it was the last; wakes who waits for it. */
 void caller_left_late(struct caller *self);
 
+static inline void caller_leave_outermost(struct caller *self)
+{
+    uint64_t began = atomic_load_explicit(&self->section, memory_order_relaxed);
+    caller_set_section(self, 0);
+    if (__builtin_expect(atomic_load_explicit(self->epoch, memory_order_seq_cst) != began, 0))
+        caller_left_late(self);
+}
+
 static inline void caller_leave(struct caller *self)
 {
-    if (__builtin_expect(--self->depth == 0, true)) {
-        uint64_t began = atomic_load_explicit(&self->section, memory_order_relaxed);
-        caller_set_section(self, 0);
-        if (__builtin_expect(atomic_load_explicit(self->epoch, memory_order_seq_cst) != began, 0))
-            caller_left_late(self);
-    }
+    if (__builtin_expect(--self->depth == 0, true))
+        caller_leave_outermost(self);
+}
+
+/* Whether the thread neither is in a section nor handles anything. */
+static inline bool caller_is_idle(const struct caller *self)
+{
+    return self->frame == NULL && self->depth == 0;
+}
+
+/* Entering, with a frame pushed, whose event is the caller's to set, and the end of both: for a thread that is
+ * idle. */
+static inline void caller_begin(struct caller *self, struct caller_frame *frame)
+{
+    self->depth = 1;
+    caller_set_section(self, atomic_load_explicit(self->epoch, memory_order_seq_cst));
+    frame->outer = NULL;
+    frame->event = NULL;
+    self->frame = frame;
+}
+
+static inline void caller_end(struct caller *self)
+{
+    self->frame = NULL;
+    self->depth = 0;
+    caller_leave_outermost(self);
 }
 
 static inline bool caller_in_section(const struct caller *self)

@@ -451,10 +451,10 @@ static beck_status match_checked(beck_bus *b, struct caller *self, const beck_ev
               : error_set(err, BECK_ENOMEM, "no memory to find the listeners of an event");
 }
 
-/* With subject, data and time only, the rest of what listeners see is the same each time. */
-static inline __attribute__((always_inline)) uint32_t call_plain(beck_bus *b, struct caller *self,
-                                                                 const struct match *m,
-                                                                 const beck_event *event)
+/* What listeners see of a plain event: with subject, data and time only, the rest is the same each time. */
+static inline __attribute__((always_inline)) const beck_event *show_plain(beck_bus *b,
+                                                                          const struct match *m,
+                                                                          const beck_event *event)
 {
     beck_event *e = subscribers_plain(m);
     if (__builtin_expect(e->id.data != NULL, false)) {
@@ -466,7 +466,7 @@ static inline __attribute__((always_inline)) uint32_t call_plain(beck_bus *b, st
     e->subject = event->subject;
     e->data = event->data;
     e->time_ns = event->time_ns;
-    return subscribers_run(b->subscribers, self, m, e);
+    return e;
 }
 
 static __attribute__((noinline)) uint32_t call_copy(beck_bus *b, struct caller *self,
@@ -485,9 +485,8 @@ static __attribute__((noinline)) uint32_t call_copy(beck_bus *b, struct caller *
 
 /* One event to the listeners, not stored. In steady state: no lock, no allocation, no atomic
  * addition, and the type is not even looked at again. */
-static inline __attribute__((always_inline)) beck_status call_inline(
-    beck_bus *b, struct caller *self, const beck_event *event, bool no_context, uint32_t *failed,
-    beck_error *err)
+static beck_status call_inline(beck_bus *b, struct caller *self, const beck_event *event,
+                               bool no_context, uint32_t *failed, beck_error *err)
 {
     beck_status status = BECK_OK;
     caller_enter(self);
@@ -499,8 +498,8 @@ static inline __attribute__((always_inline)) beck_status call_inline(
         subscribers_count_event(b->subscribers, self, m);
         plain = plain && (no_context || !caller_current(self)) && !subscribers_busy(m);
         if (m->listener_count > 0)
-            *failed += __builtin_expect(plain, true) ? call_plain(b, self, m, event)
-                                                     : call_copy(b, self, m, event, no_context);
+            *failed += plain ? subscribers_run(b->subscribers, self, m, show_plain(b, m, event))
+                             : call_copy(b, self, m, event, no_context);
     }
     caller_leave(self);
     return status;
@@ -651,20 +650,43 @@ beck_status bus_publish_addressed(beck_bus *b, const beck_event *events,
     return status;
 }
 
-beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err)
+static __attribute__((noinline)) beck_status publish_one(beck_bus *b, struct caller *self,
+                                                         const beck_event *event, beck_error *err)
 {
-    if (__builtin_expect(!is_inline(b), false))
-        return bus_publish(b, event, 1, NULL, NULL, err);
-    struct caller *self = callers_self(b->callers);
     if (!self)
         return error_set(err, BECK_ENOMEM, "no memory for this thread");
     if (too_deep(self))
         return refuse_nested(b, err);
     uint32_t failed = 0;
     beck_status status = call_inline(b, self, event, false, &failed, err);
-    if (__builtin_expect(failed > 0, false) && b->listener_failures)
+    if (failed > 0 && b->listener_failures)
         counter_add(b->listener_failures, failed);
     return status;
+}
+
+/* What most publishes in memory are is done here, in as few steps as can be: a plain event of a type that this
+ * thread has published before, by a thread that handles nothing. */
+beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err)
+{
+    if (__builtin_expect(!is_inline(b), false))
+        return bus_publish(b, event, 1, NULL, NULL, err);
+    struct caller *self = callers_self(b->callers);
+    if (__builtin_expect(!self || !caller_is_idle(self), false))
+        return publish_one(b, self, event, err);
+    struct caller_frame frame;
+    caller_begin(self, &frame);
+    const struct match *m = subscribers_find(b->subscribers, self, event->type);
+    if (__builtin_expect(!m || !plain_event(event), false)) {
+        caller_end(self);
+        return publish_one(b, self, event, err);
+    }
+    subscribers_count_event(b->subscribers, self, m);
+    frame.event = show_plain(b, m, event);
+    uint32_t failed = subscribers_run_current(b->subscribers, self, m, frame.event);
+    caller_end(self);
+    if (__builtin_expect(failed > 0, false) && b->listener_failures)
+        counter_add(b->listener_failures, failed);
+    return BECK_OK;
 }
 
 void bus_count_published(beck_bus *b)

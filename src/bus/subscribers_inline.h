@@ -97,38 +97,10 @@ static inline size_t table_index(const struct subscribers *s, beck_bytes type)
     return bytes_hash(type.data, type.len, (uintptr_t)s) & (TABLE_SIZE - 1);
 }
 
-static inline uint64_t load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-/* memcmp() == 0 without the call. */
-static inline bool same(const uint8_t *a, const uint8_t *b, size_t len)
-{
-    if (__builtin_expect(len < 8, false)) {
-        for (size_t i = 0; i < len; i++) {
-            if (a[i] != b[i])
-                return false;
-        }
-        return true;
-    }
-    if (__builtin_expect(load64(a + len - 8) != load64(b + len - 8), false))
-        return false;
-    size_t i = 0;
-    do {
-        if (__builtin_expect(load64(a + i) != load64(b + i), false))
-            return false;
-        i += 8;
-    } while (__builtin_expect(i + 8 < len, false));
-    return true;
-}
-
 static inline bool held_is(const struct held *held, uint64_t generation, beck_bytes type)
 {
     return held != NULL && held->match.generation == generation && held->type_len == type.len &&
-           same(held->type, type.data, type.len);
+           bytes_same(held->type, type.data, type.len);
 }
 
 static inline uint64_t subscribers_generation(const struct subscribers *s)
@@ -196,22 +168,30 @@ static inline uint32_t subscribers_call_each(struct subscribers *s, const struct
     return failed;
 }
 
-/* Inside a section of `self`: calls every listener of a valid match with the event as this thread's
- * current one. Returns how many failed. Nested publishes, subscribing and unsubscribing inside of
- * calls leave the match valid until this returns. */
+/* Inside a section of `self`, whose current event this is: calls every listener of a valid match. Returns how many
+ * failed. Nested publishes, subscribing and unsubscribing inside of calls leave the match valid until this
+ * returns. */
+static inline uint32_t subscribers_run_current(struct subscribers *s, struct caller *self,
+                                               const struct match *match, const beck_event *event)
+{
+    struct held *held = (struct held *)match; /* its first member */
+    held->users++;
+    uint32_t failed = subscribers_call_each(s, match, event);
+    if (__builtin_expect(--held->users == 0 && !held->in_table, false))
+        subscribers_spare(self, held);
+    return failed;
+}
+
+/* The same, with the event as this thread's current one meanwhile. */
 static inline uint32_t subscribers_run(struct subscribers *s, struct caller *self,
                                        const struct match *match, const beck_event *event)
 {
     if (match->listener_count == 0)
         return 0;
-    struct held *held = (struct held *)match; /* its first member */
     struct caller_frame frame;
-    held->users++;
     caller_push(self, &frame, event);
-    uint32_t failed = subscribers_call_each(s, match, event);
+    uint32_t failed = subscribers_run_current(s, self, match, event);
     caller_pop(self, &frame);
-    if (__builtin_expect(--held->users == 0 && !held->in_table, false))
-        subscribers_spare(self, held);
     return failed;
 }
 

@@ -69,7 +69,7 @@ static inline bool is_plain_type(beck_bytes type)
         return false;
     }
     for (size_t at = 0; at < type.len; at += 8) {
-        uint64_t v = type.len - at >= 8 ? plain_load8(p + at) : plain_load_tail(p, type.len, at);
+        uint64_t v = type.len - at >= 8 ? load_u64(p + at) : plain_load_tail(p, type.len, at);
         uint64_t dots = bytes_that_are(v, '.');
         bad |= plain_odd_bytes(v) | bytes_that_are(v, '*') | bytes_that_are(v, '#') |
                (dots & (dots << 8 | dot_before));

@@ -7,23 +7,16 @@
 
 #include "event/event.h"
 
-static inline uint64_t plain_load8(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
 /* Up to 8 bytes from the end of a text, the first of them lowest; what is missing is 'a'. */
 static inline uint64_t plain_load_tail(const uint8_t *p, size_t len, size_t at)
 {
     const uint64_t filler = 0x6161616161616161ULL;
     size_t left = len - at;
     if (left == 8) {
-        return plain_load8(p + at);
+        return load_u64(p + at);
     }
     if (len >= 8) {
-        return plain_load8(p + len - 8) >> (8 * (8 - left)) | filler << (8 * left);
+        return load_u64(p + len - 8) >> (8 * (8 - left)) | filler << (8 * left);
     }
     /* at is 0: a text of less than eight bytes, by loads that overlap. */
     uint64_t v = filler << (8 * left);
@@ -71,9 +64,9 @@ static inline bool plain_text(beck_bytes text, size_t max)
     if (len > max) {
         return false;
     }
-    uint64_t odd = plain_odd_bytes(plain_load8(p + len - 8));
+    uint64_t odd = plain_odd_bytes(load_u64(p + len - 8));
     for (size_t at = 0; at < len - 8; at += 8) {
-        odd |= plain_odd_bytes(plain_load8(p + at));
+        odd |= plain_odd_bytes(load_u64(p + at));
     }
     return odd == 0;
 }

@@ -10,6 +10,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "log/record_step.h"
 
 #include <assert.h>
 
@@ -126,7 +127,7 @@ void batch_builder_clear(struct batch_builder *b)
     buf_clear(&b->bytes);
     b->base_timestamp_ms = b->max_timestamp_ms = 0;
     b->count = 0;
-    b->last.len = 0;
+    b->last.len = b->last.shape.len = 0;
 }
 
 static beck_status reserve_header(struct buf *b)
@@ -158,9 +159,11 @@ beck_status batch_builder_add_carried(struct batch_builder *b, const beck_event 
         return BECK_ELIMIT;
     if (__builtin_sub_overflow(timestamp_ms, base, &delta))
         return BECK_EINVAL;
-    st = record_write_carried(&b->bytes, &b->last, e, carried, bus, delta, b->count);
-    if (st != BECK_OK)
-        return st;
+    if (carried != NULL || !record_write_step(&b->bytes, &b->last, e, delta, b->count)) {
+        st = record_write_carried(&b->bytes, &b->last, e, carried, bus, delta, b->count);
+        if (st != BECK_OK)
+            return st;
+    }
     if (b->count == 0 || timestamp_ms > b->max_timestamp_ms)
         b->max_timestamp_ms = timestamp_ms;
     b->base_timestamp_ms = base;
@@ -304,6 +307,7 @@ beck_status batch_records_next(struct batch_records *r, const struct record_cont
     }
     st = record_read(r->records, &r->at, c, r->header.base_offset, base, r->last == out, out, err);
     r->last = st == BECK_OK ? out : NULL;
+    r->shape.len = 0;
     r->left -= st == BECK_OK;
     return st;
 }

@@ -83,7 +83,7 @@ struct batch_builder {
     struct buf bytes; /* BATCH_HEADER bytes of room, then records */
     int64_t base_timestamp_ms, max_timestamp_ms;
     int32_t count;
-    struct record_headers last;
+    struct record_last last;
 };
 void batch_builder_init(struct batch_builder *b, size_t max);
 void batch_builder_release(struct batch_builder *b);
@@ -113,6 +113,8 @@ struct batch_records {
     size_t at;
     int32_t left;
     const struct record_view *last; /* that the record before was read into */
+    struct record_shape
+        shape; /* of that record, whose view is `last`; noted by batch_records_follow */
 };
 beck_status batch_records_open(struct batch_records *r, beck_bytes batch, struct codec *codec,
                                struct buf *memory, beck_error *err);
@@ -125,23 +127,44 @@ beck_status batch_records_next(struct batch_records *r, const struct record_cont
  * just written: it is fetched ahead, as if all were as long as this one. */
 #define FOLLOW_AHEAD 4
 
-/* batch_records_next in short, for most records: false where it takes the whole of it. */
+static inline void batch_records_pass(struct batch_records *r, size_t len)
+{
+    size_t ahead = r->at + (1 + FOLLOW_AHEAD) * len;
+    if (ahead < r->records.len)
+        __builtin_prefetch((const uint8_t *)r->records.data + ahead);
+    r->at += len;
+    r->left--;
+}
+
+/* batch_records_next in short, for a record of the shape of the one before: false where it is not known to
+ * be. */
+static inline bool batch_records_step(struct batch_records *r, const struct record_context *c,
+                                      struct record_view *v)
+{
+    const uint8_t *p = (const uint8_t *)r->records.data + r->at;
+    size_t len = r->shape.len;
+    if (len == 0 || r->left == 0 || len > r->records.len - r->at ||
+        !record_shape_fits(&r->shape, p) || !record_step(v, c, &r->shape, p))
+        return false;
+    batch_records_pass(r, len);
+    return true;
+}
+
+/* The same for one with the same headers. Notes its shape. */
 static inline bool batch_records_follow(struct batch_records *r, const struct record_context *c,
                                         struct record_view *v)
 {
+    const uint8_t *p = (const uint8_t *)r->records.data + r->at;
     struct record_fields f;
+    r->shape.len = 0;
     if (r->left == 0 || r->last != v || (r->header.attributes & BATCH_LOG_APPEND_TIME) ||
         record_fields_read(r->records, r->at, &f) ||
         record_place(&f, r->header.base_offset, r->header.base_timestamp_ms, &v->offset,
                      &v->timestamp_ms) ||
         !record_follow(v, c, &f))
         return false;
-    size_t end = (size_t)(f.end - (const uint8_t *)r->records.data);
-    size_t ahead = end + FOLLOW_AHEAD * (end - r->at);
-    if (ahead < r->records.len)
-        __builtin_prefetch((const uint8_t *)r->records.data + ahead);
-    r->at = end;
-    r->left--;
+    record_shape_read(&r->shape, p, &f);
+    batch_records_pass(r, (size_t)(f.end - p));
     return true;
 }
 

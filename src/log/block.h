@@ -11,7 +11,11 @@
 #include <beck.h>
 #include <stdatomic.h>
 
+struct block_pool;
+
 struct block {
+    struct block_pool *pool; /* that it goes back to; NULL: none */
+    struct block *next;      /* in the pool */
     _Atomic(uint32_t) refs;
     _Atomic(size_t) len; /* bytes that are valid */
     size_t cap;
@@ -24,6 +28,20 @@ struct block {
 };
 
 struct block *block_new(size_t cap); /* one reference; NULL: no memory */
+
+/*
+ * Blocks of one size that nobody needs any more, kept for the next ones: publishers and consumers are on
+ * different threads, and what one frees the other would have to get from the system again, page by
+ * page. Any thread; its lock is a leaf.
+ */
+#define BLOCK_POOLED_BYTES (64u << 10)
+#define BLOCK_SPARE_BYTES (512u << 10)   /* that are kept at most */
+struct block_pool *block_pool_new(void); /* NULL: no memory */
+/* No more blocks are asked of it; those that are in use may be released later. NULL allowed. */
+void block_pool_close(struct block_pool *pool);
+/* As block_new(BLOCK_POOLED_BYTES). pool NULL: the same without one. */
+struct block *block_of_pool(struct block_pool *pool);
+
 static inline struct block *block_retain(struct block *b)
 {
     atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);

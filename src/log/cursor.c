@@ -360,14 +360,11 @@ static bool stands_well(const struct cursor *c, int64_t offset)
     return offset == c->next || block_left(c) >= BATCH_HEADER;
 }
 
-beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
-                        const struct record_view **out, int64_t *skip_to, beck_error *err)
+static __attribute__((noinline)) beck_status find(struct cursor *c, int64_t offset,
+                                                  const struct record_view **out, int64_t *skip_to,
+                                                  beck_error *err)
 {
     struct partition *p = c->p;
-    if (!below_first && offset < partition_first(p))
-        offset = partition_first(p);
-    if (!sees(c, offset))
-        return BECK_END;
     beck_status status;
     /* In the open batch, in front of us? */
     if (c->open && offset > c->view.offset && offset < c->next) {
@@ -412,6 +409,22 @@ found:
         return status;
     *out = &c->view;
     return BECK_OK;
+}
+
+beck_status cursor_read(struct cursor *c, int64_t offset, bool below_first,
+                        const struct record_view **out, int64_t *skip_to, beck_error *err)
+{
+    if (!below_first && offset < partition_first(c->p))
+        offset = partition_first(c->p);
+    if (!sees(c, offset))
+        return BECK_END;
+    /* Mostly it is the next one, and like the one before. */
+    if (offset == c->view.offset + 1 && c->open &&
+        batch_records_step(&c->batch, &c->p->context, &c->view)) {
+        *out = &c->view;
+        return BECK_OK;
+    }
+    return find(c, offset, out, skip_to, err);
 }
 
 beck_status cursor_walk(struct partition *p, int64_t from, int64_t end,

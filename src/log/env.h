@@ -9,12 +9,14 @@
 #include "base/vfs.h"
 
 struct committer;
+struct block_pool;
 
 struct env {
     struct vfs *vfs;
     struct clock *clock;
     struct metrics *metrics;
     struct committer *committer; /* NULL in a memory-only handle */
+    struct block_pool *blocks;   /* NULL: without */
     beck_error_fn report;        /* never NULL */
     void *report_ctx;
     bool read_only;

@@ -690,7 +690,7 @@ beck_status partition_open(const struct env *env, const char *dir, const char *b
     p->rules.compact_share = -1;
     p->start_kept = INT64_MAX;
     mutex_init(&p->lock);
-    tail_init(&p->tail, options->memory);
+    tail_init(&p->tail, options->memory, p->env->blocks);
     cond_init(&p->changed);
     codec_init(&p->codec);
     buf_init(&p->scratch, GATHER_BYTES_MAX + (GATHER_BYTES_MAX >> 2));

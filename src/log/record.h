@@ -20,6 +20,7 @@
 #define BECK_LOG_RECORD_H
 
 #include "event/event.h"
+#include "log/record_shape.h"
 
 #define RECORD_ID_MAX 300
 
@@ -55,14 +56,18 @@ size_t record_size_max(const beck_event *e);
  * type equal to it. */
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta);
-/* Where in `out` the headers lie of a record that has one, its type: the next one that has no other
- * gets a copy. len 0: there is none. */
-struct record_headers {
-    size_t at, len, type_len;
+/* Of the record that ends `out`, when its only header is its type: the next one that has no other gets a
+ * copy, and with the same lengths it is written like it. */
+struct record_last {
+    size_t at, len, type_len; /* where the headers lie in `out`; len 0: there is none */
+    size_t key_len, value_len;
+    bool has_value;
+    int64_t timestamp_delta, offset_delta;
+    struct record_shape shape;
 };
 /* The same with what is carried beside it, which may be NULL; within the limits above. *last is of the
- * records that were written before to `out`, and afterwards of this one. */
-beck_status record_write_carried(struct buf *out, struct record_headers *last, const beck_event *e,
+ * record that ends `out`, and afterwards of this one. */
+beck_status record_write_carried(struct buf *out, struct record_last *last, const beck_event *e,
                                  const struct carried *carried, beck_bytes bus,
                                  int64_t timestamp_delta, int64_t offset_delta);
 size_t record_carried_size_max(const struct carried *carried); /* beyond that of the event */

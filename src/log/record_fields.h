@@ -7,9 +7,11 @@
 
 #include "event/time.h"
 #include "log/record.h"
+#include "log/record_shape.h"
 #include "log/varint.h"
 
 struct record_fields {
+    const uint8_t *delta, *key_end;       /* the offset's; behind the key */
     const uint8_t *count, *headers, *end; /* number of headers; the first; behind the record */
     int64_t timestamp_delta, offset_delta, header_count;
     beck_bytes key, value;
@@ -50,11 +52,13 @@ static inline __attribute__((always_inline)) const char *record_fields_read(beck
     p++; /* attributes */
     if (!varint_take(&p, end, &f->timestamp_delta))
         return "its timestamp is cut off";
+    f->delta = p;
     if (!varint_take_size(&p, end, &offset_delta) || offset_delta > INT32_MAX)
         return "its offset cannot be";
     f->offset_delta = (int64_t)offset_delta;
     if (!record_take_bytes(&p, end, true, &f->key))
         return "the length of its key does not fit";
+    f->key_end = p;
     if (!record_take_bytes(&p, end, true, &f->value))
         return "the length of its value does not fit";
     f->count = p;
@@ -120,6 +124,35 @@ static inline bool record_follow(struct record_view *v, const struct record_cont
         return false;
     record_next_id(c, v);
     record_view_fields(v, c, f);
+    return true;
+}
+
+/* ---- records of one shape ---- */
+
+/* Of a record that begins at `start`. */
+static inline void record_shape_read(struct record_shape *s, const uint8_t *start,
+                                     const struct record_fields *f)
+{
+    const uint8_t *value = f->value.data ? f->value.data : f->key_end + 1;
+    record_shape_note(s, (size_t)(f->end - start), (size_t)(f->delta - start), f->key.len,
+                      (size_t)(f->key_end - start), (size_t)(value - f->key_end));
+}
+
+/* Makes the view of one record that of the next, of the same shape; false: it has other headers. */
+static inline bool record_step(struct record_view *v, const struct record_context *c,
+                               const struct record_shape *s, const uint8_t *p)
+{
+    beck_event *e = &v->event;
+    if (!v->repeats || !bytes_same(p + s->len - v->headers.len, v->headers.data, v->headers.len))
+        return false;
+    v->offset++;
+    record_next_id(c, v);
+    if (v->key.data)
+        v->key.data = (const uint8_t *)v->key.data + s->len;
+    if (e->data.data)
+        e->data.data = (const uint8_t *)e->data.data + s->len;
+    e->subject = v->key;
+    e->position.offset = v->offset;
     return true;
 }
 

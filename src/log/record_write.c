@@ -6,13 +6,12 @@
  * and a wrong guess costs one memmove. Neighbours mostly have the same headers: these are copied as
  * a whole.
  */
-#include "event/plain.h"
 #include "event/time.h"
 #include "log/record_fields.h"
+#include "log/record_step.h"
 
 #include <assert.h>
 
-#define NS_PER_MS 1000000
 #define LENGTH_MAX 5 /* varint of a size that fits an int32 */
 /* Everything in front of the headers but key and value: length, attributes, two deltas, two
  * lengths, header count. */
@@ -22,12 +21,6 @@
 static inline size_t header_size(size_t name_len, size_t value_len)
 {
     return 2 * LENGTH_MAX + name_len + value_len;
-}
-
-/* Whether the record's timestamp alone would lose something of the event's time. */
-static inline bool keeps_time(const beck_event *e)
-{
-    return e->time_ns != 0 && (e->time_ns < 0 || e->time_ns % NS_PER_MS != 0);
 }
 
 size_t record_size_max(const beck_event *e)
@@ -47,7 +40,7 @@ size_t record_size_max(const beck_event *e)
         n += header_size(16, e->correlationid.len);
     if (e->causationid.len > 0)
         n += header_size(14, e->causationid.len);
-    if (keeps_time(e))
+    if (record_keeps_time(e))
         n += header_size(7, TIME_TEXT_MAX);
     if (e->deliver_at_ms != 0)
         n += header_size(15, TIME_TEXT_MAX);
@@ -135,7 +128,7 @@ static uint8_t *put_rare_headers(uint8_t *p, const beck_event *e)
 {
     if (e->dataschema.len > 0)
         p = PUT(p, "ce_dataschema", e->dataschema);
-    if (keeps_time(e))
+    if (record_keeps_time(e))
         p = put_time(p, "ce_time", 7, e->time_ns);
     if (e->deliver_at_ms != 0)
         p = put_time(p, "ce_deliverytime", 15, time_from_ms(e->deliver_at_ms));
@@ -167,7 +160,7 @@ static inline uint8_t *put_headers(uint8_t *p, const beck_event *e, const struct
                                    beck_bytes bus)
 {
     bool type = !bytes_equal(e->type, bus);
-    size_t rare = (size_t)(e->dataschema.len > 0) + keeps_time(e) + (e->deliver_at_ms != 0) +
+    size_t rare = (size_t)(e->dataschema.len > 0) + record_keeps_time(e) + (e->deliver_at_ms != 0) +
                   (e->expires_at_ms != 0) + (e->priority != 0) + e->extension_count;
     size_t count = rare + type + (e->id.len > 0) + (e->source.len > 0) +
                    (e->datacontenttype.len > 0) + (e->correlationid.len > 0) +
@@ -193,21 +186,12 @@ static inline uint8_t *put_headers(uint8_t *p, const beck_event *e, const struct
     return rare > 0 ? put_rare_headers(p, e) : p;
 }
 
-/* Whether the event's only header is its type, and the last one's the same. */
-static inline bool is_alike(const struct buf *out, const struct record_headers *last,
-                            const beck_event *e)
-{
-    return last->len > 0 && last->type_len == e->type.len && plain_attributes(e) &&
-           !keeps_time(e) &&
-           memcmp(out->data + last->at + last->len - e->type.len, e->type.data, e->type.len) == 0;
-}
-
 /* Of the record that ends the buffer. */
-static void note_headers(struct record_headers *last, const struct buf *out, const beck_event *e,
+static void note_headers(struct record_last *last, const struct buf *out, const beck_event *e,
                          const struct carried *carried, beck_bytes bus)
 {
     last->len = 0;
-    if (carried || !plain_attributes(e) || keeps_time(e) || bytes_equal(e->type, bus))
+    if (carried || !plain_attributes(e) || record_keeps_time(e) || bytes_equal(e->type, bus))
         return;
     last->type_len = e->type.len;
     last->len = 1 + 1 + strlen("ce_type") + varint_size((int64_t)e->type.len) + e->type.len;
@@ -215,18 +199,34 @@ static void note_headers(struct record_headers *last, const struct buf *out, con
 }
 
 /* The headers of the last one, which this one has too. */
-static uint8_t *put_alike(uint8_t *p, const struct buf *out, struct record_headers *last)
+static uint8_t *put_alike(uint8_t *p, const struct buf *out, struct record_last *last)
 {
     memcpy(p, out->data + last->at, last->len);
     last->at = (size_t)(p - out->data);
     return p + last->len;
 }
 
-beck_status record_write_carried(struct buf *out, struct record_headers *last, const beck_event *e,
+/* How the record of `len` bytes lies that was just written. */
+static void note_shape(struct record_last *last, const beck_event *e, size_t len,
+                       int64_t timestamp_delta, int64_t offset_delta)
+{
+    last->key_len = e->subject.len;
+    last->value_len = e->data.len;
+    last->has_value = e->data.data != NULL;
+    last->timestamp_delta = timestamp_delta;
+    last->offset_delta = offset_delta;
+    size_t length_len = last->has_value ? varint_size((int64_t)e->data.len) : 1;
+    size_t key_end = len - last->len - e->data.len - length_len;
+    size_t key_length_len = e->subject.len > 0 ? varint_size((int64_t)e->subject.len) : 1;
+    size_t delta_at = key_end - e->subject.len - key_length_len - varint_size(offset_delta);
+    record_shape_note(&last->shape, len, delta_at, e->subject.len, key_end, length_len);
+}
+
+beck_status record_write_carried(struct buf *out, struct record_last *last, const beck_event *e,
                                  const struct carried *carried, beck_bytes bus,
                                  int64_t timestamp_delta, int64_t offset_delta)
 {
-    bool alike = !carried && is_alike(out, last, e);
+    bool alike = !carried && record_is_alike(out, last, e);
     size_t max = alike ? FIXED_MAX + e->subject.len + e->data.len + last->len
                        : record_size_max(e) + (carried ? record_carried_size_max(carried) : 0);
     if (max > INT32_MAX)
@@ -253,15 +253,18 @@ beck_status record_write_carried(struct buf *out, struct record_headers *last, c
     varint_put(start, p - body);
     out->len += prefix + (size_t)(p - body);
     assert(prefix + (size_t)(p - body) <= max);
+    last->shape.len = 0;
     if (!alike)
         note_headers(last, out, e, carried, bus);
+    if (last->len > 0)
+        note_shape(last, e, prefix + (size_t)(p - body), timestamp_delta, offset_delta);
     return BECK_OK;
 }
 
 beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
                          int64_t timestamp_delta, int64_t offset_delta)
 {
-    struct record_headers none = {0};
+    struct record_last none = {0};
     return record_write_carried(out, &none, e, NULL, bus, timestamp_delta, offset_delta);
 }
 

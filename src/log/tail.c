@@ -4,12 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES (64u << 10)
 #define BLOCKS 16 /* of a disk partition: 1 MiB of recent batches in memory */
 
-void tail_init(struct tail *t, bool memory)
+void tail_init(struct tail *t, bool memory, struct block_pool *pool)
 {
-    *t = (struct tail){.memory = memory};
+    *t = (struct tail){.memory = memory, .pool = pool};
     mutex_init(&t->lock);
 }
 
@@ -50,8 +49,8 @@ static void drop(struct tail *t, size_t index)
 static struct block *add_block(struct tail *t, size_t size, int64_t base_offset, int64_t segment,
                                int64_t position)
 {
-    bool kept = t->memory || size <= 4 * BLOCK_BYTES;
-    struct block *b = kept ? block_new(size > BLOCK_BYTES ? size : BLOCK_BYTES) : NULL;
+    bool kept = t->memory || size <= 4 * BLOCK_POOLED_BYTES, pooled = size <= BLOCK_POOLED_BYTES;
+    struct block *b = pooled ? block_of_pool(t->pool) : kept ? block_new(size) : NULL;
     if (b && !push(t, b)) {
         block_release(b);
         b = NULL;
@@ -176,22 +175,30 @@ void tail_own(struct tail *t, size_t count)
     mutex_unlock(&t->lock);
 }
 
+/* How many of the offsets, from the first on, lie below `end`, and not before `base`. */
+static size_t count_within(const int64_t *offsets, size_t count, int64_t base, int64_t end)
+{
+    size_t n = 0;
+    while (n < count && offsets[n] >= base && offsets[n] < end)
+        n++;
+    return n;
+}
+
 void tail_disown(struct tail *t, const int64_t *offsets, size_t count)
 {
     mutex_lock(&t->lock);
-    ptrdiff_t index = -1;
-    for (size_t i = 0; i < count; i++) {
-        /* Mostly the same block as before: offsets come in order. */
-        bool same =
-            index >= 0 && t->blocks[index]->base_offset <= offsets[i] &&
-            ((size_t)index + 1 == t->count || offsets[i] < t->blocks[index + 1]->base_offset);
-        if (!same)
-            index = index_of(t, offsets[i]);
-        assert(index >= 0 && t->blocks[index]->owed > 0);
-        if (--t->blocks[index]->owed == 0 && (size_t)index + 1 < t->count) {
+    for (size_t i = 0, n; i < count; i += n) {
+        ptrdiff_t index = index_of(t, offsets[i]);
+        assert(index >= 0);
+        struct block *b = t->blocks[index];
+        bool newest = (size_t)index + 1 == t->count;
+        int64_t end = newest ? INT64_MAX : t->blocks[index + 1]->base_offset;
+        /* Mostly all are of one block: offsets come in order. */
+        n = count_within(offsets + i, count - i, b->base_offset, end);
+        assert(b->owed >= (int64_t)n);
+        b->owed -= (int64_t)n;
+        if (b->owed == 0 && !newest)
             drop(t, (size_t)index);
-            index = -1;
-        }
     }
     mutex_unlock(&t->lock);
 }

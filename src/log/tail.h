@@ -17,11 +17,12 @@ struct tail {
     struct mutex lock;
     struct block **blocks;
     size_t count, cap;
-    bool memory;            /* of a memory partition: a block stays until nobody is owed it */
-    _Atomic(int64_t) bytes; /* of the blocks */
+    bool memory;             /* of a memory partition: a block stays until nobody is owed it */
+    struct block_pool *pool; /* borrowed; may be NULL */
+    _Atomic(int64_t) bytes;  /* of the blocks */
 };
 
-void tail_init(struct tail *t, bool memory);
+void tail_init(struct tail *t, bool memory, struct block_pool *pool);
 void tail_release(struct tail *t);
 static inline int64_t tail_bytes(const struct tail *t)
 {

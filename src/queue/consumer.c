@@ -18,9 +18,10 @@
 beck_status consumer_more_slots(beck_consumer *c)
 {
     uint32_t chunk = c->slot_count / SLOTS_AT_ONCE;
-    struct slot *slots = calloc(SLOTS_AT_ONCE, sizeof *slots);
+    struct slot *slots = aligned_alloc(_Alignof(struct slot), SLOTS_AT_ONCE * sizeof *slots);
     if (!slots)
         return BECK_ENOMEM;
+    memset(slots, 0, SLOTS_AT_ONCE * sizeof *slots);
     c->chunks[chunk] = slots;
     for (uint32_t i = 0; i < SLOTS_AT_ONCE && c->slot_count < c->prefetch; i++) {
         slots[i].consumer = c;

@@ -64,17 +64,19 @@ static size_t begin_some(beck_consumer *c, const uint64_t *tags, size_t count, b
     return n;
 }
 
-/* Whether a memory bus keeps what was published for them. With the lock. */
-static bool keeps_for(const struct queue *q, struct slot *const *slots, size_t count)
+/* The memory bus's partition that keeps what was published for them; NULL: none does, or *several may. With the
+ * lock. */
+static struct partition *keeper_of(const struct queue *q, struct slot *const *slots, size_t count,
+                                   bool *several)
 {
-    for (size_t i = 0, last = SIZE_MAX; i < count; i++) {
-        size_t source = entry_source(&slots[i]->entry);
-        const struct partition *p = source == last ? NULL : q->sources[source].partition;
-        if (p && partition_is_memory(p))
-            return true;
-        last = source;
-    }
-    return false;
+    struct partition *keeper = NULL;
+    size_t first = count > 0 ? entry_source(&slots[0]->entry) : 0;
+    *several = false;
+    for (size_t i = 0; i < count && !*several; i++)
+        *several = entry_source(&slots[i]->entry) != first;
+    if (count > 0 && !*several)
+        keeper = q->sources[first].partition;
+    return keeper && partition_is_memory(keeper) ? keeper : NULL;
 }
 
 /* They leave the queue; nobody else knows their slots any more. With the lock. */
@@ -96,7 +98,7 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     struct queue *q = c->queue;
     struct slot *slots[SETTLE_AT_ONCE];
     struct entry entries[SETTLE_AT_ONCE];
-    int64_t taken_ns[SETTLE_AT_ONCE];
+    int64_t taken_ns[SETTLE_AT_ONCE], offsets[SETTLE_AT_ONCE];
     int64_t bytes = 0;
     beck_status status = BECK_OK;
     mutex_lock(&q->lock);
@@ -111,7 +113,8 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         mutex_lock(&q->lock);
     }
     end_operations(q, n);
-    bool kept = keeps_for(q, slots, n);
+    bool several;
+    struct partition *keeper = keeper_of(q, slots, n, &several);
     if (!status)
         end_some(q, slots, n);
     for (size_t i = 0; i < n && status; i++)
@@ -121,10 +124,13 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
         return status;
     for (size_t i = 0; i < n; i++) {
         entries[i] = slots[i]->entry;
+        offsets[i] = entry_offset(&entries[i]);
         taken_ns[i] = slots[i]->taken_ns;
         consumer_free_slot(c, slots[i]);
     }
-    if (kept)
+    if (keeper)
+        partition_disown(keeper, offsets, n);
+    else if (several)
         queue_disown(q, entries, n);
     if (q->m_settled)
         counter_add(q->m_settled, n);

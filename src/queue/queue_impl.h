@@ -59,21 +59,22 @@ enum slot_state {
     SLOT_STALE /* taken away; memory kept for the consumer */
 };
 
+/* What is touched with the queue's lock is in one line of the processor's cache. */
 struct slot {
-    struct entry entry;
-    beck_consumer *consumer;
+    _Alignas(64) struct entry entry;
     struct slot *previous, *next; /* of the queue's deadline list, in order of deadline */
     int64_t taken_ns, deadline_ns;
     uint32_t generation;
     uint16_t state;
     uint16_t index;
+    uint32_t hold_ms;    /* the deadline that it was taken under, or the most that fits */
     _Atomic(bool) shown; /* `event` has been read, and stays until the slot is free */
     bool counted;        /* its data are still counted as ready */
-    uint32_t hold_ms;    /* the deadline that it was taken under, or the most that fits */
+    beck_consumer *consumer;
     struct block *block;
+    beck_bytes content; /* see struct carried */
     struct buf memory;
     beck_event event;
-    beck_bytes content; /* see struct carried */
 };
 
 struct queue {

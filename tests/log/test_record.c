@@ -8,7 +8,7 @@
 
 static struct record_context context;
 static struct buf out;
-static struct record_headers none;
+static struct record_last none;
 static beck_error err;
 
 static int setup(void **state)
@@ -563,7 +563,7 @@ static beck_event neighbour(struct rng *rng)
 static void random_neighbours(uint64_t seed)
 {
     struct rng rng;
-    struct record_headers last = {0};
+    struct record_last last = {0};
     struct buf alone;
     static struct record_view view, fresh;
     size_t at = 0;
