@@ -85,6 +85,8 @@ static void choose_partition(struct publish *u, size_t i, uint32_t turn)
         u->partition[i] = bus_partition_of(u->given[i].subject, count);
     else
         u->partition[i] = turn % count;
+    if (u->events)
+        u->events[i].position.partition = u->partition[i];
 }
 
 static beck_status reserve_routes(struct publish *u, size_t more, beck_error *err)
@@ -184,8 +186,9 @@ beck_status publish_route(struct publish *u, size_t count, const struct stored *
     bool matched = atomic_load_explicit(&u->bus->route_count, memory_order_acquire) > 0;
     caller_enter(u->self);
     for (size_t first = 0, end; first < count && !status; first = end) {
-        for (end = first + 1; end < count && same_way(u, end, first); end++)
-            continue;
+        end = u->one_type && !u->to ? count : first + 1;
+        while (end < count && same_way(u, end, first))
+            end++;
         const struct match *m =
             matched ? subscribers_match(s, u->self, u->list[first]->type) : NULL;
         void *const *routes;
@@ -294,23 +297,46 @@ static void join_part_synced(void *ctx, beck_status status, int64_t first_offset
         caller_pop(self, &nothing);
 }
 
+static inline const beck_event *listed(const struct publish *u, size_t i)
+{
+    return u->events ? &u->events[i] : &u->given[i];
+}
+
+/* Appends the first `n` of the list, which are those with these indices (NULL: all), to a partition. */
+static beck_status append_part(struct publish *u, uint32_t partition, const size_t *index, size_t n,
+                               struct stored *stored, struct join *join, beck_published *out,
+                               beck_error *err)
+{
+    beck_status status = addressing_part(&u->addressing, index, n, &u->to, &u->carried, err);
+    if (status)
+        return status;
+    struct append a = {.stored = stored, .first_offset = -1};
+    if (join) {
+        a.done = join_part_synced;
+        a.done_ctx = join;
+        if (u->level == BECK_LEVEL_SYNCED)
+            atomic_fetch_add(&join->left, 1);
+    }
+    status = append_list(u, partition, n, &a, err);
+    if (status && a.done && u->level == BECK_LEVEL_SYNCED)
+        atomic_fetch_sub(&join->left, 1);
+    if (!status && (!index || index[0] == 0))
+        out->position = (beck_position){partition, a.first_offset};
+    out->duplicates += a.duplicates;
+    return status;
+}
+
 static beck_status append_by_partition(struct publish *u, struct join *join, beck_published *out,
                                        beck_error *err)
 {
+    if (!u->several)
+        return append_part(u, u->partition[0], NULL, u->count, u->stored, join, out, err);
     beck_status status = BECK_OK;
-    struct stored *stored = u->stored;
-    bool several = false;
-    for (size_t i = 1; i < u->count && !several; i++)
-        several = u->partition[i] != u->partition[0];
-    size_t *index = several ? malloc(u->count * sizeof *index) : NULL;
-    if (several && !index)
-        return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
-    struct stored *part = several ? malloc(u->count * sizeof *part) : stored;
-    if (!part) {
-        free(index);
-        return error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
-    }
-    for (size_t first = 0; first < (several ? u->count : 1) && !status; first++) {
+    size_t *index = malloc(u->count * sizeof *index);
+    struct stored *part = malloc(u->count * sizeof *part);
+    if (!index || !part)
+        status = error_set(err, BECK_ENOMEM, "no memory to publish %zu events", u->count);
+    for (size_t first = 0; first < u->count && !status; first++) {
         uint32_t partition = u->partition[first];
         if (partition == UINT32_MAX)
             continue;
@@ -318,37 +344,16 @@ static beck_status append_by_partition(struct publish *u, struct join *join, bec
         for (size_t i = first; i < u->count; i++) {
             if (u->partition[i] != partition)
                 continue;
-            if (index)
-                index[n] = i;
-            u->list[n++] = u->events ? &u->events[i] : &u->given[i];
+            u->list[n] = listed(u, i);
             u->partition[i] = UINT32_MAX;
-            if (u->events)
-                u->events[i].position.partition = partition;
+            index[n++] = i;
         }
-        status = addressing_part(&u->addressing, index, n, &u->to, &u->carried, err);
-        if (status)
-            break;
-        for (size_t i = 0; i < n && several; i++)
-            part[i] = (struct stored){-1, false};
-        struct append a = {.stored = part, .first_offset = -1};
-        if (join) {
-            a.done = join_part_synced;
-            a.done_ctx = join;
-            if (u->level == BECK_LEVEL_SYNCED)
-                atomic_fetch_add(&join->left, 1);
-        }
-        status = append_list(u, partition, n, &a, err);
-        if (status && a.done && u->level == BECK_LEVEL_SYNCED)
-            atomic_fetch_sub(&join->left, 1);
-        for (size_t i = 0; i < n && index && !status; i++)
-            stored[index[i]] = part[i];
-        if (!status && first == 0)
-            out->position = (beck_position){partition, a.first_offset};
-        out->duplicates += a.duplicates;
+        status = append_part(u, partition, index, n, part, join, out, err);
+        for (size_t i = 0; i < n && !status; i++)
+            u->stored[index[i]] = part[i];
     }
     free(index);
-    if (part != stored)
-        free(part);
+    free(part);
     return status;
 }
 
@@ -358,10 +363,12 @@ static void count_stored(struct publish *u, bool some_known)
     beck_bus *b = u->bus;
     caller_enter(u->self);
     for (size_t first = 0, end; first < u->count; first = end) {
-        uint64_t stored = 0;
-        for (end = first; end < u->count && same_slice(u->given[end].type, u->given[first].type);
-             end++)
-            stored += !some_known || !u->stored[end].known;
+        end = u->one_type ? u->count : first + 1;
+        while (end < u->count && same_slice(u->given[end].type, u->given[first].type))
+            end++;
+        uint64_t stored = end - first;
+        for (size_t i = first; i < end && some_known; i++)
+            stored -= u->stored[i].known;
         const struct match *m = subscribers_match(b->subscribers, u->self, u->given[first].type);
         if (m && m->published && stored > 0)
             counter_add(m->published, stored);
@@ -425,16 +432,22 @@ static beck_status prepare(struct publish *u, beck_error *err)
     int64_t now_ns = 0;
     if (count_partitions(u->bus) > 1)
         turn = atomic_fetch_add_explicit(&u->bus->turn, 1, memory_order_relaxed);
+    u->one_type = true;
+    u->several = false;
     for (size_t i = 0; i < u->count; i++) {
-        bool known_type = i > 0 && same_slice(u->given[i].type, u->given[i - 1].type);
-        beck_status status =
-            known_type ? event_check_rest(&u->given[i], err) : event_check(&u->given[i], err);
-        if (status)
-            return status;
+        const beck_event *e = &u->given[i];
+        bool known_type = i > 0 && same_slice(e->type, e[-1].type), plain = plain_event(e);
+        if (!known_type || !plain) {
+            beck_status status = known_type ? event_check_rest(e, err) : event_check(e, err);
+            if (status)
+                return status;
+            u->one_type &= known_type || i == 0;
+        }
         if (u->events)
-            copy_event(u, &u->given[i], &now_ns, &u->events[i]);
-        u->stored[i] = (struct stored){-1, false};
+            copy_event(u, e, &now_ns, &u->events[i]);
         choose_partition(u, i, turn);
+        u->several |= u->partition[i] != u->partition[0];
+        u->list[i] = listed(u, i);
     }
     return BECK_OK;
 }

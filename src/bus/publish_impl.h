@@ -22,6 +22,8 @@ struct publish {
     struct routed *routes; /* of one partition's events */
     size_t route_count, route_cap;
     bool one_by_one; /* some may turn out to be known: no two of them are routed as one */
+    bool one_type;   /* all are known to have the same type */
+    bool several;    /* partitions */
     struct addressing addressing;
     const struct bus_addressed *to; /* as in there, of one partition's events */
     const struct carried *carried;

@@ -124,14 +124,13 @@ beck_status batch_records_next(struct batch_records *r, const struct record_cont
                                struct record_view *out, beck_error *err);
 
 /* Where a record begins is known when the one before has been read, which another processor may have
- * just written: it is fetched ahead, as if all were as long as this one. */
-#define FOLLOW_AHEAD 4
+ * just written: it is fetched ahead, as if all were as long as this one, and so is the batch behind. */
+#define FOLLOW_AHEAD 6
 
 static inline void batch_records_pass(struct batch_records *r, size_t len)
 {
-    size_t ahead = r->at + (1 + FOLLOW_AHEAD) * len;
-    if (ahead < r->records.len)
-        __builtin_prefetch((const uint8_t *)r->records.data + ahead);
+    uintptr_t at = (uintptr_t)r->records.data + r->at;
+    __builtin_prefetch((const void *)(at + FOLLOW_AHEAD * len)); /* may be anywhere */
     r->at += len;
     r->left--;
 }

@@ -13,7 +13,7 @@
 
 struct block_pool {
     struct mutex lock;
-    struct block *spare;
+    struct block *first, **last; /* spare ones, the oldest first */
     uint32_t spare_count;
     uint32_t users; /* the owner, and blocks that are in use */
 };
@@ -45,6 +45,7 @@ struct block_pool *block_pool_new(void)
     if (!pool)
         return NULL;
     mutex_init(&pool->lock);
+    pool->last = &pool->first;
     pool->users = 1;
     return pool;
 }
@@ -65,9 +66,9 @@ void block_pool_close(struct block_pool *pool)
     if (!pool)
         return;
     mutex_lock(&pool->lock);
-    while (pool->spare) {
-        struct block *b = pool->spare;
-        pool->spare = b->next;
+    while (pool->first) {
+        struct block *b = pool->first;
+        pool->first = b->next;
         free(b);
     }
     pool->spare_count = SPARE_MAX; /* what comes back now is not kept */
@@ -79,9 +80,11 @@ struct block *block_of_pool(struct block_pool *pool)
     if (!pool)
         return block_new(BLOCK_POOLED_BYTES);
     mutex_lock(&pool->lock);
-    struct block *b = pool->spare;
+    struct block *b = pool->spare_count < SPARE_MAX ? NULL : pool->first;
     if (b) {
-        pool->spare = b->next;
+        pool->first = b->next;
+        if (!pool->first)
+            pool->last = &pool->first;
         pool->spare_count--;
     }
     pool->users++;
@@ -99,8 +102,9 @@ static void give_back(struct block_pool *pool, struct block *b)
     mutex_lock(&pool->lock);
     bool keep = pool->spare_count < SPARE_MAX;
     if (keep) {
-        b->next = pool->spare;
-        pool->spare = b;
+        b->next = NULL;
+        *pool->last = b;
+        pool->last = &b->next;
         pool->spare_count++;
     }
     leave(pool);

@@ -31,11 +31,13 @@ struct block *block_new(size_t cap); /* one reference; NULL: no memory */
 
 /*
  * Blocks of one size that nobody needs any more, kept for the next ones: publishers and consumers are on
- * different threads, and what one frees the other would have to get from the system again, page by
- * page. Any thread; its lock is a leaf.
+ * different threads, and what one frees the other would have to get from the system again, page by page. They
+ * are used in turn: to write where another processor has just read costs several times as much as where its
+ * cache has forgotten it. Any thread; its lock is a leaf.
  */
 #define BLOCK_POOLED_BYTES (64u << 10)
-#define BLOCK_SPARE_BYTES (512u << 10)   /* that are kept at most */
+#define BLOCK_SPARE_BYTES                                                                          \
+    (1u << 20) /* that are kept: twice what a processor's own cache mostly holds */
 struct block_pool *block_pool_new(void); /* NULL: no memory */
 /* No more blocks are asked of it; those that are in use may be released later. NULL allowed. */
 void block_pool_close(struct block_pool *pool);
