@@ -80,7 +80,7 @@ struct block *block_of_pool(struct block_pool *pool)
     if (!pool)
         return block_new(BLOCK_POOLED_BYTES);
     mutex_lock(&pool->lock);
-    struct block *b = pool->spare_count < SPARE_MAX ? NULL : pool->first;
+    struct block *b = pool->spare_count == SPARE_MAX ? pool->first : NULL;
     if (b) {
         pool->first = b->next;
         if (!pool->first)
@@ -100,7 +100,7 @@ struct block *block_of_pool(struct block_pool *pool)
 static void give_back(struct block_pool *pool, struct block *b)
 {
     mutex_lock(&pool->lock);
-    bool keep = pool->spare_count < SPARE_MAX;
+    bool keep = pool->spare_count != SPARE_MAX;
     if (keep) {
         b->next = NULL;
         *pool->last = b;
