@@ -677,6 +677,13 @@ static __attribute__((noinline)) beck_status publish_one(beck_bus *b, struct cal
     return status;
 }
 
+static __attribute__((noinline)) uint32_t run_several(const beck_bus *b, struct caller *self,
+                                                      const struct match *m,
+                                                      const beck_event *event)
+{
+    return subscribers_run_current(b->subscribers, self, m, event);
+}
+
 /* What most publishes in memory are is done here, in as few steps as can be: a plain event of a type that this
  * thread has published before, by a thread that handles nothing. */
 beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *err)
@@ -695,7 +702,9 @@ beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *er
     }
     subscribers_count_event(b->subscribers, self, m);
     frame.event = show_plain(b, m, event);
-    uint32_t failed = subscribers_run_current(b->subscribers, self, m, frame.event);
+    uint32_t failed = __builtin_expect(subscribers_only(m) != NULL, true)
+                          ? subscribers_run_only(b->subscribers, self, m, frame.event)
+                          : run_several(b, self, m, frame.event);
     caller_end(self);
     if (__builtin_expect(failed > 0, false) && b->listener_failures)
         counter_add(b->listener_failures, failed);

@@ -182,6 +182,32 @@ static inline uint32_t subscribers_run_current(struct subscribers *s, struct cal
     return failed;
 }
 
+/* The listener that is the only one of a match, when no limit is counted for it; else NULL. */
+static inline struct beck_listener *subscribers_only(const struct match *match)
+{
+    if (match->listener_count != 1)
+        return NULL;
+    struct beck_listener *l = match->listeners[0];
+    uint32_t state = atomic_load_explicit(&l->state, memory_order_acquire);
+    return state == LISTENER_PLAIN ? l : NULL;
+}
+
+/* subscribers_run_current for that one; the match is not busy. */
+static inline uint32_t subscribers_run_only(struct subscribers *s, struct caller *self,
+                                            const struct match *match, const beck_event *event)
+{
+    struct held *held = (struct held *)match; /* its first member */
+    const struct beck_listener *l = match->listeners[0];
+    held->users = 1;
+    int result = l->fn(l->ctx, event);
+    if (__builtin_expect(result != 0, false))
+        listener_report(s, match->listeners[0], event, result);
+    held->users = 0;
+    if (__builtin_expect(!held->in_table, false))
+        subscribers_spare(self, held);
+    return result != 0;
+}
+
 /* The same, with the event as this thread's current one meanwhile. */
 static inline uint32_t subscribers_run(struct subscribers *s, struct caller *self,
                                        const struct match *match, const beck_event *event)
