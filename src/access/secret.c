@@ -77,14 +77,14 @@ static size_t scram_key_len(enum scram_hash hash)
     return hash == SCRAM_HASH_256 ? 32 : 64;
 }
 
-bool scram_derive(enum scram_hash hash, const uint8_t *salted, struct access_scram *out)
+bool scram_derive(enum scram_hash hash, beck_bytes salted, struct access_scram *out)
 {
     const EVP_MD *md = scram_digest(hash);
-    int len = (int)scram_key_len(hash);
     uint8_t client[EVP_MAX_MD_SIZE];
-    bool ok = HMAC(md, salted, len, (const uint8_t *)"Client Key", 10, client, NULL) &&
-              EVP_Digest(client, (size_t)len, out->stored_key, NULL, md, NULL) == 1 &&
-              HMAC(md, salted, len, (const uint8_t *)"Server Key", 10, out->server_key, NULL);
+    int key = (int)salted.len;
+    bool ok = HMAC(md, salted.data, key, (const uint8_t *)"Client Key", 10, client, NULL) &&
+              EVP_Digest(client, scram_key_len(hash), out->stored_key, NULL, md, NULL) == 1 &&
+              HMAC(md, salted.data, key, (const uint8_t *)"Server Key", 10, out->server_key, NULL);
     OPENSSL_cleanse(client, sizeof client);
     return ok;
 }
@@ -100,7 +100,7 @@ static beck_status make_scram(beck_bytes text, enum scram_hash hash, struct acce
     bool ok = PKCS5_PBKDF2_HMAC(text.data, (int)text.len, out->salt, sizeof out->salt,
                                 ACCESS_SCRAM_ITERATIONS, scram_digest(hash),
                                 (int)scram_key_len(hash), salted) == 1 &&
-              scram_derive(hash, salted, out);
+              scram_derive(hash, (beck_bytes){salted, scram_key_len(hash)}, out);
     OPENSSL_cleanse(salted, sizeof salted);
     return ok ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory to hash a password");
 }

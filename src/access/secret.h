@@ -34,8 +34,8 @@ bool password_read(beck_bytes text, struct password *out);
 /* Of one hash of SCRAM: "<iterations>:<salt>:<stored key>:<server key>", with base64. */
 beck_status scram_write(const struct access_scram *s, enum scram_hash hash, struct buf *out);
 bool scram_read(beck_bytes text, enum scram_hash hash, struct access_scram *out);
-/* RFC 5802, from SaltedPassword, which has as many bytes as the hash. False: no memory. */
-bool scram_derive(enum scram_hash hash, const uint8_t *salted, struct access_scram *out);
+/* RFC 5802, from SaltedPassword, at least a byte; of a password it has as many as the hash. False: no memory. */
+bool scram_derive(enum scram_hash hash, beck_bytes salted, struct access_scram *out);
 
 /* A new token and what is kept of it. */
 beck_status token_make(char out[ACCESS_TOKEN_SIZE], uint8_t digest[SECRET_DIGEST], beck_error *err);

@@ -39,7 +39,7 @@ static void each(void *ctx, void (*fn)(void *fn_ctx, const struct group_topic *t
     if (topics_list(ctx, &list, &count, NULL))
         return;
     for (size_t i = 0; i < count; i++)
-        if (!list[i]->internal && tell(list[i], &topic))
+        if (tell(list[i], &topic))
             fn(fn_ctx, &topic);
     free(list);
 }

@@ -37,7 +37,7 @@ struct group_topic {
 struct group_topics {
     bool (*find)(void *ctx, beck_bytes name, struct group_topic *out);
     bool (*find_id)(void *ctx, const uint8_t id[16], struct group_topic *out);
-    /* Those that a regular expression may match: not the internal ones. */
+    /* Those that a regular expression may match: the internal ones as well, as with Kafka. */
     void (*each)(void *ctx, void (*fn)(void *fn_ctx, const struct group_topic *t), void *fn_ctx);
     uint64_t (*generation)(void *ctx); /* moves with every change of what the others say */
     void *ctx;

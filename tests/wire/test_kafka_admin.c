@@ -4,9 +4,11 @@
 #include "kafka/message/api_versions.h"
 #include "kafka/message/cluster.h"
 #include "kafka/message/configs.h"
+#include "kafka/message/consumer_groups.h"
 #include "kafka/message/log_dirs.h"
 #include "kafka/message/metadata.h"
 #include "kafka/message/producers.h"
+#include "kafka/message/scram.h"
 #include "kafka/message/topics.h"
 #include "kafka/topics.h"
 
@@ -553,8 +555,60 @@ static void brokers_and_features_stay_as_they_are(void **state)
             q.feature_updates.at = &update;
             q.feature_updates.count = 1;
             kafka_ask(&d->c, update_features, v, &q, &a);
-            assert_int_equal(v < 2 ? a.results.at[0].error_code : a.error_code, code);
+            assert_int_equal(a.error_code, code);
+            assert_int_equal(a.results.count, v < 2 && !code);
         }
+}
+
+/* What comes is a key of HMAC: that it was made of a password nobody can see. */
+static void a_salted_password_may_have_any_length(void **state)
+{
+    struct admin_test *d = *state;
+    static const char salted[100] = "";
+    static const size_t lengths[] = {0, 1, 32, 64, sizeof salted};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        struct kafka_alter_user_scram_credentials_request_upsertion ann = {
+            .name = beck_str("ann"),
+            .mechanism = 2,
+            .iterations = 8192,
+            .salt = beck_str("salt"),
+            .salted_password = {salted, lengths[i]}};
+        struct kafka_alter_user_scram_credentials_request q;
+        struct kafka_alter_user_scram_credentials_response a;
+        kafka_alter_user_scram_credentials_request_init(&q);
+        q.upsertions.at = &ann;
+        q.upsertions.count = 1;
+        kafka_ask(&d->c, alter_user_scram_credentials, 0, &q, &a);
+        assert_int_equal(a.results.at[0].error_code,
+                         lengths[i] ? KAFKA_NONE : KAFKA_UNACCEPTABLE_CREDENTIAL);
+    }
+}
+
+static struct kafka_consumer_group_heartbeat_response join(struct admin_test *d, const char *group,
+                                                           const char *regex)
+{
+    struct kafka_consumer_group_heartbeat_request q;
+    struct kafka_consumer_group_heartbeat_response a;
+    kafka_consumer_group_heartbeat_request_init(&q);
+    q.group_id = beck_str(group);
+    q.member_id = beck_str("m");
+    q.rebalance_timeout_ms = 60000;
+    q.subscribed_topic_regex = beck_str(regex);
+    q.topic_partitions.is_null = false;
+    kafka_ask(&d->c, consumer_group_heartbeat, 1, &q, &a);
+    assert_int_equal(a.error_code, KAFKA_NONE);
+    return a;
+}
+
+static void internal_topics_are_topics_of_a_regular_expression(void **state)
+{
+    struct admin_test *d = *state;
+    join(d, "before", "t"); /* now there are records of groups */
+    struct kafka_consumer_group_heartbeat_response a = join(d, "g", "__consumer_.*");
+    assert_non_null(a.assignment);
+    assert_int_equal(a.assignment->topic_partitions.count, 1);
+    assert_memory_equal(a.assignment->topic_partitions.at[0].topic_id,
+                        topics_find(d->w.kafka, beck_str("__consumer_offsets"))->id, TOPIC_ID);
 }
 
 static int end_by_hand(struct admin_test *d, const char *name, int16_t epoch)
@@ -616,6 +670,8 @@ int main(void)
         TEST(the_quorum_is_this_server),
         TEST(replicas_stay_where_they_are),
         TEST(brokers_and_features_stay_as_they_are),
+        TEST(a_salted_password_may_have_any_length),
+        TEST(internal_topics_are_topics_of_a_regular_expression),
         TEST(a_transaction_that_hangs_is_aborted_by_hand),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

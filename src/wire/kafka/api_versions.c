@@ -101,25 +101,21 @@ void handle_update_features(struct kafka_request *r)
     const struct kafka_update_features_request *q = request_body(r);
     struct kafka_update_features_response a;
     kafka_update_features_response_init(&a);
-    if (!kafka_array(request_arena(r), &a.results, q->feature_updates.count)) {
+    if (!request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, (beck_bytes){0}))
+        a.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
+    for (size_t i = 0; i < q->feature_updates.count && !a.error_code; i++)
+        if (!is_level(&q->feature_updates.at[i])) {
+            a.error_code = KAFKA_INVALID_UPDATE_VERSION;
+            a.error_message = beck_str(why);
+        }
+    size_t granted = a.error_code ? 0 : q->feature_updates.count; /* all of them, or none */
+    if (!kafka_array(request_arena(r), &a.results, granted)) {
         request_fail(r, "there is no memory for an answer");
         return;
     }
-    bool may = request_may(r, KAFKA_RESOURCE_CLUSTER, KAFKA_OP_ALTER, (beck_bytes){0});
-    if (!may)
-        a.error_code = KAFKA_CLUSTER_AUTHORIZATION_FAILED;
-    for (size_t i = 0; i < q->feature_updates.count; i++) {
-        struct kafka_update_features_response_result *out = &a.results.at[i];
-        out->feature = q->feature_updates.at[i].feature;
-        out->error_message = (beck_bytes){0};
-        if (!may || is_level(&q->feature_updates.at[i]))
-            continue;
-        out->error_code = KAFKA_INVALID_UPDATE_VERSION;
-        out->error_message = beck_str(why);
-        if (request_version(r) >= 2) { /* which tells of all of them at once */
-            a.error_code = out->error_code;
-            a.error_message = out->error_message;
-        }
+    for (size_t i = 0; i < granted; i++) {
+        a.results.at[i].feature = q->feature_updates.at[i].feature;
+        a.results.at[i].error_message = (beck_bytes){0};
     }
     request_answer(r, &a);
 }

@@ -145,7 +145,7 @@ static void after_store(struct kafka_request *r, altered *one, beck_status statu
     }
 }
 
-static bool derive(const uint8_t *salted, struct scram_credential *out)
+static bool derive(beck_bytes salted, struct scram_credential *out)
 {
     struct access_scram keys;
     size_t len = scram_key_len(out->mechanism);
@@ -168,19 +168,19 @@ static void upsert(struct kafka_request *r,
         refuse(one, KAFKA_UNSUPPORTED_SASL_MECHANISM, "Unknown SCRAM mechanism");
         return;
     }
-    size_t len = scram_key_len(c.mechanism);
     if (u->iterations < ITERATIONS_MIN)
         refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "Too few iterations");
     else if (u->iterations > ITERATIONS_MAX)
         refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "Too many iterations");
-    else if (u->salt.len == 0 || u->salt.len > SCRAM_SALT_MAX || u->salted_password.len != len)
-        refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL,
-               "The salt or the salted password is of a wrong length");
+    else if (u->salt.len == 0 || u->salt.len > SCRAM_SALT_MAX)
+        refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "The salt is of a wrong length");
+    else if (u->salted_password.len == 0)
+        refuse(one, KAFKA_UNACCEPTABLE_CREDENTIAL, "The salted password is empty");
     if (one->error_code)
         return;
     c.salt_len = u->salt.len;
     memcpy(c.salt, u->salt.data, u->salt.len);
-    if (derive(u->salted_password.data, &c))
+    if (derive(u->salted_password, &c))
         after_store(r, one, scram_put(request_kafka(r), u->name, &c, &err), &err);
     else
         refuse(one, KAFKA_UNKNOWN_SERVER_ERROR, "there is no memory for a credential");
