@@ -66,7 +66,7 @@ class Kafka:
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(self.properties())
                 id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-                if self.run("-cp", self.classpath, "kafka.tools.StorageTool", "format", "-t", id, "-c", path, log=log).wait():
+                if self.run("-cp", self.classpath, "kafka.tools.StorageTool", "format", f"--cluster-id={id}", "-c", path, log=log).wait():
                     raise RuntimeError(self.said())
             self.process = self.run(f"-Xmx{self.heap}", f"-Xms{self.heap}", "-cp", self.classpath, "kafka.Kafka", path, log=log)
         end = time.monotonic() + START_S

@@ -3,7 +3,8 @@
 
 usage: run_suite.py SUITE PROGRAM FETCHED [WORD]
 SUITE: see SUITES below. PROGRAM: beck, or `kafka` for the oracle, a real Apache Kafka. WORD: only cases whose names contain it.
-FETCHED: the folder in which tools/fetch_kafka*.sh have put kafka, kafka-debian, kafka-python, kafka-node, kafka-librdkafka and kafka-rdkafka-node.
+FETCHED: the folder in which tools/fetch_kafka*.sh have put kafka, kafka-debian, kafka-python, kafka-node, kafka-go, kafka-go-tests,
+kafka-librdkafka and kafka-rdkafka-node.
 What is left out of a suite stands in exclusions/SUITE.txt, as `test: reason`. Exits with 77 when what the suite needs is missing.
 
 After a suite Kafka's DumpLogSegments looks at every file that it left, when it is there.
@@ -103,6 +104,46 @@ def kcat(fetched, _oracle, _word):
     return ["sh", os.path.join(HERE, "kcat_suite.sh")], HERE, world
 
 
+def go(name, fetched, oracle, word):
+    return [suites.need(fetched, "kafka-go", "go_suite"), name, *words(word)], HERE, {} if oracle else {"PROGRAM": os.path.abspath(sys.argv[2])}
+
+
+def franz_go(fetched, oracle, word):
+    return go("franz-go", fetched, oracle, word)
+
+
+def sarama(fetched, oracle, word):
+    return go("sarama", fetched, oracle, word)
+
+
+def kafka_go(fetched, oracle, word):
+    return go("kafka-go", fetched, oracle, word)
+
+
+def go_tests(name, folder, fetched, word, world):
+    """The client's own tests, unchanged. What is left out fails with Apache Kafka as well, or is about what is not here."""
+    skip = suites.exclusions(HERE, f"{name}-tests")
+    program = suites.need(fetched, "kafka-go-tests", f"{name}.test")
+    return [program, "-test.v", "-test.timeout", "25m", *(["-test.run", word] if word else []), *(["-test.skip", "|".join(skip)] if skip else [])], os.path.join(
+        fetched, "kafka-go-tests", "sources", folder), world
+
+
+def franz_go_tests(fetched, _oracle, word):
+    return go_tests("franz-go", "franz-go/pkg/kgo", fetched, word, {
+        "KGO_SEEDS": f"localhost:{PORT}", "KGO_TEST_RF": "1", "KGO_TEST_RECORDS": "50000", "KGO_LOG_LEVEL": "none"})
+
+
+def sarama_tests(fetched, oracle, word):
+    if oracle:
+        suites.missing("they want five brokers")
+    command, folder, world = go_tests("sarama", "sarama", fetched, word or "Func|^TestVersionMatrix|^TestConsumer|^TestInterceptors|^TestAsyncProducerRemote", {})
+    return [sys.executable, "-B", os.path.join(HERE, "sarama_tests.py"), suites.need(fetched, "kafka-go-tests", "toxiproxy"), *command], folder, world
+
+
+def kafka_go_tests(fetched, _oracle, word):
+    return go_tests("kafka-go", "kafka-go", fetched, word, {"KAFKA_VERSION": "3.7.0", "KAFKA_SKIP_NETTEST": "1"})
+
+
 def java(fetched, oracle, word):
     return [sys.executable, "-B", os.path.join(HERE, "java_suite.py"), *words(word)], HERE, {
         "JARS": suites.need(fetched, "kafka"), "JAVA": suites.command_of("java"), "CLASSES": os.path.join(tempfile.gettempdir(), f"beck-kafka-{os.getpid()}.jsa"), "LEFT_OUT": left_out("java", oracle)}
@@ -143,13 +184,17 @@ def librdkafka_noautocreate(fetched, oracle, word):
 
 SUITES = {"kcat": kcat, "confluent": confluent, "confluent-debian": confluent_debian, "aiokafka": aiokafka, "kafka-python": kafka_python,
           "kafkajs": kafkajs, "platformatic": platformatic, "node-rdkafka": node_rdkafka, "java": java, "orders": orders,
+          "franz-go": franz_go, "sarama": sarama, "kafka-go": kafka_go,
+          "franz-go-tests": franz_go_tests, "sarama-tests": sarama_tests, "kafka-go-tests": kafka_go_tests,
           "librdkafka": librdkafka, "librdkafka-full": librdkafka_full,
           "librdkafka-noautocreate": librdkafka_noautocreate,
           "kill": kill, "kill-long": kill_long}
 # How librdkafka's own scripts set up the brokers for its tests.
 BROKER = ["--kafka.partitions", "4",
           "--kafka.group_initial_rebalance_delay", "100ms"]  # 0118 does not end when its second consumer joins before the first
-ARGUMENTS = {"librdkafka": BROKER, "librdkafka-full": BROKER, "librdkafka-noautocreate": [*BROKER, "--kafka.auto_create_topics", "false"]}
+ARGUMENTS = {"librdkafka": BROKER, "librdkafka-full": BROKER, "librdkafka-noautocreate": [*BROKER, "--kafka.auto_create_topics", "false"],
+             "sarama-tests": ["--kafka.listen", f"127.0.0.1:{PORT}", "--kafka.advertised", "localhost:29091", "--kafka.auto_create_topics", "false"],
+             "kafka-go-tests": ["--kafka.listen", f"127.0.0.1:{PORT}", "--kafka.advertised", f"localhost:{PORT}"]}
 OWN_SERVERS = {"kill", "kill-long"}  # suites that start and end their servers themselves
 
 
