@@ -317,6 +317,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     else
         read_plain(c);
     loop_due(c);
+    loop_wake_others(c->loop);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)

@@ -4,6 +4,9 @@
  * Sleeping. The loop says that it is asleep and looks into the inbox once more before it waits; who
  * posts puts the task in and then looks whether the loop is asleep. So one of the two sees the
  * other, and a loop that is busy costs those who post no system call.
+ *
+ * Whoever posts from a loop mostly holds a lock that the task will want. Woken at once, the other loop would take the
+ * processor and wait for it; so it is woken when what the loop is running has returned.
  */
 #include "net/net_impl.h"
 
@@ -19,13 +22,43 @@
 
 /* ---- from other threads ---- */
 
-static void wake(struct net_loop *l)
+static _Thread_local struct net_loop *here; /* the loop that this thread runs */
+
+static void wake_now(struct net_loop *l)
 {
     if (!atomic_load(&l->asleep) || !atomic_exchange(&l->asleep, false))
         return;
     uint64_t one = 1;
     while (write(l->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
         ;
+}
+
+/* False: it is to be woken now. */
+static bool wake_later(struct net_loop *l)
+{
+    if (!here || here->sleeper_count == SLEEPERS_MAX)
+        return false;
+    for (size_t i = 0; i < here->sleeper_count; i++)
+        if (here->sleepers[i] == l)
+            return true;
+    atomic_fetch_add(&l->touching, 1);
+    here->sleepers[here->sleeper_count++] = l;
+    return true;
+}
+
+static void wake(struct net_loop *l)
+{
+    if (atomic_load(&l->asleep) && !wake_later(l))
+        wake_now(l);
+}
+
+void loop_wake_others(struct net_loop *l)
+{
+    while (l->sleeper_count > 0) {
+        struct net_loop *other = l->sleepers[--l->sleeper_count];
+        wake_now(other);
+        atomic_fetch_sub(&other->touching, 1);
+    }
 }
 
 /* A task may end the loop before this returns: `touching` keeps it until then. */
@@ -90,6 +123,7 @@ static void run_inbox(struct net_loop *l)
         struct net_task *t = first;
         first = t->next;
         t->run(t);
+        loop_wake_others(l);
     }
 }
 
@@ -103,6 +137,7 @@ static void settle_due(struct net_loop *l)
         struct connection *next = c->next_due;
         c->due = false;
         connection_settle(c);
+        loop_wake_others(l);
         c = next;
     }
 }
@@ -127,8 +162,10 @@ static void wait_for_events(struct net_loop *l)
 static void *run(void *arg)
 {
     struct net_loop *l = arg;
+    here = l;
     while (!is_over(l)) {
         wait_for_events(l);
+        loop_wake_others(l);
         run_inbox(l);
         settle_due(l);
     }

@@ -117,8 +117,9 @@ struct net_task {
     void (*run)(struct net_task *t);
 };
 /* Any thread, also with locks held: it takes none, and makes a system call only when the loop
- * sleeps. Tasks of one thread run in the order in which they were posted. The loop is there as long
- * as a reference to one of its connections, or the net. */
+ * sleeps; on the thread of another loop, once what that one is running has returned. Tasks of one
+ * thread run in the order in which they were posted. The loop is there as long as a reference to one
+ * of its connections, or the net. */
 void net_post(struct net_loop *l, struct net_task *t);
 /* The same for several, linked by `next` from the one that is to run last to the first. */
 void net_post_chain(struct net_loop *l, struct net_task *last, struct net_task *first);

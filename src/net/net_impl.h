@@ -26,6 +26,7 @@
 
 #define SCRATCH_SIZE 65536 /* read at once */
 #define KEPT_SHORT 16384   /* of the input: is copied in front of what is read */
+#define SLEEPERS_MAX 8     /* loops that are woken later; more are woken at once */
 
 /* A listener, and what is counted for it. */
 struct gate_keeper {
@@ -99,6 +100,8 @@ struct net_loop {
     _Atomic(uint32_t) open;     /* on this loop, or on their way to it */
     bool fresh;                 /* now_ns is of this turn */
     int64_t now_ns;
+    struct net_loop *sleepers[SLEEPERS_MAX]; /* others that got something from this one */
+    size_t sleeper_count;
     struct connection *all, *due, **due_end;
     struct piece_cache pieces;
     uint8_t *scratch, *space; /* what is read; what is read of a file to be encrypted */
@@ -138,6 +141,8 @@ void loop_close(struct net_loop *l);
 void loop_forget(struct connection *c);
 /* Every callback of libevent begins with this. */
 void loop_enter(struct net_loop *l);
+/* Wakes the loops to which this one's thread has posted; with no lock held. */
+void loop_wake_others(struct net_loop *l);
 /* Puts the connection into the list of those to be settled at the end of this turn; called while
  * those are settled, of the next one. */
 void loop_due(struct connection *c);

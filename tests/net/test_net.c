@@ -1,5 +1,6 @@
 /* The loops: many connections, limits, work from other threads, draining and stopping. */
 #include "net/common.h"
+#include "net/net_impl.h"
 
 #include <sched.h>
 
@@ -256,6 +257,69 @@ static void tasks_for_a_connection_that_is_closed_run_all_the_same(void **state)
     post_from_many(true);
 }
 
+struct passing {
+    struct net_task task, passed;
+    struct server *s;
+    struct connection *from, *to;
+    bool slept_on, arrived; /* with the server's lock */
+};
+
+static void arrive(struct net_task *t)
+{
+    struct passing *p = (struct passing *)(void *)((char *)t - offsetof(struct passing, passed));
+    note(p->s, p->arrived = true);
+}
+
+static void *open_kept(struct connection *c, void *ctx)
+{
+    struct server *s = ctx;
+    note(s, s->last = connection_retain(c));
+    return line_opened(c, ctx);
+}
+
+static struct connection *connect_kept(struct server *s, int *fd, int number)
+{
+    *fd = connect_to(s);
+    wait_until(s, s->opened == number);
+    return s->last;
+}
+
+static void pass_on(struct net_task *t)
+{
+    struct passing *p = (struct passing *)t;
+    struct net_loop *other = connection_loop(p->to);
+    assert_ptr_not_equal(other, connection_loop(p->from));
+    while (!atomic_load(&other->asleep))
+        sched_yield();
+    net_post(other, &p->passed);
+    bool sleeps = atomic_load(&other->asleep);
+    mutex_lock(&p->s->lock);
+    p->slept_on = sleeps && !p->arrived;
+    mutex_unlock(&p->s->lock);
+}
+
+/* Who posts with a lock that the task takes would be waited for. */
+static void a_loop_is_woken_by_another_once_that_has_returned(void **state)
+{
+    (void)state;
+    struct net_protocol kept = lines;
+    kept.opened = open_kept;
+    struct server s = {.settings.loops = 2, .listener.protocol = &kept};
+    struct passing p = {.task.run = pass_on, .passed.run = arrive, .s = &s};
+    int from, to;
+    server_start(&s);
+    p.from = connect_kept(&s, &from, 1);
+    p.to = connect_kept(&s, &to, 2);
+    net_post(connection_loop(p.from), &p.task);
+    wait_until(&s, p.arrived);
+    assert_true(p.slept_on);
+    connection_release(p.from);
+    connection_release(p.to);
+    close(from);
+    close(to);
+    server_stop(&s);
+}
+
 static void *release_soon(void *arg)
 {
     sched_yield();
@@ -389,6 +453,7 @@ int main(void)
         cmocka_unit_test(settings_that_make_no_sense_are_refused),
         cmocka_unit_test(tasks_of_a_thread_run_in_order),
         cmocka_unit_test(tasks_for_a_connection_that_is_closed_run_all_the_same),
+        cmocka_unit_test(a_loop_is_woken_by_another_once_that_has_returned),
         cmocka_unit_test(stopping_waits_for_references),
         cmocka_unit_test(draining_lets_everybody_finish),
         cmocka_unit_test(draining_does_not_wait_for_ever),
