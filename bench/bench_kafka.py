@@ -3,7 +3,8 @@ rdkafka_performance, and kafka_load.c.
 
 usage: bench_kafka.py PROGRAM [--quick]; the directories are made in $BENCH_DIR. Needs what tools/fetch_kafka.sh, fetch_kafka_debian.sh and
 fetch_kafka_librdkafka.sh fetch, beside PROGRAM. Lines whose id starts with `apache.` are the peer's, with `mock.` those of librdkafka's own broker
-within its process, which says what the client itself can do.
+within its process, which says what the client itself can do; with `bare.` those of peer_kafka.c, which receives and writes and does nothing else, and so
+says what the system takes for that; with `relay.` those of the way of a record without Kafka.
 
 Same durability: acks=all means synced with beck; Apache Kafka syncs before the answer where flush.messages=1 is set, so it is set where that
 is compared. With acks=1 neither syncs.
@@ -48,8 +49,9 @@ class Clients:
         libraries = glob.glob(f'{root}/usr/lib/*-linux-gnu')[0]
         flags = ['-O2', '-w', '-D_GNU_SOURCE', '-I', f'{root}/usr/include', '-I', f'{source}/src', '-L', libraries, f'-Wl,-rpath,{libraries}', '-lrdkafka',
                  '-lpthread']
-        self.performance, self.load = os.path.join(scratch, 'rdkafka_performance'), os.path.join(scratch, 'kafka_load')
-        for program, file in ((self.performance, f'{source}/examples/rdkafka_performance.c'), (self.load, os.path.join(HERE, 'kafka_load.c'))):
+        self.performance, self.load, self.bare = (os.path.join(scratch, name) for name in ('rdkafka_performance', 'kafka_load', 'peer_kafka'))
+        for program, file in ((self.performance, f'{source}/examples/rdkafka_performance.c'), (self.load, os.path.join(HERE, 'kafka_load.c')),
+                              (self.bare, os.path.join(HERE, 'peer_kafka.c'))):
             subprocess.run(['cc', file, '-o', program, *flags], check=True)
 
     def perform(self, *arguments):
@@ -159,6 +161,13 @@ class Beck:
         return self.process.pid
 
 
+class Bare(Beck):
+    name = 'bare'
+
+    def start(self):
+        self.process = subprocess.Popen([self.program, str(self.port), os.path.join(self.directory, 'log')])
+
+
 class Apache(kafka_broker.Kafka):
     name = 'apache'
     synced = ('flush.messages', '1')
@@ -200,12 +209,14 @@ class Bench:
     def topic(self, partitions=1, config=()):
         self.topics += 1
         name = f'topic{self.topics}'
-        self.clients.run('topic', self.broker, name, partitions, *config)
+        if self.server.name != 'bare':  # which has them all
+            self.clients.run('topic', self.broker, name, partitions, *config)
         return name
 
     def produce(self, topic, size, count, *arguments):
         """(rate, MB per second, CPU of the server in ns per record)"""
         count = int(count * self.scale)
+        use_memory(self.server.directory, count * size)
         before = cpu_s(self.server.pid)
         rate, mb = self.clients.perform('-P', '-t', topic, '-p', 0, '-s', size, '-c', count, '-b', self.broker, *arguments)
         return rate, mb, (cpu_s(self.server.pid) - before) / count * 1e9
@@ -220,7 +231,8 @@ class Bench:
         rate, mb, cpu = self.produce(large, 1024, 1000000, '-a', 1)
         self.row('produce_1k', mb, 'MB/s', cpu)
         self.row('produce_1k_cpu', cpu, 'ns')
-        self.consuming(large, int(1000000 * self.scale), 1024)
+        if self.server.name != 'bare':
+            self.consuming(large, int(1000000 * self.scale), 1024)
 
     def consuming(self, topic, count, size):
         before = cpu_s(self.server.pid)
@@ -244,6 +256,10 @@ class Bench:
         got = self.clients.run('latency', self.broker, self.topic(), 2000, int(20000 * self.scale))
         self.row('latency_p50', got['p50_us'] / 1000, 'ms')
         self.row('latency_p99', got['p99_us'] / 1000, 'ms')
+        if self.server.name == 'kafka':
+            got = self.clients.run('relay', 2000, int(20000 * self.scale))
+            row('relay', 'latency_p50', got['p50_us'] / 1000, 'ms')
+            row('relay', 'latency_p99', got['p99_us'] / 1000, 'ms')
 
     def starting(self, tries):
         topic, took = self.topic(), []
@@ -314,12 +330,12 @@ def measure(bench, make, starts, partitions):
             bench.partitions(partitions)
 
 
-def use_memory(directory, quick):
-    """The memory of a virtual machine that nobody has used yet costs ten times as much when it is first written to, whoever does it: as much as a
-    server writes has been used and given back when it begins."""
+def use_memory(directory, size):
+    """The memory of a virtual machine that nobody uses costs ten times as much when it is next written to, whoever does it, and it is given back to
+    the host within seconds: as much as is about to be stored is used and given back before."""
     piece = b'x' * (1 << 20)
     with tempfile.TemporaryFile(dir=directory) as file:
-        for _ in range(300 if quick else 3000):
+        for _ in range(size * 5 // 4 >> 20):
             file.write(piece)
 
 
@@ -338,9 +354,11 @@ def main():
             clients = Clients(fetched, scratch)
         except NotFetched as why:
             sys.exit(str(why))
-        use_memory(scratch, quick)
         mock(clients, quick)
         measure(Bench(clients, quick), lambda folder: Beck(program, folder), 3 if quick else 9, 1000 if quick else 10000)
+        bench = Bench(clients, quick)
+        with running(lambda folder: Bare(clients.bare, folder)) as bench.server:
+            bench.producing()
         with contextlib.suppress(kafka_broker.NotInstalled):
             measure(Bench(clients, quick), lambda folder: Apache(os.path.join(fetched, 'kafka'), folder), 1 if quick else 3, None)
 

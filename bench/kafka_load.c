@@ -4,11 +4,13 @@
  * usage: kafka_load topic BROKER NAME PARTITIONS [CONFIG VALUE]...
  *        kafka_load alone BROKER TOPIC PRODUCERS COUNT    each producer waits for its record before it sends the next
  *        kafka_load latency BROKER TOPIC RATE COUNT       from a producer's call until a consumer has it
+ *        kafka_load relay RATE COUNT                      the same way without Kafka, see there
  *
  * Prints one JSON object.
  */
 #include <librdkafka/rdkafka.h>
 
+#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -17,7 +19,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { WAIT_MS = 60000, SIZE = 100, TEXT_MAX = 512 };
 
@@ -251,6 +259,12 @@ static void wait_until(int64_t when)
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
+static void print_latency(double *us, uint64_t count)
+{
+    qsort(us, count, sizeof *us, by_value);
+    printf("{\"p50_us\": %.1f, \"p99_us\": %.1f}\n", us[count / 2], us[count * 99 / 100]);
+}
+
 static int latency(const char *broker, const char *topic, uint64_t rate, uint64_t count)
 {
     struct flow f = {
@@ -275,18 +289,154 @@ static int latency(const char *broker, const char *topic, uint64_t rate, uint64_
         rd_kafka_poll(rk, 0);
     }
     pthread_join(consumer, NULL);
-    qsort(f.us, count, sizeof *f.us, by_value);
-    printf("{\"p50_us\": %.1f, \"p99_us\": %.1f}\n", f.us[count / 2], f.us[count * 99 / 100]);
+    print_latency(f.us, count);
     free(f.us);
     rd_kafka_flush(rk, WAIT_MS);
     rd_kafka_destroy(rk);
     return 0;
 }
 
+/*
+ * --- relay: what the machine takes for the way alone
+ *
+ * A record goes through as many threads as with librdkafka: the caller's wakes one that sends, a process of its own passes on, a thread that
+ * receives wakes the one that reads.
+ */
+
+struct relay {
+    int wakes[2], out, in;
+    uint64_t count, received; /* the latter with lock */
+    _Atomic(uint64_t) sent;
+    int64_t *when;
+    double *us;
+    pthread_mutex_t lock;
+    pthread_cond_t came;
+};
+
+static void must(bool good, const char *what)
+{
+    if (!good) {
+        fail("relay: %s fails", what);
+    }
+}
+
+static void *relay_send(void *arg)
+{
+    struct relay *r = arg;
+    char value[SIZE] = {0}, woken[TEXT_MAX];
+    for (uint64_t sent = 0; sent < r->count;) {
+        must(read(r->wakes[0], woken, sizeof woken) > 0, "read");
+        for (; sent < atomic_load(&r->sent); sent++) {
+            must(send(r->out, value, sizeof value, MSG_NOSIGNAL) == sizeof value, "send");
+        }
+    }
+    return NULL;
+}
+
+static void *relay_receive(void *arg)
+{
+    struct relay *r = arg;
+    char values[SIZE * 64];
+    for (uint64_t bytes = 0; bytes < r->count * SIZE;) {
+        ssize_t n = recv(r->in, values, sizeof values, 0);
+        must(n > 0, "recv");
+        bytes += (uint64_t)n;
+        pthread_mutex_lock(&r->lock);
+        r->received = bytes / SIZE;
+        pthread_cond_signal(&r->came);
+        pthread_mutex_unlock(&r->lock);
+    }
+    return NULL;
+}
+
+static void *relay_read(void *arg)
+{
+    struct relay *r = arg;
+    for (uint64_t got = 0; got < r->count; got++) {
+        pthread_mutex_lock(&r->lock);
+        while (r->received <= got) {
+            pthread_cond_wait(&r->came, &r->lock);
+        }
+        pthread_mutex_unlock(&r->lock);
+        r->us[got] = (double)(now_ns() - r->when[got]) / 1e3;
+    }
+    return NULL;
+}
+
+static void pass_on(int from, int to)
+{
+    char bytes[SIZE * 64];
+    int epoll = epoll_create1(0);
+    struct epoll_event e = {.events = EPOLLIN};
+    must(epoll_ctl(epoll, EPOLL_CTL_ADD, from, &e) == 0, "epoll_ctl");
+    for (ssize_t n = 1; n > 0;) {
+        epoll_wait(epoll, &e, 1, -1);
+        n = recv(from, bytes, sizeof bytes, 0);
+        must(n <= 0 || send(to, bytes, (size_t)n, MSG_NOSIGNAL) == n, "send");
+    }
+    _exit(0);
+}
+
+/* Two ends of a connection over the loopback. */
+static void connect_both(int ends[2])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    must(bind(listener, (struct sockaddr *)&at, size) == 0 && listen(listener, 1) == 0, "listen");
+    getsockname(listener, (struct sockaddr *)&at, &size);
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    must(connect(ends[0], (struct sockaddr *)&at, size) == 0, "connect");
+    ends[1] = accept(listener, NULL, NULL);
+    for (int i = 0; i < 2; i++) {
+        setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    close(listener);
+}
+
+static int relay(uint64_t rate, uint64_t count)
+{
+    struct relay r = {.count = count,
+                      .when = calloc(count, sizeof *r.when),
+                      .us = calloc(count, sizeof *r.us),
+                      .lock = PTHREAD_MUTEX_INITIALIZER,
+                      .came = PTHREAD_COND_INITIALIZER};
+    int there[2], back[2];
+    void *(*const parts[])(void *) = {relay_send, relay_receive, relay_read};
+    pthread_t threads[3];
+    connect_both(there);
+    connect_both(back);
+    pid_t process = fork();
+    if (process == 0) {
+        close(there[0]);
+        pass_on(there[1], back[0]);
+    }
+    r.out = there[0];
+    r.in = back[1];
+    must(pipe(r.wakes) == 0, "pipe");
+    for (int i = 0; i < 3; i++) {
+        pthread_create(&threads[i], NULL, parts[i], &r);
+    }
+    int64_t begin = now_ns(), step = 1000000000 / (int64_t)rate;
+    for (uint64_t i = 0; i < count; i++) {
+        wait_until(begin + (int64_t)i * step);
+        r.when[i] = now_ns();
+        atomic_store(&r.sent, i + 1);
+        must(write(r.wakes[1], "", 1) == 1, "write");
+    }
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    print_latency(r.us, count);
+    shutdown(r.out, SHUT_RDWR);
+    waitpid(process, NULL, 0);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    const char *mode = argc > 4 ? argv[1] : "";
-    if (strcmp(mode, "topic") == 0) {
+    const char *mode = argc > 3 ? argv[1] : "";
+    if (strcmp(mode, "topic") == 0 && argc > 4) {
         return make_topic(argv[2], argv + 3, argc - 3);
     }
     if (strcmp(mode, "alone") == 0 && argc == 6) {
@@ -294,6 +444,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(mode, "latency") == 0 && argc == 6) {
         return latency(argv[2], argv[3], number_of(argv[4]), number_of(argv[5]));
+    }
+    if (strcmp(mode, "relay") == 0 && argc == 4) {
+        return relay(number_of(argv[2]), number_of(argv[3]));
     }
     fail("usage: see the head of kafka_load.c");
 }
