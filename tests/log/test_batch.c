@@ -678,108 +678,6 @@ static void compressed_batches_are_opened_only_when_asked(void **state)
     free(bytes);
 }
 
-/* ---- neighbours ---- */
-
-enum { NEIGHBOURS = 20000, TEXT_MAX = 90 };
-
-/* What the next events have in common. */
-struct shape {
-    const char *type;
-    size_t key_len, data_len;
-    bool null_data;
-    int64_t time_step;
-};
-
-static struct shape random_shape(struct rng *rng)
-{
-    static const char *const types[] = {"order.created", "t", "orders"};
-    return (struct shape){.type = types[rng_below(rng, 3)],
-                          .key_len = rng_below(rng, 3) ? rng_below(rng, 12) : 0,
-                          .data_len = rng_below(rng, TEXT_MAX),
-                          .null_data = rng_below(rng, 5) == 0,
-                          .time_step = rng_below(rng, 4) == 0};
-}
-
-static beck_event event_of(const struct shape *s, struct rng *rng, char *text)
-{
-    for (size_t i = 0; i < TEXT_MAX; i++)
-        text[i] = (char)('a' + rng_below(rng, 26));
-    return (beck_event){.type = beck_str(s->type),
-                        .subject = {text, s->key_len},
-                        .data = {s->null_data ? NULL : text, s->null_data ? 0 : s->data_len}};
-}
-
-/* By the shortest way that there is, as cursors read. */
-static void read_shortly(struct batch_records *r, struct record_view *v)
-{
-    if (!batch_records_step(r, &context, v) && !batch_records_follow(r, &context, v))
-        OK(batch_records_next(r, &context, v, &err));
-}
-
-static void same_view(const struct record_view *a, const struct record_view *b)
-{
-    assert_true(a->offset == b->offset && a->timestamp_ms == b->timestamp_ms);
-    assert_true(a->value_is_null == b->value_is_null);
-    assert_true(bytes_equal(a->key, b->key));
-    assert_true(bytes_equal(a->event.type, b->event.type));
-    assert_true(bytes_equal(a->event.subject, b->event.subject));
-    assert_true(bytes_equal(a->event.data, b->event.data));
-    assert_true(bytes_equal(a->event.id, b->event.id));
-    assert_true(a->event.time_ns == b->event.time_ns);
-    assert_true(a->event.position.offset == b->event.position.offset);
-}
-
-/* Their offsets take one byte, then two, then three. */
-static void runs_of_one_shape(uint64_t seed)
-{
-    static struct record_view view, fresh;
-    static char text[TEXT_MAX];
-    struct rng rng;
-    struct shape s = {0};
-    struct buf alone;
-    struct batch_records r;
-    int64_t time_ms = T0;
-    size_t stepped = 0;
-
-    rng_seed(&rng, seed);
-    buf_init(&alone, MEMORY_MAX);
-    batch_builder_clear(&builder);
-    for (int i = 0, left = 0; i < NEIGHBOURS; i++, left--) {
-        if (left == 0) {
-            s = random_shape(&rng);
-            left = 1 + (int)rng_below(&rng, 300);
-        }
-        beck_event e = event_of(&s, &rng, text);
-        time_ms += i > 0 ? s.time_step : 0;
-        add(e, time_ms);
-        OK(record_write(&alone, &e, BUS, time_ms - T0, i));
-    }
-    beck_bytes batch = finish(BECK_CODEC_NONE, 1000);
-    assert_int_equal(batch.len - BATCH_HEADER, alone.len);
-    assert_memory_equal((const uint8_t *)batch.data + BATCH_HEADER, alone.data, alone.len);
-
-    uint8_t *copy = copy_of(batch);
-    size_t at = 0;
-    OK(batch_records_open(&r, bytes_of(copy, batch.len), &codec, &memory, &err));
-    for (int i = 0; i < NEIGHBOURS; i++) {
-        read_shortly(&r, &view);
-        OK(record_read(buf_bytes(&alone), &at, &context, 1000, T0, false, &fresh, &err));
-        same_view(&view, &fresh);
-        assert_int_equal(r.at, at);
-        stepped += r.shape.len > 0;
-    }
-    assert_int_equal(batch_records_next(&r, &context, &view, &err), BECK_END);
-    assert_true(stepped > NEIGHBOURS / 2);
-    free(copy);
-    buf_release(&alone);
-}
-
-static void runs_of_one_shape_are_written_and_read_as_if_each_were_alone(void **state)
-{
-    (void)state;
-    with_seeds(10, runs_of_one_shape);
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -809,7 +707,6 @@ int main(void)
         TEST(records_out_of_order_are_refused),
         TEST(records_are_accepted_that_can_be_read_and_no_others),
         TEST(compressed_batches_are_opened_only_when_asked),
-        TEST(runs_of_one_shape_are_written_and_read_as_if_each_were_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
