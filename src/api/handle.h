@@ -136,6 +136,9 @@ beck_status handle_create_queue(beck *b, const char *name, const beck_queue_opti
 beck_status handle_sync_queues(beck *b, beck_error *err); /* takes no lock of the handle */
 /* Writes it down, and does not sync. One that is gone is passed over. Takes admin_lock. */
 beck_status handle_keep_queue(beck *b, struct queue *q, beck_error *err);
+/* queue_set_lifetime of a queue that is used, written down and not synced; of one that is not written down
+ * yet, together with it. Takes admin_lock. */
+beck_status handle_keep_lifetime(beck *b, struct queue *q, int64_t ms, beck_error *err);
 beck_status handle_part(beck *b, struct queue *q, beck_bus *bus, beck_error *err);
 /* queue_move of a durable queue: it holds from now on, also after a crash. Takes upkeep_lock and
  * admin_lock, and waits for the disk. */
@@ -181,9 +184,9 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
                              beck_error *err); /* options NULL: gone, whole is not looked at */
 /* The same, written and not synced. */
 beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
-                                bool paused, uint64_t number, beck_error *err);
+                                bool paused, uint64_t number, int64_t lifetime_ms, beck_error *err);
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
-                               bool paused, uint64_t number, beck_error *err);
+                               bool paused, uint64_t number, int64_t lifetime_ms, beck_error *err);
 /* The queue and its bindings (bus, pattern, bus, pattern ...) are gone, all at once. */
 beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,
                                   beck_error *err);

@@ -38,7 +38,7 @@ static beck_status add_queue(beck *b, const char *name, const beck_queue_options
     queue_note_routed(q, dead, partition_next(dead));
     status = later ? queue_snapshot(q, err) : upkeep_snapshot(b, q, err);
     if (!status && !later)
-        status = topology_put_queue(b, name, o, false, queue_number(q), err);
+        status = topology_put_queue(b, name, o, false, queue_number(q), queue_lifetime(q), err);
     if (status)
         handle_drop_queue(b, q);
     else if (!later)
@@ -52,7 +52,8 @@ static beck_status keep_queue(beck *b, struct queue *q, const beck_queue_options
 {
     beck_status status = handle_sync_queues(b, err);
     if (!status)
-        status = topology_put_queue(b, queue_name(q), o, paused, queue_number(q), err);
+        status = topology_put_queue(b, queue_name(q), o, paused, queue_number(q), queue_lifetime(q),
+                                    err);
     if (!status)
         queue_keep_number(q);
     return status;
@@ -128,10 +129,28 @@ beck_status handle_keep_queue(beck *b, struct queue *q, beck_error *err)
     mutex_lock(&b->admin_lock);
     if (handle_find_queue(b, queue_name(q)) == q && !queue_number_is_kept(q)) {
         queue_info(q, &info);
-        status =
-            topology_note_queue(b, info.name, &info.options, info.paused, queue_number(q), err);
+        status = topology_note_queue(b, info.name, &info.options, info.paused, queue_number(q),
+                                     queue_lifetime(q), err);
         if (!status)
             queue_keep_number(q);
+    }
+    mutex_unlock(&b->admin_lock);
+    return status;
+}
+
+beck_status handle_keep_lifetime(beck *b, struct queue *q, int64_t ms, beck_error *err)
+{
+    beck_queue_info info;
+    beck_status status = BECK_OK;
+    mutex_lock(&b->admin_lock);
+    if (queue_lifetime(q) != ms) {
+        queue_info(q, &info);
+        if (handle_find_queue(b, queue_name(q)) == q && queue_number_is_kept(q) &&
+            info.options.storage == BECK_STORAGE_DISK)
+            status = topology_note_queue(b, info.name, &info.options, info.paused, queue_number(q),
+                                         ms, err);
+        if (!status)
+            queue_set_lifetime(q, ms);
     }
     mutex_unlock(&b->admin_lock);
     return status;
@@ -473,7 +492,8 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
     queue_info(q, &info);
     beck_status status = BECK_OK;
     if (info.options.storage == BECK_STORAGE_DISK)
-        status = topology_put_queue(b, name, &info.options, paused, queue_number(q), err);
+        status = topology_put_queue(b, name, &info.options, paused, queue_number(q),
+                                    queue_lifetime(q), err);
     if (!status) {
         queue_keep_number(q);
         queue_pause(q, paused);

@@ -5,8 +5,8 @@
  *   bus/<name>                          options of the bus, "id":[its 16 bytes as 4 numbers], and "whole": 1 when
  *                                       offsets that are missing are a fault, 0 when they are not, 2 or
  *                                       nothing when that is not known (whole.c)
- *   queue/<name>                        options of the queue, "paused", and "number" (not of queues that
- *                                       are older and have joined no bus)
+ *   queue/<name>                        options of the queue, "paused", "number" (not of queues that
+ *                                       are older and have joined no bus), and "lifetime_ms" (queue_lifetime)
  *   binding/<queue>/<bus>/<pattern>     {"first":[offset per partition]}; without a pattern: the queue has
  *                                       joined the bus (handle_join)
  */
@@ -62,6 +62,7 @@ struct queue_fields {
     beck_queue_options options;
     bool paused;
     int64_t number;
+    int64_t lifetime_ms;
 };
 
 static const struct field queue_fields[] = {
@@ -79,6 +80,7 @@ static const struct field queue_fields[] = {
     U32(struct queue_fields, options.backoff.list_count),
     FLAG(struct queue_fields, paused),
     I64(struct queue_fields, number),
+    I64(struct queue_fields, lifetime_ms),
 };
 
 #define OPTIONS_JSON_MAX 4096
@@ -207,13 +209,14 @@ beck_status topology_put_bus(beck *b, const char *name, const beck_bus_options *
 }
 
 static beck_status put_queue(beck *b, const char *name, const beck_queue_options *options,
-                             bool paused, uint64_t number, beck_level level, beck_error *err)
+                             bool paused, uint64_t number, int64_t lifetime_ms, beck_level level,
+                             beck_error *err)
 {
     char subject[300];
     snprintf(subject, sizeof subject, "queue/%s", name);
     if (!options)
         return put(b, subject, NULL, err);
-    struct queue_fields f = {*options, paused, (int64_t)number};
+    struct queue_fields f = {*options, paused, (int64_t)number, lifetime_ms};
     struct buf json;
     beck_status status = begin_json(&json, err);
     if (!status) {
@@ -229,15 +232,15 @@ static beck_status put_queue(beck *b, const char *name, const beck_queue_options
 }
 
 beck_status topology_put_queue(beck *b, const char *name, const beck_queue_options *options,
-                               bool paused, uint64_t number, beck_error *err)
+                               bool paused, uint64_t number, int64_t lifetime_ms, beck_error *err)
 {
-    return put_queue(b, name, options, paused, number, BECK_LEVEL_SYNCED, err);
+    return put_queue(b, name, options, paused, number, lifetime_ms, BECK_LEVEL_SYNCED, err);
 }
 
 beck_status topology_note_queue(beck *b, const char *name, const beck_queue_options *options,
-                                bool paused, uint64_t number, beck_error *err)
+                                bool paused, uint64_t number, int64_t lifetime_ms, beck_error *err)
 {
-    return put_queue(b, name, options, paused, number, BECK_LEVEL_WRITTEN, err);
+    return put_queue(b, name, options, paused, number, lifetime_ms, BECK_LEVEL_WRITTEN, err);
 }
 
 beck_status topology_delete_queue(beck *b, const char *name, char *const *bindings, size_t count,
@@ -417,7 +420,7 @@ static beck_status load_bus(beck *b, const struct item *item, beck_error *err)
 
 static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
 {
-    struct queue_fields f = {.options.storage = BECK_STORAGE_DISK};
+    struct queue_fields f = {.options.storage = BECK_STORAGE_DISK, .lifetime_ms = -1};
     uint32_t count;
     struct queue *q;
     beck_status status =
@@ -429,8 +432,10 @@ static beck_status load_queue(beck *b, const struct item *item, beck_error *err)
         status = handle_add_queue(b, item->subject + 6, &f.options, &q, err);
     if (!status && f.number > 0)
         queue_set_number(q, (uint64_t)f.number);
-    if (!status)
+    if (!status) {
+        queue_set_lifetime(q, f.lifetime_ms);
         queue_pause(q, f.paused);
+    }
     return status;
 }
 

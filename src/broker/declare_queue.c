@@ -101,8 +101,9 @@ beck_status queue_begin(struct broker_queue *q, bool later, beck_error *err)
     beck_status status = engine_open_queue(q, later, err);
     if (status)
         return status;
-    policy_set_rules(q);
-    status = delivery_queue_open(q, err);
+    status = policy_set_rules(q, err);
+    if (!status)
+        status = delivery_queue_open(q, err);
     if (!status) {
         topology_write(q->vhost->broker);
         status = queue_link(q);

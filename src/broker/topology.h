@@ -102,10 +102,11 @@ void engine_release_links(struct broker *b); /* nothing is routed any more */
  * both locks or before it is linked. */
 beck_status policy_apply_queue(struct broker_queue *q);
 beck_status policy_apply_exchange(struct exchange *x);
-/* The engine's queue gets the rules of q->effective. Without topology_lock. */
-void policy_set_rules(struct broker_queue *q);
+/* The engine's queue gets the rules of q->effective, also after an error: then a lifetime among them is not
+ * written down. Without topology_lock. */
+beck_status policy_set_rules(struct broker_queue *q, beck_error *err);
 /* Policies of a vhost changed: all its queues and exchanges. Takes topology_lock. */
-beck_status policy_apply_all(struct vhost *v);
+beck_status policy_apply_all(struct vhost *v, beck_error *err);
 
 /* ---- session.c ---- */
 

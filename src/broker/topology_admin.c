@@ -251,10 +251,10 @@ static beck_status put_policy(struct vhost *v, bool user, const struct policy_te
 
 static beck_status apply_policies(struct vhost *v, beck_error *err)
 {
-    beck_status status = policy_apply_all(v);
+    beck_status status = policy_apply_all(v, err);
     broker_wake(v->broker, 0);
     if (status)
-        return error_set(err, status, "no memory to apply a policy");
+        return status;
     for (struct lookup_node *n = lookup_walk(&v->exchanges, NULL); n && !status;
          n = lookup_walk(&v->exchanges, n)) {
         struct exchange *x = lookup_of(n, struct exchange, node);

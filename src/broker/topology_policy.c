@@ -48,7 +48,7 @@ static int64_t lifetime(const struct effective *e)
     return nothing && e->overflow == OVERFLOW_DROP_HEAD ? 0 : e->ttl_ms;
 }
 
-void policy_set_rules(struct broker_queue *q)
+beck_status policy_set_rules(struct broker_queue *q, beck_error *err)
 {
     const struct effective *e = q->effective;
     struct queue_rules rules = {
@@ -61,19 +61,22 @@ void policy_set_rules(struct broker_queue *q)
         .deadline_ms = -1};
     /* What others made keeps the rules that they gave it, unless a policy says otherwise. */
     if (!q->engine)
-        return;
+        return BECK_OK;
     bool own = q->foreign && e->policy.len == 0 && e->operator_policy.len == 0;
+    beck_status status =
+        handle_keep_lifetime(q->vhost->broker->handle, q->engine, own ? -1 : rules.ttl_ms, err);
     if (!own)
         queue_set_rules(q->engine, &rules);
     else if (q->ruled)
         queue_reset_rules(q->engine);
     q->ruled = !own;
+    return status;
 }
 
 /* After an error (no memory) some have the new settings, others the old ones. */
-beck_status policy_apply_all(struct vhost *v)
+beck_status policy_apply_all(struct vhost *v, beck_error *err)
 {
-    beck_status status = BECK_OK;
+    beck_status status = BECK_OK, kept = BECK_OK;
     topology_write(v->broker);
     for (struct lookup_node *n = lookup_walk(&v->queues, NULL); n && !status;
          n = lookup_walk(&v->queues, n))
@@ -84,8 +87,9 @@ beck_status policy_apply_all(struct vhost *v)
     topology_end_write(v->broker);
     for (struct lookup_node *n = lookup_walk(&v->queues, NULL); n; n = lookup_walk(&v->queues, n)) {
         struct broker_queue *q = lookup_of(n, struct broker_queue, node);
-        policy_set_rules(q);
+        beck_status one = policy_set_rules(q, err);
+        kept = kept ? kept : one;
         delivery_queue_changed(q);
     }
-    return status;
+    return status ? error_set(err, status, "no memory to apply a policy") : kept;
 }

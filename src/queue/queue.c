@@ -35,6 +35,7 @@ beck_status queue_new(struct queue_home *home, const char *name, const beck_queu
     q->home = home;
     q->options = *options;
     atomic_init(&q->refuses, false);
+    q->lifetime_ms = -1;
     queue_begin_rules(q);
     q->durable = options->storage == BECK_STORAGE_DISK;
     q->next_due_ms = q->look_ms = INT64_MAX;

@@ -79,6 +79,11 @@ uint64_t queue_number(const struct queue *q);
 void queue_set_number(struct queue *q, uint64_t number);
 bool queue_number_is_kept(struct queue *q);
 void queue_keep_number(struct queue *q); /* it has been written down */
+/* What the rules say of the lifetime of events (struct queue_rules). It is kept in __topology, as recovery lists
+ * events before anybody sets rules again: theirs begins anew then. -1: the options say it. With admin_lock, or when
+ * the queue is loaded. */
+int64_t queue_lifetime(const struct queue *q);
+void queue_set_lifetime(struct queue *q, int64_t ms);
 /* Consumers get BECK_ECLOSED from now on, files are removed; memory goes with the last reference.
  * Its bindings have been removed. */
 void queue_delete(struct queue *q);
@@ -137,8 +142,8 @@ void queue_catch_up(struct queue *q);
 
 /* ---- rules that may change while the queue lives ---- */
 
-/* Not written down: whoever sets them sets them again after opening. They begin as the options
- * say. */
+/* Not written down, but for a lifetime (queue_set_lifetime): whoever sets them sets them again after opening. They begin as the
+ * options say. */
 struct queue_rules {
     int64_t
         ttl_ms; /* of what comes from now on; -1: none. 0: it expires unless somebody who waits takes it at once */

@@ -98,6 +98,7 @@ struct queue {
     bool deleted, paused;
     struct queue_rules rules;
     bool ruled;              /* they were set */
+    int64_t lifetime_ms;     /* see queue_lifetime */
     _Atomic(bool) refuses;   /* what is too much */
     _Atomic(bool) expecting; /* see queue_expect */
     bool held;               /* see queue_hold */

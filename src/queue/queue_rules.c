@@ -29,13 +29,28 @@ void queue_get_rules(struct queue *q, struct queue_rules *out)
 void queue_begin_rules(struct queue *q)
 {
     const beck_queue_options *o = &q->options;
-    q->rules = (struct queue_rules){.ttl_ms = o->ttl_ms ? o->ttl_ms : -1,
+    int64_t ttl_ms = o->ttl_ms ? o->ttl_ms : -1;
+    q->rules = (struct queue_rules){.ttl_ms = q->lifetime_ms >= 0 ? q->lifetime_ms : ttl_ms,
                                     .length_max = o->length_max,
                                     .overflow = o->overflow,
                                     .attempts_max = o->attempts_max,
                                     .deadline_ms = o->deadline_ms};
     q->ruled = false;
     atomic_store(&q->refuses, queue_rules_refuse(&q->rules));
+}
+
+int64_t queue_lifetime(const struct queue *q)
+{
+    return q->lifetime_ms;
+}
+
+void queue_set_lifetime(struct queue *q, int64_t ms)
+{
+    mutex_lock(&q->lock);
+    q->lifetime_ms = ms;
+    if (!q->ruled)
+        queue_begin_rules(q);
+    mutex_unlock(&q->lock);
 }
 
 void queue_reset_rules(struct queue *q)

@@ -229,6 +229,81 @@ static void what_ends_before_the_broker_is_open_is_dead_lettered(void **state)
     place_end(&p);
 }
 
+static void lose_and_end(struct place *p, bool killed)
+{
+    place_lose(p, killed);
+    /* Also when others open the directory in between. */
+    world_reopen(&p->w);
+    place_begin(p);
+    struct channel c;
+    channel_begin(&c, p->s);
+    consume(&c, "dead");
+    check_counts(&p->w, "q", 2, 0, 0, 0);
+    world_advance(&p->w, 2000);
+    assert_int_equal(info_of(&p->w, "q").ready, 0);
+    await(&c, 2);
+    check_texts(&c, "one two");
+    check_death(&c, "q", "expired", 1);
+    settle_all(&c, SETTLE_ACK);
+    channel_end(&c);
+    check_counts(&p->w, "q", 0, 0, 0, 0);
+}
+
+static void publish_one_two(struct place *p)
+{
+    struct channel c;
+    channel_begin(&c, p->s);
+    send_confirmed(&c, "", "q", "one", mode(2));
+    send_confirmed(&c, "", "q", "two", mode(2));
+    wait_for_confirms(&c, 2);
+    channel_end(&c);
+}
+
+static void messages_of_a_queue_with_a_lifetime_end_also_after_a_crash(void **state)
+{
+    struct place p;
+    struct arguments a;
+    (void)state;
+    place_start(&p, 1);
+    accepted(queue(p.s, "dead", "d", text));
+    args(&a, "", "dead");
+    table_put_long(&a.table, "x-message-ttl", 1000);
+    accepted(queue_as(p.s, "q", "d", &a.table, NULL, text));
+    for (int killed = 0; killed < 2; killed++) {
+        publish_one_two(&p);
+        lose_and_end(&p, killed);
+    }
+    buf_release(&a.table);
+    place_end(&p);
+}
+
+static void messages_of_a_queue_with_a_lifetime_by_policy_end_also_after_a_crash(void **state)
+{
+    struct place p;
+    struct arguments a;
+    (void)state;
+    place_start(&p, 1);
+    accepted(queue(p.s, "dead", "d", text));
+    args(&a, "", "dead");
+    accepted(queue_as(p.s, "q", "d", &a.table, NULL, text));
+    publish_one_two(&p);
+    place_crash(&p);
+    world_advance(&p.w, 2000);
+    check_counts(&p.w, "q", 2, 0, 0, 0); /* it has none yet */
+    uint32_t messages;
+    accepted(session_purge_queue(p.s, beck_str("q"), &messages, text));
+    struct policy_view v = {.vhost = beck_str("/"),
+                            .name = beck_str("ttl"),
+                            .pattern = beck_str("^q$"),
+                            .definition = beck_str("{\"message-ttl\":1000}"),
+                            .apply_to = beck_str("queues")};
+    check_ok(broker_put_policy(p.broker, true, &v, err));
+    publish_one_two(&p);
+    lose_and_end(&p, true);
+    buf_release(&a.table);
+    place_end(&p);
+}
+
 /* ---- at least once ---- */
 
 /* A quorum queue "q" whose dead letters go to the exchange. */
@@ -483,6 +558,8 @@ int main(void)
         cmocka_unit_test(what_has_nowhere_to_go_is_dropped),
         cmocka_unit_test(a_delayed_message_comes_when_it_is_due),
         cmocka_unit_test(what_ends_before_the_broker_is_open_is_dead_lettered),
+        cmocka_unit_test(messages_of_a_queue_with_a_lifetime_end_also_after_a_crash),
+        cmocka_unit_test(messages_of_a_queue_with_a_lifetime_by_policy_end_also_after_a_crash),
         cmocka_unit_test(what_has_no_target_stays_until_there_is_one),
         cmocka_unit_test(a_target_that_refuses_is_tried_again_alone),
         cmocka_unit_test(what_has_no_target_is_not_taken_for_another),

@@ -507,7 +507,8 @@ static void an_older_queue_gets_a_number_when_it_joins(void **state)
     beck_bus *bus = world_bus(&w, "b", NULL);
     world_queue(&w, "q", NULL);
     beck_queue_options options = info_of(&w, "q").options;
-    check_ok(topology_put_queue(w.b, "q", &options, false, 0, err)); /* as it was written once */
+    check_ok(
+        topology_put_queue(w.b, "q", &options, false, 0, -1, err)); /* as it was written once */
     world_reopen(&w);
     bus = world_get(&w, "b");
     assert_false(queue_number_is_kept(queue_of(&w, "q")));
