@@ -19,6 +19,7 @@ bool match_type_of(beck_bytes name, enum match_type *out)
         {"direct", MATCH_DIRECT},
         {"fanout", MATCH_FANOUT},
         {"x-recent-history", MATCH_FANOUT},
+        {"x-federation-upstream", MATCH_FANOUT},
         {"topic", MATCH_TOPIC},
         {"headers", MATCH_HEADERS},
         {"x-consistent-hash", MATCH_CONSISTENT_HASH},

@@ -3,7 +3,8 @@
  * type are RabbitMQ's.
  *
  *   direct              the key is equal
- *   fanout              all; x-recent-history is the same
+ *   fanout              all; x-recent-history is the same, and x-federation-upstream, which links of RabbitMQ's
+ *                       federation declare: these look themselves at how far a message has come
  *   topic               words between dots; `*` is one word, `#` zero or more. An empty word is a word ("a..b"
  *                       has three), the empty key has none
  *   headers             the arguments of the binding against the headers: x-match all (default), any,

@@ -3,6 +3,8 @@ import struct
 import time
 from decimal import Decimal
 
+from pika.compat import long
+
 from world import METHOD, Consumer, contains, equal, holds, method, shortstr, table
 
 CASES = []
@@ -829,3 +831,21 @@ def recent_history_exchange_gives_the_last_to_who_comes(w):
     bad = w.channel()
     w.closes(bad, 406, "Invalid argument, 'x-recent-history-length' must be a positive integer",
              lambda: bad.exchange_declare(w.name("bad"), "x-recent-history", arguments={"x-recent-history-length": 0}))
+
+
+@case
+def a_link_of_federation_gets_what_is_published_upstream(w):
+    ch = w.channel()
+    upstream = w.exchange(ch, "topic", "upstream")
+    link = w.exchange(ch, "x-federation-upstream", "link", internal=True, auto_delete=True,
+                      arguments={"x-max-hops": long(1), "x-internal-purpose": "federation"})
+    queue = w.queue(ch)
+    ch.queue_bind(queue, link)
+    origin = {"x-bound-from": [{"cluster-name": "downstream", "hops": 1}]}
+    ch.exchange_bind(link, upstream, "order.*", arguments=origin)
+    for key in ("order.created", "other", "order.paid"):
+        w.publish(ch, upstream, key, key)
+    equal([w.get(ch, queue).body, w.get(ch, queue).body], ["order.created", "order.paid"])
+    ch.exchange_unbind(link, upstream, "order.*", arguments=origin)
+    ch.queue_unbind(queue, link)
+    w.closes(ch, 404, "no exchange", lambda: ch.exchange_declare(link, passive=True))
