@@ -239,6 +239,7 @@ static beck_status append_list(struct publish *u, uint32_t partition, size_t cou
         }
         a->events = u->list;
         a->carried = u->carried;
+        a->look_at_known = u->one_by_one;
         a->count = count;
         a->routes = u->routes;
         a->route_count = u->route_count;

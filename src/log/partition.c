@@ -97,7 +97,7 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
         int64_t offset = p->next, timestamp_ms = e->time_ns ? e->time_ns / 1000000 : now_ms;
         bool known = p->dedup && e->id.len &&
                      dedup_find(p->dedup, partition_source(p, e), e->id, now_ms, &offset);
-        if (p->dedup && a->stored && a->stored[i].known && !known)
+        if (a->look_at_known && a->stored[i].known && !known)
             status = PARTITION_STALE; /* it has no routes */
         if (a->first_offset < 0)
             a->first_offset = offset;

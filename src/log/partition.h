@@ -123,9 +123,10 @@ struct append {
      * are synced or have failed. */
     void (*done)(void *ctx, beck_status status, int64_t first_offset);
     void *done_ctx;
-    /* One per event, in and out; NULL: not wanted. In, where the bus deduplicates: known, if
-     * partition_find_known said so and no routes were made therefore. */
+    /* One per event; NULL: not wanted. In, with look_at_known: known, if partition_find_known said so
+     * and no routes were made therefore. */
     struct stored *stored;
+    bool look_at_known;
     /* out: of the first event (of the first one stored, for a duplicate). -1 after an error: nothing
      * was gathered, the hook gets no route of this call. */
     int64_t first_offset;

@@ -114,6 +114,44 @@ static void what_was_admitted_and_not_stored_comes_back(void **state)
     free(narrow);
 }
 
+/* ---- changed meanwhile ---- */
+
+static struct world *altered;
+
+/* The bus begins to deduplicate between routing and appending. */
+static beck_status admit_and_alter(void *route, size_t count, size_t bytes, beck_error *err)
+{
+    beck_bus_options o = altered->bus->options;
+    o.dedup_window_ms = 60000;
+    if (((struct route *)route)->admitted == 0)
+        assert_int_equal(bus_alter(altered->bus, &o, err), 0);
+    return admit(route, count, bytes, err);
+}
+
+static __attribute__((noinline)) void leave_on_stack(int c)
+{
+    volatile char was_here[64 << 10];
+    for (size_t i = 0; i < sizeof was_here; i++)
+        was_here[i] = (char)c;
+}
+
+static void what_the_stack_held_is_not_taken_for_what_is_known(void **state)
+{
+    (void)state;
+    struct world w;
+    altered = &w;
+    world_open(&w, &(beck_bus_options){.partitions = 1});
+    w.bus->routing.admit = admit_and_alter;
+    struct route *r = route_new(1000);
+    assert_int_equal(bus_add_route(w.bus, beck_str("#"), r, NULL, NULL, NULL), 0);
+    leave_on_stack(0xff);
+    assert_int_equal(publish_one(w.bus, "a.b", NULL), 0);
+    assert_int_equal(r->admitted, 1);
+    assert_int_equal(r->returned, 0);
+    world_close(&w);
+    free(r);
+}
+
 /* ---- addressed ---- */
 
 static void an_addressed_event_is_stored_once_with_its_queues(void **state)
@@ -287,6 +325,7 @@ int main(void)
         cmocka_unit_test(partitions_are_chosen_as_by_kafkas_clients),
         cmocka_unit_test(each_event_goes_once_to_every_route_that_matches),
         cmocka_unit_test(what_was_admitted_and_not_stored_comes_back),
+        cmocka_unit_test(what_the_stack_held_is_not_taken_for_what_is_known),
         cmocka_unit_test(an_addressed_event_is_stored_once_with_its_queues),
         cmocka_unit_test(a_routers_references_are_given_back),
         cmocka_unit_test(a_route_gets_exactly_what_is_published_while_it_stands),
