@@ -88,19 +88,21 @@ static bool settle_origin(beck_consumer *c, const struct acquire *what, struct s
 #define AT_ONCE 256
 
 static size_t acquire_some(beck_consumer *c, const struct acquire *what, size_t max,
-                           struct acquired *out, size_t *moved, beck_error *err)
+                           struct acquired *out, size_t *moved, bool *again, beck_error *err)
 {
     struct queue *q = c->queue;
     struct clock *clock = q->home->env->clock;
     struct slot *slots[AT_ONCE];
     size_t kept = 0, n = 0;
+    *again = false;
     mutex_lock(&q->lock);
     int64_t room = what->in_flight_max - q->in_flight;
     if (room < (int64_t)max)
         max = room > 0 ? (size_t)room : 0;
     int64_t bytes = average_bytes(q);
     if (!q->paused && !q->deleted)
-        n = consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), what, slots, err);
+        n = consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), what, slots, again,
+                             err);
     for (size_t i = 0; i < n; i++) {
         const struct source *s = &q->sources[entry_source(&slots[i]->entry)];
         pass_for_read(q, slots[i], bytes);
@@ -139,14 +141,15 @@ beck_status consumer_acquire(beck_consumer *c, const struct acquire *what, struc
     put_in_order(q);
     for (;;) {
         size_t max = what->max - *count, moved;
+        bool again;
         if (max > c->prefetch - c->held)
             max = c->prefetch - c->held;
         if (max > AT_ONCE)
             max = AT_ONCE;
         if (max == 0)
             break;
-        *count += acquire_some(c, what, max, out + *count, &moved, &why);
-        if (moved < max)
+        *count += acquire_some(c, what, max, out + *count, &moved, &again, &why);
+        if (moved < max && !again)
             break;
     }
     mutex_lock(&q->lock);

@@ -78,9 +78,10 @@ static inline void consumer_free_slot(beck_consumer *c, struct slot *s)
 }
 
 /* Moves up to max entries into slots; `which`: only those that it wants, and dead letters that were
- * put back; NULL: all. With the lock. */
+ * put back; NULL: all. *again: there may be more behind those that were put aside. With the lock. */
 size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
-                        const struct acquire *which, struct slot **taken, beck_error *err);
+                        const struct acquire *which, struct slot **taken, bool *again,
+                        beck_error *err);
 /* The rest without the lock. */
 void consumer_close_cursors(beck_consumer *c);
 beck_status consumer_cursor(beck_consumer *c, uint32_t source, struct cursor **out,

@@ -8,6 +8,8 @@
 
 #define TAKE_MAX 256
 #define MOVE_MAX 64 /* of these, with the lock held once: publishers wait for it */
+#define ASIDE_MAX                                                                                  \
+    1000 /* entries of damaged partitions that are put aside with the lock held once */
 #define REFS_AT_ONCE 64
 
 /* ---- reading the events ---- */
@@ -302,14 +304,16 @@ static struct slot *move_one(beck_consumer *c, const struct entry *e, int64_t no
 }
 
 size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t now_ns,
-                        const struct acquire *which, struct slot **taken, beck_error *err)
+                        const struct acquire *which, struct slot **taken, bool *again,
+                        beck_error *err)
 {
     struct queue *q = c->queue;
     struct entry passed[ACQUIRE_PASSED_MAX], run[MOVE_MAX];
-    size_t n = 0, passes = 0, room, i = 0, count = 0;
+    size_t n = 0, passes = 0, aside = 0, room, i = 0, count = 0;
     int64_t deadline_ns = queue_deadline_ns(q, now_ns);
     uint32_t hold_ms = hold_of(now_ns, deadline_ns);
-    while (n < max && i == count && (room = room_for(c, which ? 1 : max - n, passes)) > 0) {
+    while (n < max && aside < ASIDE_MAX && i == count &&
+           (room = room_for(c, which ? 1 : max - n, passes)) > 0) {
         count = queue_pop_some(q, run, room < MOVE_MAX ? room : MOVE_MAX, err);
         if (count == 0)
             break;
@@ -322,6 +326,7 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
             } else if (queue_entry_waits(q, &run[i])) {
                 if (queue_set_aside(q, &run[i], now_ms))
                     break;
+                aside++;
             } else if (is_wanted(q, which, &run[i])) {
                 taken[n++] = move_one(c, &run[i], now_ns, hold_ms);
             } else if (passes < which->passed_max && passes < ACQUIRE_PASSED_MAX) {
@@ -337,6 +342,7 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
     for (i = 0; i < passes; i++)
         queue_push_return(q, &passed[i]);
     q->dirty |= n > 0;
+    *again = n < max && aside >= ASIDE_MAX;
     return n;
 }
 
@@ -404,11 +410,17 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
                 continue;
         }
         beck_error why;
+        bool again = false;
         error_clear(&why);
         if (!q->paused)
-            *count = consumer_move_in(c, max, now_ms, now_ns, NULL, taken, &why);
+            *count = consumer_move_in(c, max, now_ms, now_ns, NULL, taken, &again, &why);
         if (*count > 0)
             break;
+        if (again) { /* when others had their turn */
+            mutex_unlock(&q->lock);
+            mutex_lock(&q->lock);
+            continue;
+        }
         if (why.code == BECK_ENOMEM) {
             status = error_set(err, BECK_ENOMEM, "%s", why.text);
             break;
@@ -451,9 +463,10 @@ static size_t take_more(beck_consumer *c, size_t max, struct slot **taken, bool 
     struct clock *clock = q->home->env->clock;
     mutex_lock(&q->lock);
     size_t count = 0;
+    bool again;
     if (!q->paused && !q->deleted)
-        count =
-            consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), NULL, taken, NULL);
+        count = consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), NULL, taken,
+                                 &again, NULL);
     *more = end_take(q, count);
     return count;
 }

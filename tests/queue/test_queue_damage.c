@@ -3,6 +3,7 @@
 
 #include "bus/bus.h"
 #include "log/partition.h"
+#include "queue/consumer_impl.h"
 
 #define BAD "data/bad-0/00000000000000000000.log"
 
@@ -121,6 +122,36 @@ static void a_queue_gives_what_it_has_of_other_buses_and_keeps_the_rest(void **s
     c = world_consumer(&w, "q", 0);
     drain(c, "b1 b2 b3 b4");
     check_counts(&w, "q", 0, 0, 0, 0);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+/* Publishers and other consumers wait for the lock. */
+static void what_cannot_be_had_is_put_aside_some_at_a_time(void **state)
+{
+    (void)state;
+    enum { BAD_EVENTS = 5000 };
+    struct world w;
+    struct slot *taken[1];
+    bool again = false;
+    start(&w, 9, 0);
+    static beck_event events[BAD_EVENTS];
+    for (int i = 0; i < BAD_EVENTS; i++)
+        events[i] = (beck_event){.type = beck_str("t.x"), .data = beck_str("b")};
+    check_ok(beck_publish_many(world_get(&w, "bad"), events, BAD_EVENTS, NULL, NULL, err));
+    put(world_get(&w, "good"), "t.x", "g");
+    beck_close(w.b);
+    open_damaged(&w);
+    beck_consumer *c = world_consumer(&w, "q", 0);
+    struct queue *q = c->queue;
+    mutex_lock(&q->lock);
+    int64_t now_ms = world_now_ms(&w);
+    assert_int_equal(consumer_move_in(c, 1, now_ms, 0, NULL, taken, &again, NULL), 0);
+    assert_true(again);
+    assert_true(queue_ready(q) > BAD_EVENTS / 2);
+    mutex_unlock(&q->lock);
+    settle(c, take(c, "g"));
+    check_counts(&w, "q", 0, 0, BAD_EVENTS, 0);
     beck_consumer_close(c);
     world_end(&w);
 }
@@ -315,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_use_of_the_damaged_bus_is_refused_with_the_file_and_the_remedy),
         cmocka_unit_test(a_queue_gives_what_it_has_of_other_buses_and_keeps_the_rest),
+        cmocka_unit_test(what_cannot_be_had_is_put_aside_some_at_a_time),
         cmocka_unit_test(what_a_queue_has_not_looked_at_comes_once_the_bus_is_put_right),
         cmocka_unit_test(what_was_delayed_comes_due_and_waits_on),
         cmocka_unit_test(a_queue_and_then_the_damaged_bus_can_be_deleted),
