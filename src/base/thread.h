@@ -33,10 +33,9 @@
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups
  *   tail.lock              recent batches of a partition
- *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock,
- *   limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock, certificates.lock, net.lock, net_tls.lock, kafka_memory.lock,
- *   addresses.lock, broker.keeper_lock, recent.lock, kafka.topics_lock (a rwlock), kafka.configs_lock, amqp.lock, confirms.lock, dirnames.lock, kafka_wire.large_lock,
- *   syncers.lock, points.lock, block_pool.lock: leaves, nothing is taken inside
+ *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock, limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock,
+ *   certificates.lock, net.lock, net_tls.lock, kafka_memory.lock, addresses.lock, broker.keeper_lock, recent.lock, kafka.topics_lock (a rwlock),
+ *   kafka.configs_lock, amqp.lock, confirms.lock, dirnames.lock, kafka_wire.large_lock, syncers.lock, points.lock, block_pool.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.
