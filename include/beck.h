@@ -505,6 +505,9 @@ typedef struct beck_queue_info {
     int64_t dead;      /* dead letters kept; exact */
     uint32_t consumers;
     bool paused;
+    /* It is not known what it holds, and the numbers are 0: stored bytes of __queue_state are damaged. Until they are put
+     * right (beck_repair) it can be looked at only, and keeps what it has. */
+    bool damaged;
     uint32_t bindings;
     int64_t oldest_ms;   /* event time of the oldest ready one, -1 when there is none */
     int64_t next_due_ms; /* when the first delayed one is due, -1 when there is none */

@@ -83,9 +83,10 @@ void handle_tell_changed(beck *b, beck_bus *bus, enum bus_change what)
 static beck_status clear_place(beck *b, const char *name, beck_error *err)
 {
     beck_error why = {0}, unread = {0};
-    bool deleted;
+    enum topology_last last;
     beck_status status = remove_left(b, name, LEFTOVER_IN_WAY, &why);
-    if (status == BECK_EEXIST && !topology_was_deleted(b, name, &deleted, &unread) && deleted)
+    if (status == BECK_EEXIST && !topology_find(b, "bus", name, &last, &unread) &&
+        last == TOPOLOGY_GONE)
         status = remove_left(b, name, LEFTOVER_GONE, &why);
     if (status)
         return error_set(err, status, "%s", why.text);
@@ -220,8 +221,20 @@ static void report_left(beck *b, const char *bus, const beck_error *why)
                why->text);
 }
 
+/* Nothing is removed while it is not known what queues are owed. */
+static beck_status check_queues_known(const beck *b, const beck_bus *bus, beck_error *err)
+{
+    const char *damage = bus->options.storage == BECK_STORAGE_DISK ? queues_damage(&b->home) : NULL;
+    return damage
+               ? error_set(err, BECK_ECORRUPT,
+                           "what queues are owed of bus \"%s\" is not known: %s", bus->name, damage)
+               : BECK_OK;
+}
+
 static beck_status delete_bus(beck *b, beck_bus *bus, beck_error *err)
 {
+    if (check_queues_known(b, bus, err))
+        return BECK_ECORRUPT;
     for (size_t i = 0; i < b->queue_count; i++)
         if (queue_is_bound_to(b->queues[i], bus))
             return error_set(err, BECK_EBUSY,
@@ -370,6 +383,8 @@ static beck_status purge_bus(beck *b, beck_bus *bus, beck_error *err)
     if (!ends)
         return error_set(err, BECK_ENOMEM, "no memory to purge bus \"%s\"", bus->name);
     beck_status status = bus_check_damage(bus, err);
+    if (!status)
+        status = check_queues_known(b, bus, err);
     for (uint32_t i = 0; i < bus->partition_count && !status; i++) {
         ends[i] = partition_visible(bus_partition(bus, i));
         status = partition_truncate_before(bus_partition(bus, i), ends[i], err);

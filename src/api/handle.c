@@ -66,7 +66,7 @@ struct queue *handle_find_queue(const beck *b, const char *name)
     return found ? b->queues[at] : NULL;
 }
 
-struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
+struct queue *handle_look_at_queue(beck *b, const char *name, beck_error *err)
 {
     if (handle_need(b, "handle", err))
         return NULL;
@@ -83,6 +83,26 @@ struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
     if (!q)
         error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
     return q;
+}
+
+struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
+{
+    struct queue *q = handle_look_at_queue(b, name, err);
+    if (!q || !queue_check_known(q, err))
+        return q;
+    queue_release(q);
+    return NULL;
+}
+
+beck_status handle_no_queue(beck *b, const char *name)
+{
+    if (!b || b->read_only)
+        return b ? BECK_EUNSUPPORTED : BECK_EINVAL;
+    struct queue *q = handle_look_at_queue(b, name, NULL);
+    if (!q)
+        return BECK_ENOENT;
+    queue_release(q);
+    return BECK_ECORRUPT;
 }
 
 size_t handle_count_partitions(const beck *b)
@@ -195,6 +215,19 @@ static beck_status open_system_bus(beck *b, const char *name, bool compact, beck
     return status ? status : handle_add_bus(b, name, &o, NULL, false, out, err);
 }
 
+/* Without it nobody knows what files are whose: nothing is opened. */
+static beck_status open_topology(beck *b, beck_error *err)
+{
+    beck_error why;
+    beck_status status =
+        open_system_bus(b, "__topology", true, BECK_STORAGE_DISK, &b->topology, &why);
+    if (status == BECK_ECORRUPT)
+        return error_set(err, status,
+                         "what buses and queues there are cannot be read: %s --data '%s'", why.text,
+                         b->data_dir);
+    return status ? error_set(err, status, "%s", why.text) : BECK_OK;
+}
+
 static bool holds_topology(const beck *b)
 {
     char path[4200];
@@ -270,7 +303,7 @@ static beck_status open_disk(beck *b, beck_error *err)
     if (!status && b->read_only && !holds_topology(b))
         status = error_set(err, BECK_ENOENT, "\"%s\" is no data directory of beck", b->data_dir);
     if (!status)
-        status = open_system_bus(b, "__topology", true, BECK_STORAGE_DISK, &b->topology, err);
+        status = open_topology(b, err);
     if (!status)
         status = open_system_bus(b, "__dead_letters", false, BECK_STORAGE_DISK, &b->home.dead, err);
     if (!status && !b->read_only)
@@ -283,7 +316,8 @@ static beck_status open_disk(beck *b, beck_error *err)
         status = topology_load(b, err);
     if (status || b->read_only)
         return status;
-    status = queues_recover(&b->home, find_queue, find_bus, b, b->queues, b->queue_count, err);
+    if (!queues_damage(&b->home))
+        status = queues_recover(&b->home, find_queue, find_bus, b, b->queues, b->queue_count, err);
     if (status)
         return status;
     /* A full disk is opened all the same: what is there can be read, and taken. */

@@ -89,8 +89,12 @@ void beck_abandon(beck *b);
 /* With admin_lock. NULL: none of that name. */
 beck_bus *handle_find_bus(const beck *b, const char *name);
 struct queue *handle_find_queue(const beck *b, const char *name);
-/* With a reference, or NULL and the error; takes admin_lock. */
+/* With a reference, or NULL and the error; takes admin_lock. The second also where queue_check_known refuses: to be
+ * looked at, not used. */
 struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
+struct queue *handle_look_at_queue(beck *b, const char *name, beck_error *err);
+/* The code of the error of handle_get_queue, which gave NULL. */
+beck_status handle_no_queue(beck *b, const char *name);
 /* id: NULL as for bus_open; gaps: see bus.h. */
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            const uint8_t *id, bool gaps, beck_bus **out, beck_error *err);
@@ -205,8 +209,10 @@ beck_status topology_each_bus(struct partition *topology,
                               beck_status (*each)(void *ctx, const char *name,
                                                   const beck_bus_options *options, bool gaps),
                               void *ctx, beck_error *err);
-/* Whether the last that is known of a bus of this name is that it was deleted. */
-beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err);
+/* The last that is known of a bus or a queue (kind: "bus", "queue") of this name. */
+enum topology_last { TOPOLOGY_NOTHING, TOPOLOGY_THERE, TOPOLOGY_GONE };
+beck_status topology_find(beck *b, const char *kind, const char *name, enum topology_last *out,
+                          beck_error *err);
 
 /* leftovers.c. Removes the directories of partitions whose bus is gone; of one that is unknown,
  * those in which nothing was ever stored. LEFTOVER_IN_WAY: as unknown, but one that holds something is

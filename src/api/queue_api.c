@@ -34,6 +34,10 @@ static beck_status add_queue(beck *b, const char *name, const beck_queue_options
     beck_status status = handle_add_queue(b, name, o, &q, err);
     if (status || o->storage != BECK_STORAGE_DISK)
         return status;
+    if ((status = queue_check_known(q, err))) {
+        handle_drop_queue(b, q);
+        return status;
+    }
     struct partition *dead = bus_partition(b->home.dead, 0);
     queue_note_routed(q, dead, partition_next(dead));
     status = later ? queue_snapshot(q, err) : upkeep_snapshot(b, q, err);
@@ -244,7 +248,7 @@ static void end_change(beck *b)
 }
 
 /* Changes of one queue: upkeep_lock keeps checkpoints away, admin_lock everybody else. */
-static struct queue *begin_change(beck *b, const char *name, beck_error *err)
+static struct queue *begin_look(beck *b, const char *name, beck_error *err)
 {
     if (refuse_read_only(b, err))
         return NULL;
@@ -258,9 +262,13 @@ static struct queue *begin_change(beck *b, const char *name, beck_error *err)
     return q;
 }
 
-static beck_status no_queue(const beck *b)
+static struct queue *begin_change(beck *b, const char *name, beck_error *err)
 {
-    return !b ? BECK_EINVAL : b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
+    struct queue *q = begin_look(b, name, err);
+    if (!q || !queue_check_known(q, err))
+        return q;
+    end_change(b);
+    return NULL;
 }
 
 beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
@@ -269,7 +277,7 @@ beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
         return remote_queue_delete(b->remote, name, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_status status = delete_queue(b, q, err);
     end_change(b);
     return status;
@@ -341,7 +349,7 @@ static beck_status check_joining(beck *b, struct queue *q, const beck_bus *bus, 
         return error_set(err, BECK_ENOENT, "there is no queue \"%s\"", queue_name(q));
     if (atomic_load(&bus->closed))
         return error_set(err, BECK_ECLOSED, "bus \"%s\" has been deleted", bus->name);
-    return BECK_OK;
+    return queue_check_known(q, err);
 }
 
 beck_status handle_join(beck *b, struct queue *q, beck_bus *bus, beck_error *err)
@@ -376,7 +384,7 @@ beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *bind
         return remote_queue_bind(b->remote, queue, binding, err);
     struct queue *q = begin_change(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status = bind_queue(b, q, binding, err);
     end_change(b);
     return status;
@@ -389,7 +397,7 @@ beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const
         return remote_queue_unbind(b->remote, queue, bus ? bus : "", pattern ? pattern : "#", err);
     struct queue *q = begin_change(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status =
         pattern && !*pattern
             ? error_set(err, BECK_EINVAL, "a binding has a pattern; use \"#\" for all")
@@ -404,9 +412,9 @@ beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
 {
     if (is_remote(b, name))
         return remote_queue_info(b->remote, name, out, err);
-    struct queue *q = handle_get_queue(b, name, err);
+    struct queue *q = handle_look_at_queue(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     queue_info(q, out);
     queue_release(q);
     return BECK_OK;
@@ -448,9 +456,9 @@ beck_status beck_queue_bindings(beck *b, const char *name,
     if (is_remote(b, name))
         return remote_queue_bindings(b->remote, name, each, ctx, err);
     struct names names = {0};
-    struct queue *q = begin_change(b, name, err);
+    struct queue *q = begin_look(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     queue_each_binding(q, collect_binding, &names);
     end_change(b);
     for (size_t i = 0; i + 1 < names.count && !names.failed; i += 2) {
@@ -473,7 +481,7 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
         return remote_queue_peek(b->remote, name, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_status status = queue_peek(q, max, each, ctx, err);
     queue_release(q);
     return status;
@@ -487,7 +495,7 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
         return remote_queue_pause(b->remote, name, paused, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_queue_info info;
     queue_info(q, &info);
     beck_status status = BECK_OK;
@@ -531,7 +539,7 @@ beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options
         return remote_queue_alter(b->remote, name, &o, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_status status = alter_queue(b, q, &o, err);
     end_change(b);
     return status;
@@ -543,7 +551,7 @@ beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_er
         return remote_queue_purge(b->remote, name, purged, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_status status = queue_purge(q, purged, err);
     end_change(b);
     return status;
@@ -598,7 +606,7 @@ beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, 
         return remote_queue_rewind(b->remote, name, from ? from : &now, err);
     struct queue *q = begin_change(b, name, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, name);
     beck_status status = rewind_queue(b, q, from ? from : &now, err);
     end_change(b);
     return status;
@@ -659,7 +667,7 @@ beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, be
         return remote_consumer_open(b->remote, queue, prefetch, out, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status = consumer_open(q, prefetch, out, err);
     queue_release(q);
     return status;
@@ -754,7 +762,7 @@ beck_status beck_dead_list(beck *b, const char *queue, size_t max,
         return remote_dead_list(b->remote, queue, max, each, ctx, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status = dead_list(q, max, each, ctx, err);
     queue_release(q);
     return status;
@@ -767,7 +775,7 @@ beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_
         return remote_dead_redrive(b->remote, queue, offset, redriven, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status = dead_redrive(q, offset, redriven, err);
     queue_release(q);
     return status;
@@ -780,7 +788,7 @@ beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t 
         return remote_dead_purge(b->remote, queue, offset, purged, err);
     struct queue *q = handle_get_queue(b, queue, err);
     if (!q)
-        return no_queue(b);
+        return handle_no_queue(b, queue);
     beck_status status = dead_purge(q, offset, purged, err);
     queue_release(q);
     return status;

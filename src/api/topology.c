@@ -479,20 +479,21 @@ static void release_items(struct items *items)
 }
 
 /* NULL: there is none. */
-static const struct item *find_bus_item(const struct items *items, const char *bus)
+static const struct item *find_item(const struct items *items, const char *kind, const char *name)
 {
     char subject[300];
-    snprintf(subject, sizeof subject, "bus/%s", bus);
+    snprintf(subject, sizeof subject, "%s/%s", kind, name);
     uint32_t place = items->count > 0 ? *item_place(items, beck_str(subject)) : 0;
     return place ? &items->list[place - 1] : NULL;
 }
 
-beck_status topology_was_deleted(beck *b, const char *bus, bool *deleted, beck_error *err)
+beck_status topology_find(beck *b, const char *kind, const char *name, enum topology_last *out,
+                          beck_error *err)
 {
     struct items items = {0};
     beck_status status = read_items(bus_partition(b->topology, 0), &items, err);
-    const struct item *last = find_bus_item(&items, bus);
-    *deleted = last && last->gone;
+    const struct item *last = find_item(&items, kind, name);
+    *out = !last ? TOPOLOGY_NOTHING : last->gone ? TOPOLOGY_GONE : TOPOLOGY_THERE;
     release_items(&items);
     return status;
 }
@@ -521,7 +522,7 @@ beck_status topology_each_bus(struct partition *topology,
 
 static enum leftover is_left(void *ctx, const char *bus)
 {
-    const struct item *item = find_bus_item(ctx, bus);
+    const struct item *item = find_item(ctx, "bus", bus);
     if (item)
         return item->gone ? LEFTOVER_GONE : LEFTOVER_NONE;
     return bus_name_check("bus", bus, false, NULL) ? LEFTOVER_NONE : LEFTOVER_UNKNOWN;

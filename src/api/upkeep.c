@@ -29,6 +29,8 @@ static void note_routed(const struct handle_view *v)
             continue;
         for (uint32_t n = 0; n < bus->partition_count; n++) {
             struct partition *p = bus_partition(bus, n);
+            if (partition_damage(p))
+                continue;
             partition_pause(p);
             /* What is not visible yet has not come through the hook. */
             int64_t end = partition_visible(p);
@@ -41,6 +43,8 @@ static void note_routed(const struct handle_view *v)
 
 static beck_status snapshot_queues(beck *b, const struct handle_view *v, beck_error *err)
 {
+    if (queues_damage(&b->home))
+        return BECK_OK;
     beck_status status = BECK_OK;
     bool *taken = calloc(v->queue_count + 1, sizeof *taken), any = false;
     if (!taken)
@@ -69,7 +73,7 @@ static beck_status snapshot_queues(beck *b, const struct handle_view *v, beck_er
     for (size_t i = 0; i < v->queue_count && !status; i++)
         if (queue_dead_keep_from(v->queues[i]) < dead_keep)
             dead_keep = queue_dead_keep_from(v->queues[i]);
-    if (!status && dead_keep > partition_first(dead))
+    if (!status && dead_keep > partition_first(dead) && !partition_damage(dead))
         status = partition_truncate_before(dead, dead_keep, err);
     return status;
 }
@@ -390,6 +394,8 @@ static beck_status maintain_all(beck *b, const struct handle_view *v, const stru
 }
 
 /*
+ * Nothing is removed while it is not known what queues are owed.
+ *
  * Where partitions begin now is on disk before anything below is removed: so an opening knows what was
  * removed from what is missing. A full disk has no room for it until something is removed: then it is
  * put after that, and should the process end in between, what was removed is reported as missing.
@@ -397,6 +403,8 @@ static beck_status maintain_all(beck *b, const struct handle_view *v, const stru
  */
 static beck_status maintain(beck *b, const struct round *r, beck_error *err)
 {
+    if (queues_damage(&b->home))
+        return BECK_OK;
     struct handle_view v;
     beck_status status = handle_view_take(b, &v, err);
     if (status)

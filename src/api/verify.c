@@ -5,6 +5,7 @@
  */
 #include "api/handle.h"
 
+#include "api/lost.h"
 #include "log/verify.h"
 
 #include <errno.h>
@@ -29,6 +30,9 @@ struct verify {
     struct checkpoint recovery, log_start, cleaned;
     bool starts_known;
     bool topology_known; /* what follows is all that there is */
+    bool given_up;       /* something of the bus that is being repaired */
+    struct lost
+        *lost; /* __topology has given something up: what may be missing in it; NULL: nothing */
     struct known_bus *buses;
     size_t bus_count;
 };
@@ -50,7 +54,9 @@ static void report_fault(void *ctx, const beck_error *fault)
 
 static void report_given_up(void *ctx, const beck_error *what)
 {
-    tell(ctx, what);
+    struct verify *v = ctx;
+    v->given_up = true;
+    tell(v, what);
 }
 
 __attribute__((format(printf, 3, 4))) static void say(struct verify *v, beck_status code,
@@ -151,8 +157,18 @@ static bool holds_segment(struct verify *v, const char *dir)
     return vfs_list(v->env.vfs, dir, find_segment, &found, NULL) || found;
 }
 
+static void explain_given_up(struct verify *v, const char *bus)
+{
+    const char *meaning = lost_meaning(bus);
+    beck_error what = {0};
+    error_set(&what, BECK_OK, "%s: %s", bus, meaning ? meaning : "");
+    if (meaning)
+        tell(v, &what);
+}
+
 static void verify_partition(struct verify *v, const char *bus, uint32_t number)
 {
+    struct lost *lost = v->topology_known ? v->lost : NULL;
     struct log_verify_counts counts = {0};
     struct log_known known = {0};
     struct log_repair repair = {report_given_up, v};
@@ -168,15 +184,20 @@ static void verify_partition(struct verify *v, const char *bus, uint32_t number)
     /* A bus that was being made, or deleted, when the process ended. */
     if (known.recovery_point == 0 && !holds_segment(v, dir))
         return;
-    if (!b && v->topology_known)
+    if (!b && lost)
+        lost_note(lost, bus, number + 1);
+    if (!b && v->topology_known && !lost)
         say(v, BECK_OK,
             "\"%s\" belongs to no bus that is known here; move it to another directory, and take "
             "it "
             "in from there with beck import kafka",
             dir);
+    v->given_up = false;
     beck_status status = log_verify_partition(
         &v->env, dir, bus, number, &known,
-        v->repairing && (b || !v->topology_known) ? &repair : NULL, &counts, &why);
+        v->repairing && (b || !v->topology_known || lost) ? &repair : NULL, &counts, &why);
+    if (v->given_up)
+        explain_given_up(v, bus);
     /* BECK_ECORRUPT: each fault has been reported. */
     if (status && status != BECK_ECORRUPT)
         report_fault(v, &why);
@@ -197,7 +218,25 @@ static void verify_missing(struct verify *v)
         if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->topic, "__topology") != 0 &&
             (!v->topology_known || find_bus(v, e->topic)))
             verify_partition(v, e->topic, e->partition);
+        if (v->lost && v->topology_known && !find_bus(v, e->topic))
+            lost_note(v->lost, e->topic, e->partition + 1);
     }
+}
+
+static int find_kept(void *ctx, const char *name, bool is_dir)
+{
+    *(bool *)ctx |= !is_dir && strstr(name, ".log.damaged-");
+    return *(bool *)ctx;
+}
+
+/* Now, or when a repair was killed before it had come to the end. */
+static bool topology_is_cut(struct verify *v)
+{
+    char dir[4600];
+    bool kept = false;
+    snprintf(dir, sizeof dir, "%s/__topology-0", v->data_dir);
+    vfs_list(v->env.vfs, dir, find_kept, &kept, NULL);
+    return v->given_up || kept;
 }
 
 static int count_queue(void *ctx, const char *name, bool is_dir)
@@ -232,12 +271,22 @@ static beck_status walk(struct verify *v, beck_error *err)
     read_checkpoint(v, "cleaner", &v->cleaned);
     v->starts_known = upkeep_knows_starts(&v->log_start);
     verify_partition(v, "__topology", 0);
+    if (!v->repairing || !topology_is_cut(v))
+        v->lost = NULL;
     read_topology(v);
     beck_status status = vfs_list(v->env.vfs, v->data_dir, verify_entry, v, err);
     if (!status)
         verify_missing(v);
     snprintf(path, sizeof path, "%s/__queues", v->data_dir);
     vfs_list(v->env.vfs, path, count_queue, v, NULL);
+    if (!status && v->lost) {
+        struct env env = v->env;
+        int64_t recovery = 0;
+        env.report = ignore;
+        env.read_only = true;
+        checkpoint_get(&v->recovery, "__queue_state", 0, &recovery);
+        lost_note_queues(v->lost, &env, v->data_dir, recovery);
+    }
     if (!status && v->repairing)
         status = vfs_sync_dir(v->env.vfs, v->data_dir, err);
     checkpoint_release(&v->recovery);
@@ -287,18 +336,33 @@ static beck_status lock_directory(const char *data_dir, bool repair, struct file
     return status;
 }
 
+/* Opening takes the lock itself. */
+static beck_status restore(struct verify *v, struct lost *lost, struct file **lock, beck_error *err)
+{
+    file_close(*lock);
+    *lock = NULL;
+    beck_status status = lost_restore(lost, v->data_dir, report_given_up, v, err);
+    lost_release(lost);
+    return status ? status : lock_directory(v->data_dir, true, lock, err);
+}
+
 static beck_status verify(const char *data_dir, bool repair,
                           void (*each)(void *ctx, const beck_error *fault), void *ctx,
                           beck_verify_info *out, beck_error *err)
 {
     beck_verify_info info = {0};
+    struct lost lost = {0};
     struct file *lock;
     beck_status status = lock_directory(data_dir, repair, &lock, err);
     if (status)
         return status;
     for (int pass = repair ? 0 : 1; pass < 2 && !status; pass++) {
-        struct verify v = {
-            .data_dir = data_dir, .each = each, .ctx = ctx, .info = &info, .repairing = pass == 0};
+        struct verify v = {.data_dir = data_dir,
+                           .each = each,
+                           .ctx = ctx,
+                           .info = &info,
+                           .repairing = pass == 0,
+                           .lost = &lost};
         v.env = (struct env){.vfs = vfs_posix(),
                              .clock = clock_system(),
                              .report = report_fault,
@@ -306,8 +370,11 @@ static beck_status verify(const char *data_dir, bool repair,
                              .read_only = pass == 1};
         info = (beck_verify_info){0};
         status = walk(&v, err);
+        if (!status && lost.count > 0)
+            status = restore(&v, &lost, &lock, err);
     }
     file_close(lock);
+    lost_release(&lost);
     if (status)
         return status;
     if (out)

@@ -168,7 +168,7 @@ static beck_status open_partition(beck_bus *b, const char *data_dir,
                                    .routed = b->routing.routed,
                                    .routed_ctx = b->routing.ctx,
                                    .generation = &b->topology,
-                                   .damaged_too = !b->internal,
+                                   .damaged_too = strcmp(b->name, "__topology") != 0,
                                    .id = b->id};
     uint32_t i = b->opened_count;
     char dir[4096];

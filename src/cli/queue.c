@@ -33,6 +33,9 @@ static void list_json(const struct call *call, const beck_queue_info *info)
     json_line_number(&j, "delayed", info->delayed);
     json_line_number(&j, "dead", info->dead);
     json_line_bool(&j, "paused", info->paused);
+    if (info->damaged) {
+        json_line_bool(&j, "damaged", true);
+    }
     json_line_number(&j, "bindings", info->bindings);
     json_line_print(&j, call);
 }
@@ -44,7 +47,10 @@ static void list_row(struct table *t, const beck_queue_info *info)
     table_number(t, info->in_flight);
     table_number(t, info->delayed);
     table_number(t, info->dead);
-    table_text(t, info->paused ? "paused" : info->bindings ? "open" : "unbound");
+    table_text(t, info->damaged    ? "damaged"
+                  : info->paused   ? "paused"
+                  : info->bindings ? "open"
+                                   : "unbound");
 }
 
 static int list_names(const struct call *call, const struct names *names)
@@ -115,6 +121,9 @@ static int show_json(const struct call *call, const beck_queue_info *info)
     json_line_number(&j, "dead", info->dead);
     json_line_number(&j, "consumers", info->consumers);
     json_line_bool(&j, "paused", info->paused);
+    if (info->damaged) {
+        json_line_bool(&j, "damaged", true);
+    }
     if (info->oldest_ms >= 0) {
         char time[TIME_TEXT_MAX];
         time_format(info->oldest_ms * 1000000, time);

@@ -354,7 +354,9 @@ static beck_status verify_segments(struct verify *v, const struct entries *e, in
         if (!status)
             status = verify_log(v, &s, end, err);
     }
-    if (!status && first && v->repair && v->known->recovery_point > v->known->log_start)
+    /* Also where retention had taken all that is certain: what comes next is known. */
+    if (!status && first && v->repair && v->known->recovery_point > 0 &&
+        v->known->recovery_point >= v->known->log_start)
         status = verify_repair_missing(v, v->known->log_start, v->known->recovery_point, err);
     return status;
 }

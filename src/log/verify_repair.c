@@ -15,8 +15,13 @@
 static void tell(struct verify *v, int64_t from, int64_t end)
 {
     beck_error error = {.code = BECK_OK};
-    snprintf(error.text, sizeof error.text, "\"%s\": gave up events %lld to %lld", v->dir,
-             (long long)from, (long long)end - 1);
+    if (from < end)
+        snprintf(error.text, sizeof error.text, "\"%s\": gave up events %lld to %lld", v->dir,
+                 (long long)from, (long long)end - 1);
+    else
+        snprintf(error.text, sizeof error.text,
+                 "\"%s\": gave up what was kept before event %lld, with which it begins now",
+                 v->dir, (long long)end);
     v->repair->tell(v->repair->ctx, &error);
 }
 

@@ -334,6 +334,7 @@ void queue_info(struct queue *q, beck_queue_info *out)
                              .dead = (int64_t)q->dead_count,
                              .consumers = q->consumers,
                              .paused = q->paused,
+                             .damaged = q->durable && queues_damage(q->home),
                              .bindings = count_patterns(q),
                              .oldest_ms = -1,
                              .next_due_ms = -1,

@@ -55,6 +55,12 @@ struct queue_home {
     void *due_ctx;
 };
 
+/* Why the state of queues on disk is not known: its log is damaged (partition_damage). NULL: it is. Where it is not, such
+ * queues are there with their bindings, list nothing of what is published, write nothing, and are not to be used
+ * (queue_check_known: BECK_ECORRUPT); an opening after the repair goes on where they were. */
+const char *queues_damage(const struct queue_home *home);
+beck_status queue_check_known(const struct queue *q, beck_error *err);
+
 beck_status queue_options_check(beck_queue_options *o, bool has_disk, beck_error *err);
 /* The first member of beck.h in which they differ; NULL: they are equal. */
 const char *queue_options_difference(const beck_queue_options *a, const beck_queue_options *b);

@@ -15,7 +15,8 @@
 
 static void note_damage(struct queue *q, struct source *s)
 {
-    s->damaged = s->partition && partition_damage(s->partition);
+    bool shut = q->durable && queues_damage(q->home);
+    s->damaged = s->partition && (shut || partition_damage(s->partition));
     q->damaged |= s->damaged;
 }
 
@@ -426,7 +427,7 @@ static beck_status add_empty_sources(struct queue *q, beck_bus *bus, uint32_t co
         uint32_t index;
         status = queue_add_source(q, bus->name, n, bus, &index, err);
         if (!status) {
-            q->sources[index].live = true;
+            q->sources[index].live = !q->sources[index].damaged;
             q->sources[index].joined = joined;
         }
     }

@@ -631,7 +631,8 @@ static beck_status finish_queue(struct recovery *r, beck_error *err)
                       q->name);
     else if (r->delayed_lost)
         status = queue_rebuild_delayed(q, err);
-    if (!status && q->options.priority_max && r->redriven_count)
+    if (!status && q->options.priority_max && r->redriven_count &&
+        !partition_damage(bus_partition(q->home->dead, 0)))
         status = dead_levels(q, r->redriven, r->redriven_count, &r->levels, err);
     if (status)
         return status;
@@ -660,7 +661,7 @@ static beck_status recover_queues(struct recover_all *a, beck_error *err)
         for (size_t i = 0; i < a->count; i++)
             if (a->all[i].q->dead_next < dead_from)
                 dead_from = a->all[i].q->dead_next;
-    if (!status && a->count > 0)
+    if (!status && a->count > 0 && !partition_damage(dead))
         status = scan(a, dead, dead_from, note_dead, err);
     if (!status)
         status = scan(a, state, 0, replay_if_newer, err);

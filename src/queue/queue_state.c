@@ -83,6 +83,22 @@ static void add_text(struct buf *b, const char *text)
     add(b, text, strlen(text));
 }
 
+/* ---- whether it is known ---- */
+
+const char *queues_damage(const struct queue_home *home)
+{
+    return home->state ? partition_damage(bus_partition(home->state, 0)) : NULL;
+}
+
+beck_status queue_check_known(const struct queue *q, beck_error *err)
+{
+    const char *damage = q->durable ? queues_damage(q->home) : NULL;
+    return damage ? error_set(err, BECK_ECORRUPT,
+                              "what queue \"%s\" holds and has settled is not known: %s", q->name,
+                              damage)
+                  : BECK_OK;
+}
+
 /* ---- operations ---- */
 
 static beck_status append_state(struct queue *q, const char *type, beck_bytes data, beck_error *err)

@@ -199,7 +199,7 @@ static beck_status look_at_queue(const struct apply *a, const struct queue_setti
     }
     struct queue *q = handle_get_queue(a->b, queue->record.name, err);
     if (!q) {
-        return BECK_ENOENT;
+        return handle_no_queue(a->b, queue->record.name);
     }
     status = queue_check_alter(q, &is->options, err);
     queue_release(q);

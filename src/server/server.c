@@ -52,6 +52,8 @@ struct server {
     struct amqp_service amqp;
     struct kafka_service kafka;
     struct management_service management;
+    bool serves_amqp, serves_kafka;
+    const char *damage; /* of a bus of beck's own: the server is not ready; NULL: none */
     struct runners *runners;
     struct indexer *indexer; /* NULL: trace.interval is 0 */
     int signal_fd;
@@ -127,8 +129,9 @@ static bool is_ready(void *ctx, char *why, size_t size)
              state == STARTING   ? "starting"
              : state == STOPPING ? "stopping"
              : full              ? "the disk is full"
+             : s->damage         ? s->damage
                                  : "");
-    return state == READY && !full;
+    return state == READY && !full && !s->damage;
 }
 
 static beck_status control(void *ctx, const char *what, beck_error *err)
@@ -243,7 +246,8 @@ static beck_status make_declared(struct server *s, struct settings *settings, be
     beck_status status = declared_check(settings, s->b, s->log, err);
     status = status ? status : declared_buses(settings, s->b, s->log, err);
     status = status ? status : set_hooks(s, settings, err);
-    return status ? status : declared_queues(settings, s->b, s->log, err);
+    return status || queues_damage(&s->b->home) ? status
+                                                : declared_queues(settings, s->b, s->log, err);
 }
 
 static beck_status listen_all(struct server *s, const char *row, const struct texts *addresses,
@@ -530,11 +534,52 @@ static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *er
     return status ? status : declared_users(settings, NULL, s->access, s->log, err);
 }
 
+/* Why one of these buses, which are in order of need, takes and gives nothing; NULL: all are well. */
+static const char *find_damage(struct server *s, const char *const *names)
+{
+    const char *damage = NULL;
+    mutex_lock(&s->b->admin_lock);
+    for (; *names && !damage; names++) {
+        const beck_bus *bus = handle_find_bus(s->b, *names);
+        for (uint32_t i = 0; bus && i < bus->partition_count && !damage; i++)
+            damage = partition_damage(bus_partition(bus, i));
+    }
+    mutex_unlock(&s->b->admin_lock);
+    if (damage && !s->damage)
+        s->damage = damage;
+    return damage;
+}
+
+/* A protocol is served only when all that it keeps can be read; the others are. */
+static bool is_served(struct server *s, bool wanted, const char *protocol, const char *const *names)
+{
+    const char *damage = wanted ? find_damage(s, names) : NULL;
+    if (damage) {
+        LOG(s->log, LEVEL_ERROR, "not served until what it keeps is put right",
+            LOG_TEXT("protocol", protocol), LOG_TEXT("error", damage));
+    }
+    return wanted && !damage;
+}
+
+static void choose_protocols(struct server *s)
+{
+    static const char *const of_all[] = {"__queue_state", "__dead_letters", "__refused_hooks",
+                                         NULL};
+    static const char *const of_amqp[] = {"__queue_state", "__amqp",         "__amqp_transient",
+                                          "__amqp_past",   "__amqp_delayed", NULL};
+    static const char *const of_kafka[] = {"__kafka", "__consumer_offsets", "__transaction_state",
+                                           NULL};
+    find_damage(s, of_all);
+    s->serves_amqp = is_served(s, amqp_service_is_wanted(s->started), "amqp", of_amqp);
+    s->serves_kafka = is_served(s, kafka_service_is_wanted(s->started), "kafka", of_kafka);
+}
+
 /* All addresses are taken before anybody is served. */
 static beck_status listen_to_all(struct server *s, beck_error *err)
 {
     const struct settings *settings = s->started;
-    bool amqp = amqp_service_is_wanted(settings), kafka = kafka_service_is_wanted(settings);
+    choose_protocols(s);
+    bool amqp = s->serves_amqp, kafka = s->serves_kafka;
     beck_status status = BECK_OK;
     if (amqp)
         status = amqp_service_open(&s->amqp, settings, s->b, s->access, s->log, err);
@@ -546,7 +591,7 @@ static beck_status listen_to_all(struct server *s, beck_error *err)
         status = amqp_service_listen(&s->amqp, settings, err);
     if (!status && kafka)
         status = kafka_service_listen(&s->kafka, settings, err);
-    if (!status && management_service_is_wanted(settings))
+    if (!status && amqp && management_service_is_wanted(settings))
         status = management_service_open(&s->management, settings, s->b, s->access, &s->amqp,
                                          s->log, err);
     if (!status)
@@ -565,13 +610,13 @@ static beck_status start(struct server *s, int64_t wait_ms, beck_error *err)
         status = listen_to_all(s, err);
     if (!status)
         status = open_http(s, err);
-    if (!status && amqp_service_is_wanted(settings))
+    if (!status && s->serves_amqp)
         status = amqp_service_start(&s->amqp, settings, err);
-    if (!status && kafka_service_is_wanted(settings))
+    if (!status && s->serves_kafka)
         status = kafka_service_start(&s->kafka, settings, err);
     if (!status)
         status = runners_new(s->b, s->log, &s->runners, err);
-    if (!status)
+    if (!status && !queues_damage(&s->b->home))
         status = runners_apply(s->runners, settings, err);
     if (!status && settings->trace_interval_ms > 0)
         status = indexer_start(s->b, s->log, settings->trace_interval_ms, &s->indexer, err);

@@ -3,6 +3,9 @@
 
 #include "api/handle.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 /* ---- what was said ---- */
 
 struct said {
@@ -433,7 +436,9 @@ static void what_the_checkpoints_know_of_the_librarys_own_is_looked_for(void **s
         shell("rm -r %s/%s-0", p.data, names[i]);
         assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
         assert_said(&s, names[i]);
-        assert_null(try_open(&p, &s));
+        b = try_open(&p, &s);
+        assert_int_equal(b != NULL, i == 1);
+        beck_close(b);
         assert_int_equal(beck_repair(p.data, hear, &s, NULL, NULL), BECK_OK);
         b = try_open(&p, &s);
         assert_non_null(b);
@@ -441,6 +446,198 @@ static void what_the_checkpoints_know_of_the_librarys_own_is_looked_for(void **s
         assert_int_equal(verify(&p, &s), BECK_OK);
         place_remove(&p);
     }
+}
+
+/* ---- damage of beck's own buses ---- */
+
+static const struct {
+    const char *bus, *meaning;
+    bool opens; /* also while it is damaged */
+} own_buses[] = {{"__topology", "as it was before", false},
+                 {"__queue_state", "deliver again", true},
+                 {"__dead_letters", "dead letters are lost", true},
+                 {"__users", "beck user list", true},
+                 {"__refused_hooks", "refused webhooks are lost", true},
+                 {"__kafka", "configurations", true},
+                 {"__consumer_offsets", "read again", true},
+                 {"__transaction_state", "kafka-transactions abort", true},
+                 {"__amqp", "AMQP clients", true},
+                 {"__amqp_transient", "messages are lost", true},
+                 {"__amqp_past", "messages are lost", true},
+                 {"__amqp_delayed", "messages are lost", true}};
+#define OWN (sizeof own_buses / sizeof *own_buses)
+
+static void publish_own(beck *b, const char *name, int n)
+{
+    static const beck_bus_options o = {.partitions = 1};
+    beck_bus *bus;
+    char subject[32];
+    beck_event e = event_of("t.x", "s", "{}");
+    snprintf(subject, sizeof subject, "s%d", n);
+    e.subject = beck_str(subject);
+    must(handle_own_bus(b, name, &o, &bus, &err));
+    must(bus_publish(bus, &e, 1, &(beck_publish_options){.no_context = true}, NULL, &err));
+}
+
+/* The bus `d`, a queue with dead letters, and something in all of beck's own. */
+static void make_own_data(const struct place *p)
+{
+    make_data(p);
+    beck *b = open_place(p);
+    must(beck_queue_create(b, "q", NULL, &err));
+    must(beck_queue_bind(b, "q", &(beck_binding){.bus = "d", .from.kind = BECK_FROM_EARLIEST},
+                         &err));
+    for (int n = 0; n < 9; n++) {
+        beck_consumer *c;
+        beck_delivery d;
+        size_t count;
+        must(beck_consumer_open(b, "q", 1, &c, &err));
+        must(beck_take(c, &d, 1, 0, &count, &err));
+        must(beck_reject(c, d.tag, "no", &err));
+        beck_consumer_close(c);
+        for (size_t i = 3; i < OWN; i++)
+            publish_own(b, own_buses[i].bus, n);
+    }
+    beck_close(b);
+}
+
+#define ALL "%s/%s-0/00000000000000000000.log"
+static const char *const harms[] = {
+    "rm " ALL,
+    "truncate -s 0 " ALL,
+    "truncate -s 40 " ALL,
+    "truncate -s -1 " ALL,
+    "printf X | dd of=" ALL " bs=1 seek=70 conv=notrunc status=none",
+    "f=" ALL "; printf X | dd of=$f bs=1 seek=$(($(stat -c %%s $f) / 2)) conv=notrunc status=none",
+    "head -c 5000 /usr/bin/env > " ALL,
+};
+
+static void repaired(const struct place *p, const char *bus, const char *meaning)
+{
+    struct said s = {0}, done = {0};
+    if (beck_repair(p->data, hear, &done, NULL, NULL))
+        fail_msg("%s: %s", bus, done.text);
+    if (meaning)
+        assert_said(&done, meaning);
+    if (verify(p, &s))
+        fail_msg("%s: %s", bus, s.text);
+    beck *b = try_open(p, &s);
+    assert_non_null(b);
+    if (s.count)
+        fail_msg("%s: %s", bus, s.text);
+    assert_int_equal(read_all(b, &s), 248);
+    beck_queue_info info;
+    if (beck_queue_info_get(b, "q", &info, NULL) == BECK_OK) {
+        assert_false(info.damaged);
+        assert_true(info.ready + info.dead >= 248 || strcmp(bus, "__dead_letters") == 0);
+        must(beck_queue_purge(b, "q", NULL, &err));
+    } else {
+        assert_string_equal(bus, "__topology");
+    }
+    for (size_t i = 3; i < OWN; i++)
+        publish_own(b, own_buses[i].bus, 99);
+    beck_close(b);
+    assert_int_equal(verify(p, &s), BECK_OK);
+}
+
+static void damage_of_an_own_bus_is_said_and_one_repair_mends_it(void **state)
+{
+    (void)state;
+    struct place p;
+    place_make(&p);
+    make_own_data(&p);
+    shell("mv %s %s/whole", p.data, p.dir);
+    for (size_t i = 0; i < OWN * (sizeof harms / sizeof *harms); i++) {
+        const char *bus = own_buses[i % OWN].bus, *harm = harms[i / OWN];
+        struct said s;
+        shell("cp -r %s/whole %s", p.dir, p.data);
+        shell(harm, p.data, bus);
+        assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
+        assert_said(&s, bus);
+        assert_said(&s, "verify --repair");
+        beck *b = try_open(&p, &s);
+        assert_int_equal(b != NULL, own_buses[i % OWN].opens);
+        if (b) {
+            assert_said(&s, bus);
+            assert_said(&s, "verify --repair");
+            assert_int_equal(read_all(b, &s), 248);
+            assert_int_equal(s.count, 0);
+            beck_close(b);
+        }
+        repaired(&p, bus, own_buses[i % OWN].meaning);
+        shell("rm -r %s", p.data);
+    }
+    place_remove(&p);
+}
+
+/* What __topology had of buses is made good from their files; of queues their names are said. */
+static void buses_whose_records_are_given_up_are_known_again(void **state)
+{
+    (void)state;
+    struct place p;
+    struct said s, done = {0};
+    beck_bus *bus;
+    beck_bus_info info;
+    place_make(&p);
+    make_own_data(&p);
+    beck *b = open_place(&p);
+    bus = make_bus(b, "wide", &(beck_bus_options){.partitions = 5});
+    publish(bus, "t.x", "s", "kept");
+    uint8_t id[16];
+    memcpy(id, bus_id(bus), 16);
+    beck_close(b);
+    shell("head -c 9000 /usr/bin/env > %s/__topology-0/00000000000000000000.log", p.data);
+    assert_int_equal(beck_repair(p.data, hear, &done, NULL, NULL), BECK_OK);
+    assert_said(&done, "bus \"wide\" is known again, with 5 partitions");
+    assert_said(&done, "queue \"q\" is not known any more");
+    b = try_open(&p, &s);
+    assert_non_null(b);
+    must(beck_bus_get(b, "wide", &bus, &err));
+    must(beck_bus_info_get(bus, &info, &err));
+    assert_int_equal(info.options.partitions, 5);
+    assert_int_equal(info.events, 1);
+    assert_memory_equal(bus_id(bus), id, 16);
+    must(beck_bus_get(b, "__users", &bus, &err));
+    assert_true(bus->options.compact);
+    beck_close(b);
+    place_remove(&p);
+}
+
+struct dying {
+    int left;
+};
+
+static void die_after(void *ctx, const beck_error *what)
+{
+    (void)what;
+    if (--((struct dying *)ctx)->left < 0)
+        _exit(0);
+}
+
+static void a_repair_that_is_killed_anywhere_is_gone_on_with_by_the_next(void **state)
+{
+    (void)state;
+    static const char *const buses[] = {"__topology", "__queue_state", "__users"};
+    struct place p;
+    place_make(&p);
+    make_own_data(&p);
+    shell("mv %s %s/whole", p.data, p.dir);
+    for (int i = 0; i < 3; i++)
+        for (int said = 0, died = 1; died; said++) {
+            int status;
+            shell("cp -r %s/whole %s", p.dir, p.data);
+            shell(harms[6], p.data, buses[i]);
+            pid_t child = fork();
+            if (child == 0)
+                _exit(beck_repair(p.data, die_after, &(struct dying){said}, NULL, NULL) ? 2 : 1);
+            assert_int_equal(waitpid(child, &status, 0), child);
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+            died = WEXITSTATUS(status) == 0;
+            repaired(&p, buses[i], NULL);
+            shell("ls %s/%s-0/*.log.damaged-* >/dev/null", p.data, buses[i]);
+            shell("rm -r %s", p.data);
+        }
+    place_remove(&p);
 }
 
 static void a_directory_that_no_topology_knows_is_remarked(void **state)
@@ -575,6 +772,9 @@ int main(void)
         cmocka_unit_test(what_was_being_written_stays_behind_what_is_given_up),
         cmocka_unit_test(what_a_queue_cannot_read_becomes_dead_letters_and_is_had_again),
         cmocka_unit_test(what_the_checkpoints_know_of_the_librarys_own_is_looked_for),
+        cmocka_unit_test(damage_of_an_own_bus_is_said_and_one_repair_mends_it),
+        cmocka_unit_test(buses_whose_records_are_given_up_are_known_again),
+        cmocka_unit_test(a_repair_that_is_killed_anywhere_is_gone_on_with_by_the_next),
         cmocka_unit_test(a_directory_that_no_topology_knows_is_remarked),
         cmocka_unit_test(an_older_bus_that_is_found_whole_is_checked_from_then_on),
         cmocka_unit_test(an_older_bus_with_gaps_stays_as_it_is),

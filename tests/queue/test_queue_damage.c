@@ -322,23 +322,175 @@ static void what_was_purged_does_not_come_back_with_the_bus(void **state)
 }
 
 /* What beck itself cannot do without. */
-static void the_state_of_queues_and_what_exists_are_needed(void **state)
+static void what_exists_is_needed(void **state)
 {
     (void)state;
-    static const char *const needed[] = {"data/__topology-0/00000000000000000000.log",
-                                         "data/__queue_state-0/00000000000000000000.log"};
+    static const char file[] = "data/__topology-0/00000000000000000000.log";
+    struct world w;
+    start(&w, 7, 2);
+    beck_close(w.b);
+    vfs_sim_flip(w.vfs, file, 70, 5);
+    beck_error err = {0};
+    assert_int_equal(world_try_open(&w, &err), BECK_ECORRUPT);
+    assert_non_null(strstr(err.text, file));
+    assert_non_null(strstr(err.text, "beck verify --repair"));
+    vfs_sim_flip(w.vfs, file, 70, 5);
+    world_open(&w);
+    world_end(&w);
+}
+
+#define STATE "data/__queue_state-0/00000000000000000000.log"
+
+#define says_unknown(call)                                                                         \
+    do {                                                                                           \
+        beck_error says_error = {0};                                                               \
+        beck_error *err = &says_error;                                                             \
+        assert_int_equal(call, BECK_ECORRUPT);                                                     \
+        assert_non_null(strstr(err->text, "is not known"));                                        \
+        assert_non_null(strstr(err->text, STATE "\" is damaged at byte"));                         \
+        assert_non_null(strstr(err->text, "beck verify --repair"));                                \
+    } while (0)
+
+static void open_without_state(struct world *w)
+{
+    w->reports = 0;
+    vfs_sim_flip(w->vfs, STATE, 70, 5);
+    world_open(w);
+    assert_int_equal(w->reports, 1);
+    assert_non_null(strstr(w->last_report.text, STATE));
+}
+
+static void without_the_state_of_queues_buses_work_and_every_use_of_a_queue_says_why(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w, 11, 2);
+    world_queue(&w, "unbound", NULL);
+    beck_close(w.b);
+    open_without_state(&w);
+    beck_bus *good = world_get(&w, "good");
+    put(good, "t.x", "while");
+    beck_bus_info info;
+    check_ok(beck_bus_info_get(good, &info, err));
+    assert_int_equal(info.events, 3);
+    beck_consumer *c;
+    beck_binding all = {.bus = "good", .pattern = "t.#"};
+    beck_from from = {.kind = BECK_FROM_EARLIEST};
+    says_unknown(beck_consumer_open(w.b, "q", 1, &c, err));
+    says_unknown(beck_queue_bind(w.b, "q", &all, err));
+    says_unknown(beck_queue_unbind(w.b, "q", "good", "#", err));
+    says_unknown(beck_queue_rewind(w.b, "q", &from, err));
+    says_unknown(beck_queue_purge(w.b, "q", NULL, err));
+    says_unknown(beck_queue_pause(w.b, "q", true, err));
+    says_unknown(beck_queue_delete(w.b, "q", err));
+    says_unknown(beck_queue_create(w.b, "new", NULL, err));
+    says_unknown(beck_dead_redrive(w.b, "q", -1, NULL, err));
+    says_unknown(beck_bus_purge(good, err));
+    says_unknown(beck_bus_delete(w.b, "good", err));
+    assert_int_equal(beck_queue_purge(w.b, "none", NULL, NULL), BECK_ENOENT);
+    beck_queue_info q;
+    check_ok(beck_queue_info_get(w.b, "q", &q, err));
+    assert_true(q.damaged);
+    assert_int_equal(q.bindings, 2);
+    /* One in memory has nothing there. */
+    world_queue(&w, "m", &(beck_queue_options){.storage = BECK_STORAGE_MEMORY});
+    world_bind(&w, "m", "good", "#", BECK_FROM_NOW);
+    put(good, "t.x", "more");
+    c = world_consumer(&w, "m", 0);
+    drain(c, "more");
+    beck_consumer_close(c);
+    vfs_sim_flip(w.vfs, STATE, 70, 5);
+    world_end(&w);
+}
+
+/* What was settled before stays so, what is owed is kept although retention would take it, and what is published
+ * meanwhile comes. */
+static void a_queue_goes_on_where_it_was_once_its_state_is_put_right(void **state)
+{
+    (void)state;
+    struct world w;
+    char text[1000] = {0};
+    memset(text, 'x', sizeof text - 1);
+    world_start(&w, 12);
+    beck_bus *bus =
+        world_bus(&w, "bus", &(beck_bus_options){.segment_bytes = 4096, .retention_bytes = 1});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "bus", "#", BECK_FROM_EARLIEST);
+    put(bus, "t.x", "settled");
+    put(bus, "t.x", "owed");
+    beck_consumer *c = world_consumer(&w, "q", 1);
+    settle(c, take(c, "settled"));
+    beck_consumer_close(c);
+    beck_close(w.b);
+    vfs_sim_flip(w.vfs, STATE, 70, 5);
     for (int i = 0; i < 2; i++) {
-        struct world w;
-        start(&w, 7, 2);
-        beck_close(w.b);
-        vfs_sim_flip(w.vfs, needed[i], 70, 5);
-        beck_error err = {0};
-        assert_int_equal(world_try_open(&w, &err), BECK_ECORRUPT);
-        assert_non_null(strstr(err.text, needed[i]));
-        vfs_sim_flip(w.vfs, needed[i], 70, 5);
         world_open(&w);
-        world_end(&w);
+        for (int n = 0; n < 9; n++)
+            put(world_get(&w, "bus"), "t.x", text);
+        check_ok(upkeep_maintain(w.b, err));
+        check_ok(upkeep_checkpoint(w.b, err));
+        if (i == 0) {
+            beck_close(w.b);
+        } else {
+            vfs_sim_kill(w.vfs);
+            beck_abandon(w.b);
+        }
     }
+    vfs_sim_flip(w.vfs, STATE, 70, 5);
+    world_open(&w);
+    check_counts(&w, "q", 19, 0, 0, 0);
+    c = world_consumer(&w, "q", 1);
+    take(c, "owed");
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+#define DEAD "data/__dead_letters-0/00000000000000000000.log"
+
+static int count_letter(void *ctx, const beck_dead *dead)
+{
+    (void)dead;
+    ++*(int *)ctx;
+    return 0;
+}
+
+static void without_dead_letters_queues_go_on_and_what_would_die_stays(void **state)
+{
+    (void)state;
+    struct world w;
+    int letters = 0;
+    world_start(&w, 13);
+    beck_bus *bus = world_bus(&w, "bus", NULL);
+    world_queue(&w, "q", &(beck_queue_options){.attempts_max = 1});
+    world_bind(&w, "q", "bus", "#", BECK_FROM_EARLIEST);
+    put(bus, "t.x", "dies");
+    put(bus, "t.x", "dies later");
+    put(bus, "t.x", "lives");
+    beck_consumer *c = world_consumer(&w, "q", 3);
+    check_ok(beck_reject(c, take(c, "dies").tag, "no", err));
+    beck_consumer_close(c);
+    beck_close(w.b);
+    vfs_sim_flip(w.vfs, DEAD, 70, 5);
+    w.reports = 0;
+    world_open(&w);
+    assert_int_equal(w.reports, 1);
+    assert_non_null(strstr(w.last_report.text, DEAD));
+    beck_error why = {0};
+    assert_int_equal(beck_dead_list(w.b, "q", 9, count_letter, &letters, &why), BECK_ECORRUPT);
+    assert_non_null(strstr(why.text, "beck verify --repair"));
+    c = world_consumer(&w, "q", 3);
+    assert_int_equal(beck_reject(c, take(c, "dies later").tag, "no", &why), BECK_ECORRUPT);
+    assert_non_null(strstr(why.text, "beck verify --repair"));
+    settle(c, take(c, "lives"));
+    beck_consumer_close(c);
+    check_ok(upkeep_checkpoint(w.b, err));
+    beck_close(w.b);
+    vfs_sim_flip(w.vfs, DEAD, 70, 5);
+    world_open(&w);
+    check_counts(&w, "q", 1, 0, 0, 1);
+    check_ok(beck_dead_list(w.b, "q", 9, count_letter, &letters, err));
+    assert_int_equal(letters, 1);
+    world_end(&w);
 }
 
 int main(void)
@@ -353,7 +505,10 @@ int main(void)
         cmocka_unit_test(a_partition_of_several_is_damaged_by_itself),
         cmocka_unit_test(a_damaged_bus_is_not_exported_as_an_empty_one),
         cmocka_unit_test(what_was_purged_does_not_come_back_with_the_bus),
-        cmocka_unit_test(the_state_of_queues_and_what_exists_are_needed),
+        cmocka_unit_test(what_exists_is_needed),
+        cmocka_unit_test(without_the_state_of_queues_buses_work_and_every_use_of_a_queue_says_why),
+        cmocka_unit_test(a_queue_goes_on_where_it_was_once_its_state_is_put_right),
+        cmocka_unit_test(without_dead_letters_queues_go_on_and_what_would_die_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

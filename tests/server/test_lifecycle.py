@@ -10,6 +10,74 @@ import subprocess
 from server import BUSY, DONE, EXISTS, PROGRAM, REFUSED, USAGE, ServerTest, main
 
 
+class Damage(ServerTest):
+    """Of beck's own buses."""
+
+    def harm(self, bus):
+        path = os.path.join(self.data, f"{bus}-0", "00000000000000000000.log")
+        with open(path, "r+b") as file:
+            file.seek(70)
+            byte = file.read(1)
+            file.seek(70)
+            file.write(bytes([byte[0] ^ 5]))
+
+    def beck(self, *args):
+        return subprocess.run([PROGRAM, *args], cwd=self.dir, env=self.environment(BECK_DATA=self.data),
+                              capture_output=True, text=True, check=False)
+
+    def make(self):
+        server = self.start("--amqp.listen", "127.0.0.1:0", "--kafka.listen", "127.0.0.1:0")
+        address = server.address(protocol="http")
+        self.publish(address, {"n": 1})
+        self.assertIn(self.get(address, "/v1/queues/q", "PUT", json.dumps({"bindings": [{"bus": "events", "from": "earliest"}]}),
+                               {"Content-Type": "application/json"})[0], (200, 201))
+        server.end()
+
+    def repaired(self, bus):
+        done = self.beck("verify", "--repair")
+        self.assertEqual(done.returncode, DONE, done.stdout + done.stderr)
+        self.assertIn(bus, done.stdout)
+        self.assertIn("gave up", done.stdout)
+
+    def test_without_the_state_of_queues_buses_are_served_and_health_says_why(self):
+        self.make()
+        self.harm("__queue_state")
+        server = self.start("--amqp.listen", "127.0.0.1:0", "--kafka.listen", "127.0.0.1:0")
+        server.wait_for("not served until what it keeps is put right", protocol="amqp")
+        address = server.address(protocol="http")
+        server.wait_for("ready")
+        status, why = self.get(address, "/health/ready")
+        self.assertEqual(status, 503)
+        self.assertIn("__queue_state", why)
+        self.assertIn("verify --repair", why)
+        self.publish(address, {"n": 2})
+        status, why = self.get(address, "/v1/queues/q/take", "POST")
+        self.assertGreaterEqual(status, 500)
+        self.assertIn("verify --repair", why)
+        status, queues = self.get(address, "/v1/queues")
+        self.assertEqual((status, json.loads(queues)["queues"][0]["damaged"]), (200, True))
+        self.assertIn("damaged", self.beck("queue", "list").stdout)
+        self.assertEqual(server.end(), DONE)
+        self.repaired("__queue_state")
+        server = self.start()
+        address = server.address(protocol="http")
+        server.wait_for("ready")
+        self.assertEqual(self.get(address, "/health/ready")[0], 200)
+        taken = json.loads(self.get(address, "/v1/queues/q/take?max=9", "POST")[1])["deliveries"]
+        self.assertEqual([d["event"]["data"]["n"] for d in taken], [1, 2])
+        server.end()
+
+    def test_without_its_users_a_server_does_not_start(self):
+        done = subprocess.run([PROGRAM, "user", "add", "ada", "--allow", "server=admin", "--password-stdin"], cwd=self.dir,
+                              env=self.environment(BECK_DATA=self.data), input="secret words of ada\n", text=True, check=False,
+                              capture_output=True)
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        self.harm("__users")
+        self.refused(5, says="beck verify --repair")
+        self.assertEqual(self.beck("emit", "a.b", "{}").returncode, DONE)
+        self.repaired("beck user list")
+
+
 class Start(ServerTest):
     def test_it_listens_says_where_and_is_ready(self):
         server = self.start()

@@ -133,7 +133,7 @@ beck_status taker_new(struct work *w, const char *name, bool shared, uint32_t pr
     if (!t || !copy)
         status = error_set(err, BECK_ENOMEM, "no memory to take from a queue");
     else if (!q)
-        status = b->read_only ? BECK_EUNSUPPORTED : BECK_ENOENT;
+        status = handle_no_queue(b, name);
     else
         status = consumer_open(q, prefetch, &t->consumer, err);
     if (status) {
