@@ -182,7 +182,8 @@ typedef struct beck_options {
 /* Opens a handle. One process at a time may open a data directory (BECK_EBUSY names the holder).
  * Errors: BECK_EBUSY, BECK_ECORRUPT (file, position and remedy in the text), BECK_EIO, BECK_ENOMEM.
  * Damage of a bus that is not beck's own does not keep it from being opened: it is reported to on_error, calls that need
- * the damaged partition give BECK_ECORRUPT with the same text, and what queues have of it waits.
+ * the damaged partition give BECK_ECORRUPT with the same text, and what queues have of it waits. So does damage of a bus of
+ * beck's own (docs/cli.md), but of __topology, without which nothing is opened.
  */
 BECK_API beck_status beck_open(beck **out, const beck_options *options, beck_error *err);
 
@@ -771,8 +772,8 @@ BECK_API beck_status beck_verify(const char *data_dir,
 /* Gives up what cannot be read, so that the directory can be opened and is without damage: what is
  * damaged or missing in the log of a partition is replaced by an empty batch, after which the offsets of
  * all other events are what they were; checkpoints that cannot be read are removed. What was given up, and
- * where a copy of its bytes is (beside the file), is reported with code BECK_OK. Then as beck_verify, of
- * what is there now. Restoring the files from a backup loses less. */
+ * where a copy of its bytes is (beside the file), is reported with code BECK_OK, and of beck's own buses what that means. Buses
+ * that __topology knows no more are in it again, as far as files tell. Then as beck_verify, of what is there now. Restoring the files from a backup loses less. */
 BECK_API beck_status beck_repair(const char *data_dir,
                                  void (*each)(void *ctx, const beck_error *fault), void *ctx,
                                  beck_verify_info *out, beck_error *err);

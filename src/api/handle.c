@@ -322,8 +322,7 @@ static beck_status open_disk(beck *b, beck_error *err)
         return status;
     /* A full disk is opened all the same: what is there can be read, and taken. */
     beck_error why = {0};
-    if (upkeep_checkpoint(b, &why))
-        report(b, &why);
+    upkeep_complain(b, UPKEEP_CHECKPOINT, upkeep_checkpoint(b, &why), &why);
     return upkeep_start(b, err);
 }
 
@@ -481,8 +480,7 @@ static void close_buses(beck *b, bool write)
         beck_error why = {0};
         if (!write)
             bus_abandon(b->buses[i]);
-        if (bus_close(b->buses[i], &why))
-            report(b, &why);
+        upkeep_complain(b, UPKEEP_CLOSE, bus_close(b->buses[i], &why), &why);
     }
     b->bus_count = b->deleted_count = 0;
 }
@@ -506,16 +504,13 @@ void beck_close(beck *b)
     readers_close(b);
     consumers_close(&b->home, true);
     bool write = b->data_dir && !b->read_only && !b->remote;
-    beck_error unkept = {0};
-    if (write && upkeep_maintain_closing(b, &unkept))
-        report(b, &unkept);
+    beck_error why = {0};
+    if (write)
+        upkeep_complain(b, UPKEEP_MAINTAIN, upkeep_maintain_closing(b, &why), &why);
     for (size_t i = 0; write && i < b->queue_count; i++)
         queue_closing(b->queues[i]);
-    if (write) {
-        beck_error why = {0};
-        if (upkeep_checkpoint(b, &why))
-            report(b, &why);
-    }
+    if (write)
+        upkeep_complain(b, UPKEEP_CHECKPOINT, upkeep_checkpoint(b, &why), &why);
     close_buses(b, write);
     free_handle(b);
 }

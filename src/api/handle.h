@@ -15,6 +15,8 @@
 
 struct binding_record;
 
+enum upkeep_kind { UPKEEP_CHECKPOINT, UPKEEP_MAINTAIN, UPKEEP_CLOSE, UPKEEP_KINDS };
+
 enum bus_change { BUS_MADE, BUS_ALTERED, BUS_DELETED };
 /* Who is told of buses. Belongs to whoever added it. */
 struct bus_watch {
@@ -62,7 +64,8 @@ struct beck {
 
     pthread_t timer;
     bool timer_runs, stopping;
-    bool maintained; /* since it was opened; with upkeep_lock */
+    bool maintained;                  /* since it was opened; with upkeep_lock */
+    beck_error trouble[UPKEEP_KINDS]; /* what failed the last time; see upkeep_complain */
     struct timer
         *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
     struct mutex timer_lock;
@@ -247,6 +250,9 @@ void upkeep_forget_due(beck *b); /* when the handle ends */
 beck_status upkeep_start(beck *b, beck_error *err);
 void upkeep_stop(beck *b);
 beck_status upkeep_checkpoint(beck *b, beck_error *err);
+/* Reports an error of upkeep, once: not with every tick, and not for each kind that meets the same. BECK_OK: it is over.
+ * By whoever opens or closes the handle, and by the timer in between. */
+void upkeep_complain(beck *b, enum upkeep_kind kind, beck_status status, const beck_error *why);
 /* Writes a queue's snapshot and makes it durable, for changes that must not come undone. With
  * upkeep_lock. */
 beck_status upkeep_snapshot(beck *b, struct queue *q, beck_error *err);

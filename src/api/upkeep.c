@@ -523,12 +523,14 @@ static void tick_due(beck *b, int64_t now_ns)
     }
 }
 
-static void complain(beck *b, beck_status status, const beck_error *why, beck_status *said)
+void upkeep_complain(beck *b, enum upkeep_kind kind, beck_status status, const beck_error *why)
 {
-    /* The same trouble is told once, not with every tick. */
-    if (status && status != *said)
+    bool known = kind != UPKEEP_CLOSE && b->trouble[kind].code == status;
+    for (int i = 0; i < UPKEEP_KINDS && status; i++)
+        known |= b->trouble[i].code && strcmp(b->trouble[i].text, why->text) == 0;
+    if (status && !known)
         b->env.report(b->env.report_ctx, why);
-    *said = status;
+    b->trouble[kind] = status ? *why : (beck_error){0};
 }
 
 /* Until a queue is due, but not before the earliest, or the time comes. With timer_lock. */
@@ -545,7 +547,6 @@ static void wait_for_due(beck *b, int64_t earliest_ns, int64_t until_ns)
 static void *timer_main(void *arg)
 {
     beck *b = arg;
-    beck_status said_checkpoint = BECK_OK, said_maintain = BECK_OK;
     int64_t start = clock_mono_ns(b->env.clock);
     int64_t next_due = start, next_tick = start + TICK_MS * 1000000LL;
     int64_t next_checkpoint = start + b->checkpoint_ms * 1000000LL;
@@ -566,11 +567,11 @@ static void *timer_main(void *arg)
             next_tick = now + TICK_MS * 1000000LL;
         }
         if (now >= next_checkpoint) {
-            complain(b, upkeep_checkpoint(b, &why), &why, &said_checkpoint);
+            upkeep_complain(b, UPKEEP_CHECKPOINT, upkeep_checkpoint(b, &why), &why);
             next_checkpoint = now + b->checkpoint_ms * 1000000LL;
         }
         if (now >= maintained + atomic_load(&b->maintain_ms) * 1000000LL) {
-            complain(b, upkeep_maintain(b, &why), &why, &said_maintain);
+            upkeep_complain(b, UPKEEP_MAINTAIN, upkeep_maintain(b, &why), &why);
             maintained = now;
         }
         mutex_lock(&b->timer_lock);

@@ -243,18 +243,24 @@ static beck_status wait_synced(struct partition *p, struct gather *g, beck_error
     return status;
 }
 
+beck_status partition_check_fork(const struct partition *p, beck_error *err)
+{
+    if (p->options.memory || p->forks == forks_count())
+        return BECK_OK;
+    return error_set(err, BECK_EINVAL,
+                     "this process is a fork of the one that opened \"%s\", and cannot write to "
+                     "it: open the data directory in this process, after fork()",
+                     p->dir);
+}
+
 beck_status partition_admit(struct partition *p, uint64_t generation, beck_error *err)
 {
     if (p->poisoned)
         return partition_say_poisoned(p, err);
     if (p->env->read_only)
         return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
-    if (!p->options.memory && p->forks != forks_count())
-        return error_set(
-            err, BECK_EINVAL,
-            "this process is a fork of the one that opened \"%s\", and cannot write to "
-            "it: open the data directory in this process, after fork()",
-            p->dir);
+    if (partition_check_fork(p, err))
+        return BECK_EINVAL;
     if (p->options.generation &&
         atomic_load_explicit(p->options.generation, memory_order_acquire) != generation)
         return PARTITION_STALE;

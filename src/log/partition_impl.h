@@ -248,6 +248,8 @@ beck_status partition_begin(struct partition *p, beck_level *level,
 void partition_begin_append(struct partition *p);
 /* BECK_OK, or why nothing is appended now. With the lock. */
 beck_status partition_admit(struct partition *p, uint64_t generation, beck_error *err);
+/* BECK_EINVAL: this is the child of a fork, and the files are its parent's. */
+beck_status partition_check_fork(const struct partition *p, beck_error *err);
 /* Whether there is room for something new in memory: what is known already gets its answer however full it
  * is. With the lock. */
 beck_status partition_check_memory(const struct partition *p, beck_error *err);

@@ -237,6 +237,8 @@ beck_status partition_truncate_before(struct partition *p, int64_t offset, beck_
         return error_set(err, BECK_EINVAL, "the data directory is open for reading only");
     if (p->damage)
         return partition_check_damage(p, err);
+    if (partition_check_fork(p, err))
+        return BECK_EINVAL;
     mutex_lock(&p->lock);
     if (offset > p->written)
         offset = p->written;

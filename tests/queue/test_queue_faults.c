@@ -642,6 +642,50 @@ static void any_allocation_may_fail(void **state)
     }
 }
 
+/* ---- what is said ---- */
+
+struct texts {
+    char list[64][sizeof((beck_error *)0)->text];
+    int count, twice;
+};
+
+static void note_text(void *ctx, const beck_error *e)
+{
+    struct texts *t = ctx;
+    for (int i = 0; i < t->count; i++)
+        t->twice += strcmp(t->list[i], e->text) == 0;
+    assert_true(t->count < 64);
+    snprintf(t->list[t->count++], sizeof *t->list, "%s", e->text);
+}
+
+/* By its opening, by its upkeep and when it is closed. */
+static void what_a_full_disk_keeps_from_being_written_is_said_once(void **state)
+{
+    (void)state;
+    struct world w;
+    struct texts said = {0};
+    world_start(&w, 31);
+    beck_bus *bus = world_bus(&w, "bus", &(beck_bus_options){.retention_ms = HOUR});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "bus", "#", BECK_FROM_EARLIEST);
+    for (int i = 0; i < 2000; i++)
+        put(bus, "t.x", "0123456789");
+    vfs_sim_kill(w.vfs);
+    beck_abandon(w.b);
+    w.options.on_error = note_text;
+    w.options.on_error_ctx = &said;
+    vfs_sim_capacity(w.vfs, 0);
+    world_open(&w);
+    beck_close(w.b);
+    assert_true(said.count > 0);
+    assert_int_equal(said.twice, 0);
+    vfs_sim_capacity(w.vfs, -1);
+    said = (struct texts){0};
+    world_open(&w);
+    assert_int_equal(said.count, 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -655,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_schedule_made_again_has_what_outlived_retention),
         cmocka_unit_test(a_schedule_made_again_has_nothing_that_was_purged),
         cmocka_unit_test(the_log_of_queues_is_not_missed_silently),
+        cmocka_unit_test(what_a_full_disk_keeps_from_being_written_is_said_once),
         cmocka_unit_test(any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
