@@ -216,6 +216,28 @@ static beck_status posix_open(struct vfs *v, const char *path, unsigned flags, s
 
 /* ---- lock ---- */
 
+/* " (its command line)", as far as it is known and fits. */
+static void describe_process(uint64_t pid, char *out, size_t size)
+{
+    char path[64], line[128];
+    snprintf(path, sizeof path, "/proc/%llu/cmdline", (unsigned long long)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line);
+    if (fd >= 0)
+        close(fd);
+    *out = 0;
+    if (n <= 0)
+        return;
+    bool cut = n == sizeof line;
+    while (n > 0 && (!line[n - 1] || (cut && (unsigned char)line[n - 1] >=
+                                                 0x80))) /* not in the middle of a character */
+        n--;
+    for (ssize_t i = 0; i < n; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 127)
+            line[i] = ' ';
+    snprintf(out, size, " (%.*s%s)", (int)n, line, cut ? "..." : "");
+}
+
 static beck_status say_who_holds(struct posix_file *p, beck_error *err)
 {
     char text[24];
@@ -229,10 +251,12 @@ static beck_status say_who_holds(struct posix_file *p, beck_error *err)
                          "\"%s\" is locked: the data directory is in use by another process; stop "
                          "that one first, or use another directory",
                          p->file.name);
+    char what[160];
+    describe_process(pid, what, sizeof what);
     return error_set(err, BECK_EBUSY,
-                     "\"%s\" is locked: the data directory is in use by process %llu; stop that "
+                     "\"%s\" is locked: the data directory is in use by process %llu%s; stop that "
                      "one first, or use another directory",
-                     p->file.name, (unsigned long long)pid);
+                     p->file.name, (unsigned long long)pid, what);
 }
 
 static beck_status posix_lock(struct vfs *v, const char *path, struct file **out, beck_error *err)

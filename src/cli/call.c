@@ -134,10 +134,11 @@ int call_open(struct call *call, enum call_open_mode mode)
             return EXIT_DONE;
         }
         if (status == BECK_EBUSY && clock_mono_ns(clock_system()) >= deadline) {
-            return call_error(call, exit_of(status),
-                              "%s; --wait 10s waits for it, and beside beck serve several commands "
-                              "work at once",
-                              err.text);
+            return call_error(
+                call, exit_of(status),
+                "%s; --wait 10s waits for it. So that several commands work at once, start "
+                "beck serve on the directory first: they work through it then",
+                err.text);
         }
         if (status != BECK_EBUSY) {
             return call_fail(call, status, &err);

@@ -564,7 +564,7 @@ static void a_second_handle_on_a_directory_is_refused_and_names_the_process(void
     place_make(&p);
     beck *b = open_place(&p), *second = NULL;
     char pid[32];
-    snprintf(pid, sizeof pid, "process %d", (int)getpid());
+    snprintf(pid, sizeof pid, "process %d (", (int)getpid());
     refused(beck_open(&second, &(beck_options){.data_dir = p.data}, &err), BECK_EBUSY, pid);
     assert_null(second);
     char slash[160];

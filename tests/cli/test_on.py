@@ -487,7 +487,7 @@ class Signals(OnTest):
         process = self.waiting()
         try:
             refused = self.refused(BUSY, "emit", "a.b", says="data")
-            self.assertIn(str(process.pid), refused.err)
+            self.assertRegex(refused.err, f"process {process.pid} \\(\\S*beck on .*; stop that one first")
             self.assertRegex(refused.err, "--wait.*beck serve")
             self.assertEqual(len(self.beck("log").lines), 1)
             waiter = self.start("emit", "a.b", "--wait", "60s")
