@@ -102,7 +102,7 @@ static int32_t hex_read(const uint8_t *p, const uint8_t *end)
     return value;
 }
 
-/* The length of the \u escape at p, or of the two of a surrogate pair; 0: it is none. */
+/* The length of the \u escape at p, or of the two of a surrogate pair; 0: it is none, or half of one. */
 static size_t unicode_len(const uint8_t *p, const uint8_t *end)
 {
     int32_t unit = hex_read(p + 2, end);
@@ -114,6 +114,11 @@ static size_t unicode_len(const uint8_t *p, const uint8_t *end)
     }
     unit = hex_read(p + 8, end);
     return unit < 0xDC00 || unit > 0xDFFF ? 0 : 12;
+}
+
+static bool is_half(const uint8_t *p, const uint8_t *end)
+{
+    return end - p >= 6 && p[1] == 'u' && hex_read(p + 2, end) >= 0 && unicode_len(p, end) == 0;
 }
 
 /* The length of the escape at p, which is a backslash; 0: it is none. */
@@ -159,12 +164,12 @@ static beck_status read_string(struct json_reader *r, struct json_token *out, be
             return BECK_OK;
         }
         if (c == '\\') {
-            size_t len = escape_len(p, end);
+            size_t len = r->halves && is_half(p, end) ? 6 : escape_len(p, end);
             if (len == 0) {
-                bool half = end - p >= 6 && p[1] == 'u' && hex_read(p + 2, end) >= 0;
                 return fail(r, (size_t)(p - text),
-                            half ? "both halves of a surrogate pair (one is no character)"
-                                 : "an escape: one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX",
+                            is_half(p, end)
+                                ? "both halves of a surrogate pair (one is no character)"
+                                : "an escape: one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX",
                             err);
             }
             out->escaped = true;
@@ -417,8 +422,12 @@ beck_status json_check(beck_bytes text, beck_error *err)
 /* The character that the \u escape at *p stands for, which may be a pair. */
 static uint32_t point_read(const uint8_t **p, const uint8_t *end)
 {
+    bool half = is_half(*p, end);
     uint32_t high = (uint32_t)hex_read(*p + 2, end);
     *p += 6;
+    if (half) {
+        return 0xFFFD;
+    }
     if (high < 0xD800 || high > 0xDFFF) {
         return high;
     }

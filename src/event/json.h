@@ -4,7 +4,7 @@
  * The reader gives tokens; it allocates nothing. Strings come as the raw slice between the quotes;
  * json_unescape makes text of it. Duplicate member names are the caller's to refuse. Nesting is
  * bounded by JSON_DEPTH_MAX. The text must be UTF-8, without a byte order mark. An escape for half of a
- * surrogate pair is refused wherever it stands: RFC 8259 section 8.2 leaves open what it means, I-JSON
+ * surrogate pair is refused wherever it stands, unless `halves` is set: RFC 8259 section 8.2 leaves open what it means, I-JSON
  * (RFC 7493 section 2.1) forbids it, and readers stop at it. In errors bytes count from 0, lines and
  * columns (in bytes) from 1.
  */
@@ -34,6 +34,7 @@ struct json_reader {
     size_t at; /* next byte */
     uint32_t depth;
     uint8_t state; /* what may come next */
+    bool halves;   /* to be set after json_reader_init: half of a pair is taken, as U+FFFD */
     uint8_t stack[JSON_DEPTH_MAX / 8];
 };
 

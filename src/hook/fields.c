@@ -102,6 +102,7 @@ bool fields_find(beck_bytes json, struct field *fields, size_t count)
     for (size_t i = 0; i < count; i++)
         fields[i].found = false;
     json_reader_init(&r, json);
+    r.halves = true;
     beck_status status = json_next(&r, &t, NULL);
     if (status || t.kind != JSON_OBJECT)
         return false;

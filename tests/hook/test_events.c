@@ -85,6 +85,27 @@ static void test_slack(void **state)
     hook_free(h);
 }
 
+/* Senders cut texts in the middle of a character: the bytes are kept, and the event is what it says. */
+static void half_of_a_surrogate_pair_changes_neither_type_nor_subject(void **state)
+{
+    (void)state;
+    static const char body[] =
+        "{\"text\":\"\\ud83d\",\"type\":\"order.paid\",\"who\":\"a\\ud83dz\"}";
+    struct hook_source source = source_of(HOOK_NONE);
+    source.type_from = "/type";
+    source.subject_from = "/who";
+    struct hook *h = make_hook(&source);
+    struct post p;
+    struct hook_result result;
+    post_init(&p, body);
+    receive(h, &p, &result);
+    assert_bytes(result.events->type, "order.paid");
+    assert_bytes(result.events->subject, "a\xef\xbf\xbdz");
+    assert_bytes(result.events->data, body);
+    hook_result_release(&result);
+    hook_free(h);
+}
+
 static void test_shopify(void **state)
 {
     (void)state;
@@ -393,6 +414,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slack),
         cmocka_unit_test(test_shopify),
+        cmocka_unit_test(half_of_a_surrogate_pair_changes_neither_type_nor_subject),
         cmocka_unit_test(test_liqpay),
         cmocka_unit_test(test_attributes_by_setting),
         cmocka_unit_test(test_values_that_cannot_be_attributes),
