@@ -162,8 +162,8 @@ static int report_json(const struct bench *b, const struct result *r, double rat
     if (r->level != BECK_LEVEL_DEFAULT) {
         json_line_text(&j, "level", beck_str(level_name(r->level)));
     }
-    json_line_number(&j, "eventsPerSecond", (int64_t)rate);
-    json_line_number(&j, "bytesPerSecond", (int64_t)(rate * (double)b->size));
+    json_line_number(&j, "events_per_second", (int64_t)rate);
+    json_line_number(&j, "bytes_per_second", (int64_t)(rate * (double)b->size));
     static const struct {
         const char *name;
         size_t permille;

@@ -94,16 +94,16 @@ static void show_options_json(struct json_line *j, const beck_bus_options *o)
     json_line_text(j, "storage", beck_str(storages[o->storage]));
     json_line_number(j, "partitions", o->partitions);
     json_line_text(j, "level", beck_str(levels[o->level]));
-    json_line_bool(j, "readSynced", o->read_synced);
+    json_line_bool(j, "read_synced", o->read_synced);
     json_line_text(j, "codec", beck_str(codecs[o->codec]));
-    json_line_number(j, "retentionMs", o->retention_ms);
-    json_line_number(j, "retentionBytes", o->retention_bytes);
+    json_line_number(j, "retention_ms", o->retention_ms);
+    json_line_number(j, "retention_bytes", o->retention_bytes);
     json_line_bool(j, "compact", o->compact);
-    json_line_number(j, "deleteRetentionMs", o->delete_retention_ms);
-    json_line_number(j, "segmentBytes", o->segment_bytes);
-    json_line_number(j, "segmentMs", o->segment_ms);
-    json_line_number(j, "dedupWindowMs", o->dedup_window_ms);
-    json_line_number(j, "eventBytesMax", o->event_bytes_max);
+    json_line_number(j, "delete_retention_ms", o->delete_retention_ms);
+    json_line_number(j, "segment_bytes", o->segment_bytes);
+    json_line_number(j, "segment_ms", o->segment_ms);
+    json_line_number(j, "dedup_window_ms", o->dedup_window_ms);
+    json_line_number(j, "event_bytes_max", o->event_bytes_max);
     json_line_object_end(j);
 }
 
@@ -112,10 +112,10 @@ static void show_partition_json(struct json_line *j, uint32_t number, const beck
     char time[TIME_TEXT_MAX];
     json_line_object_begin(j, NULL);
     json_line_number(j, "partition", number);
-    json_line_number(j, "firstOffset", p->first_offset);
-    json_line_number(j, "nextOffset", p->next_offset);
-    json_line_number(j, "writtenOffset", p->written_offset);
-    json_line_number(j, "syncedOffset", p->synced_offset);
+    json_line_number(j, "first_offset", p->first_offset);
+    json_line_number(j, "next_offset", p->next_offset);
+    json_line_number(j, "written_offset", p->written_offset);
+    json_line_number(j, "synced_offset", p->synced_offset);
     json_line_number(j, "bytes", p->bytes);
     json_line_number(j, "segments", p->segments);
     if (p->damaged) {

@@ -29,7 +29,7 @@ static void list_json(const struct call *call, const beck_queue_info *info)
     json_line_begin(&j);
     json_line_text(&j, "name", beck_str(info->name));
     json_line_number(&j, "ready", info->ready);
-    json_line_number(&j, "inFlight", info->in_flight);
+    json_line_number(&j, "in_flight", info->in_flight);
     json_line_number(&j, "delayed", info->delayed);
     json_line_number(&j, "dead", info->dead);
     json_line_bool(&j, "paused", info->paused);
@@ -116,7 +116,7 @@ static int show_json(const struct call *call, const beck_queue_info *info)
     json_line_begin(&j);
     json_line_text(&j, "name", beck_str(info->name));
     json_line_number(&j, "ready", info->ready);
-    json_line_number(&j, "inFlight", info->in_flight);
+    json_line_number(&j, "in_flight", info->in_flight);
     json_line_number(&j, "delayed", info->delayed);
     json_line_number(&j, "dead", info->dead);
     json_line_number(&j, "consumers", info->consumers);
@@ -132,7 +132,7 @@ static int show_json(const struct call *call, const beck_queue_info *info)
     if (info->next_due_ms >= 0) {
         char time[TIME_TEXT_MAX];
         time_format(info->next_due_ms * 1000000, time);
-        json_line_text(&j, "nextDue", beck_str(time));
+        json_line_text(&j, "next_due", beck_str(time));
     }
     queue_options_json(&j, &info->options);
     json_line_array_begin(&j, "bindings");

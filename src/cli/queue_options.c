@@ -104,14 +104,14 @@ void queue_options_json(struct json_line *j, const beck_queue_options *o)
     backoff_text(&o->backoff, &backoff);
     json_line_object_begin(j, "options");
     json_line_text(j, "storage", beck_str(o->storage == BECK_STORAGE_MEMORY ? "memory" : "disk"));
-    json_line_number(j, "attemptsMax", o->attempts_max);
+    json_line_number(j, "attempts_max", o->attempts_max);
     json_line_text(j, "backoff", buf_bytes(&backoff));
-    json_line_number(j, "deadlineMs", o->deadline_ms);
-    json_line_number(j, "ttlMs", o->ttl_ms);
-    json_line_number(j, "lengthMax", o->length_max);
+    json_line_number(j, "deadline_ms", o->deadline_ms);
+    json_line_number(j, "ttl_ms", o->ttl_ms);
+    json_line_number(j, "length_max", o->length_max);
     json_line_text(j, "overflow", beck_str(queue_overflows[o->overflow]));
-    json_line_number(j, "priorityMax", o->priority_max);
-    json_line_bool(j, "noDeadLetters", o->no_dead_letters);
+    json_line_number(j, "priority_max", o->priority_max);
+    json_line_bool(j, "no_dead_letters", o->no_dead_letters);
     json_line_object_end(j);
     buf_release(&backoff);
 }

@@ -14,7 +14,7 @@ class Bench(BeckTest):
         self.assertEqual([line["name"] for line in lines], ["append", "publish", "disk alone", "queue", "replay"])
         for line in lines:
             self.assertEqual((line["events"], line["size"]), (300, 64), line)
-            self.assertGreater(line["eventsPerSecond"], 0)
+            self.assertGreater(line["events_per_second"], 0)
         for line in lines[1:3]:
             self.assertEqual(line["level"], "synced")
             self.assertTrue(0 < line["p50Ns"] <= line["p90Ns"] <= line["p99Ns"] <= line["maxNs"], line)

@@ -15,9 +15,9 @@ class Bus(BeckTest):
         self.assertEqual(listed["events"]["storage"], "disk")
         shown = self.beck("bus", "show", "orders", "--json").json[0]
         self.assertEqual(len(shown["partitions"]), 3)
-        self.assertEqual((shown["options"]["retentionMs"], shown["options"]["codec"]), (7 * 86400000, "zstd"))
+        self.assertEqual((shown["options"]["retention_ms"], shown["options"]["codec"]), (7 * 86400000, "zstd"))
         partition = self.beck("bus", "show", "events", "--json").json[0]["partitions"][0]
-        self.assertEqual((partition["firstOffset"], partition["nextOffset"]), (0, 4))
+        self.assertEqual((partition["first_offset"], partition["next_offset"]), (0, 4))
         self.assertIn("newest", partition)
 
     def test_for_people(self):
@@ -55,8 +55,8 @@ class Bus(BeckTest):
         self.beck("bus", "alter", "orders", "--partitions", "3", "--retention", "1d", "--compact", "yes",
                   "--delete-retention", "2h")
         shown = self.beck("bus", "show", "orders", "--json").json[0]
-        self.assertEqual([shown["options"][name] for name in ("partitions", "retentionMs", "compact", "codec")], [3, 86400000, True, "lz4"])
-        self.assertEqual(shown["options"]["deleteRetentionMs"], 7200000)
+        self.assertEqual([shown["options"][name] for name in ("partitions", "retention_ms", "compact", "codec")], [3, 86400000, True, "lz4"])
+        self.assertEqual(shown["options"]["delete_retention_ms"], 7200000)
         self.assertEqual(len(shown["partitions"]), 3)
         changed = self.beck("bus", "alter", "orders", "--compact", "no", "--json").json[0]
         self.assertEqual([changed["options"][name] for name in ("partitions", "compact")], [3, False])
@@ -76,12 +76,12 @@ class Queue(BeckTest):
                   "--deadline", "0", "--ttl", "1h", "--length-max", "100", "--overflow", "refuse", "--priorities", "3")
         shown = self.queue("q")
         self.assertEqual(shown["options"], {
-            "storage": "disk", "attemptsMax": 4, "backoff": "list:1s,1m", "deadlineMs": -1, "ttlMs": 3600000,
-            "lengthMax": 100, "overflow": "refuse", "priorityMax": 3, "noDeadLetters": False})
+            "storage": "disk", "attempts_max": 4, "backoff": "list:1s,1m", "deadline_ms": -1, "ttl_ms": 3600000,
+            "length_max": 100, "overflow": "refuse", "priority_max": 3, "no_dead_letters": False})
         self.assertEqual(sorted(b["pattern"] for b in shown["bindings"]), ["order.*", "user.#"])
         self.emit(2)
         listed = self.beck("queue", "list", "--json").json
-        self.assertEqual(listed, [{"name": "q", "ready": 2, "inFlight": 0, "delayed": 0, "dead": 0, "paused": False,
+        self.assertEqual(listed, [{"name": "q", "ready": 2, "in_flight": 0, "delayed": 0, "dead": 0, "paused": False,
                                    "bindings": 2}])
 
     def test_for_people(self):
@@ -104,11 +104,11 @@ class Queue(BeckTest):
         self.emit(4)
         self.beck("queue", "alter", "q", "--attempts", "5", "--backoff", "none", "--deadline", "0", "--length-max", "3")
         shown = self.queue("q")
-        self.assertEqual([shown["options"][name] for name in ("attemptsMax", "backoff", "deadlineMs", "ttlMs", "lengthMax")],
+        self.assertEqual([shown["options"][name] for name in ("attempts_max", "backoff", "deadline_ms", "ttl_ms", "length_max")],
                          [5, "none", -1, 3600000, 3])
         self.assertEqual((shown["ready"], shown["dead"]), (3, 1))
         changed = self.beck("queue", "alter", "q", "--ttl", "0", "--no-dead-letters", "yes", "--json").json[0]
-        self.assertEqual([changed["options"][name] for name in ("attemptsMax", "ttlMs", "noDeadLetters")], [5, 0, True])
+        self.assertEqual([changed["options"][name] for name in ("attempts_max", "ttl_ms", "no_dead_letters")], [5, 0, True])
         self.refused(USAGE, "queue", "alter", "q", "--priorities", "2")
         self.refused(NOT_FOUND, "queue", "alter", "none", "--attempts", "2", says="no queue 'none'")
         self.refused(EXISTS, "on", "--queue", "q", "--attempts", "2", "--", "true", says="beck queue alter")
@@ -159,11 +159,11 @@ class Queue(BeckTest):
     def test_when_the_next_delayed_event_is_due(self):
         self.beck("queue", "create", "q", "#")
         self.emit(1)
-        self.assertNotIn("nextDue", self.queue("q"))
+        self.assertNotIn("next_due", self.queue("q"))
         self.assertNotIn("next due", self.beck("queue", "show", "q").out)
         for at in ("2126-02-01", "2126-01-31T14:30:00Z"):
             self.beck("emit", "a.b", "--at", at)
-        self.assertEqual(self.queue("q")["nextDue"], "2126-01-31T14:30:00Z")
+        self.assertEqual(self.queue("q")["next_due"], "2126-01-31T14:30:00Z")
         self.assertRegex(self.beck("queue", "show", "q").out, r"(?m)^next due +2126-01-31 14:30:00$")
 
     def test_peek_takes_nothing(self):

@@ -39,11 +39,11 @@ class Beside(BeckTest):
                              "echo $$ > pid; cat; exec sleep 100 > /dev/null 2>&1")
         process.stdout.readline()
         child = self.queue("q")
-        self.assertEqual((child["ready"], child["inFlight"]), (1, 1))
+        self.assertEqual((child["ready"], child["in_flight"]), (1, 1))
         process.kill()
         process.communicate()
         os.kill(int(self.read("pid")[0]), signal.SIGKILL)
-        while self.queue("q")["inFlight"] > 0:
+        while self.queue("q")["in_flight"] > 0:
             pass
         again = self.beck("on", "--queue", "q", "--exit-when-idle", "--", "sh", "-c", "echo $BECK_ATTEMPT").lines
         self.assertEqual(again, ["2", "1"])
