@@ -542,6 +542,27 @@ BECK_API beck_status beck_queue_peek(beck *b, const char *name, size_t max,
                                      int (*each)(void *ctx, const beck_event *event), void *ctx,
                                      beck_error *err);
 
+typedef enum beck_waiting_kind {
+    BECK_WAITING_DELAYED, /* for its time: delivered later, or another try; the first due comes first */
+    BECK_WAITING_IN_FLIGHT /* held by consumers; the one whose deadline is next comes first */
+} beck_waiting_kind;
+
+typedef struct beck_waiting {
+    const beck_event *event; /* NULL: it cannot be read now */
+    const char *bus; /* where it is stored; of a dead letter that was put back, its letter */
+    beck_position position;
+    uint32_t attempt; /* which delivery this is, or will be: 1 is the first */
+    int64_t since_ms; /* in flight: since when; delayed: -1 */
+    int64_t due_ms;   /* when it is ready, or its deadline passes; -1: it has none */
+} beck_waiting;
+
+/* Calls `each` for what waits in a queue, at most `max` behind the first `from`, which is a moment's picture; what is passed
+ * stays valid during the call. A non-zero result ends it. BECK_EINVAL: from + max is more than 10,000. */
+BECK_API beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind,
+                                        size_t from, size_t max,
+                                        int (*each)(void *ctx, const beck_waiting *waiting),
+                                        void *ctx, beck_error *err);
+
 /* ---- consuming ------------------------------------------------------------------------------ */
 
 /* One thread at a time, except that beck_consumer_wake is for any. */

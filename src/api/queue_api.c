@@ -487,6 +487,25 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
     return status;
 }
 
+beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind, size_t from,
+                               size_t max, int (*each)(void *ctx, const beck_waiting *waiting),
+                               void *ctx, beck_error *err)
+{
+    if (!each)
+        return error_set(err, BECK_EINVAL, "a list of what waits needs a function");
+    if (from > WAITING_LISTED_MAX || max > WAITING_LISTED_MAX - from)
+        return error_set(err, BECK_EINVAL, "lists of what waits end behind the first %d of a queue",
+                         WAITING_LISTED_MAX);
+    if (is_remote(b, name))
+        return remote_queue_waiting(b->remote, name, kind, from, max, each, ctx, err);
+    struct queue *q = handle_get_queue(b, name, err);
+    if (!q)
+        return handle_no_queue(b, name);
+    beck_status status = queue_waiting(q, kind, from, max, each, ctx, err);
+    queue_release(q);
+    return status;
+}
+
 /* ---- changing ---- */
 
 beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error *err)

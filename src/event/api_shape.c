@@ -472,6 +472,37 @@ const struct shape shape_dead_letters = {"DeadLetters", "Dead letters of a queue
                                          dead_letters_fields, sizeof(struct api_dead_letters),
                                          NULL};
 
+/* ---- what waits in a queue ---- */
+
+static const struct shape_field waiting_fields[] = {
+    ALWAYS(struct api_waiting, origin, SHAPE_OBJECT, .of = &shape_origin),
+    ALWAYS(struct api_waiting, attempt, SHAPE_U32, .max = UINT32_MAX,
+           .help = "which delivery this is, or will be; 1 is the first"),
+    MS_OR_NONE(struct api_waiting, since_ms, .help = "in flight: since when; else -1"),
+    MS_OR_NONE(struct api_waiting, due_ms,
+               .help = "when it is ready, or its deadline passes; -1: it has none"),
+    FIELD(struct api_waiting, event, SHAPE_RAW, .of = &shape_event,
+          .help = "missing when it cannot be read now"),
+    END};
+const struct shape shape_waiting = {"Waiting", "An event that waits for its time, or is in flight.",
+                                    waiting_fields, sizeof(struct api_waiting), NULL};
+static const struct shape_field waiting_list_item = {.kind = SHAPE_OBJECT, .of = &shape_waiting};
+static const struct shape_field waiting_list_fields[] = {
+    {.name = "waiting",
+     .kind = SHAPE_LIST,
+     .required = true,
+     .at = offsetof(struct api_waiting_list, list),
+     .count_at = offsetof(struct api_waiting_list, count),
+     .item = &waiting_list_item,
+     .item_size = sizeof(struct api_waiting),
+     .max = LIST_MAX},
+    MS_OR_NONE(struct api_waiting_list, next_from,
+               .help = "where the next page begins (query from); -1: these were the last"),
+    END};
+const struct shape shape_waiting_list = {
+    "WaitingList", "What waits in a queue, the first due first.", waiting_list_fields,
+    sizeof(struct api_waiting_list), NULL};
+
 /* ---- traces ---- */
 
 static const struct shape_field trace_delivery_fields[] = {
@@ -695,6 +726,8 @@ const struct shape *const api_shapes[] = {&shape_problem,
                                           &shape_history,
                                           &shape_dead,
                                           &shape_dead_letters,
+                                          &shape_waiting,
+                                          &shape_waiting_list,
                                           &shape_trace_delivery,
                                           &shape_trace_step,
                                           &shape_trace,

@@ -173,6 +173,27 @@ struct api_dead_letters {
 };
 extern const struct shape shape_dead_letters;
 
+/* ---- what waits in a queue ---- */
+
+struct api_waiting {
+    struct {
+        const char *bus;
+        uint32_t partition;
+        int64_t offset;
+    } origin;
+    uint32_t attempt;
+    int64_t since_ms, due_ms;
+    beck_bytes event;
+};
+extern const struct shape shape_waiting;
+
+struct api_waiting_list {
+    struct api_waiting *list;
+    size_t count;
+    int64_t next_from; /* -1: there are no more */
+};
+extern const struct shape shape_waiting_list;
+
 /* ---- traces ---- */
 
 /* The fields of beck_trace_delivery. */

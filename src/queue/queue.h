@@ -205,6 +205,11 @@ int64_t queue_ready_count(struct queue *q);
 int64_t queue_ready_bytes(struct queue *q);
 
 void queue_info(struct queue *q, beck_queue_info *out);
+/* beck_queue_waiting. */
+#define WAITING_LISTED_MAX 10000
+beck_status queue_waiting(struct queue *q, beck_waiting_kind kind, size_t from, size_t max,
+                          int (*each)(void *ctx, const beck_waiting *waiting), void *ctx,
+                          beck_error *err);
 beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const beck_event *event),
                        void *ctx, beck_error *err);
 /* What time brings: due events, deadlines, expiry; dead letters that are waiting to be written.

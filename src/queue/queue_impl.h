@@ -272,6 +272,13 @@ static inline void queue_announce_expiry(struct queue *q, int64_t expires_ms)
         queue_announce_due(q);
 }
 
+/* ---- queue_look.c; without the lock ---- */
+/* Gives the events of entries in turn, NULL for those that cannot be read; non-zero from `each` ends it. */
+beck_status queue_show_entries(struct queue *q, const struct entry *(*entry)(const void *, size_t),
+                               const void *list, size_t count,
+                               int (*each)(void *ctx, size_t i, const beck_event *event), void *ctx,
+                               beck_error *err);
+
 /* ---- limbo.c ---- */
 #define LIMBO_MAX 4096 /* then nothing more expires or is dropped until some have been put away */
 /* That wait and have not failed are given to whoever buries; the others wait for these. */

@@ -327,6 +327,23 @@ static beck_status peek_entries(struct queue *q, struct entry *out, size_t max, 
     return status;
 }
 
+struct peeked {
+    int (*each)(void *ctx, const beck_event *event);
+    void *ctx;
+};
+
+static const struct entry *peeked_entry(const void *list, size_t i)
+{
+    return &((const struct entry *)list)[i];
+}
+
+static int show_peeked(void *ctx, size_t i, const beck_event *event)
+{
+    const struct peeked *p = ctx;
+    (void)i;
+    return event ? p->each(p->ctx, event) : 0;
+}
+
 beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const beck_event *event),
                        void *ctx, beck_error *err)
 {
@@ -338,29 +355,9 @@ beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const
     beck_status status = entries ? peek_entries(q, entries, max, &count, err)
                                  : error_set(err, BECK_ENOMEM, "no memory to look at a queue");
     mutex_unlock(&q->lock);
-    struct cursor *cursor = NULL;
-    uint32_t open = UINT32_MAX;
-    struct dead_parts *parts = malloc(sizeof *parts);
-    if (!parts && !status)
-        status = error_set(err, BECK_ENOMEM, "no memory to look at a queue");
-    for (size_t i = 0; i < count && !status; i++) {
-        const struct record_view *view;
-        uint32_t source = entry_source(&entries[i]);
-        if (source != open) {
-            cursor_close(cursor);
-            cursor = NULL;
-            open = source;
-            queue_open_cursor(q, source, &cursor, NULL);
-        }
-        if (!cursor || cursor_read(cursor, entry_offset(&entries[i]), true, &view, NULL, NULL) ||
-            view->offset != entry_offset(&entries[i]))
-            continue;
-        bool dead = queue_source_is_dead(q, source) && dead_open(&view->event, parts);
-        if (each(ctx, dead ? &parts->event : &view->event))
-            break;
-    }
-    free(parts);
-    cursor_close(cursor);
+    struct peeked p = {each, ctx};
+    if (!status)
+        status = queue_show_entries(q, peeked_entry, entries, count, show_peeked, &p, err);
     free(entries);
     return status;
 }

@@ -195,6 +195,13 @@ beck_status schedule_pop(struct schedule *s, struct scheduled *out, beck_error *
 beck_status schedule_each(struct schedule *s, int (*each)(void *ctx, const struct scheduled *item),
                           void *ctx, beck_error *err)
 {
+    return schedule_first(s, UINT64_MAX, each, ctx, err);
+}
+
+beck_status schedule_first(struct schedule *s, uint64_t n,
+                           int (*each)(void *ctx, const struct scheduled *item), void *ctx,
+                           beck_error *err)
+{
     for (size_t i = 0; i < s->heap_len; i++)
         if (each(ctx, &s->heap[i]) != 0)
             return BECK_OK;
@@ -205,7 +212,8 @@ beck_status schedule_each(struct schedule *s, int (*each)(void *ctx, const struc
         struct run_cursor c;
         run_cursor_begin(&c, s->vfs, s->dir, from->id, from->count, from->next);
         const struct scheduled *item;
-        while (!ended && (status = run_cursor_peek(&c, &item, err)) == BECK_OK) {
+        for (uint64_t k = 0;
+             k < n && !ended && (status = run_cursor_peek(&c, &item, err)) == BECK_OK; k++) {
             ended = each(ctx, item) != 0;
             run_cursor_skip(&c);
         }

@@ -45,6 +45,10 @@ beck_status schedule_pop(struct schedule *s, struct scheduled *out, beck_error *
 /* All of them, in no order, without taking them; non-zero from each ends the walk. */
 beck_status schedule_each(struct schedule *s, int (*each)(void *ctx, const struct scheduled *item),
                           void *ctx, beck_error *err);
+/* At least the `n` that are due first, and any others: all of the heap, and the first n of each run. */
+beck_status schedule_first(struct schedule *s, uint64_t n,
+                           int (*each)(void *ctx, const struct scheduled *item), void *ctx,
+                           beck_error *err);
 /* Keeps only those for which keep() is true; streams, so memory stays bounded. */
 beck_status schedule_filter(struct schedule *s,
                             bool (*keep)(void *ctx, const struct scheduled *item), void *ctx,

@@ -126,6 +126,49 @@ beck_status remote_queue_peek(struct remote *r, const char *name, size_t max,
     return status;
 }
 
+static beck_status give_waiting(const struct api_waiting *said,
+                                int (*each)(void *ctx, const beck_waiting *waiting), void *ctx,
+                                bool *over, beck_error *err)
+{
+    beck_document *document = NULL;
+    beck_waiting waiting = {.bus = said->origin.bus,
+                            .position = {said->origin.partition, said->origin.offset},
+                            .attempt = said->attempt,
+                            .since_ms = said->since_ms,
+                            .due_ms = said->due_ms};
+    beck_status status =
+        said->event.len > 0 ? cloudevents_parse_exact(said->event, &document, err) : BECK_OK;
+    if (status)
+        return status;
+    if (document)
+        waiting.event = beck_document_event(document, 0);
+    *over = each(ctx, &waiting) != 0;
+    beck_document_free(document);
+    return BECK_OK;
+}
+
+beck_status remote_queue_waiting(struct remote *r, const char *name, beck_waiting_kind kind,
+                                 size_t from, size_t max,
+                                 int (*each)(void *ctx, const beck_waiting *waiting), void *ctx,
+                                 beck_error *err)
+{
+    struct api_waiting_list page = {.next_from = (int64_t)from};
+    beck_status status = BECK_OK;
+    bool over = max == 0;
+    do {
+        struct target t;
+        struct reply g;
+        target_of_queue(&t, name, kind == BECK_WAITING_DELAYED ? "/delayed" : "/in_flight");
+        target_number(&t, "limit", max ? (int64_t)max : 1);
+        target_number(&t, "from", page.next_from);
+        status = remote_ask(r, "GET", &t, NULL, NULL, &shape_waiting_list, &page, &g, err);
+        for (size_t i = 0; !status && !over && max > 0 && i < page.count; i++, max--)
+            status = give_waiting(&page.list[i], each, ctx, &over, err);
+        reply_release(&g);
+    } while (!status && !over && max > 0 && page.next_from >= 0);
+    return status;
+}
+
 /* ---- changing ---- */
 
 beck_status remote_queue_pause(struct remote *r, const char *name, bool paused, beck_error *err)

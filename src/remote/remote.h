@@ -92,6 +92,10 @@ beck_status remote_queue_rewind(struct remote *r, const char *name, const beck_f
 beck_status remote_queue_peek(struct remote *r, const char *name, size_t max,
                               int (*each)(void *ctx, const beck_event *event), void *ctx,
                               beck_error *err);
+beck_status remote_queue_waiting(struct remote *r, const char *name, beck_waiting_kind kind,
+                                 size_t from, size_t max,
+                                 int (*each)(void *ctx, const beck_waiting *waiting), void *ctx,
+                                 beck_error *err);
 
 /* ---- consuming ---- */
 

@@ -166,6 +166,21 @@ class Queue(BeckTest):
         self.assertEqual(self.queue("q")["next_due"], "2126-01-31T14:30:00Z")
         self.assertRegex(self.beck("queue", "show", "q").out, r"(?m)^next due +2126-01-31 14:30:00$")
 
+    def test_what_is_delayed_in_order_of_its_time(self):
+        self.beck("queue", "create", "q", "#")
+        self.assertIn("nothing waits", self.beck("queue", "delayed", "q").err)
+        self.assertIn("nothing of queue 'q' is in flight", self.beck("queue", "in-flight", "q").err)
+        for at in ("2126-02-01", "2126-01-31T14:30:00Z", "2126-03-01"):
+            self.beck("emit", "a.b", "--at", at, "--subject", at[:7])
+        rows = self.beck("queue", "delayed", "q").lines
+        self.assertRegex(rows[1], r"^2126-01-31 14:30:00 +1 +a\.b +2126-01 +events/0/1$")
+        self.assertEqual([row.split()[-1] for row in rows[1:]], ["events/0/1", "events/0/0", "events/0/2"])
+        page = self.beck("queue", "delayed", "q", "--skip", "1", "-n", "1", "--json").json
+        self.assertEqual([(w["due"], w["attempt"], w["origin"], w["event"]["subject"], "since" in w) for w in page],
+                         [("2126-02-01T00:00:00Z", 1, {"bus": "events", "partition": 0, "offset": 0}, "2126-02", False)])
+        self.refused(NOT_FOUND, "queue", "delayed", "none", says="none")
+        self.refused(USAGE, "queue", "delayed", "q", "-n", "10000", "--skip", "1", says="10000")
+
     def test_peek_takes_nothing(self):
         self.beck("queue", "create", "q", "#")
         self.emit(5)

@@ -40,6 +40,10 @@ class Beside(BeckTest):
         process.stdout.readline()
         child = self.queue("q")
         self.assertEqual((child["ready"], child["in_flight"]), (1, 1))
+        held, = self.beck("queue", "in-flight", "q", "--json").json
+        self.assertEqual((held["attempt"], held["event"]["data"], held["origin"]["offset"]), (1, 0, 0))
+        self.assertLess(held["since"], held["due"])
+        self.assertIn("events/0/0", self.beck("queue", "in-flight", "q").out)
         process.kill()
         process.communicate()
         os.kill(int(self.read("pid")[0]), signal.SIGKILL)

@@ -616,6 +616,104 @@ static void consumers_that_are_left_end_with_the_handle(void **state)
     world_end(&w);
 }
 
+/* ---- lists of what waits ---- */
+
+struct waits {
+    int count, unread;
+    char texts[256];
+    int64_t due_ms[16], since_ms[16];
+    uint32_t attempts[16];
+};
+
+static int note_waiting(void *ctx, const beck_waiting *w)
+{
+    struct waits *all = ctx;
+    if (all->count < 16) {
+        all->due_ms[all->count] = w->due_ms;
+        all->since_ms[all->count] = w->since_ms;
+        all->attempts[all->count] = w->attempt;
+        size_t at = strlen(all->texts);
+        snprintf(all->texts + at, sizeof all->texts - at, "%.*s ",
+                 w->event ? (int)w->event->data.len : 0,
+                 w->event ? (const char *)w->event->data.data : "");
+    }
+    all->count++;
+    all->unread += !w->event;
+    return 0;
+}
+
+static struct waits waiting(struct world *w, beck_waiting_kind kind, size_t from, size_t max)
+{
+    struct waits all = {0};
+    check_ok(beck_queue_waiting(w->b, "q", kind, from, max, note_waiting, &all, err));
+    return all;
+}
+
+static void what_consumers_hold_is_listed_with_its_attempt_and_deadline(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 71);
+    beck_bus *bus = world_pair(
+        &w, &(beck_queue_options){.deadline_ms = MINUTE,
+                                  .backoff = {.kind = BECK_BACKOFF_FIXED, .first_ms = HOUR}});
+    put(bus, "t.x", "a");
+    put(bus, "t.x", "b");
+    beck_consumer *c = world_consumer(&w, "q", 2);
+    beck_delivery a = take(c, "a");
+    world_advance(&w, SECOND);
+    take(c, "b");
+    world_advance(&w, SECOND);
+    struct waits held = waiting(&w, BECK_WAITING_IN_FLIGHT, 0, 9);
+    assert_string_equal(held.texts, "a b ");
+    assert_int_equal(held.since_ms[0], world_now_ms(&w) - 2 * SECOND);
+    assert_int_equal(held.due_ms[0], world_now_ms(&w) - 2 * SECOND + MINUTE);
+    assert_int_equal(held.attempts[0], 1);
+    assert_string_equal(waiting(&w, BECK_WAITING_IN_FLIGHT, 1, 9).texts, "b ");
+    assert_int_equal(waiting(&w, BECK_WAITING_DELAYED, 0, 9).count, 0);
+    check_ok(beck_retry(c, a.tag, -1, "later", err));
+    struct waits later = waiting(&w, BECK_WAITING_DELAYED, 0, 9);
+    assert_string_equal(later.texts, "a ");
+    assert_int_equal(later.attempts[0], 2);
+    assert_int_equal(later.since_ms[0], -1);
+    assert_true(later.due_ms[0] > world_now_ms(&w) + MINUTE);
+    assert_string_equal(waiting(&w, BECK_WAITING_IN_FLIGHT, 0, 9).texts, "b ");
+    beck_error err = {0};
+    assert_int_equal(
+        beck_queue_waiting(w.b, "q", BECK_WAITING_DELAYED, 9000, 1001, note_waiting, &later, &err),
+        BECK_EINVAL);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
+/* More than the heap holds, so that most are in files; each page goes on where the one before ended. */
+static void pages_of_many_delayed_ones_are_in_order_and_complete(void **state)
+{
+    (void)state;
+    struct world w;
+    world_start(&w, 72);
+    beck_bus *bus = world_pair(&w, NULL);
+    enum { COUNT = 70000, AT_ONCE = 1000 };
+    static beck_event events[AT_ONCE];
+    for (int i = 0; i < COUNT; i += AT_ONCE) {
+        for (int n = 0; n < AT_ONCE; n++)
+            events[n] = (beck_event){.type = beck_str("t.x"),
+                                     .deliver_at_ms = START_MS + HOUR + (i + n) * 7919LL % COUNT};
+        check_ok(beck_publish_many(bus, events, AT_ONCE, NULL, NULL, err));
+    }
+    check_counts(&w, "q", 0, 0, COUNT, 0);
+    for (size_t from = 0; from < 10000; from += 2500)
+        assert_int_equal(waiting(&w, BECK_WAITING_DELAYED, from, 2500).count, 2500);
+    struct waits first = waiting(&w, BECK_WAITING_DELAYED, 0, 16);
+    struct waits last = waiting(&w, BECK_WAITING_DELAYED, 9990, 10);
+    for (int i = 0; i < 16; i++)
+        assert_int_equal(first.due_ms[i], START_MS + HOUR + i);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(last.due_ms[i], START_MS + HOUR + 9990 + i);
+    assert_int_equal(first.unread + last.unread, 0);
+    world_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -641,6 +739,8 @@ int main(void)
         cmocka_unit_test(what_was_settled_stays_away_after_a_kill_and_the_rest_comes_again),
         cmocka_unit_test(what_was_given_back_and_counts_is_known_after_a_kill),
         cmocka_unit_test(consumers_that_are_left_end_with_the_handle),
+        cmocka_unit_test(what_consumers_hold_is_listed_with_its_attempt_and_deadline),
+        cmocka_unit_test(pages_of_many_delayed_ones_are_in_order_and_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

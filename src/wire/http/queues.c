@@ -243,12 +243,81 @@ static void peek_queue(struct http_request *r)
     buf_release(&p.out);
 }
 
+/* ---- what waits ---- */
+
+#define WAITING_DEFAULT 100
+#define WAITING_PAGE_BYTES (8u << 20)
+
+struct waiting_page {
+    struct document_list list;
+    struct buf event; /* scratch */
+    int64_t from, limit;
+    bool more;
+};
+
+static int wait_one(void *ctx, const beck_waiting *waiting)
+{
+    struct waiting_page *p = ctx;
+    if ((int64_t)p->list.count == p->limit || p->list.out.len >= WAITING_PAGE_BYTES)
+        return p->more = true;
+    struct api_waiting shown = {
+        .origin = {waiting->bus, waiting->position.partition, waiting->position.offset},
+        .attempt = waiting->attempt,
+        .since_ms = waiting->since_ms,
+        .due_ms = waiting->due_ms};
+    buf_clear(&p->event);
+    if (waiting->event)
+        p->list.status = cloudevents_write_exact(waiting->event, &p->event, &p->list.err);
+    if (waiting->event)
+        shown.event = buf_bytes(&p->event);
+    if (!p->list.status)
+        document_list_add(&p->list, &shape_waiting, &shown);
+    return p->list.status != BECK_OK;
+}
+
+static void list_waiting(struct http_request *r, beck_waiting_kind kind)
+{
+    struct waiting_page p = {0};
+    if (!http_query_number(r, "limit", 1, WAITING_LISTED_MAX, WAITING_DEFAULT, &p.limit) ||
+        !http_query_number(r, "from", 0, WAITING_LISTED_MAX, 0, &p.from))
+        return;
+    /* One more, to know whether there is one. */
+    int64_t max =
+        p.limit + 1 < WAITING_LISTED_MAX - p.from ? p.limit + 1 : WAITING_LISTED_MAX - p.from;
+    buf_init(&p.event, DOCUMENT_ANSWER_MAX);
+    document_list_init(&p.list, "waiting");
+    beck_status status = p.list.status;
+    if (!status)
+        status = beck_queue_waiting(http_of(r)->b, http_path(r, 0), kind, (size_t)p.from,
+                                    (size_t)max, wait_one, &p, &p.list.err);
+    if (!p.list.status)
+        p.list.status = status;
+    document_list_answer_with(&p.list, r, "next_from",
+                              p.more ? p.from + (int64_t)p.list.count : -1);
+    buf_release(&p.event);
+}
+
+static void list_delayed(struct http_request *r)
+{
+    list_waiting(r, BECK_WAITING_DELAYED);
+}
+
+static void list_in_flight(struct http_request *r)
+{
+    list_waiting(r, BECK_WAITING_IN_FLIGHT);
+}
+
 /* ---- routes ---- */
 
 static const struct http_param unbind_params[] = {
     {"bus", "string", "the bus of the binding"}, {"pattern", "string", "its pattern, else #"}, {0}};
 static const struct http_param peek_params[] = {
     {"limit", "integer", "at most this many, 1 to 100,000; else 10"}, {0}};
+
+static const struct http_param waiting_params[] = {
+    {"limit", "integer", "at most this many, 1 to 10,000; else 100"},
+    {"from", "integer", "behind so many, at most 10,000 with limit; else 0"},
+    {0}};
 
 const struct http_route http_routes_queues[] = {
     {"GET", "/v1/queues", HTTP_POOL, HTTP_NAMED, ACCESS_SERVER, list_queues, "listQueues",
@@ -283,4 +352,10 @@ const struct http_route http_routes_queues[] = {
     {"GET", "/v1/queues/{queue}/events", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, peek_queue,
      "peekQueue", "Ready events in order of delivery, without taking them", peek_params, NULL,
      "PeekedEvents"},
+    {"GET", "/v1/queues/{queue}/delayed", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, list_delayed,
+     "listDelayed", "Events that wait for their time or another try, the first due first",
+     waiting_params, NULL, "WaitingList"},
+    {"GET", "/v1/queues/{queue}/in_flight", HTTP_POOL, ACCESS_READ, ACCESS_QUEUE, list_in_flight,
+     "listInFlight", "Events that consumers hold, the one whose deadline is next first",
+     waiting_params, NULL, "WaitingList"},
     {0}};
