@@ -148,9 +148,10 @@ class Completion(BeckTest):
     def complete(self, *words):
         """What bash offers for the last word."""
         script = self.beck("completion", "bash").out + (
-            f"COMP_WORDS=(beck {' '.join(repr(w) for w in words)}); COMP_CWORD={len(words)}\n"
+            f"COMP_WORDS=({PROGRAM!r} {' '.join(repr(w) for w in words)}); COMP_CWORD={len(words)}\n"
             "compopt() { :; }\n_beck; printf '%s\\n' \"${COMPREPLY[@]}\"\n")
-        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        done = subprocess.run(["bash", "-c", script], cwd=self.dir, env=self.environment(), capture_output=True, text=True,
+                              check=True)
         return done.stdout.split()
 
     def test_bash_completes_commands_options_and_choices(self):
@@ -161,6 +162,20 @@ class Completion(BeckTest):
         self.assertEqual(self.complete("emit", "--level", "w"), ["written"])
         self.assertEqual(self.complete("--data", "x", "verif"), ["verify"])
         self.assertEqual(self.complete("--color", "al"), ["always"])
+
+    def test_bash_completes_names_of_buses_and_queues(self):
+        self.emit(1)
+        self.beck("bus", "create", "shop")
+        self.beck("queue", "create", "billing", "#", "--bus", "shop")
+        self.assertEqual(sorted(self.complete("bus", "show", "")), ["events", "shop"])
+        self.assertEqual(self.complete("log", "sh"), ["shop"])
+        self.assertEqual(self.complete("emit", "a.b", "--bus", "e"), ["events"])
+        self.assertEqual(self.complete("queue", "show", ""), ["billing"])
+        self.assertEqual(self.complete("dead", "list", "bi"), ["billing"])
+        self.assertEqual(self.complete("queue", "bind", "--bus", "shop", "b"), ["billing"])
+        self.assertEqual(self.complete("on", "#", "--queue", ""), ["billing"])
+        self.assertEqual(self.complete("--data", "nowhere", "queue", "show", ""), [])
+        self.assertEqual(self.complete("queue", "bind", "billing", "x"), [])
 
     def test_scripts_of_all_shells_are_there(self):
         self.assertIn("#compdef beck", self.beck("completion", "zsh").out)
