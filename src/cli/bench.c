@@ -167,7 +167,7 @@ static int report_json(const struct bench *b, const struct result *r, double rat
     static const struct {
         const char *name;
         size_t permille;
-    } points[] = {{"p50Ns", 500}, {"p90Ns", 900}, {"p99Ns", 990}, {"maxNs", 1000}};
+    } points[] = {{"p50_ns", 500}, {"p90_ns", 900}, {"p99_ns", 990}, {"max_ns", 1000}};
     for (size_t i = 0; i < 4 && r->sample_count > 0; i++) {
         json_line_number(&j, points[i].name,
                          r->samples[(r->sample_count - 1) * points[i].permille / 1000]);

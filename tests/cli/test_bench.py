@@ -17,7 +17,7 @@ class Bench(BeckTest):
             self.assertGreater(line["events_per_second"], 0)
         for line in lines[1:3]:
             self.assertEqual(line["level"], "synced")
-            self.assertTrue(0 < line["p50Ns"] <= line["p90Ns"] <= line["p99Ns"] <= line["maxNs"], line)
+            self.assertTrue(0 < line["p50_ns"] <= line["p90_ns"] <= line["p99_ns"] <= line["max_ns"], line)
         self.assertEqual(lines[0]["level"], "written")
 
     def test_people_get_a_table(self):
