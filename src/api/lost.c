@@ -76,7 +76,7 @@ void lost_note_queues(struct lost *l, const struct env *env, const char *data_di
 {
     struct partition_options o = {.bus = {.partitions = 1}};
     struct partition *p;
-    struct cursor *c;
+    struct cursor *c = NULL;
     char dir[4600], name[256];
     snprintf(dir, sizeof dir, "%s/__queue_state-0", data_dir);
     if (!vfs_exists(env->vfs, dir) ||
