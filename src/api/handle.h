@@ -17,6 +17,12 @@ struct binding_record;
 
 enum upkeep_kind { UPKEEP_CHECKPOINT, UPKEEP_MAINTAIN, UPKEEP_CLOSE, UPKEEP_KINDS };
 
+/* What failed the last time, see upkeep_complain; BECK_OK: nothing. */
+struct upkeep_trouble {
+    beck_status code;
+    uint64_t text; /* its hash */
+};
+
 enum bus_change { BUS_MADE, BUS_ALTERED, BUS_DELETED };
 /* Who is told of buses. Belongs to whoever added it. */
 struct bus_watch {
@@ -64,8 +70,8 @@ struct beck {
 
     pthread_t timer;
     bool timer_runs, stopping;
-    bool maintained;                  /* since it was opened; with upkeep_lock */
-    beck_error trouble[UPKEEP_KINDS]; /* what failed the last time; see upkeep_complain */
+    bool maintained; /* since it was opened; with upkeep_lock */
+    struct upkeep_trouble trouble[UPKEEP_KINDS];
     struct timer
         *due; /* heap of queues that are to be looked at before the next tick (struct queue_due) */
     struct mutex timer_lock;

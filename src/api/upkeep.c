@@ -526,11 +526,12 @@ static void tick_due(beck *b, int64_t now_ns)
 void upkeep_complain(beck *b, enum upkeep_kind kind, beck_status status, const beck_error *why)
 {
     bool known = kind != UPKEEP_CLOSE && b->trouble[kind].code == status;
+    uint64_t text = status ? bytes_hash(why->text, strlen(why->text), 0) : 0;
     for (int i = 0; i < UPKEEP_KINDS && status; i++)
-        known |= b->trouble[i].code && strcmp(b->trouble[i].text, why->text) == 0;
+        known |= b->trouble[i].code && b->trouble[i].text == text;
     if (status && !known)
         b->env.report(b->env.report_ctx, why);
-    b->trouble[kind] = status ? *why : (beck_error){0};
+    b->trouble[kind] = (struct upkeep_trouble){status, text};
 }
 
 /* Until a queue is due, but not before the earliest, or the time comes. With timer_lock. */

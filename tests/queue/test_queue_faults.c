@@ -606,16 +606,20 @@ static void the_log_of_queues_is_not_missed_silently(void **state)
 {
     struct world w;
     beck_error e = {0};
+    beck_consumer *c;
     (void)state;
     world_start(&w, 1);
     put(world_pair(&w, NULL), "t", "0");
     world_reopen(&w);
     beck_close(w.b);
     check_ok(vfs_list(w.vfs, "data/__queue_state-0", unlink_all, &w, err));
-    assert_int_equal(world_try_open(&w, &e), BECK_ECORRUPT);
+    w.reports = 0;
+    world_open(&w);
+    assert_int_equal(w.reports, 1);
+    assert_non_null(strstr(w.last_report.text, "__queue_state"));
+    assert_int_equal(beck_consumer_open(w.b, "q", 0, &c, &e), BECK_ECORRUPT);
     assert_non_null(strstr(e.text, "__queue_state"));
-    vfs_sim_free(w.vfs);
-    clock_virtual_free(w.clock);
+    world_end(&w);
 }
 
 /* ---- memory ---- */
