@@ -1,6 +1,7 @@
 /* Records that lie beside others of the same shape: written and read the short way, they are as if each were
  * alone. */
 #include "formats.h"
+#include "world.h"
 
 #include "log/batch.h"
 #include "log/varint.h"
@@ -362,6 +363,79 @@ static void records_of_other_producers_are_read_as_if_each_were_alone(void **sta
     with_seeds(10, runs_of_foreign_records_of_any_kind);
 }
 
+/* ---- cursors ---- */
+
+enum { EVENTS = 8000, APPENDED_MAX = 60, DATA_MAX = 500 };
+
+/* Appends runs of one shape; the data of each begin with its offset. */
+static void append_runs(struct partition *p, struct rng *rng)
+{
+    static char data[APPENDED_MAX][DATA_MAX], key[] = "0123456789";
+    size_t len = 20, key_len = 3;
+    for (int64_t at = 0; at < EVENTS;) {
+        beck_event e[APPENDED_MAX];
+        const beck_event *list[APPENDED_MAX];
+        size_t n = 1 + (size_t)rng_below(rng, APPENDED_MAX);
+        for (size_t i = 0; i < n; i++, at++) {
+            if (rng_below(rng, 30) == 0) {
+                len = 20 + (size_t)rng_below(rng, DATA_MAX - 20);
+                key_len = (size_t)rng_below(rng, sizeof key);
+            }
+            memset(data[i], '.', len);
+            memcpy(data[i] + snprintf(data[i], 20, "%lld", (long long)at), ".", 1);
+            e[i] = (beck_event){.type = beck_str(rng_below(rng, 50) ? "t.x" : "t.y"),
+                                .subject = {key, key_len},
+                                .data = {data[i], len}};
+            list[i] = &e[i];
+        }
+        struct append a = {.events = list, .count = n, .level = BECK_LEVEL_WRITTEN};
+        OK(partition_append(p, &a, &err));
+    }
+}
+
+static void read_in_any_order(uint64_t seed)
+{
+    static const beck_codec codecs[] = {BECK_CODEC_NONE, BECK_CODEC_LZ4};
+    struct world w;
+    struct rng rng;
+    struct cursor *c, *fresh;
+    rng_seed(&rng, seed);
+    world_open(&w, seed);
+    w.options.bus.segment_bytes = 300000;
+    w.options.bus.codec = codecs[seed % COUNT(codecs)];
+    struct partition *p = world_partition(&w, 0, 0);
+    append_runs(p, &rng);
+    int64_t end = partition_next(p), at = 0;
+    OK(cursor_open(p, &c, &err));
+    for (int i = 0; i < 2 * EVENTS; i++) {
+        const struct record_view *v, *alone;
+        if (at >= end || rng_below(&rng, 40) == 0)
+            at = (int64_t)rng_below(&rng, (uint64_t)end);
+        else if (rng_below(&rng, 40) == 0)
+            at += (int64_t)rng_below(&rng, 5);
+        beck_status status = cursor_read(c, at, false, &v, NULL, &err);
+        OK(cursor_open(p, &fresh, NULL));
+        assert_int_equal(cursor_read(fresh, at, false, &alone, NULL, &err), status);
+        if (!status) {
+            same_view(v, alone);
+            same_rest(v, alone);
+            assert_int_equal(v->offset, at);
+            assert_int_equal(strtoll(v->event.data.data, NULL, 10), at);
+            at++;
+        }
+        cursor_close(fresh);
+    }
+    cursor_close(c);
+    OK(partition_close(p, &err));
+    world_close(&w);
+}
+
+static void a_cursor_reads_in_any_order_what_a_new_one_reads(void **state)
+{
+    (void)state;
+    with_seeds(4, read_in_any_order);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -369,6 +443,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(runs_of_one_shape_are_written_and_read_as_if_each_were_alone),
         TEST(records_of_other_producers_are_read_as_if_each_were_alone),
+        TEST(a_cursor_reads_in_any_order_what_a_new_one_reads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
