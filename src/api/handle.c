@@ -101,8 +101,10 @@ beck_status handle_no_queue(beck *b, const char *name)
     struct queue *q = handle_look_at_queue(b, name, NULL);
     if (!q)
         return BECK_ENOENT;
+    /* Where it is well, it has been made since. */
+    beck_status status = queue_check_known(q, NULL) ? BECK_ECORRUPT : BECK_ENOENT;
     queue_release(q);
-    return BECK_ECORRUPT;
+    return status;
 }
 
 size_t handle_count_partitions(const beck *b)
