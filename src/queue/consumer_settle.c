@@ -50,6 +50,11 @@ static void leave(struct queue *q, beck_consumer *c, struct slot *s)
 
 #define SETTLE_AT_ONCE 256
 
+static size_t settled_at_once(size_t left)
+{
+    return left < SETTLE_AT_ONCE ? left : SETTLE_AT_ONCE;
+}
+
 /* Makes those BUSY that are held. With the lock. */
 static size_t begin_some(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
                          struct slot **slots)
@@ -138,19 +143,12 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     return BECK_OK;
 }
 
-/* What is written down is so for many; where nothing is, the lock is had for few. */
-static size_t settled_at_once(const struct queue *q, size_t left)
-{
-    size_t most = q->durable ? SETTLE_AT_ONCE : SETTLE_AT_ONCE / 4;
-    return left < most ? left : most;
-}
-
 beck_status consumer_settle_each(beck_consumer *c, const uint64_t *tags, size_t count, bool *stale,
                                  beck_error *err)
 {
     beck_status status = BECK_OK;
     for (size_t at = 0, n; at < count && !status; at += n) {
-        n = settled_at_once(c->queue, count - at);
+        n = settled_at_once(count - at);
         status = settle_some(c, tags + at, n, stale + at, err);
     }
     return status;
@@ -160,7 +158,7 @@ beck_status consumer_settle(beck_consumer *c, const uint64_t *tags, size_t count
 {
     bool any = false, stale[SETTLE_AT_ONCE];
     for (size_t at = 0, n; at < count; at += n) {
-        n = settled_at_once(c->queue, count - at);
+        n = settled_at_once(count - at);
         beck_status status = settle_some(c, tags + at, n, stale, err);
         if (status)
             return status;
@@ -317,7 +315,7 @@ beck_status consumer_return_later(beck_consumer *c, const uint64_t *tags, size_t
     beck_status status = BECK_OK;
     mutex_lock(&q->lock);
     for (size_t at = 0; at < count && !status; at += SETTLE_AT_ONCE) {
-        size_t n = count - at < SETTLE_AT_ONCE ? count - at : SETTLE_AT_ONCE;
+        size_t n = settled_at_once(count - at);
         status = return_some(c, tags + at, n, counts, delay, &returned, err);
     }
     queue_wake(q, returned);

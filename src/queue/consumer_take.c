@@ -7,9 +7,8 @@
 #include <stdlib.h>
 
 #define TAKE_MAX 256
-#define MOVE_MAX 64 /* of these, with the lock held once: publishers wait for it */
-#define ASIDE_MAX                                                                                  \
-    1000 /* entries of damaged partitions that are put aside with the lock held once */
+/* Entries of damaged partitions that are put aside with the lock held once. */
+#define ASIDE_MAX 1000
 #define REFS_AT_ONCE 64
 
 /* ---- reading the events ---- */
@@ -308,13 +307,13 @@ size_t consumer_move_in(beck_consumer *c, size_t max, int64_t now_ms, int64_t no
                         beck_error *err)
 {
     struct queue *q = c->queue;
-    struct entry passed[ACQUIRE_PASSED_MAX], run[MOVE_MAX];
+    struct entry passed[ACQUIRE_PASSED_MAX], run[TAKE_MAX];
     size_t n = 0, passes = 0, aside = 0, room, i = 0, count = 0;
     int64_t deadline_ns = queue_deadline_ns(q, now_ns);
     uint32_t hold_ms = hold_of(now_ns, deadline_ns);
     while (n < max && aside < ASIDE_MAX && i == count &&
            (room = room_for(c, which ? 1 : max - n, passes)) > 0) {
-        count = queue_pop_some(q, run, room < MOVE_MAX ? room : MOVE_MAX, err);
+        count = queue_pop_some(q, run, room < TAKE_MAX ? room : TAKE_MAX, err);
         if (count == 0)
             break;
         size_t before = n;
@@ -356,8 +355,8 @@ static void linger(struct queue *q)
     mutex_lock(&q->lock);
 }
 
-/* What others have to know of it. With the lock, which is free afterwards. Whether more is ready. */
-static bool end_take(struct queue *q, size_t count)
+/* What others have to know of it. With the lock, which is free afterwards. */
+static void end_take(struct queue *q, size_t count)
 {
     bool more = count > 0 && queue_ready(q) > 0;
     q->delivered += (int64_t)count;
@@ -374,12 +373,11 @@ static bool end_take(struct queue *q, size_t count)
     mutex_unlock(&q->lock);
     if (limbo)
         queue_work_limbo(q);
-    return more;
 }
 
-/* Waits until entries can be taken, and takes them. *more: others are ready. */
+/* Waits until entries can be taken, and takes them. */
 static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_ms,
-                                 struct slot **taken, size_t *count, bool *more, beck_error *err)
+                                 struct slot **taken, size_t *count, beck_error *err)
 {
     struct queue *q = c->queue;
     struct clock *clock = q->home->env->clock;
@@ -452,23 +450,8 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
         }
         q->takers--;
     }
-    *more = end_take(q, *count);
+    end_take(q, *count);
     return status;
-}
-
-/* Those that are ready as well. */
-static size_t take_more(beck_consumer *c, size_t max, struct slot **taken, bool *more)
-{
-    struct queue *q = c->queue;
-    struct clock *clock = q->home->env->clock;
-    mutex_lock(&q->lock);
-    size_t count = 0;
-    bool again;
-    if (!q->paused && !q->deleted)
-        count = consumer_move_in(c, max, clock_wall_ms(clock), clock_mono_ns(clock), NULL, taken,
-                                 &again, NULL);
-    *more = end_take(q, count);
-    return count;
 }
 
 /* What was read is not ready any more, by its bytes. */
@@ -501,13 +484,9 @@ beck_status consumer_take(beck_consumer *c, beck_delivery *out, size_t max, int6
                              "this consumer holds %u deliveries, its prefetch; settle some first",
                              c->held);
         size_t n, delivered = 0, bytes = 0, damaged = 0;
-        bool more;
-        beck_status status =
-            wait_and_take(c, max < MOVE_MAX ? max : MOVE_MAX, timeout_ms, taken, &n, &more, err);
+        beck_status status = wait_and_take(c, max, timeout_ms, taken, &n, err);
         if (status)
             return status;
-        while (more && n < max)
-            n += take_more(c, max - n < MOVE_MAX ? max - n : MOVE_MAX, taken + n, &more);
         int64_t deadline_ms = deadline_ms_of(taken[0]);
         for (size_t i = 0; i < n; i++) {
             struct slot *s = taken[i];

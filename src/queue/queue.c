@@ -29,9 +29,10 @@ static beck_status make_directory(struct queue *q, beck_error *err)
 beck_status queue_new(struct queue_home *home, const char *name, const beck_queue_options *options,
                       struct queue **out, beck_error *err)
 {
-    struct queue *q = calloc(1, sizeof *q);
+    struct queue *q = aligned_alloc(_Alignof(struct queue), sizeof *q);
     if (!q)
         return error_set(err, BECK_ENOMEM, "no memory for queue \"%s\"", name);
+    memset(q, 0, sizeof *q);
     q->home = home;
     q->options = *options;
     atomic_init(&q->refuses, false);

@@ -79,7 +79,6 @@ struct slot {
 
 struct queue {
     struct queue_home *home;
-    _Atomic(uint32_t) refs;
     char *name;
     char *dir;     /* for fifo and schedule files; NULL in memory */
     bool dir_kept; /* its entry is on the device */
@@ -88,14 +87,26 @@ struct queue {
     uint64_t number;
     bool number_kept; /* it is written down */
 
-    struct mutex lock;
-    struct cond ready;          /* something may be taken, or somebody must look */
-    struct cond quiet;          /* operations came to an end */
+    /* Whoever publishes has this line of the processor's cache ... */
+    _Alignas(64) _Atomic(uint32_t) refs;
     _Atomic(uint32_t) arrivals; /* times that the hook brought events: for those who spin */
-    uint32_t takers;            /* threads waiting in take */
-    uint32_t watchers;          /* those of them that look again when the next thing is due */
+    _Atomic(int64_t) admitted, admitted_bytes; /* promised room, not yet routed */
+
+    /* ... and these two go to and fro between publishers and consumers: what both write with the lock. */
+    _Alignas(64) struct mutex lock;
+    uint32_t takers;     /* threads waiting in take */
+    uint32_t watchers;   /* those of them that look again when the next thing is due */
+    int64_t ready_bytes; /* see queue_ready_bytes; with what is in limbo with size -1 */
+    int64_t in_flight, delivered, settled;
+    struct slot *first_deadline, *last_deadline;
+    uint32_t operations; /* being written: a snapshot waits for them */
+    bool dirty;          /* changed since the last snapshot */
+
+    _Alignas(64) bool deleted, paused;
+    int64_t retried, rejected, expired, dropped;
+    struct cond ready; /* something may be taken, or somebody must look */
+    struct cond quiet; /* operations came to an end */
     struct queue_watch *first_watch, *last_watch; /* who waits without a thread */
-    bool deleted, paused;
     struct queue_rules rules;
     bool ruled;              /* they were set */
     int64_t lifetime_ms;     /* see queue_lifetime */
@@ -122,10 +133,6 @@ struct queue {
     struct queue_due due;
     /* home->due was told of that time, as wall time; INT64_MAX: of none since queue_tick */
     int64_t look_ms;
-    struct slot *first_deadline, *last_deadline;
-    int64_t in_flight;
-    _Atomic(int64_t) admitted, admitted_bytes; /* promised room, not yet routed */
-    int64_t ready_bytes;  /* see queue_ready_bytes; with what is in limbo with size -1 */
     size_t limbo_counted; /* of those */
     struct limbo *limbo;  /* [limbo_first, limbo_first + limbo_count) */
     size_t limbo_first, limbo_count, limbo_cap;
@@ -150,15 +157,12 @@ struct queue {
     size_t dead_claimed;   /* off the list while an operation on them is being written */
     int64_t dead_next;     /* dead letters below have been looked at */
     bool rebuild;          /* a fifo file is damaged: route again from the log */
-    uint32_t operations;   /* being written: a snapshot waits for them */
-    bool dirty;            /* changed since the last snapshot */
     int64_t keep_from;     /* the state log is needed from here */
     int64_t snapshot_from; /* the same, of the snapshot written last */
     int64_t snapshot_dead_next, dead_keep_from; /* the same, for dead letters */
     uint32_t consumers;
     struct rng rng;
 
-    int64_t delivered, settled, retried, rejected, expired, dropped;
     struct counter *m_delivered, *m_settled, *m_retried;
     struct histogram *m_processing; /* NULL: nothing has been delivered yet */
     struct counter **m_made; /* those of types and reasons, made when they were counted first */
