@@ -5,7 +5,7 @@
  * and may be read from many threads. A write goes on after a short one; a sync is not tried again
  * after a failure, because the kernel has then dropped what it could not write.
  *
- * For a long write space is asked for first, all at once: otherwise ext4 promises it block by block, which
+ * On ext4 space for a long write is asked for first, all at once: otherwise it is promised block by block, which
  * is a quarter of what such a write costs. Nothing depends on it.
  *
  * A lock is flock(2): it belongs to the open file, so a second open in the same process is refused
@@ -26,10 +26,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define FILE_MODE 0640
@@ -108,7 +110,8 @@ static void ask_for_space(int fd, const struct iovec *parts, int count, int64_t 
     size_t len = 0;
     for (int i = 0; i < count; i++)
         len += parts[i].iov_len;
-    if (len >= LONG_WRITE)
+    struct statfs system;
+    if (len >= LONG_WRITE && fstatfs(fd, &system) == 0 && system.f_type == EXT4_SUPER_MAGIC)
         (void)!fallocate(fd, FALLOC_FL_KEEP_SIZE, position, (off_t)len);
 }
 

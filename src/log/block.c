@@ -5,11 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SPARE_MAX 0 /* so that a use behind the release is seen */
-#else
 #define SPARE_MAX (BLOCK_SPARE_BYTES / BLOCK_POOLED_BYTES)
-#endif
 
 struct block_pool {
     struct mutex lock;
@@ -20,8 +16,6 @@ struct block_pool {
 
 static struct block *init(struct block *b, struct block_pool *pool, size_t cap)
 {
-    if (!b)
-        return NULL;
     atomic_init(&b->refs, 1);
     atomic_init(&b->len, 0);
     b->pool = pool;
@@ -34,7 +28,8 @@ static struct block *init(struct block *b, struct block_pool *pool, size_t cap)
 
 struct block *block_new(size_t cap)
 {
-    return init(malloc(sizeof(struct block) + cap), NULL, cap);
+    struct block *b = malloc(sizeof *b + cap);
+    return b ? init(b, NULL, cap) : NULL;
 }
 
 /* ---- the pool ---- */
@@ -75,26 +70,39 @@ void block_pool_close(struct block_pool *pool)
     leave(pool);
 }
 
+/* NULL: there is none. With the lock. */
+static struct block *take_oldest(struct block_pool *pool)
+{
+    struct block *b = pool->first;
+    if (!b)
+        return NULL;
+    pool->first = b->next;
+    if (!pool->first)
+        pool->last = &pool->first;
+    pool->spare_count--;
+    return b;
+}
+
 struct block *block_of_pool(struct block_pool *pool)
 {
     if (!pool)
         return block_new(BLOCK_POOLED_BYTES);
     mutex_lock(&pool->lock);
-    struct block *b = pool->spare_count == SPARE_MAX ? pool->first : NULL;
-    if (b) {
-        pool->first = b->next;
-        if (!pool->first)
-            pool->last = &pool->first;
-        pool->spare_count--;
-    }
+    struct block *b = pool->spare_count == SPARE_MAX ? take_oldest(pool) : NULL;
     pool->users++;
     mutex_unlock(&pool->lock);
-    b = init(b ? b : malloc(sizeof *b + BLOCK_POOLED_BYTES), pool, BLOCK_POOLED_BYTES);
-    if (!b) {
+    if (!b)
+        b = malloc(sizeof *b + BLOCK_POOLED_BYTES);
+    if (!b) { /* then one before its turn, if there is any */
         mutex_lock(&pool->lock);
-        leave(pool);
+        b = take_oldest(pool);
+        if (!b) {
+            leave(pool);
+            return NULL;
+        }
+        mutex_unlock(&pool->lock);
     }
-    return b;
+    return init(b, pool, BLOCK_POOLED_BYTES);
 }
 
 static void give_back(struct block_pool *pool, struct block *b)

@@ -36,8 +36,19 @@ struct block *block_new(size_t cap); /* one reference; NULL: no memory */
  * cache has forgotten it. Any thread; its lock is a leaf.
  */
 #define BLOCK_POOLED_BYTES (64u << 10)
-#define BLOCK_SPARE_BYTES                                                                          \
-    (1u << 20) /* that are kept: twice what a processor's own cache mostly holds */
+/* How much is kept: twice what a processor's own cache mostly holds. Nothing for the sanitizer of addresses, so that it
+ * sees a use behind the release. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define BLOCK_SPARE_BYTES 0u
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define BLOCK_SPARE_BYTES 0u
+#endif
+#ifndef BLOCK_SPARE_BYTES
+#define BLOCK_SPARE_BYTES (1u << 20)
+#endif
 struct block_pool *block_pool_new(void); /* NULL: no memory */
 /* No more blocks are asked of it; those that are in use may be released later. NULL allowed. */
 void block_pool_close(struct block_pool *pool);
