@@ -311,7 +311,7 @@ static const struct shape_field queue_fields[] = {
     ALWAYS(beck_queue_info, consumers, SHAPE_U32, .max = UINT32_MAX),
     ALWAYS(beck_queue_info, paused, SHAPE_BOOL, .help = "nothing is delivered"),
     FIELD(beck_queue_info, damaged, SHAPE_BOOL,
-          .help = "not known what it holds, stored bytes of __queue_state are damaged"),
+          .help = "not known what it holds, stored bytes of its state are damaged"),
     ALWAYS(beck_queue_info, bindings, SHAPE_U32, .max = UINT32_MAX),
     MS_OR_NONE(beck_queue_info, oldest_ms, .help = "time of the oldest ready event; -1: none"),
     MS_OR_NONE(beck_queue_info, next_due_ms,

@@ -322,7 +322,7 @@ static void a_lock_is_exclusive_and_names_its_holder(void **state)
     struct file *lock = NULL, *second = NULL;
     beck_error err = {0};
     char pid[32];
-    snprintf(pid, sizeof pid, "process %ld;", (long)getpid());
+    snprintf(pid, sizeof pid, "process %ld", (long)getpid());
     assert_int_equal(vfs_lock(d->vfs, at(d, "lock"), &lock, &err), BECK_OK);
     assert_int_equal(vfs_lock(d->vfs, at(d, "lock"), &second, &err), BECK_EBUSY);
     assert_null(second);
@@ -399,7 +399,7 @@ static void a_lock_goes_with_its_process(void **state)
     assert_int_equal(byte, 'y');
     struct file *lock;
     beck_error err = {0};
-    snprintf(pid, sizeof pid, "process %ld;", (long)child);
+    snprintf(pid, sizeof pid, "process %ld (", (long)child); /* its command line */
     assert_int_equal(vfs_lock(d->vfs, path, &lock, &err), BECK_EBUSY);
     assert_non_null(strstr(err.text, pid));
     close(end[1]);

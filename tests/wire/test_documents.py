@@ -219,9 +219,13 @@ class DocumentsTest(unittest.TestCase):
         ask("GET", "/v1/buses/orders/events?from=earliest", headers={"Accept": "application/x-ndjson"})
         ask("GET", "/v1/queues/billing/events?limit=3")
         ask("GET", "/v1/queues/billing/events", headers={"Accept": "application/x-ndjson"})
+        ask("POST", "/v1/buses/orders/events", {**EVENT, "id": "later", "deliverytime": "2100-01-01T00:00:00Z"})
+        self.assertEqual(len(ask("GET", "/v1/queues/billing/delayed")["waiting"]), 1)
 
         # Deliveries.
         settled, rejected, retried, returned = take(4)
+        page = ask("GET", "/v1/queues/billing/in_flight?limit=3")
+        self.assertEqual((len(page["waiting"]), page["next_from"]), (3, 3))
         self.assertEqual(ask("POST", "/v1/queues/billing/settle", {"tags": [settled, "1"]}), {"settled": 1, "stale": ["1"]})
         ask("POST", "/v1/queues/billing/reject", {"tags": [rejected], "why": "no such customer"})
         ask("POST", "/v1/queues/billing/extend", {"tags": [retried]})
