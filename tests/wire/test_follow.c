@@ -18,6 +18,7 @@ static int open_world(void **state)
     return 0;
 }
 
+static pthread_mutex_t logging = PTHREAD_MUTEX_INITIALIZER; /* the loops log side by side */
 static char logged[4096];
 
 static void log_target(void *ctx, const struct http_request *r, int status, size_t bytes,
@@ -27,8 +28,10 @@ static void log_target(void *ctx, const struct http_request *r, int status, size
     (void)status;
     (void)bytes;
     (void)ns;
+    pthread_mutex_lock(&logging);
     size_t len = strlen(logged);
     snprintf(logged + len, sizeof logged - len, "%s\n", http_target(r));
+    pthread_mutex_unlock(&logging);
 }
 
 static int open_logged(void **state)
@@ -494,10 +497,12 @@ static void a_token_may_come_in_the_query_of_a_stream(void **state)
     snprintf(target, sizeof target, "/v1/nothing?a=%%&%%41ccess_token=%s", token);
     must_answer(w, "Transfer-Encoding: gzip\r\n", target, 501);
     http_drain(w->h, INT64_MAX);
+    pthread_mutex_lock(&logging);
     assert_non_null(strstr(logged, "access_token=**"));
     assert_non_null(strstr(logged, "*&type=t"));
     assert_non_null(strstr(logged, "%41ccess_token=**"));
     assert_null(strstr(logged, token));
+    pthread_mutex_unlock(&logging);
 }
 
 static void a_quiet_stream_has_heartbeats(void **state)
