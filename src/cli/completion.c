@@ -97,7 +97,8 @@ static void bash_print(void)
     printf(
         "# beck: completion for bash. Use: source <(beck completion bash)\n"
         "_beck_names() {\n"
-        "    \"${COMP_WORDS[0]}\" ${2:+--data \"$2\"} \"$1\" list --json 2>/dev/null | " NAMES_SED "\n"
+        "    \"${COMP_WORDS[0]}\" ${2:+--data \"$2\"} \"$1\" list --json 2>/dev/null | " NAMES_SED
+        "\n"
         "}\n"
         "_beck() {\n"
         "    local current=\"${COMP_WORDS[COMP_CWORD]}\" previous=\"${COMP_WORDS[COMP_CWORD-1]}\"\n"

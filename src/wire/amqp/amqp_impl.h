@@ -143,7 +143,7 @@ struct amqp_connection {
     int64_t close_ns;   /* when it is closed without close-ok */
     struct identity *identity;
     struct session *session;
-    struct batch *batch;     /* within `bytes`: answers that are gathered */
+    struct batch *batch;                    /* within `bytes`: answers that are gathered */
     struct channel *flushes, **flushes_end; /* with what is not flushed, as it came */
     size_t unacked;
     struct call *group, **group_end; /* call_join */
