@@ -703,7 +703,7 @@ beck_status bus_publish_one(beck_bus *b, const beck_event *event, beck_error *er
     }
     subscribers_count_event(b->subscribers, self, m);
     frame.event = show_plain(b, m, event);
-    uint32_t failed = __builtin_expect(subscribers_only(m) != NULL, true)
+    uint32_t failed = __builtin_expect(subscribers_is_one(m), true)
                           ? subscribers_run_only(b->subscribers, self, m, frame.event)
                           : run_several(b, self, m, frame.event);
     caller_end(self);

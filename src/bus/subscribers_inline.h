@@ -182,14 +182,12 @@ static inline uint32_t subscribers_run_current(struct subscribers *s, struct cal
     return failed;
 }
 
-/* The listener that is the only one of a match, when no limit is counted for it; else NULL. */
-static inline struct beck_listener *subscribers_only(const struct match *match)
+/* Whether a match has one listener only, for which no limit is counted. */
+static inline bool subscribers_is_one(const struct match *match)
 {
-    if (match->listener_count != 1)
-        return NULL;
-    struct beck_listener *l = match->listeners[0];
-    uint32_t state = atomic_load_explicit(&l->state, memory_order_acquire);
-    return state == LISTENER_PLAIN ? l : NULL;
+    return match->listener_count == 1 &&
+           atomic_load_explicit(&match->listeners[0]->state, memory_order_acquire) ==
+               LISTENER_PLAIN;
 }
 
 /* subscribers_run_current for that one; the match is not busy. */
