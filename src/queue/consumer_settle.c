@@ -128,8 +128,9 @@ static beck_status settle_some(beck_consumer *c, const uint64_t *tags, size_t co
     if (status || n == 0)
         return status;
     for (size_t i = 0; i < n; i++) {
-        entries[i] = slots[i]->entry;
-        offsets[i] = entry_offset(&entries[i]);
+        offsets[i] = entry_offset(&slots[i]->entry);
+        if (several)
+            entries[i] = slots[i]->entry;
         taken_ns[i] = slots[i]->taken_ns;
         consumer_free_slot(c, slots[i]);
     }
