@@ -109,6 +109,15 @@ static int binding_json(void *ctx, const beck_binding *binding)
     return 0;
 }
 
+static void json_moment(struct json_line *j, const char *name, int64_t ms)
+{
+    char time[TIME_TEXT_MAX];
+    if (ms >= 0) {
+        time_format(ms * 1000000, time);
+        json_line_text(j, name, beck_str(time));
+    }
+}
+
 static int show_json(const struct call *call, const beck_queue_info *info)
 {
     struct json_line j;
@@ -124,16 +133,8 @@ static int show_json(const struct call *call, const beck_queue_info *info)
     if (info->damaged) {
         json_line_bool(&j, "damaged", true);
     }
-    if (info->oldest_ms >= 0) {
-        char time[TIME_TEXT_MAX];
-        time_format(info->oldest_ms * 1000000, time);
-        json_line_text(&j, "oldest", beck_str(time));
-    }
-    if (info->next_due_ms >= 0) {
-        char time[TIME_TEXT_MAX];
-        time_format(info->next_due_ms * 1000000, time);
-        json_line_text(&j, "next_due", beck_str(time));
-    }
+    json_moment(&j, "oldest", info->oldest_ms);
+    json_moment(&j, "next_due", info->next_due_ms);
     queue_options_json(&j, &info->options);
     json_line_array_begin(&j, "bindings");
     beck_status status =
@@ -518,15 +519,6 @@ struct waiting_list {
     int64_t count;
     int code;
 };
-
-static void json_moment(struct json_line *j, const char *name, int64_t ms)
-{
-    char time[TIME_TEXT_MAX];
-    if (ms >= 0) {
-        time_format(ms * 1000000, time);
-        json_line_text(j, name, beck_str(time));
-    }
-}
 
 static int waiting_json(const struct waiting_list *l, const beck_waiting *w)
 {
