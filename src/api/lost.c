@@ -25,8 +25,7 @@ static const struct own_bus {
     {"__refused_hooks", false, "these refused webhooks are lost"},
     {"__kafka", true,
      "configurations, rules and credentials of Kafka's clients that were changed there are as they "
-     "were "
-     "before, or gone"},
+     "were before, or gone"},
     {"__consumer_offsets", true, "groups of Kafka's clients may read again what they had read"},
     {"__transaction_state", true,
      "transactions that were under way may stay open in their topics: kafka-transactions abort "
@@ -133,8 +132,7 @@ static beck_status restore_bus(beck *b, const struct lost_name *bus, beck_error 
     if (!status)
         error_set(told, BECK_OK,
                   "bus \"%s\" is known again, with %u partition%s and %s: what retention and other "
-                  "options "
-                  "it had is lost",
+                  "options it had is lost",
                   bus->name, bus->partitions, bus->partitions == 1 ? "" : "s",
                   own ? "beck's own options" : "no retention");
     return status;
@@ -144,8 +142,7 @@ static void say_queue(const struct lost_name *queue, beck_error *told)
 {
     error_set(told, BECK_OK,
               "queue \"%s\" is not known any more: its events are still in their buses; make it "
-              "again with "
-              "beck queue create, and bind it from where it is to go on",
+              "again with beck queue create, and bind it from where it is to go on",
               queue->name);
 }
 
