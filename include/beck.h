@@ -557,7 +557,7 @@ typedef struct beck_waiting {
 } beck_waiting;
 
 /* Calls `each` for what waits in a queue, at most `max` behind the first `from`, which is a moment's picture; what is passed
- * stays valid during the call. A non-zero result ends it. BECK_EINVAL: from + max is more than 10,000. */
+ * stays valid during the call. A non-zero result ends it. BECK_EINVAL: from + max is more than 10,000, or no such kind. */
 BECK_API beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind,
                                         size_t from, size_t max,
                                         int (*each)(void *ctx, const beck_waiting *waiting),

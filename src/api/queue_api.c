@@ -493,6 +493,8 @@ beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind
 {
     if (!each)
         return error_set(err, BECK_EINVAL, "a list of what waits needs a function");
+    if (kind > BECK_WAITING_IN_FLIGHT)
+        return error_set(err, BECK_EINVAL, "there is no kind %d of what waits", (int)kind);
     if (from > WAITING_LISTED_MAX || max > WAITING_LISTED_MAX - from)
         return error_set(err, BECK_EINVAL, "lists of what waits end behind the first %d of a queue",
                          WAITING_LISTED_MAX);

@@ -682,6 +682,9 @@ static void what_consumers_hold_is_listed_with_its_attempt_and_deadline(void **s
     assert_int_equal(
         beck_queue_waiting(w.b, "q", BECK_WAITING_DELAYED, 9000, 1001, note_waiting, &later, &err),
         BECK_EINVAL);
+    assert_int_equal(
+        beck_queue_waiting(w.b, "q", (beck_waiting_kind)2, 0, 1, note_waiting, &later, NULL),
+        BECK_EINVAL);
     beck_consumer_close(c);
     world_end(&w);
 }
