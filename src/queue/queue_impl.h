@@ -277,9 +277,9 @@ static inline void queue_announce_expiry(struct queue *q, int64_t expires_ms)
 }
 
 /* ---- queue_look.c; without the lock ---- */
-/* Gives the events of entries in turn, NULL for those that cannot be read; non-zero from `each` ends it. */
-beck_status queue_show_entries(struct queue *q, const struct entry *(*entry)(const void *, size_t),
-                               const void *list, size_t count,
+/* Gives the events of entries, which lie `stride` bytes apart, in turn; NULL for those that cannot be read. Non-zero from `each` ends it. */
+beck_status queue_show_entries(struct queue *q, const struct entry *first, size_t count,
+                               size_t stride,
                                int (*each)(void *ctx, size_t i, const beck_event *event), void *ctx,
                                beck_error *err);
 

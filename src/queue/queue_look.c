@@ -71,8 +71,8 @@ static int by_due(const void *a, const void *b)
     return (x->entry.where > y->entry.where) - (x->entry.where < y->entry.where);
 }
 
-beck_status queue_show_entries(struct queue *q, const struct entry *(*entry)(const void *, size_t),
-                               const void *list, size_t count,
+beck_status queue_show_entries(struct queue *q, const struct entry *first, size_t count,
+                               size_t stride,
                                int (*each)(void *ctx, size_t i, const beck_event *event), void *ctx,
                                beck_error *err)
 {
@@ -82,7 +82,7 @@ beck_status queue_show_entries(struct queue *q, const struct entry *(*entry)(con
     if (!parts)
         return error_set(err, BECK_ENOMEM, "no memory to look at a queue");
     for (size_t i = 0; i < count; i++) {
-        const struct entry *e = entry(list, i);
+        const struct entry *e = (const void *)((const uint8_t *)first + i * stride);
         const struct record_view *view;
         uint32_t source = entry_source(e);
         if (source != open) {
@@ -111,11 +111,6 @@ struct showing {
     int (*each)(void *ctx, const beck_waiting *waiting);
     void *ctx;
 };
-
-static const struct entry *waiting_entry(const void *list, size_t i)
-{
-    return &((const struct waiting *)list)[i].entry;
-}
 
 static int show_one(void *ctx, size_t i, const beck_event *event)
 {
@@ -156,8 +151,8 @@ beck_status queue_waiting(struct queue *q, beck_waiting_kind kind, size_t from, 
         struct showing s = {q, c.list + from, each, ctx};
         if (kind == BECK_WAITING_DELAYED)
             qsort(c.list, c.count, sizeof *c.list, by_due);
-        status = queue_show_entries(q, waiting_entry, s.list, count < max ? count : max, show_one,
-                                    &s, err);
+        status = queue_show_entries(q, &s.list->entry, count < max ? count : max, sizeof *s.list,
+                                    show_one, &s, err);
     }
     free(c.list);
     return status;

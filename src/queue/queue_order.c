@@ -332,11 +332,6 @@ struct peeked {
     void *ctx;
 };
 
-static const struct entry *peeked_entry(const void *list, size_t i)
-{
-    return &((const struct entry *)list)[i];
-}
-
 static int show_peeked(void *ctx, size_t i, const beck_event *event)
 {
     const struct peeked *p = ctx;
@@ -357,7 +352,7 @@ beck_status queue_peek(struct queue *q, size_t max, int (*each)(void *ctx, const
     mutex_unlock(&q->lock);
     struct peeked p = {each, ctx};
     if (!status)
-        status = queue_show_entries(q, peeked_entry, entries, count, show_peeked, &p, err);
+        status = queue_show_entries(q, entries, count, sizeof *entries, show_peeked, &p, err);
     free(entries);
     return status;
 }
