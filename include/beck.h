@@ -793,8 +793,9 @@ BECK_API beck_status beck_verify(const char *data_dir,
 /* Gives up what cannot be read, so that the directory can be opened and is without damage: what is
  * damaged or missing in the log of a partition is replaced by an empty batch, after which the offsets of
  * all other events are what they were; checkpoints that cannot be read are removed. What was given up, and
- * where a copy of its bytes is (beside the file), is reported with code BECK_OK, and of beck's own buses what that means. Buses
- * that __topology knows no more are in it again, as far as files tell. Then as beck_verify, of what is there now. Restoring the files from a backup loses less. */
+ * where a copy of its bytes is (beside the file), is reported with code BECK_OK, and of beck's own buses
+ * what that means. Buses that __topology knows no more are in it again, as far as files tell. Then as
+ * beck_verify, of what is there now. Restoring the files from a backup loses less. */
 BECK_API beck_status beck_repair(const char *data_dir,
                                  void (*each)(void *ctx, const beck_error *fault), void *ctx,
                                  beck_verify_info *out, beck_error *err);
