@@ -351,9 +351,11 @@ static beck_status open_http(struct server *s, beck_error *err)
     return http_start(&s->started->http, &context, listeners, count, &s->http, err);
 }
 
+/* Whoever reads that it listens may ask for anything. */
 static void announce(struct server *s, int64_t began_ns)
 {
     char status[LISTEN_TEXT_MAX + 64] = "READY=1\nSTATUS=serving";
+    atomic_store(&s->state, READY);
     for (size_t i = 0; i < s->sockets.count; i++) {
         const struct listen_socket *at = &s->sockets.at[i];
         LOG(s->log, LEVEL_INFO, "listening",
@@ -379,7 +381,6 @@ static void announce(struct server *s, int64_t began_ns)
     } else {
         snprintf(status, sizeof status, "READY=1\nSTATUS=serving on %s", s->sockets.at[0].text);
     }
-    atomic_store(&s->state, READY);
     LOG(s->log, LEVEL_INFO, "ready", LOG_TEXT("version", BECK_VERSION),
         LOG_TEXT("data", s->started->data), LOG_NUMBER("pid", getpid()),
         LOG_NUMBER("us", (clock_mono_ns(clock_system()) - began_ns) / 1000));
