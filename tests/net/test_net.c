@@ -384,10 +384,10 @@ static void draining_does_not_wait_for_ever(void **state)
     say(fd, "echo x\n");
     hear(fd, "echo x\n");
     assert_false(net_drain(s.net, clock_mono_ns(clock_system()) + 20000000));
+    hear(fd, "stops\n");
     assert_int_equal(net_connections(s.net), 1);
     server_stop(&s);
     assert_string_equal(s.why, "the server stops");
-    hear(fd, "stops\n");
     hear_end(fd);
 }
 
