@@ -37,14 +37,19 @@ class Server:
         self.process = process
         self.lines = []
 
-    def wait_for(self, message, **fields):
-        """The next line of the log with that message and these fields."""
+    def read(self):
+        """The lines of the log from here on. The last one of a server that was killed may be cut off."""
         for text in self.process.stderr:
             try:
                 line = json.loads(text)
             except ValueError:
                 line = {"message": text}
             self.lines.append(line)
+            yield line
+
+    def wait_for(self, message, **fields):
+        """The next line of the log with that message and these fields."""
+        for line in self.read():
             if line.get("message") == message and all(line.get(k) == v for k, v in fields.items()):
                 return line
         raise AssertionError(f"the server ended without '{message}' {fields}: {self.lines}")
@@ -61,8 +66,8 @@ class Server:
         """Asks it to end; returns its exit code."""
         if number:
             self.process.send_signal(number)
-        for text in self.process.stderr:
-            self.lines.append(json.loads(text) if text.startswith("{") else {"message": text})
+        for _ in self.read():
+            pass
         return self.process.wait()
 
 

@@ -88,7 +88,7 @@ class Programs(ServerTest):
     bindings: [{bus: events, from: earliest}]
     run: [sh, -c, 'echo other']
 """)
-        server.kill(signal.SIGHUP)
+        self.assertEqual(self.get(address, "/v1/server/reload", "POST")[0], 204)  # from here on the first takes nothing more
         server.wait_for("output", queue="other", text="other")
         self.publish(address, {"n": 2})
         texts = {server.wait_for("output")["text"], server.wait_for("output")["text"]}
