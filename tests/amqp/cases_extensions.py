@@ -75,12 +75,20 @@ def expired_messages_leave_at_the_head_only(w):
     equal(w.counts(ch, q)[0], 0)
 
 
+def hold(w, ch, q):
+    """A message that is held before it expires: others may expire before they are asked for."""
+    held = None
+    while held is None:
+        w.publish(ch, "", q, "x")
+        held = w.take(ch, q, auto_ack=False)
+    return held
+
+
 @case
 def requeue_keeps_the_expiry(w):
     ch = w.channel()
     q = w.queue(ch, arguments={"x-message-ttl": 200})
-    w.publish(ch, "", q, "x")
-    held = w.get(ch, q, auto_ack=False)
+    held = hold(w, ch, q)
     time.sleep(0.3)
     ch.basic_nack(held.tag)
     equal(w.drain(ch, q), [])
@@ -90,8 +98,7 @@ def requeue_keeps_the_expiry(w):
 def held_messages_do_not_expire(w):
     ch = w.channel()
     q = w.queue(ch, arguments={"x-message-ttl": 50})
-    w.publish(ch, "", q, "x")
-    held = w.get(ch, q, auto_ack=False)
+    held = hold(w, ch, q)
     time.sleep(0.15)
     ch.basic_ack(held.tag)
 
@@ -688,17 +695,27 @@ def consistent_hash_of_a_header(w):
     equal(sorted(len(w.drain(ch, q)) for q in queues), [0, 0, 60])
 
 
+def delayed_at_once(w, ch, x, q, messages, count):
+    """When it began, and the bodies that come, in order. Where publishing took so long that a delay was over before the next
+    began, all is done again."""
+    ch.confirm_delivery()
+    while True:
+        began = time.monotonic()
+        for body, delay in messages:
+            w.publish(ch, x, "k", body, headers={} if delay is None else {"x-delay": delay})
+        published = time.monotonic()
+        bodies = [w.get(ch, q).body for _ in range(count)]
+        if published - began < 0.09:
+            return began, bodies
+
+
 @case
 def delayed_message_exchange_waits(w):
     ch = w.channel()
     x = w.exchange(ch, "x-delayed-message", arguments={"x-delayed-type": "direct"})
     q = w.queue(ch)
     ch.queue_bind(q, x, "k")
-    began = time.monotonic()
-    w.publish(ch, x, "k", "later", headers={"x-delay": 400})
-    w.publish(ch, x, "k", "sooner", headers={"x-delay": 200})
-    w.publish(ch, x, "k", "now")
-    bodies = [w.get(ch, q).body for _ in range(3)]
+    began, bodies = delayed_at_once(w, ch, x, q, (("later", 400), ("sooner", 200), ("now", None)), 3)
     equal(bodies, ["now", "sooner", "later"])
     holds(time.monotonic() - began >= 0.39, "too early")
 
@@ -719,9 +736,8 @@ def delays_are_numbers_of_any_kind(w):
     x = w.exchange(ch, "x-delayed-message", arguments={"x-delayed-type": "direct"})
     q = w.queue(ch)
     ch.queue_bind(q, x, "k")
-    for delay in ("300", Decimal("100.9"), Decimal(200), 2**40, "never", True, -5):
-        w.publish(ch, x, "k", delay, headers={"x-delay": delay})
-    bodies = [w.get(ch, q).body for _ in range(6)]
+    delays = ("300", Decimal("100.9"), Decimal(200), 2**40, "never", True, -5)
+    _, bodies = delayed_at_once(w, ch, x, q, [(delay, delay) for delay in delays], 6)
     equal((sorted(bodies[:3]), bodies[3:]), (["-5", "True", "never"], ["100.9", "200", "300"]))
 
 

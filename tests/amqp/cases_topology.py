@@ -1,5 +1,8 @@
 """Exchanges, queues, bindings: who gets what, when they go, and when a second declaration is the same."""
+import contextlib
 import struct
+
+import pika.exceptions
 
 from world import METHOD, Consumer, equal, holds, method, shortstr, table
 
@@ -597,8 +600,11 @@ def auto_delete_queue_stays_without_a_consumer(w):
 def unused_queue_expires(w):
     ch = w.channel()
     q = w.queue(ch, "q", arguments={"x-expires": 300})
-    used = w.queue(ch, "used", arguments={"x-expires": 300})
-    Consumer(w.channel(), used)
+    used, consumer = None, None
+    while consumer is None:
+        used = w.queue(ch, "used", arguments={"x-expires": 300})
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):  # it may expire before it is consumed from
+            consumer = Consumer(w.channel(), used)
 
     def gone():
         names = [e["name"] for e in w.api("GET", "queues/%2f")]
