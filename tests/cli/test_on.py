@@ -1,4 +1,5 @@
 """beck on: programs that handle events, however they behave."""
+import contextlib
 import json
 import os
 import re
@@ -190,7 +191,7 @@ class Failing(OnTest):
     def test_late_programs_are_killed_with_their_children_and_the_event_is_tried_again(self):
         program = self.script("late.sh", """
             #!/bin/sh
-            [ "$BECK_ATTEMPT" = 1 ] || exit 0
+            [ ! -e grandchild ] || exit 0
             echo "still waiting" >&2
             trap '' TERM
             sleep 1000 &
@@ -199,19 +200,20 @@ class Failing(OnTest):
             sleep 1000
         """)
         self.emit(1)
-        result = self.on("#", "--queue", "q", "--deadline", "1s", "--backoff", "none", IDLE, "--", program)
-        self.assertEqual(counts(result), (1, 1, 0, 0))
+        result = self.on("#", "--queue", "q", "--deadline", "1s", "--backoff", "none", "--attempts", "1000", IDLE, "--", program)
+        handled, retried, rejected, dead = counts(result)
+        self.assertEqual((handled, rejected, dead), (1, 0, 0))
+        self.assertGreaterEqual(retried, 1)  # more often where a second is too short to start a program
         self.assertIn("deadline of 1s passed: still waiting", result.err)
-        with self.assertRaises(ProcessLookupError):
-            self.wait_gone(int(self.read("grandchild")[0]))
+        self.wait_gone(int(self.read("grandchild")[0]))
 
     def wait_gone(self, pid):
-        for _ in range(500):
-            with open(f"/proc/{pid}/stat", encoding="utf-8") if os.path.exists(f"/proc/{pid}") else open(os.devnull) as f:
-                if f.read().rpartition(") ")[2][:1] in ("Z", ""):
-                    raise ProcessLookupError
-            os.kill(pid, 0)
-            time.sleep(0.01)
+        """Until the process is there no more, or is dead and nobody asked for its status."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state = ""
+            while state != "Z":
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                    state = file.read().rpartition(") ")[2][:1]
 
     def test_a_program_may_use_its_whole_deadline(self):
         self.emit(1)
@@ -344,9 +346,17 @@ class Persistent(OnTest):
         program = self.program(
             "\n        if n == 1:\n            import time; time.sleep(1000)\n        print('ok', flush=True)")
         self.emit(3)
-        result = self.on("#", "--queue", "q", "--persistent", "--attempts", "1", "--deadline", "3s", IDLE, "--", program)
-        self.assertEqual(counts(result), (2, 0, 0, 1))
-        self.assertIn("deadline", self.dead("q")[0]["history"][0]["why"])
+        for seconds in (1, 10, 100):  # as long as this machine needs to start the program
+            queue = f"q{seconds}"
+            result = self.on("#", "--queue", queue, "--persistent", "--attempts", "1", "--deadline", f"{seconds}s", IDLE, "--", program)
+            letters = self.dead(queue)
+            self.assertIn(1, [letter["event"]["data"] for letter in letters])
+            for letter in letters:
+                self.assertIn("deadline", letter["history"][0]["why"])
+            self.assertEqual(counts(result), (3 - len(letters), 0, 0, len(letters)))
+            if len(letters) == 1:
+                break
+        self.assertEqual(len(letters), 1)
 
     def test_its_standard_input_is_closed_at_the_end(self):
         program = self.python("end.py", """
@@ -399,10 +409,16 @@ class Queues(OnTest):
         self.assertEqual([e["data"] for e in self.on("--queue", "q", IDLE, "--", "cat").json], [9, 5, 1])
 
     def test_delayed_events_wait_and_idle_waits_for_them(self):
-        self.beck("queue", "create", "q", "#")
-        self.beck("emit", "later.one", "--delay", "3s")
-        self.beck("emit", "now.one")
-        self.assertEqual([e["type"] for e in self.on("--queue", "q", IDLE, "--", "cat").json], ["now.one", "later.one"])
+        for seconds in (1, 10, 100):  # as long as this machine needs until the queue is worked
+            queue = f"q{seconds}"
+            self.beck("queue", "create", queue, "#")
+            self.beck("emit", "later.one", "--delay", f"{seconds}s")
+            self.beck("emit", "now.one")
+            types = [e["type"] for e in self.on("--queue", queue, IDLE, "--", "cat").json]
+            self.assertEqual(sorted(types), ["later.one", "now.one"])
+            if types[0] == "now.one":
+                break
+        self.assertEqual(types, ["now.one", "later.one"])
 
     def test_expired_events_are_dead_letters(self):
         self.beck("queue", "create", "q", "#")
