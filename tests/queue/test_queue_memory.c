@@ -150,6 +150,60 @@ static void events_that_left_all_queues_take_no_memory(void **state)
     world_end(&w);
 }
 
+/* Published by a few or by hundreds, small or larger than a block, and with some publishes refused in their middle:
+ * what was said to be published comes, whole and in order. */
+static void batches_of_any_size_come_whole(void **state)
+{
+    struct world w;
+    enum { EVENTS = 300, ROUNDS = 400, LARGEST = 100000 };
+    static beck_event events[EVENTS];
+    static char data[LARGEST + 1];
+    struct rng rng;
+    uint64_t published = 0, taken = 0;
+    (void)state;
+    rng_seed(&rng, 7);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (char)(i * 31 + i / 251);
+    world_start_in_memory(&w);
+    beck_bus *bus = world_bus(&w, "b", &(beck_bus_options){.event_bytes_max = LARGEST});
+    world_queue(&w, "q", NULL);
+    world_bind(&w, "q", "b", "#", BECK_FROM_NOW);
+    beck_consumer *c = world_consumer(&w, "q", EVENTS);
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t count = 1 + rng_below(&rng, rng_below(&rng, 4) ? 8 : EVENTS);
+        size_t most = rng_below(&rng, 8) ? 300 : 20000;
+        bool too_large = rng_below(&rng, 5) == 0;
+        char numbers[EVENTS][24];
+        beck_error why = {0};
+        for (size_t i = 0; i < count; i++) {
+            snprintf(numbers[i], sizeof numbers[i], "%llu", (unsigned long long)(published + i));
+            events[i] = (beck_event){.type = beck_str(rng_below(&rng, 9) ? "t" : "other.type"),
+                                     .subject = beck_str(numbers[i]),
+                                     .data = {data + rng_below(&rng, 50), rng_below(&rng, most)}};
+        }
+        if (too_large)
+            events[rng_below(&rng, count)].data = (beck_bytes){data, LARGEST + 1};
+        beck_status status = beck_publish_many(bus, events, count, NULL, NULL, &why);
+        assert_int_equal(status, too_large ? BECK_ELIMIT : BECK_OK);
+        published += too_large ? 0 : count;
+        for (size_t got; !too_large && taken < published; taken += got) {
+            beck_delivery d[EVENTS];
+            check_ok(beck_take(c, d, EVENTS, 0, &got, err));
+            for (size_t i = 0; i < got; i++) {
+                const beck_event *e = d[i].event, *was = &events[count - (published - taken) + i];
+                assert_true(bytes_equal(e->subject, was->subject));
+                assert_true(bytes_equal(e->type, was->type));
+                assert_true(bytes_equal(e->data, was->data));
+                settle(c, d[i]);
+            }
+        }
+    }
+    assert_true(published > EVENTS && taken == published);
+    check_counts(&w, "q", 0, 0, 0, 0);
+    beck_consumer_close(c);
+    world_end(&w);
+}
+
 static void what_does_not_go_together_is_refused(void **state)
 {
     struct world w;
@@ -315,6 +369,7 @@ int main(void)
         cmocka_unit_test(everything_works_without_a_disk_and_without_a_thread),
         cmocka_unit_test(a_handle_with_a_queue_is_small),
         cmocka_unit_test(events_that_left_all_queues_take_no_memory),
+        cmocka_unit_test(batches_of_any_size_come_whole),
         cmocka_unit_test(what_does_not_go_together_is_refused),
         cmocka_unit_test(a_memory_queue_takes_from_memory_and_disk_buses_and_goes_with_the_handle),
         cmocka_unit_test(a_waiter_gets_what_a_silent_consumer_let_expire),
