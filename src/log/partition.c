@@ -64,17 +64,11 @@ static beck_status gather_event(struct partition *p, const beck_event *e,
                                 const struct carried *carried, int64_t timestamp_ms,
                                 beck_error *err)
 {
-    struct gather *g = p->gather;
-    struct batch_builder *b = &g->builder;
+    struct batch_builder *b = &p->gather->builder;
     size_t limit = p->options.bus.event_bytes_max, before = b->bytes.len;
     if (e->data.len > limit)
         return refuse_size(p, e->data.len, err);
     beck_status status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
-    if (status == BECK_ELIMIT && g->in_place) {
-        status = gather_move_out(g);
-        if (!status)
-            status = batch_builder_add_carried(b, e, carried, p->context.bus, timestamp_ms);
-    }
     if (status == BECK_ELIMIT)
         return error_set(err, status,
                          "more than %u bytes of events in one publish; publish fewer at once",
@@ -94,8 +88,6 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
     int64_t next_before = p->next, now_ms = clock_wall_ms(p->env->clock);
     beck_status status = BECK_OK;
     bool full = p->options.memory && partition_check_memory(p, NULL);
-    if (!full)
-        gather_begin_in_place(p, g);
     if (g->builder.count == 0)
         g->first_offset = p->next;
     a->first_offset = -1;
@@ -127,8 +119,6 @@ static beck_status gather_events(struct partition *p, struct append *a, beck_err
                 status = gather_route(g, &a->routes[route], offset);
         }
     }
-    if (status || g->builder.count == 0)
-        gather_end_in_place(g);
     if (status) {
         if (p->dedup)
             dedup_forget_from(p->dedup, next_before);

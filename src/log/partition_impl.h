@@ -28,8 +28,6 @@ struct pending {
  * batches of producers, back to back. Kept while anybody refers to it. */
 struct gather {
     struct batch_builder builder;
-    bool in_place;    /* the builder's memory is the tail's, until the lock is let go of ... */
-    struct buf own;   /* ... and this is its own */
     uint32_t batches; /* of producers; 0: it is of events */
     struct buf copied;
     beck_bytes lent; /* the only one, by who has the lock until it is written; else empty */
@@ -72,7 +70,6 @@ struct partition {
     int64_t sealed_bytes, sealed_oldest_ms, sealed_newest_ms;
     struct tail tail;
     int64_t memory_end; /* position behind the last byte, in memory */
-    size_t memory_room; /* what the next batch will need, by the last one */
 
     int64_t first, next, written, synced; /* see partition.h */
     int64_t synced_oldest; /* of the transactions that were open there when `synced` was written */
@@ -188,17 +185,6 @@ void gather_unref(struct partition *p, struct gather *g);
 static inline bool gather_is_empty(const struct gather *g)
 {
     return g->builder.count == 0 && g->batches == 0;
-}
-/* In memory a batch is built where it stays, unless one is being handed on; the lock is held until it is written. */
-void gather_begin_in_place(struct partition *p, struct gather *g);
-/* It goes on in the gather's own memory. */
-beck_status gather_move_out(struct gather *g);
-/* What was built in place is the tail's, or nobody's. */
-static inline void gather_end_in_place(struct gather *g)
-{
-    if (g->in_place)
-        g->builder.bytes = g->own;
-    g->in_place = false;
 }
 beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset);
 

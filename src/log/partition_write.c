@@ -98,24 +98,6 @@ void gather_unref(struct partition *p, struct gather *g)
         put_gather(p, g);
 }
 
-void gather_begin_in_place(struct partition *p, struct gather *g)
-{
-    if (!p->options.memory || p->writing || !gather_is_empty(g))
-        return;
-    g->own = g->builder.bytes;
-    g->in_place = tail_lend(&p->tail, p->memory_room, p->next, p->memory_end, &g->builder.bytes);
-}
-
-beck_status gather_move_out(struct gather *g)
-{
-    beck_bytes built = buf_bytes(&g->builder.bytes);
-    buf_clear(&g->own);
-    beck_status status = buf_append(&g->own, built.data, built.len);
-    if (!status)
-        gather_end_in_place(g);
-    return status;
-}
-
 beck_status gather_route(struct gather *g, const struct routed *route, int64_t offset)
 {
     if (g->route_count == g->route_cap) {
@@ -341,7 +323,6 @@ static beck_status keep_in_memory(struct partition *p, beck_bytes batch,
     if (!tail_add(&p->tail, batch, h->base_offset, 0, p->memory_end))
         return error_set(err, BECK_ENOMEM, "no memory for events of bus \"%s\"", p->bus);
     p->memory_end += (int64_t)batch.len;
-    p->memory_room = batch.len + batch.len / 8;
     partition_note_producer(p, h, batch.data);
     p->written = p->synced = batch_last_offset(h) + 1;
     return BECK_OK;
@@ -412,7 +393,6 @@ beck_status partition_write_batches(struct partition *p, beck_bytes batches, bec
 static void finish_gather(struct partition *p, struct gather *g)
 {
     g->done = true;
-    gather_end_in_place(g);
     batch_builder_clear(&g->builder);
     buf_clear(&g->copied);
     g->lent = (beck_bytes){0};

@@ -32,7 +32,7 @@ static bool push(struct tail *t, struct block *b)
         t->blocks = grown;
         t->cap = cap;
     }
-    t->blocks[t->count++] = t->newest = b;
+    t->blocks[t->count++] = b;
     atomic_fetch_add_explicit(&t->bytes, (int64_t)b->cap, memory_order_relaxed);
     return true;
 }
@@ -43,8 +43,6 @@ static void drop(struct tail *t, size_t index)
     atomic_fetch_sub_explicit(&t->bytes, (int64_t)b->cap, memory_order_relaxed);
     block_release(b);
     t->count--;
-    if (index == t->count)
-        t->newest = index > 0 ? t->blocks[index - 1] : NULL;
     memmove(t->blocks + index, t->blocks + index + 1, (t->count - index) * sizeof(struct block *));
 }
 
@@ -73,44 +71,23 @@ static struct block *add_block(struct tail *t, size_t size, int64_t base_offset,
     return b;
 }
 
-/* ---- the writer's ---- */
-
-/* A block that goes on at the position, with so much room. The newest one stays, and its end is the writer's. */
-static struct block *block_with(struct tail *t, size_t room, int64_t base_offset, int64_t segment,
-                                int64_t position)
-{
-    struct block *b = t->newest;
-    if (b && b->segment == segment) {
-        size_t len = atomic_load_explicit(&b->len, memory_order_relaxed);
-        if (b->position + (int64_t)len == position && b->cap - len >= room)
-            return b;
-    }
-    mutex_lock(&t->lock);
-    b = add_block(t, room, base_offset, segment, position);
-    mutex_unlock(&t->lock);
-    return b;
-}
-
-bool tail_lend(struct tail *t, size_t room, int64_t base_offset, int64_t position, struct buf *out)
-{
-    struct block *b =
-        room <= BLOCK_POOLED_BYTES ? block_with(t, room, base_offset, 0, position) : NULL;
-    if (!b)
-        return false;
-    size_t len = atomic_load_explicit(&b->len, memory_order_relaxed);
-    *out = (struct buf){.data = b->data + len, .cap = b->cap - len, .max = b->cap - len};
-    return true;
-}
-
 bool tail_add(struct tail *t, beck_bytes batch, int64_t base_offset, int64_t segment,
               int64_t position)
 {
-    struct block *b = block_with(t, batch.len, base_offset, segment, position);
+    mutex_lock(&t->lock);
+    struct block *b = t->count ? t->blocks[t->count - 1] : NULL;
+    size_t len = b ? atomic_load_explicit(&b->len, memory_order_relaxed) : 0;
+    bool fits = b && b->segment == segment && b->position + (int64_t)len == position &&
+                b->cap - len >= batch.len;
+    if (!fits) {
+        b = add_block(t, batch.len, base_offset, segment, position);
+        len = 0;
+    }
+    mutex_unlock(&t->lock);
     if (!b)
         return false;
-    size_t len = atomic_load_explicit(&b->len, memory_order_relaxed);
-    if (batch.data != b->data + len)
-        memcpy(b->data + len, batch.data, batch.len);
+    /* The newest one stays, and its end is the writer's. */
+    memcpy(b->data + len, batch.data, batch.len);
     atomic_store_explicit(&b->len, len + batch.len, memory_order_release);
     return true;
 }

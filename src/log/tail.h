@@ -10,7 +10,6 @@
 #ifndef BECK_LOG_TAIL_H
 #define BECK_LOG_TAIL_H
 
-#include "base/bytes.h"
 #include "base/thread.h"
 #include "log/block.h"
 
@@ -18,7 +17,6 @@ struct tail {
     struct mutex lock;
     struct block **blocks;
     size_t count, cap;
-    struct block *newest;    /* the last of them, NULL: none; the writer's own */
     bool memory;             /* of a memory partition: a block stays until nobody is owed it */
     struct block_pool *pool; /* borrowed; may be NULL */
     _Atomic(int64_t) bytes;  /* of the blocks */
@@ -31,10 +29,6 @@ static inline int64_t tail_bytes(const struct tail *t)
     return atomic_load_explicit(&t->bytes, memory_order_relaxed);
 }
 
-/* In memory: where the next batch, which begins at this offset and position, may be built by the writer; tail_add
- * of what lies there copies nothing. *out is at least `room` bytes and has no more than its capacity; false: there is
- * no such place. */
-bool tail_lend(struct tail *t, size_t room, int64_t base_offset, int64_t position, struct buf *out);
 /* Keeps a written batch; false: no memory, nothing was kept. */
 bool tail_add(struct tail *t, beck_bytes batch, int64_t base_offset, int64_t segment,
               int64_t position);
