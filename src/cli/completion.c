@@ -48,18 +48,23 @@ static void bash_choices(const struct option *options, const char *path)
     }
 }
 
-/* case alternatives for all options that have a value. */
+/* Behind those of all commands, each option that has a value. */
+static void valued_of(const struct command *c, const char *before)
+{
+    for (const struct option *o = c->options; o && o->name; o++) {
+        if (o->kind != OPTION_FLAG) {
+            printf("%s--%s", before, o->name);
+        }
+        if (o->kind != OPTION_FLAG && o->letter) {
+            printf("%s-%c", before, o->letter);
+        }
+    }
+}
+
 static void bash_valued(const struct command *c, const char *path)
 {
     (void)path;
-    for (const struct option *o = c->options; o && o->name; o++) {
-        if (o->kind != OPTION_FLAG) {
-            printf("|--%s", o->name);
-        }
-        if (o->kind != OPTION_FLAG && o->letter) {
-            printf("|-%c", o->letter);
-        }
-    }
+    valued_of(c, "|");
 }
 
 /* Calls `each` for every command, with its path: "emit", "bus", "bus create". */
@@ -166,54 +171,72 @@ static void quoted(const char *text, const char *also)
 
 #define ZSH_INDENT "                "
 
-static void zsh_options(const struct option *options)
+static void zsh_option(const struct option *option)
 {
-    for (; options && options->name; options++) {
-        printf(" \\\n" ZSH_INDENT "'%s--%s", options->repeatable ? "*" : "", options->name);
-        fputs(options->kind == OPTION_FLAG ? "[" : "=[", stdout);
-        quoted(options->help, "[]:");
-        putchar(']');
-        if (options->kind == OPTION_CHOICE) {
-            fputs(":value:(", stdout);
-            for (int i = 0; options->choices[i]; i++) {
-                printf("%s%s", i ? " " : "", options->choices[i]);
-            }
-            putchar(')');
-        } else if (strcmp(options->name, "data") == 0) {
-            fputs(":directory:_files -/", stdout);
-        } else if (kind_of(options->value)) {
-            printf(":%s:_beck_names %s", kind_of(options->value), kind_of(options->value));
-        } else if (options->kind != OPTION_FLAG) {
-            fputs(":value:", stdout);
+    const char *sign = option->kind == OPTION_FLAG ? "" : "=";
+    printf(" \\\n" ZSH_INDENT "%s", option->repeatable ? "'*'" : "");
+    if (option->letter && !option->repeatable) {
+        printf("'(-%c --%s)'", option->letter, option->name);
+    }
+    if (option->letter) {
+        printf("{-%c%s,--%s%s}'[", option->letter, *sign ? "+" : "", option->name, sign);
+    } else {
+        printf("'--%s%s[", option->name, sign);
+    }
+    quoted(option->help, "[]:");
+    putchar(']');
+    if (option->kind == OPTION_CHOICE) {
+        fputs(":value:(", stdout);
+        for (int i = 0; option->choices[i]; i++) {
+            printf("%s%s", i ? " " : "", option->choices[i]);
         }
-        putchar('\'');
+        putchar(')');
+    } else if (strcmp(option->name, "data") == 0) {
+        fputs(":directory:_files -/", stdout);
+    } else if (kind_of(option->value)) {
+        printf(":%s: _beck_names %s", kind_of(option->value), kind_of(option->value));
+    } else if (option->kind != OPTION_FLAG) {
+        fputs(":value:", stdout);
+    }
+    putchar('\'');
+}
+
+static void zsh_arguments(const struct option *options)
+{
+    printf("            _arguments -S");
+    for (; options && options->name; options++) {
+        zsh_option(options);
+    }
+    for (options = global_options; options->name; options++) {
+        zsh_option(options);
     }
 }
 
 static void zsh_names(const struct command *const *among)
 {
+    printf("            names=(\n");
     for (; *among; among++) {
         printf(ZSH_INDENT "'%s:", (*among)->name);
         quoted((*among)->help, ":");
         puts("'");
     }
+    printf("            )\n");
+    zsh_arguments(NULL);
+    puts(" \\\n" ZSH_INDENT "'*:command:->command'\n"
+         "            [[ $state == command ]] && _describe command names ;;");
 }
 
 static void zsh_case(const struct command *c, const char *path)
 {
     printf("        '%s')\n", path);
     if (c->children) {
-        printf("            names=(\n");
         zsh_names(c->children);
-        printf("            )\n            _describe command names ;;\n");
         return;
     }
-    printf("            _arguments -S");
-    zsh_options(c->options);
-    zsh_options(global_options);
+    zsh_arguments(c->options);
     const char *kind = kind_of(c->arguments);
-    if (kind) {
-        printf(" \\\n" ZSH_INDENT "'%d:%s:_beck_names %s'", strchr(path, ' ') ? 3 : 2, kind, kind);
+    if (kind) { /* with a space before it, or it gets arguments that are for compadd */
+        printf(" \\\n" ZSH_INDENT "'%d:%s: _beck_names %s'", strchr(path, ' ') ? 3 : 2, kind, kind);
     }
     puts(" \\\n" ZSH_INDENT "'*:argument:_files' ;;");
 }
@@ -231,8 +254,12 @@ static void zsh_print(void)
            "_beck() {\n"
            "    local -a names\n"
            "    local -A opt_args\n"
-           "    local path_='' word\n"
+           "    local path_='' word skip='' state line\n"
            "    for word in ${words[2,CURRENT-1]}; do\n"
+           "        [[ $skip ]] && { skip=''; continue }\n"
+           "        case \"$word\" in --data|--wait|--color");
+    walk(bash_valued);
+    printf(") skip=1; continue ;; -*) continue ;; esac\n"
            "        case \"$path_ $word\" in\n");
     for (const struct command *const *c = commands; *c; c++) {
         printf("            ' %s') path_='%s' ;;\n", (*c)->name, (*c)->name);
@@ -241,9 +268,8 @@ static void zsh_print(void)
                    (*sub)->name);
         }
     }
-    printf("        esac\n    done\n    case \"$path_\" in\n        '')\n            names=(\n");
+    printf("        esac\n    done\n    case \"$path_\" in\n        '')\n");
     zsh_names(commands);
-    printf("            )\n            _describe command names ;;\n");
     walk(zsh_case);
     puts("    esac\n}\n_beck \"$@\"");
 }
@@ -272,40 +298,79 @@ static void fish_options(const struct option *options, const char *condition)
     }
 }
 
-static void fish_of(const struct command *c, const char *path)
+static void fish_children(const struct command *const *among, const char *condition)
 {
-    char condition[192];
-    const char *space = strchr(path, ' ');
-    int first = space ? (int)(space - path) : (int)strlen(path);
-    if (space) {
-        snprintf(condition, sizeof condition,
-                 " -n '__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from %s'",
-                 first, path, space + 1);
-    } else {
-        snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %s'", path);
-    }
-    fish_options(c->options, condition);
-    if (kind_of(c->arguments)) {
-        printf("complete -c beck -f%s -a '(__beck_names %s)'\n", condition, kind_of(c->arguments));
-    }
-    for (const struct command *const *sub = c->children; sub && *sub; sub++) {
-        printf("complete -c beck -f%s -a %s -d '", condition, (*sub)->name);
-        quoted((*sub)->help, "");
+    for (; among && *among; among++) {
+        printf("complete -c beck -f%s -a %s -d '", condition, (*among)->name);
+        quoted((*among)->help, "");
         puts("'");
     }
 }
 
+static void fish_of(const struct command *c, const char *path)
+{
+    char condition[192];
+    snprintf(condition, sizeof condition, " -n '__beck_at \"%s\"'", path);
+    fish_options(c->options, condition);
+    snprintf(condition, sizeof condition, " -n '__beck_at \"%s\" 0'", path);
+    if (kind_of(c->arguments)) {
+        printf("complete -c beck -f%s -a '(__beck_names %s)'\n", condition, kind_of(c->arguments));
+    }
+    fish_children(c->children, condition);
+}
+
+static void fish_valued(const struct command *c, const char *path)
+{
+    (void)path;
+    valued_of(c, " ");
+}
+
+/* __beck_at: whether the words so far are this command, and so many arguments. */
 static void fish_print(void)
 {
-    puts("# beck: completion for fish. Use: beck completion fish | source\n"
-         "function __beck_names\n"
-         "    beck $argv[1] list --json 2>/dev/null | " NAMES_SED "\n"
-         "end");
+    printf("# beck: completion for fish. Use: beck completion fish | source\n"
+           "function __beck_at\n"
+           "    set -l path\n"
+           "    set -l count 0\n"
+           "    set -l skip 0\n"
+           "    for word in (commandline -opc)[2..-1]\n"
+           "        if test $skip = 1\n"
+           "            set skip 0\n"
+           "            continue\n"
+           "        end\n"
+           "        switch $word\n"
+           "            case --data --wait --color");
+    walk(fish_valued);
+    printf("\n                set skip 1\n"
+           "            case '-*'\n"
+           "            case '*'\n"
+           "                switch \"$path $word\"\n"
+           "                    case");
     for (const struct command *const *c = commands; *c; c++) {
-        printf("complete -c beck -f -n __fish_use_subcommand -a %s -d '", (*c)->name);
-        quoted((*c)->help, "");
-        puts("'");
+        printf(" ' %s'", (*c)->name);
+        for (const struct command *const *sub = (*c)->children; sub && *sub; sub++) {
+            printf(" '%s %s'", (*c)->name, (*sub)->name);
+        }
     }
+    puts("\n                        set path $path $word\n"
+         "                    case '*'\n"
+         "                        set count (math $count + 1)\n"
+         "                end\n"
+         "        end\n"
+         "    end\n"
+         "    test \"$path\" = \"$argv[1]\"; and test \"$argv[2]\" = '' -o \"$argv[2]\" = $count\n"
+         "end\n"
+         "function __beck_names\n"
+         "    set -l data\n"
+         "    set -l previous\n"
+         "    for word in (commandline -opc)\n"
+         "        test \"$previous\" = --data; and set data --data $word\n"
+         "        string match -q -- '--data=*' $word; and set data $word\n"
+         "        set previous $word\n"
+         "    end\n"
+         "    beck $data $argv[1] list --json 2>/dev/null | " NAMES_SED "\n"
+         "end");
+    fish_children(commands, " -n '__beck_at \"\" 0'");
     fish_options(global_options, "");
     walk(fish_of);
 }

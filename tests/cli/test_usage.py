@@ -1,6 +1,8 @@
 """How the command line is read: help, mistakes, exit codes, completion."""
 import os
+import pty
 import re
+import shutil
 import subprocess
 import unittest
 
@@ -177,10 +179,68 @@ class Completion(BeckTest):
         self.assertEqual(self.complete("--data", "nowhere", "queue", "show", ""), [])
         self.assertEqual(self.complete("queue", "bind", "billing", "x"), [])
 
-    def test_scripts_of_all_shells_are_there(self):
-        self.assertIn("#compdef beck", self.beck("completion", "zsh").out)
-        self.assertIn("complete -c beck", self.beck("completion", "fish").out)
+    def test_there_is_none_for_other_shells(self):
         self.refused(USAGE, "completion", "tcsh", says="bash, zsh or fish")
+
+
+class CompletionOfOtherShells(BeckTest):
+    def setUp(self):
+        super().setUp()
+        os.symlink(PROGRAM, f"{self.dir}/beck")
+        self.shell_environment = {**self.environment(), "PATH": f"{self.dir}:{os.environ['PATH']}", "ZDOTDIR": self.dir, "TERM": "dumb"}
+        self.beck("bus", "create", "shop")
+        self.beck("queue", "create", "billing", "#", "--bus", "shop")
+        self.beck("queue", "create", "distant", "#", "--data", "other")
+
+    def fish(self, line):
+        """What fish offers for the last word, without descriptions."""
+        done = subprocess.run(["fish", "--no-config", "-c", "beck completion fish | source; complete -C $argv[1]", line], cwd=self.dir,
+                              env=self.shell_environment, capture_output=True, text=True, check=True)
+        self.assertEqual(done.stderr, "")
+        return sorted(text.split("\t")[0] for text in done.stdout.splitlines())
+
+    def zsh(self, line):
+        """What zsh offers for the last word, without descriptions: it completes only in a terminal."""
+        with open(f"{self.dir}/_beck", "w", encoding="utf-8") as script:
+            script.write(self.beck("completion", "zsh").out)
+        with open(f"{self.dir}/.zshrc", "w", encoding="utf-8") as start:
+            start.write("fpath=($ZDOTDIR $fpath); autoload -Uz compinit; compinit -u -D; stty cols 200 rows 200\n"
+                        "PS1=; setopt no_beep no_prompt_sp no_prompt_cr\n"
+                        "finish() { print -n 'E''ND'; exit }; zle -N finish; bindkey '^X' finish; bindkey '^I' list-choices\nprint -n BE''GIN\n")
+        child, terminal = pty.fork()
+        if child == 0:
+            os.chdir(self.dir)
+            os.execvpe("zsh", ["zsh", "-d", "-i"], self.shell_environment)
+        shown = b""
+        for mark, keys in ((b"BEGIN", line.encode() + b"\t\x18"), (b"END", b"")):
+            while mark not in shown:
+                shown += os.read(terminal, 65536)
+            os.write(terminal, keys)
+        os.close(terminal)
+        os.waitpid(child, 0)
+        listed = shown.decode().split("BEGIN")[1].split("END")[0].replace("\r", "").splitlines()
+        return sorted(text.split("  ")[0] for text in listed if text and line.strip() not in text)
+
+    def check(self, complete):
+        self.assertEqual(complete("beck em"), ["emit"])
+        self.assertEqual(complete("beck dead "), ["list", "purge", "redrive", "show"])
+        self.assertEqual(complete("beck queue create q --b"), ["--backoff", "--bus"])
+        self.assertEqual(complete("beck emit a --level w"), ["written"])
+        self.assertEqual(complete("beck emit a --bus "), ["shop"])
+        self.assertEqual(complete("beck queue show "), ["billing"])
+        self.assertEqual(complete("beck dead list -n 5 "), ["billing"])
+        self.assertEqual(complete("beck queue show --data other "), ["distant"])
+        self.assertEqual(complete("beck --data other queue show "), ["distant"])
+        self.assertEqual(complete("beck --data queue veri"), ["verify"])
+        self.assertEqual(complete("beck --col"), ["--color"])
+
+    @unittest.skipUnless(shutil.which("fish"), "there is no fish")
+    def test_fish_completes_commands_options_choices_and_names(self):
+        self.check(self.fish)
+
+    @unittest.skipUnless(shutil.which("zsh"), "there is no zsh")
+    def test_zsh_completes_commands_options_choices_and_names(self):
+        self.check(self.zsh)
 
 
 if __name__ == "__main__":
