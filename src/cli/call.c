@@ -165,6 +165,19 @@ int call_bus(const struct call *call, const char *name, bool create, beck_bus **
     return status ? call_fail(call, status, &err) : EXIT_DONE;
 }
 
+int call_fail_queue(const struct call *call, const char *queue, beck_status status,
+                    const beck_error *err)
+{
+    beck_queue_info info;
+    if (status == BECK_ENOENT &&
+        beck_queue_info_get(call->handle, queue, &info, NULL) == BECK_ENOENT) {
+        return call_error(call, EXIT_NOT_FOUND,
+                          "no queue '%s' in '%s': see beck queue list; beck queue create makes one",
+                          queue, call->data_dir);
+    }
+    return call_fail(call, status, err);
+}
+
 /* ---- ending early ---- */
 
 int call_stopping(const struct call *call)

@@ -123,6 +123,9 @@ int call_bus(const struct call *call, const char *name, bool create, beck_bus **
 /* "beck: <text>" on standard error. Returns the exit code of `status`, for `return call_fail(...)`.
  * `err` as the library filled it, or NULL for the status's name. */
 int call_fail(const struct call *call, beck_status status, const beck_error *err);
+/* The same, of what was asked of a queue: that there is none of that name is said first. */
+int call_fail_queue(const struct call *call, const char *queue, beck_status status,
+                    const beck_error *err);
 /* The same with a text of one's own, and the exit code to return. */
 int call_error(const struct call *call, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

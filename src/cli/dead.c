@@ -7,15 +7,6 @@
 #include "event/time.h"
 #include <stdio.h>
 
-static int fail(const struct call *call, beck_status status, const beck_error *err)
-{
-    if (status == BECK_ENOENT && call->argument_count < 2) {
-        return call_error(call, EXIT_NOT_FOUND, "no queue '%s' in '%s': see beck queue list",
-                          call->arguments[0], call->data_dir);
-    }
-    return call_fail(call, status, err);
-}
-
 /* ---- list ---- */
 
 /* The "why" of the last failure in a history, unescaped into `out`. */
@@ -142,7 +133,7 @@ static int list_run(struct call *call)
     if (!status && l.count == 0 && !call->json) {
         call_say(call, "no dead letters");
     }
-    return status ? fail(call, status, &err) : l.code;
+    return status ? call_fail_queue(call, l.queue, status, &err) : l.code;
 }
 
 /* ---- show ---- */
@@ -247,7 +238,7 @@ static int show_run(struct call *call)
     }
     beck_status status = beck_dead_list(call->handle, call->arguments[0], 0, show_one, &s, &err);
     if (status) {
-        return fail(call, status, &err);
+        return call_fail_queue(call, call->arguments[0], status, &err);
     }
     if (!s.found) {
         return call_error(call, EXIT_NOT_FOUND,
@@ -283,7 +274,8 @@ static int redrive_run(struct call *call)
         return code;
     }
     beck_status status = beck_dead_redrive(call->handle, call->arguments[0], offset, &count, &err);
-    return status ? fail(call, status, &err) : count_done(call, "redriven", count, "queued again");
+    return status ? call_fail_queue(call, call->arguments[0], status, &err)
+                  : count_done(call, "redriven", count, "queued again");
 }
 
 static int purge_run(struct call *call)
@@ -296,7 +288,8 @@ static int purge_run(struct call *call)
         return code;
     }
     beck_status status = beck_dead_purge(call->handle, call->arguments[0], offset, &count, &err);
-    return status ? fail(call, status, &err) : count_done(call, "purged", count, "removed");
+    return status ? call_fail_queue(call, call->arguments[0], status, &err)
+                  : count_done(call, "purged", count, "removed");
 }
 
 static const struct option list_options[] = {{.name = "limit",

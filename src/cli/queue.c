@@ -13,12 +13,7 @@
 /* A failure about the queue that the first argument names. */
 static int fail(const struct call *call, beck_status status, const beck_error *err)
 {
-    if (status == BECK_ENOENT) {
-        return call_error(call, EXIT_NOT_FOUND,
-                          "no queue '%s' in '%s': see beck queue list; beck queue create makes one",
-                          call->arguments[0], call->data_dir);
-    }
-    return call_fail(call, status, err);
+    return call_fail_queue(call, call->arguments[0], status, err);
 }
 
 /* ---- list ---- */
@@ -378,7 +373,7 @@ static int unbind_run(struct call *call)
         beck_status status = beck_queue_unbind(call->handle, call->arguments[0],
                                                option_text(call, "bus"), call->arguments[i], &err);
         if (status) {
-            return call_fail(call, status, &err);
+            return fail(call, status, &err);
         }
     }
     if (call->json) {

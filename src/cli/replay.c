@@ -125,10 +125,8 @@ static int open_queue_target(struct replay *r, const char *queue)
     beck_queue_info info;
     beck_error err;
     beck_status status = beck_queue_info_get(r->call->handle, queue, &info, &err);
-    if (status == BECK_ENOENT) {
-        return call_error(r->call, EXIT_NOT_FOUND,
-                          "no queue '%s' in '%s': see beck queue list; beck queue create makes one",
-                          queue, r->call->data_dir);
+    if (status) {
+        return call_fail_queue(r->call, queue, status, &err);
     }
     char name[300];
     if (snprintf(name, sizeof name, "%s.replay", queue) >= 250) {
@@ -138,9 +136,7 @@ static int open_queue_target(struct replay *r, const char *queue)
     }
     beck_bus_options o = {.retention_ms = REPLAY_RETENTION_MS};
     beck_binding binding = {.bus = name};
-    if (!status) {
-        status = beck_bus_get(r->call->handle, name, &r->target, &err);
-    }
+    status = beck_bus_get(r->call->handle, name, &r->target, &err);
     if (status == BECK_ENOENT) {
         status = beck_bus_create(r->call->handle, name, &o, &r->target, &err);
     }

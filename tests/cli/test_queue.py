@@ -245,9 +245,16 @@ class Queue(BeckTest):
         for command in ("show", "delete", "purge", "pause", "resume", "peek"):
             self.refused(NOT_FOUND, "queue", command, "q", says="no queue 'q'")
         self.refused(NOT_FOUND, "queue", "rewind", "q", "now", says="no queue 'q'")
-        self.refused(NOT_FOUND, "queue", "bind", "q", "#", says="no queue 'q'")
+        for command in ("bind", "unbind"):
+            self.refused(NOT_FOUND, "queue", command, "q", "#", says="no queue 'q'")
         for command in ("list", "redrive", "purge"):
             self.refused(NOT_FOUND, "dead", command, "q", says="no queue 'q'")
+        for command in ("show", "redrive", "purge"):
+            self.refused(NOT_FOUND, "dead", command, "q", "1", says="no queue 'q'")
+
+    def test_a_bus_that_is_not_there_is_not_taken_for_the_queue(self):
+        self.beck("queue", "create", "q", "#")
+        self.refused(NOT_FOUND, "queue", "unbind", "q", "#", "--bus", "none", says='no bus "none"')
 
 
 class Dead(BeckTest):
