@@ -66,44 +66,45 @@ struct queue *handle_find_queue(const beck *b, const char *name)
     return found ? b->queues[at] : NULL;
 }
 
-struct queue *handle_look_at_queue(beck *b, const char *name, beck_error *err)
+beck_status handle_need_queues(const beck *b, beck_error *err)
 {
     if (handle_need(b, "handle", err))
-        return NULL;
-    if (b->read_only) {
-        error_set(err, BECK_EUNSUPPORTED,
-                  "queues cannot be used while the data directory is open for reading only");
-        return NULL;
-    }
+        return BECK_EINVAL;
+    if (!b->read_only)
+        return BECK_OK;
+    return error_set(err, BECK_EUNSUPPORTED,
+                     "queues cannot be used while the data directory is open for reading only");
+}
+
+beck_status handle_need_queue(const beck *b, const char *name, struct queue **out, beck_error *err)
+{
+    *out = name ? handle_find_queue(b, name) : NULL;
+    if (*out)
+        return BECK_OK;
+    return error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
+}
+
+beck_status handle_look_at_queue(beck *b, const char *name, struct queue **out, beck_error *err)
+{
+    *out = NULL;
+    beck_status status = handle_need_queues(b, err);
+    if (status)
+        return status;
     mutex_lock(&b->admin_lock);
-    struct queue *q = name ? handle_find_queue(b, name) : NULL;
-    if (q)
-        queue_retain(q);
+    status = handle_need_queue(b, name, out, err);
+    if (!status)
+        queue_retain(*out);
     mutex_unlock(&b->admin_lock);
-    if (!q)
-        error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
-    return q;
+    return status;
 }
 
-struct queue *handle_get_queue(beck *b, const char *name, beck_error *err)
+beck_status handle_get_queue(beck *b, const char *name, struct queue **out, beck_error *err)
 {
-    struct queue *q = handle_look_at_queue(b, name, err);
-    if (!q || !queue_check_known(q, err))
-        return q;
-    queue_release(q);
-    return NULL;
-}
-
-beck_status handle_no_queue(beck *b, const char *name)
-{
-    if (!b || b->read_only)
-        return b ? BECK_EUNSUPPORTED : BECK_EINVAL;
-    struct queue *q = handle_look_at_queue(b, name, NULL);
-    if (!q)
-        return BECK_ENOENT;
-    /* Where it is well, it has been made since. */
-    beck_status status = queue_check_known(q, NULL) ? BECK_ECORRUPT : BECK_ENOENT;
-    queue_release(q);
+    beck_status status = handle_look_at_queue(b, name, out, err);
+    if (!status && (status = queue_check_known(*out, err))) {
+        queue_release(*out);
+        *out = NULL;
+    }
     return status;
 }
 

@@ -98,12 +98,14 @@ void beck_abandon(beck *b);
 /* With admin_lock. NULL: none of that name. */
 beck_bus *handle_find_bus(const beck *b, const char *name);
 struct queue *handle_find_queue(const beck *b, const char *name);
-/* With a reference, or NULL and the error; takes admin_lock. The second also where queue_check_known refuses: to be
- * looked at, not used. */
-struct queue *handle_get_queue(beck *b, const char *name, beck_error *err);
-struct queue *handle_look_at_queue(beck *b, const char *name, beck_error *err);
-/* The code of the error of handle_get_queue, which gave NULL. */
-beck_status handle_no_queue(beck *b, const char *name);
+/* BECK_EUNSUPPORTED: the handle is for reading only, and knows nothing of queues; BECK_EINVAL: there is none. */
+beck_status handle_need_queues(const beck *b, beck_error *err);
+/* With admin_lock. BECK_ENOENT: none of that name, which may be NULL. */
+beck_status handle_need_queue(const beck *b, const char *name, struct queue **out, beck_error *err);
+/* With a reference; *out is NULL after an error. As handle_need_queues and handle_need_queue; takes admin_lock. Where
+ * queue_check_known refuses, a queue is only to be looked at. */
+beck_status handle_get_queue(beck *b, const char *name, struct queue **out, beck_error *err);
+beck_status handle_look_at_queue(beck *b, const char *name, struct queue **out, beck_error *err);
 /* id: NULL as for bus_open; gaps: see bus.h. */
 beck_status handle_add_bus(beck *b, const char *name, const beck_bus_options *options,
                            const uint8_t *id, bool gaps, beck_bus **out, beck_error *err);

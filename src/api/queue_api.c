@@ -8,16 +8,6 @@
 
 /* ---- making and deleting ---- */
 
-static beck_status refuse_read_only(const beck *b, beck_error *err)
-{
-    if (handle_need(b, "handle", err))
-        return BECK_EINVAL;
-    if (!b->read_only)
-        return BECK_OK;
-    return error_set(err, BECK_EUNSUPPORTED,
-                     "queues cannot be used while the data directory is open for reading only");
-}
-
 /* Whether that is for the server. What is no name it need not be asked for. */
 static bool is_remote(const beck *b, const char *queue)
 {
@@ -70,7 +60,7 @@ static beck_status create(beck *b, const char *name, const beck_queue_options *o
     beck_queue_options o = options ? *options : (beck_queue_options){0};
     beck_status status = bus_name_check("queue", name, false, err);
     if (!status)
-        status = refuse_read_only(b, err);
+        status = handle_need_queues(b, err);
     if (!status)
         status = queue_options_check(&o, b->data_dir != NULL, err);
     if (status)
@@ -248,37 +238,36 @@ static void end_change(beck *b)
 }
 
 /* Changes of one queue: upkeep_lock keeps checkpoints away, admin_lock everybody else. */
-static struct queue *begin_look(beck *b, const char *name, beck_error *err)
+static beck_status begin_look(beck *b, const char *name, struct queue **out, beck_error *err)
 {
-    if (refuse_read_only(b, err))
-        return NULL;
+    beck_status status = handle_need_queues(b, err);
+    if (status)
+        return status;
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
-    struct queue *q = name ? handle_find_queue(b, name) : NULL;
-    if (!q) {
+    status = handle_need_queue(b, name, out, err);
+    if (status)
         end_change(b);
-        error_set(err, BECK_ENOENT, "there is no queue \"%.260s\"", name ? name : "");
-    }
-    return q;
+    return status;
 }
 
-static struct queue *begin_change(beck *b, const char *name, beck_error *err)
+static beck_status begin_change(beck *b, const char *name, struct queue **out, beck_error *err)
 {
-    struct queue *q = begin_look(b, name, err);
-    if (!q || !queue_check_known(q, err))
-        return q;
-    end_change(b);
-    return NULL;
+    beck_status status = begin_look(b, name, out, err);
+    if (!status && (status = queue_check_known(*out, err)))
+        end_change(b);
+    return status;
 }
 
 beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
 {
     if (is_remote(b, name))
         return remote_queue_delete(b->remote, name, err);
-    struct queue *q = begin_change(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = delete_queue(b, q, err);
+    struct queue *q;
+    beck_status status = begin_change(b, name, &q, err);
+    if (status)
+        return status;
+    status = delete_queue(b, q, err);
     end_change(b);
     return status;
 }
@@ -382,10 +371,11 @@ beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *bind
         return error_set(err, BECK_EINVAL, "a queue is bound to a bus: there is none");
     if (is_remote(b, queue))
         return remote_queue_bind(b->remote, queue, binding, err);
-    struct queue *q = begin_change(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status = bind_queue(b, q, binding, err);
+    struct queue *q;
+    beck_status status = begin_change(b, queue, &q, err);
+    if (status)
+        return status;
+    status = bind_queue(b, q, binding, err);
     end_change(b);
     return status;
 }
@@ -395,13 +385,13 @@ beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const
 {
     if (is_remote(b, queue))
         return remote_queue_unbind(b->remote, queue, bus ? bus : "", pattern ? pattern : "#", err);
-    struct queue *q = begin_change(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status =
-        pattern && !*pattern
-            ? error_set(err, BECK_EINVAL, "a binding has a pattern; use \"#\" for all")
-            : unbind(b, q, bus ? bus : "", pattern ? pattern : "#", err);
+    struct queue *q;
+    beck_status status = begin_change(b, queue, &q, err);
+    if (status)
+        return status;
+    status = pattern && !*pattern
+                 ? error_set(err, BECK_EINVAL, "a binding has a pattern; use \"#\" for all")
+                 : unbind(b, q, bus ? bus : "", pattern ? pattern : "#", err);
     end_change(b);
     return status;
 }
@@ -412,9 +402,10 @@ beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out,
 {
     if (is_remote(b, name))
         return remote_queue_info(b->remote, name, out, err);
-    struct queue *q = handle_look_at_queue(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
+    struct queue *q;
+    beck_status status = handle_look_at_queue(b, name, &q, err);
+    if (status)
+        return status;
     queue_info(q, out);
     queue_release(q);
     return BECK_OK;
@@ -456,9 +447,10 @@ beck_status beck_queue_bindings(beck *b, const char *name,
     if (is_remote(b, name))
         return remote_queue_bindings(b->remote, name, each, ctx, err);
     struct names names = {0};
-    struct queue *q = begin_look(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
+    struct queue *q;
+    beck_status status = begin_look(b, name, &q, err);
+    if (status)
+        return status;
     queue_each_binding(q, collect_binding, &names);
     end_change(b);
     for (size_t i = 0; i + 1 < names.count && !names.failed; i += 2) {
@@ -479,10 +471,11 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
         return error_set(err, BECK_EINVAL, "looking into a queue needs a function");
     if (is_remote(b, name))
         return remote_queue_peek(b->remote, name, max, each, ctx, err);
-    struct queue *q = handle_get_queue(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = queue_peek(q, max, each, ctx, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, name, &q, err);
+    if (status)
+        return status;
+    status = queue_peek(q, max, each, ctx, err);
     queue_release(q);
     return status;
 }
@@ -500,10 +493,11 @@ beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind
                          WAITING_LISTED_MAX);
     if (is_remote(b, name))
         return remote_queue_waiting(b->remote, name, kind, from, max, each, ctx, err);
-    struct queue *q = handle_get_queue(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = queue_waiting(q, kind, from, max, each, ctx, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, name, &q, err);
+    if (status)
+        return status;
+    status = queue_waiting(q, kind, from, max, each, ctx, err);
     queue_release(q);
     return status;
 }
@@ -514,12 +508,12 @@ beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error 
 {
     if (is_remote(b, name))
         return remote_queue_pause(b->remote, name, paused, err);
-    struct queue *q = begin_change(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
+    struct queue *q;
+    beck_status status = begin_change(b, name, &q, err);
+    if (status)
+        return status;
     beck_queue_info info;
     queue_info(q, &info);
-    beck_status status = BECK_OK;
     if (info.options.storage == BECK_STORAGE_DISK)
         status = topology_put_queue(b, name, &info.options, paused, queue_number(q),
                                     queue_lifetime(q), err);
@@ -558,10 +552,11 @@ beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options
     beck_queue_options o = *options;
     if (is_remote(b, name))
         return remote_queue_alter(b->remote, name, &o, err);
-    struct queue *q = begin_change(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = alter_queue(b, q, &o, err);
+    struct queue *q;
+    beck_status status = begin_change(b, name, &q, err);
+    if (status)
+        return status;
+    status = alter_queue(b, q, &o, err);
     end_change(b);
     return status;
 }
@@ -570,10 +565,11 @@ beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_er
 {
     if (is_remote(b, name))
         return remote_queue_purge(b->remote, name, purged, err);
-    struct queue *q = begin_change(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = queue_purge(q, purged, err);
+    struct queue *q;
+    beck_status status = begin_change(b, name, &q, err);
+    if (status)
+        return status;
+    status = queue_purge(q, purged, err);
     end_change(b);
     return status;
 }
@@ -625,10 +621,11 @@ beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, 
     static const beck_from now;
     if (is_remote(b, name))
         return remote_queue_rewind(b->remote, name, from ? from : &now, err);
-    struct queue *q = begin_change(b, name, err);
-    if (!q)
-        return handle_no_queue(b, name);
-    beck_status status = rewind_queue(b, q, from ? from : &now, err);
+    struct queue *q;
+    beck_status status = begin_change(b, name, &q, err);
+    if (status)
+        return status;
+    status = rewind_queue(b, q, from ? from : &now, err);
     end_change(b);
     return status;
 }
@@ -686,10 +683,11 @@ beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, be
 {
     if (is_remote(b, queue))
         return remote_consumer_open(b->remote, queue, prefetch, out, err);
-    struct queue *q = handle_get_queue(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status = consumer_open(q, prefetch, out, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, queue, &q, err);
+    if (status)
+        return status;
+    status = consumer_open(q, prefetch, out, err);
     queue_release(q);
     return status;
 }
@@ -781,10 +779,11 @@ beck_status beck_dead_list(beck *b, const char *queue, size_t max,
         return error_set(err, BECK_EINVAL, "a list of dead letters needs a function");
     if (is_remote(b, queue))
         return remote_dead_list(b->remote, queue, max, each, ctx, err);
-    struct queue *q = handle_get_queue(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status = dead_list(q, max, each, ctx, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, queue, &q, err);
+    if (status)
+        return status;
+    status = dead_list(q, max, each, ctx, err);
     queue_release(q);
     return status;
 }
@@ -794,10 +793,11 @@ beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_
 {
     if (is_remote(b, queue))
         return remote_dead_redrive(b->remote, queue, offset, redriven, err);
-    struct queue *q = handle_get_queue(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status = dead_redrive(q, offset, redriven, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, queue, &q, err);
+    if (status)
+        return status;
+    status = dead_redrive(q, offset, redriven, err);
     queue_release(q);
     return status;
 }
@@ -807,10 +807,11 @@ beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t 
 {
     if (is_remote(b, queue))
         return remote_dead_purge(b->remote, queue, offset, purged, err);
-    struct queue *q = handle_get_queue(b, queue, err);
-    if (!q)
-        return handle_no_queue(b, queue);
-    beck_status status = dead_purge(q, offset, purged, err);
+    struct queue *q;
+    beck_status status = handle_get_queue(b, queue, &q, err);
+    if (status)
+        return status;
+    status = dead_purge(q, offset, purged, err);
     queue_release(q);
     return status;
 }

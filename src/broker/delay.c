@@ -112,8 +112,8 @@ static beck_status make(struct delivery_home *h, beck_error *err)
     if (!status && !d->queue) {
         status = beck_queue_create(handle, QUEUE, &qo, err);
         status = status == BECK_EEXIST ? BECK_OK : status;
-        if (!status && !(d->queue = handle_get_queue(handle, QUEUE, err)))
-            status = BECK_ENOENT;
+        if (!status)
+            status = handle_get_queue(handle, QUEUE, &d->queue, err);
     }
     if (!status)
         status = handle_join(handle, d->queue, bus, err);
@@ -144,8 +144,8 @@ beck_status delay_open(struct delivery_home *h, beck_error *err)
     buf_init(&d->raw, PROPERTIES_MAX);
     buf_init(&d->content, PROPERTIES_MAX);
     h->delay = d;
-    struct queue *before = handle_get_queue(h->broker->handle, QUEUE, NULL);
-    if (!before)
+    struct queue *before;
+    if (handle_get_queue(h->broker->handle, QUEUE, &before, NULL))
         return BECK_OK;
     queue_release(before);
     return delay_prepare(h, err);

@@ -83,11 +83,10 @@ beck_status engine_open_queue(struct broker_queue *q, bool later, beck_error *er
                                : beck_queue_create(b->handle, name, &o, err);
     if (status && status != BECK_EEXIST)
         return status;
-    q->engine = handle_get_queue(b->handle, name, err);
-    if (!q->engine)
-        return BECK_ENOENT;
-    q->number = queue_number(q->engine);
-    return BECK_OK;
+    status = handle_get_queue(b->handle, name, &q->engine, err);
+    if (!status)
+        q->number = queue_number(q->engine);
+    return status;
 }
 
 static beck_status delete_in_engine(struct broker *b, const char *name, enum queue_kind kind,
@@ -164,8 +163,8 @@ static bool is_alive(const struct broker_queue *q)
     if (q->kind == QUEUE_STREAM)
         return !atomic_load(&q->bus->closed);
     name_in_engine(q, name);
-    struct queue *have = handle_get_queue(q->vhost->broker->handle, name, NULL);
-    if (have)
+    struct queue *have;
+    if (!handle_get_queue(q->vhost->broker->handle, name, &have, NULL))
         queue_release(have);
     return have == q->engine;
 }
@@ -576,8 +575,8 @@ struct broker_queue *engine_adopt_queue(struct vhost *v, beck_bytes name)
     }
     if (q || !is_root(v) || !is_free(name, text) || engine_finish_deletion(v, name, NULL))
         return q;
-    struct queue *engine = handle_get_queue(v->broker->handle, text, NULL);
-    if (engine) {
+    struct queue *engine;
+    if (!handle_get_queue(v->broker->handle, text, &engine, NULL)) {
         q = adopt_queue(v, engine);
         queue_release(engine);
     }

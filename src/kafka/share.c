@@ -4,7 +4,7 @@
  * The store has a record of each queue (kind "share", key "<topic>/<group>"): the 16 bytes of the
  * topic's id, a byte (1: the queue has limits of its own), then its name. It is written when the queue is there and bound, so one without
  * record is of nobody and is taken over. A record whose topic or queue is gone is dropped when it is
- * read.
+ * read; one of a queue of which it is not known what it holds stays until that is put right.
  */
 #include "kafka/share_impl.h"
 
@@ -296,9 +296,9 @@ static beck_status make_queue(struct shares *s, beck_bytes group, struct topic *
     char name[NAME_MAX_BYTES + 320];
     beck_status status = BECK_EEXIST;
     for (int i = 1; i < NAMES_TRIED && status == BECK_EEXIST; i++) {
-        beck_error none = {0};
+        struct queue *known;
         compose_name(group, t->name, i, name, sizeof name);
-        struct queue *known = handle_get_queue(b, name, &none);
+        handle_get_queue(b, name, &known, NULL);
         bool take = i == 1 && known && !is_taken(s, name);
         if (known)
             queue_release(known);
@@ -312,8 +312,7 @@ static beck_status make_queue(struct shares *s, beck_bytes group, struct topic *
     beck_binding binding = {.bus = t->bus->name, .pattern = "#", .from = first_position(s, group)};
     if (!status)
         status = beck_queue_bind(b, name, &binding, err);
-    *out = status ? NULL : handle_get_queue(b, name, err);
-    return status ? status : *out ? BECK_OK : BECK_ENOENT;
+    return status ? status : handle_get_queue(b, name, out, err);
 }
 
 beck_status share_queue_make(struct shares *s, beck_bytes group, struct topic *t,
@@ -527,9 +526,11 @@ static beck_status load_queue(struct shares *s, const struct loaded *r, beck_err
     memcpy(name, data + DATA_NAME, r->data.len - DATA_NAME);
     bool own_rules = data[TOPIC_ID];
     struct topic *t = topics_find_id(s->k, data);
-    beck_error none = {0};
-    struct queue *q = handle_get_queue(s->k->engine, name, &none);
-    if (!q || !t)
+    struct queue *q;
+    beck_status status = handle_get_queue(s->k->engine, name, &q, NULL);
+    if (status == BECK_ECORRUPT)
+        return BECK_OK;
+    if (status || !t)
         return drop_record(s, topic, group, q, own_rules, err);
     struct share_queue *sq = add_queue(s, group, t, q, own_rules);
     if (!sq)

@@ -197,9 +197,10 @@ static beck_status look_at_queue(const struct apply *a, const struct queue_setti
     if (is->options.priority_max != info.options.priority_max) {
         return refuse(setting_find(rows, "priorities"), &now, err);
     }
-    struct queue *q = handle_get_queue(a->b, queue->record.name, err);
-    if (!q) {
-        return handle_no_queue(a->b, queue->record.name);
+    struct queue *q;
+    status = handle_get_queue(a->b, queue->record.name, &q, err);
+    if (status) {
+        return status;
     }
     status = queue_check_alter(q, &is->options, err);
     queue_release(q);

@@ -759,17 +759,6 @@ static void an_older_bus_that_retention_has_cut_can_be_found_whole(void **state)
     place_remove(&p);
 }
 
-/* Looked for in vain, and there when it is asked why. */
-static void a_queue_that_was_made_meanwhile_is_not_said_to_be_damaged(void **state)
-{
-    (void)state;
-    beck *b = open_memory();
-    assert_int_equal(handle_no_queue(b, "q"), BECK_ENOENT);
-    must(beck_queue_create(b, "q", NULL, &err));
-    assert_int_equal(handle_no_queue(b, "q"), BECK_ENOENT);
-    beck_close(b);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -790,7 +779,6 @@ int main(void)
         cmocka_unit_test(an_older_bus_that_is_found_whole_is_checked_from_then_on),
         cmocka_unit_test(an_older_bus_with_gaps_stays_as_it_is),
         cmocka_unit_test(an_older_bus_that_retention_has_cut_can_be_found_whole),
-        cmocka_unit_test(a_queue_that_was_made_meanwhile_is_not_said_to_be_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,7 +60,7 @@ static void stage_begin(struct stage *t, bool single_active)
     world_start_in_memory(&t->w);
     beck_queue_options options = {.attempts_max = 65535, .deadline_ms = -1};
     t->bus = world_pair(&t->w, &options);
-    t->queue = handle_get_queue(t->w.b, "q", NULL);
+    t->queue = world_get_queue(&t->w, "q");
     struct dispatcher_options o = {.queue = t->queue, .single_active = single_active};
     check_ok(dispatcher_new(&o, &t->d, err));
     t->published = 0;
@@ -280,7 +280,7 @@ static void a_shared_limit_holds_over_several_queues(void **state)
     world_queue(&t.w, "other", NULL);
     world_bind(&t.w, "other", "b", "#", BECK_FROM_NOW);
     struct stage other = t;
-    other.queue = handle_get_queue(t.w.b, "other", NULL);
+    other.queue = world_get_queue(&t.w, "other");
     check_ok(dispatcher_new(&(struct dispatcher_options){.queue = other.queue}, &other.d, err));
     subscribe(t.d, &s[0], (struct subscriber_options){.shared = &credit}, 0);
     subscribe(other.d, &s[1], (struct subscriber_options){.shared = &credit}, 0);

@@ -252,7 +252,7 @@ static int64_t ttl_of(struct place *p, const char *name)
 static int64_t length_in_force(struct place *p)
 {
     struct queue_rules rules;
-    struct queue *q = handle_get_queue(p->w.b, "billing", NULL);
+    struct queue *q = world_get_queue(&p->w, "billing");
     queue_get_rules(q, &rules);
     queue_release(q);
     return rules.length_max;

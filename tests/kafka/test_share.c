@@ -991,6 +991,38 @@ static void after_a_restart_answers_count_and_the_rest_comes_again(void **state)
     share_end(&s);
 }
 
+static void a_group_is_there_again_once_the_state_of_queues_is_put_right(void **state)
+{
+    static const char log[] = "data/__queue_state-0/00000000000000000000.log";
+    struct share_world s;
+    (void)state;
+    share_start(&s, 1);
+    beck_bus *bus = make_topic(&s, "t", 1);
+    join(&s, "m", "t");
+    put_records(bus, 0, 1);
+    kafka_close(s.k);
+    beck_close(s.w.b);
+    vfs_sim_flip(s.w.vfs, log, 70, 5);
+    world_open(&s.w);
+    share_begin(&s);
+    assert_int_equal(beat_at(&s, "g", "m", 0, "t", NULL).topics, 0); /* until then */
+    kafka_close(s.k);
+    beck_close(s.w.b);
+    vfs_sim_flip(s.w.vfs, log, 70, 5);
+    world_open(&s.w);
+    share_begin(&s);
+    assert_true(share_exists(s.k, beck_str("g")));
+    /* The queue is still the group's own. */
+    group_config(&s, "g", "share.delivery.count.limit", "2");
+    join(&s, "m", "t");
+    check_got(fetch_from(&s, "m", 0, "t", 100), "0:0-0*1");
+    assert_int_equal(answer(&s, "m", 1, 0, 0, 0, RELEASE), 0);
+    check_got(fetch_from(&s, "m", 2, "t", 100), "0:0-0*2");
+    assert_int_equal(answer(&s, "m", 3, 0, 0, 0, RELEASE), 0);
+    check_counts(&s.w, "share.g.t", 0, 0, 0, 1);
+    share_end(&s);
+}
+
 static void what_was_acknowledged_survives_a_loss_of_power(void **state)
 {
     (void)state;
@@ -1235,6 +1267,7 @@ int main(void)
         cmocka_unit_test(partitions_that_are_added_are_shared_too),
         cmocka_unit_test(names_of_queues_are_sensible_and_their_own),
         cmocka_unit_test(after_a_restart_answers_count_and_the_rest_comes_again),
+        cmocka_unit_test(a_group_is_there_again_once_the_state_of_queues_is_put_right),
         cmocka_unit_test(what_was_acknowledged_survives_a_loss_of_power),
         cmocka_unit_test(random_members_agree_with_a_model),
     };

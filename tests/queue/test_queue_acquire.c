@@ -233,7 +233,7 @@ static void check_progress_at(struct world *w, beck_bus *bus, const char *expect
 {
     struct queue_progress p[PARTITIONS];
     char text[256] = "";
-    struct queue *q = handle_get_queue(w->b, "q", NULL);
+    struct queue *q = world_get_queue(w, "q");
     check_ok(queue_get_progress(q, bus, p, PARTITIONS, err));
     queue_release(q);
     for (int i = 0; i < PARTITIONS; i++)
@@ -269,7 +269,7 @@ static void progress_is_the_first_that_is_owed_and_how_many(void **state)
 
 static void move(struct world *w, beck_bus *bus, int64_t a, int64_t b, int64_t c)
 {
-    struct queue *q = handle_get_queue(w->b, "q", NULL);
+    struct queue *q = world_get_queue(w, "q");
     check_ok(handle_move_queue(w->b, q, bus, (int64_t[]){a, b, c}, PARTITIONS, err));
     queue_release(q);
 }

@@ -420,7 +420,7 @@ static void files_that_the_last_snapshot_names_stay(void **state)
     check_ok(beck_queue_purge(w.b, "q", NULL, err));
     check_ok(beck_publish_many(bus, events, 20, NULL, NULL, err));
     free(events);
-    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct queue *q = world_get_queue(&w, "q");
     check_ok(queue_snapshot(q, err));
     beck_consumer *c = world_consumer(&w, "q", 0);
     for (int i = 0; i < 10; i++)

@@ -46,7 +46,7 @@ static void a_watch_is_called_once_when_something_may_be_taken(void **state)
     (void)state;
     world_start_in_memory(&w);
     beck_bus *bus = world_pair(&w, NULL);
-    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct queue *q = world_get_queue(&w, "q");
     struct note first, second;
     note_init(&first);
     note_init(&second);
@@ -100,7 +100,7 @@ static void what_one_leaves_another_is_told_of(void **state)
     (void)state;
     world_start_in_memory(&w);
     beck_bus *bus = world_pair(&w, NULL);
-    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct queue *q = world_get_queue(&w, "q");
     beck_consumer *c = world_consumer(&w, "q", 0);
     struct note n;
     note_init(&n);
@@ -128,7 +128,7 @@ static void a_watch_is_called_when_a_delay_is_over(void **state)
     (void)state;
     world_start(&w, 1);
     beck_bus *bus = world_pair(&w, NULL);
-    struct queue *q = handle_get_queue(w.b, "q", NULL);
+    struct queue *q = world_get_queue(&w, "q");
     struct note n;
     note_init(&n);
     struct queue_watch a = {.fn = take_note, .ctx = &n};
@@ -271,8 +271,7 @@ static void what_is_due_and_stays_does_not_keep_the_timer(void **state)
     beck_bus *bus = world_pair(&w, &o);
     world_queue(&w, "other", &o);
     world_bind(&w, "other", "b", "#", BECK_FROM_NOW);
-    struct queue *q = handle_get_queue(w.b, "q", NULL),
-                 *other = handle_get_queue(w.b, "other", NULL);
+    struct queue *q = world_get_queue(&w, "q"), *other = world_get_queue(&w, "other");
     put(bus, "t", "0");
     beck_consumer *c = world_consumer(&w, "q", 0), *d = world_consumer(&w, "other", 0);
     take(c, "0");
@@ -387,7 +386,7 @@ static void what_cannot_be_read_now_is_for_another(void **state)
     struct note note;
     note_init(&note);
     struct queue_watch waiting = {.fn = take_note, .ctx = &note};
-    watched = handle_get_queue(w.b, "q", NULL);
+    watched = world_get_queue(&w, "q");
     watch = &waiting;
     disk = w.vfs->ops;
     failing_disk = *disk;

@@ -152,6 +152,14 @@ static inline void world_bind(struct world *w, const char *queue, const char *bu
     check_ok(beck_queue_bind(w->b, queue, &binding, err));
 }
 
+/* Of the engine, with a reference. */
+static inline struct queue *world_get_queue(const struct world *w, const char *name)
+{
+    struct queue *q;
+    check_ok(handle_get_queue(w->b, name, &q, err));
+    return q;
+}
+
 /* Bus "b" and queue "q", bound from now. */
 static inline beck_bus *world_pair(struct world *w, const beck_queue_options *options)
 {

@@ -59,7 +59,8 @@ static beck_queue_info info_of(const struct world *w)
 /* Waits until somebody waits for the queue, or nobody. */
 static void wait_until_waited_for(const struct world *w, bool wanted)
 {
-    struct queue *q = handle_get_queue(w->b, "q", NULL);
+    struct queue *q;
+    assert_int_equal(handle_get_queue(w->b, "q", &q, NULL), BECK_OK);
     bool waits;
     do {
         mutex_lock(&q->lock);

@@ -128,13 +128,10 @@ beck_status taker_new(struct work *w, const char *name, bool shared, uint32_t pr
     beck *b = w->http->context.b;
     struct taker *t = calloc(1, sizeof *t);
     char *copy = strdup(name);
-    struct queue *q = t && copy ? handle_get_queue(b, name, err) : NULL;
-    beck_status status = BECK_OK;
-    if (!t || !copy)
-        status = error_set(err, BECK_ENOMEM, "no memory to take from a queue");
-    else if (!q)
-        status = handle_no_queue(b, name);
-    else
+    struct queue *q = NULL;
+    beck_status status = t && copy ? handle_get_queue(b, name, &q, err)
+                                   : error_set(err, BECK_ENOMEM, "no memory to take from a queue");
+    if (!status)
         status = consumer_open(q, prefetch, &t->consumer, err);
     if (status) {
         if (q)
