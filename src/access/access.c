@@ -12,11 +12,11 @@
 #include "access/roster.h"
 #include "access/through.h"
 #include "api/handle.h"
+#include "bus/own_bus.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#define USERS_BUS "__users"
 #define USER_TYPE "user"
 #define SEGMENT_BYTES (4 << 20)
 #define RECORD_MAX (256 << 10)
@@ -64,7 +64,7 @@ static beck_status apply(struct access *a, const beck_event *e, beck_error *err)
     char name[ACCESS_NAME_MAX + 1];
     struct identity *user = NULL;
     if (e->subject.len > ACCESS_NAME_MAX || e->subject.len == 0)
-        return error_set(err, BECK_ECORRUPT, "a record of " USERS_BUS " names no user");
+        return error_set(err, BECK_ECORRUPT, "a record of " OWN_USERS " names no user");
     memcpy(name, e->subject.data, e->subject.len);
     name[e->subject.len] = 0;
     if (e->data.data) {
@@ -84,7 +84,7 @@ static beck_status load(struct access *a, beck_error *err)
 {
     beck_reader *reader;
     beck_read_options o = {.from.kind = BECK_FROM_EARLIEST};
-    beck_status status = beck_bus_get(a->b, USERS_BUS, &a->bus, err);
+    beck_status status = beck_bus_get(a->b, OWN_USERS, &a->bus, err);
     if (status)
         return status == BECK_ENOENT ? BECK_OK : status;
     status = beck_reader_open(a->bus, &o, &reader, err);
@@ -388,11 +388,11 @@ static beck_status write_record(struct access *a, const char *name, const struct
 {
     beck_event e = {.type = beck_str(USER_TYPE), .subject = beck_str(name)};
     beck_publish_options o = {.level = BECK_LEVEL_SYNCED, .no_context = true};
-    beck_bus_options bus = {.compact = true, .segment_bytes = SEGMENT_BYTES};
+    beck_bus_options bus = {.segment_bytes = SEGMENT_BYTES};
     assert(mutex_held(&a->change_lock));
     if (!a->b->data_dir)
         return BECK_OK;
-    beck_status status = a->bus ? BECK_OK : handle_own_bus(a->b, USERS_BUS, &bus, &a->bus, err);
+    beck_status status = a->bus ? BECK_OK : handle_own_bus(a->b, OWN_USERS, &bus, &a->bus, err);
     if (status)
         return status;
     if (a->b->read_only)

@@ -2,6 +2,7 @@
 #include "access/user.h"
 
 #include "bus/bus.h"
+#include "bus/own_bus.h"
 #include "event/json.h"
 
 #include <assert.h>
@@ -168,7 +169,7 @@ bool identity_may(const struct identity *i, enum access_right right, enum access
 {
     if (i->everything)
         return true;
-    bool own = kind == ACCESS_BUS && bus_name_is_own(name);
+    bool own = kind == ACCESS_BUS && own_bus_is_name(name);
     uint32_t missing = (uint32_t)right;
     for (size_t n = 0; n < i->rule_count; n++) {
         const struct access_rule *rule = &i->rules[n];

@@ -2,6 +2,8 @@
  * below. */
 #include "api/handle.h"
 
+#include "bus/own_bus.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -173,8 +175,10 @@ beck_status beck_bus_create(beck *b, const char *name, const beck_bus_options *o
 beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err)
 {
+    const struct own_bus *own = own_bus_find(name);
     beck_bus_options o = *options;
-    assert(bus_name_is_own(name));
+    assert(own_bus_is_name(name));
+    o.compact = own && own->compact;
     if (o.storage == BECK_STORAGE_DEFAULT)
         o.storage = BECK_STORAGE_DISK;
     beck_status status = refuse_read_only(b, err);

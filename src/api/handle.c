@@ -1,6 +1,7 @@
 /* Opening and closing a handle, and what hangs off it: see handle.h. */
 #include "api/handle.h"
 
+#include "bus/own_bus.h"
 #include "log/block.h"
 #include "log/committer.h"
 
@@ -33,7 +34,7 @@ beck *handle_of(const beck_bus *bus)
 
 static int compare_names(const char *a, const char *b)
 {
-    bool own_a = bus_name_is_own(a), own_b = bus_name_is_own(b);
+    bool own_a = own_bus_is_name(a), own_b = own_bus_is_name(b);
     return own_a != own_b ? own_a - own_b : strcmp(a, b);
 }
 
@@ -207,13 +208,11 @@ void handle_drop_queue(beck *b, struct queue *q)
 
 /* ---- opening ---- */
 
-static beck_status open_system_bus(beck *b, const char *name, bool compact, beck_storage storage,
-                                   beck_bus **out, beck_error *err)
+static beck_status open_system_bus(beck *b, const char *name, beck_bus **out, beck_error *err)
 {
-    beck_bus_options o = {.storage = storage,
-                          .segment_bytes = SYSTEM_SEGMENT_BYTES,
+    beck_bus_options o = {.segment_bytes = SYSTEM_SEGMENT_BYTES,
                           .event_bytes_max = 64u << 20,
-                          .compact = compact};
+                          .compact = own_bus_find(name)->compact};
     beck_status status = bus_options_check(&o, b->data_dir != NULL, err);
     return status ? status : handle_add_bus(b, name, &o, NULL, false, out, err);
 }
@@ -222,8 +221,7 @@ static beck_status open_system_bus(beck *b, const char *name, bool compact, beck
 static beck_status open_topology(beck *b, beck_error *err)
 {
     beck_error why;
-    beck_status status =
-        open_system_bus(b, "__topology", true, BECK_STORAGE_DISK, &b->topology, &why);
+    beck_status status = open_system_bus(b, OWN_TOPOLOGY, &b->topology, &why);
     if (status == BECK_ECORRUPT)
         return error_set(err, status,
                          "what buses and queues there are cannot be read: %s --data '%s'", why.text,
@@ -234,7 +232,7 @@ static beck_status open_topology(beck *b, beck_error *err)
 static bool holds_topology(const beck *b)
 {
     char path[4200];
-    snprintf(path, sizeof path, "%s/__topology-0", b->data_dir);
+    snprintf(path, sizeof path, "%s/" OWN_TOPOLOGY "-0", b->data_dir);
     return vfs_exists(b->env.vfs, path);
 }
 
@@ -308,9 +306,9 @@ static beck_status open_disk(beck *b, beck_error *err)
     if (!status)
         status = open_topology(b, err);
     if (!status)
-        status = open_system_bus(b, "__dead_letters", false, BECK_STORAGE_DISK, &b->home.dead, err);
+        status = open_system_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
     if (!status && !b->read_only)
-        status = open_system_bus(b, "__queue_state", false, BECK_STORAGE_DISK, &b->home.state, err);
+        status = open_system_bus(b, OWN_QUEUE_STATE, &b->home.state, err);
     if (!status && !b->read_only) {
         partition_keep_hidden(bus_partition(b->home.state, 0), b->trace_bytes);
         partition_keep_hidden(bus_partition(b->home.dead, 0), b->trace_bytes);
@@ -439,8 +437,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     if (!status && b->data_dir)
         status = open_or_connect(b, o, err);
     else if (!status)
-        status =
-            open_system_bus(b, "__dead_letters", false, BECK_STORAGE_MEMORY, &b->home.dead, err);
+        status = open_system_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
     if (status) {
         beck_abandon(b);
         return status;

@@ -129,7 +129,7 @@ void handle_watch_buses(beck *b, struct bus_watch *w);
 void handle_unwatch_buses(beck *b, struct bus_watch *w);
 void handle_tell_changed(beck *b, beck_bus *bus, enum bus_change what); /* with admin_lock */
 /* A bus of the library's or the program's own, on disk unless the options say memory, whose name
- * begins with "__": made with these options, or found with those that it has. Only bus_publish
+ * begins with "__": made with these options, compact as own_bus.h says, or found with those that it has. Only bus_publish
  * publishes to it. Takes upkeep_lock and admin_lock. */
 beck_status handle_own_bus(beck *b, const char *name, const beck_bus_options *options,
                            beck_bus **out, beck_error *err);

@@ -3,53 +3,11 @@
 #include "api/lost.h"
 
 #include "base/uuid.h"
+#include "bus/own_bus.h"
 #include "log/cursor.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-static const struct own_bus {
-    const char *name;
-    bool compact;
-    const char *meaning;
-} own_buses[] = {
-    {"__topology", true,
-     "what was made, changed or deleted there is as it was before: look at beck bus list and beck "
-     "queue list"},
-    {"__queue_state", false,
-     "queues may deliver again what was settled, and count failed attempts anew"},
-    {"__dead_letters", false, "these dead letters are lost, or their events are delivered again"},
-    {"__users", true,
-     "users and rights that were changed there are as they were before, or gone: look at beck user "
-     "list before anybody else can reach the server"},
-    {"__refused_hooks", false, "these refused webhooks are lost"},
-    {"__kafka", true,
-     "configurations, rules and credentials of Kafka's clients that were changed there are as they "
-     "were before, or gone"},
-    {"__consumer_offsets", true, "groups of Kafka's clients may read again what they had read"},
-    {"__transaction_state", true,
-     "transactions that were under way may stay open in their topics: kafka-transactions abort "
-     "ends them"},
-    {"__amqp", true,
-     "what AMQP clients declared, changed or deleted there is as it was before, or gone"},
-    {"__amqp_transient", false, "these messages are lost"},
-    {"__amqp_past", false, "these messages are lost"},
-    {"__amqp_delayed", false, "these messages are lost"},
-};
-
-static const struct own_bus *find_own(const char *bus)
-{
-    for (size_t i = 0; i < sizeof own_buses / sizeof *own_buses; i++)
-        if (strcmp(own_buses[i].name, bus) == 0)
-            return &own_buses[i];
-    return NULL;
-}
-
-const char *lost_meaning(const char *bus)
-{
-    const struct own_bus *own = find_own(bus);
-    return own ? own->meaning : NULL;
-}
 
 void lost_note(struct lost *l, const char *name, uint32_t partitions)
 {
@@ -77,9 +35,9 @@ void lost_note_queues(struct lost *l, const struct env *env, const char *data_di
     struct partition *p;
     struct cursor *c = NULL;
     char dir[4600], name[256];
-    snprintf(dir, sizeof dir, "%s/__queue_state-0", data_dir);
+    snprintf(dir, sizeof dir, "%s/" OWN_QUEUE_STATE "-0", data_dir);
     if (!vfs_exists(env->vfs, dir) ||
-        partition_open(env, dir, "__queue_state", 0, &o, recovery_point, 0, &p, NULL))
+        partition_open(env, dir, OWN_QUEUE_STATE, 0, &o, recovery_point, 0, &p, NULL))
         return;
     const struct record_view *v;
     beck_status status = cursor_open(p, &c, NULL);
@@ -120,7 +78,7 @@ static void find_id(beck *b, const struct lost_name *bus, uint8_t id[16])
 static beck_status restore_bus(beck *b, const struct lost_name *bus, beck_error *told,
                                beck_error *err)
 {
-    const struct own_bus *own = find_own(bus->name);
+    const struct own_bus *own = own_bus_find(bus->name);
     beck_bus_options o = {.storage = BECK_STORAGE_DISK,
                           .partitions = bus->partitions,
                           .compact = own && own->compact};

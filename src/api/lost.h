@@ -5,9 +5,6 @@
 
 #include "api/handle.h"
 
-/* What else is so once events of the own bus are given up; NULL: it is no own bus that is known here. */
-const char *lost_meaning(const char *bus);
-
 /* Names that may be known no more. */
 struct lost_name {
     char name[256];

@@ -7,6 +7,7 @@
  * what all snapshots have left behind. After it, a restart reads only what came since.
  */
 #include "api/handle.h"
+#include "bus/own_bus.h"
 #include "log/committer.h"
 
 #include <assert.h>
@@ -22,7 +23,7 @@ static void note_routed(const struct handle_view *v)
 {
     for (size_t i = 0; i < v->bus_count; i++) {
         beck_bus *bus = v->buses[i];
-        bool is_dead = strcmp(bus->name, "__dead_letters") == 0;
+        bool is_dead = strcmp(bus->name, OWN_DEAD_LETTERS) == 0;
         if (bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed) ||
             (!is_dead && atomic_load(&bus->route_count) == 0 &&
              atomic_load(&bus->joined_count) == 0))

@@ -6,6 +6,7 @@
 #include "api/handle.h"
 
 #include "api/lost.h"
+#include "bus/own_bus.h"
 #include "log/verify.h"
 
 #include <errno.h>
@@ -88,12 +89,6 @@ static beck_status note_bus(void *ctx, const char *name, const beck_bus_options 
 
 static const struct known_bus *find_bus(const struct verify *v, const char *name)
 {
-    static const struct known_bus own[] = {{"__topology", true, false},
-                                           {"__dead_letters", false, false},
-                                           {"__queue_state", false, false}};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strcmp(own[i].name, name) == 0)
-            return &own[i];
     for (size_t i = 0; i < v->bus_count; i++)
         if (strcmp(v->buses[i].name, name) == 0)
             return &v->buses[i];
@@ -106,6 +101,16 @@ static void ignore(void *ctx, const beck_error *error)
     (void)error;
 }
 
+/* Those that the topology says nothing of. */
+static beck_status note_unlisted(struct verify *v, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (const struct own_bus *own = own_buses; own->name && !status; own++)
+        if (own->unlisted)
+            status = note_bus(v, own->name, &(beck_bus_options){.compact = own->compact}, false);
+    return status ? error_set(err, status, "no memory to verify a data directory") : BECK_OK;
+}
+
 /* Its faults have been reported. */
 static void read_topology(struct verify *v)
 {
@@ -116,10 +121,10 @@ static void read_topology(struct verify *v)
     int64_t recovery = 0;
     env.report = ignore;
     env.read_only = true;
-    snprintf(dir, sizeof dir, "%s/__topology-0", v->data_dir);
-    checkpoint_get(&v->recovery, "__topology", 0, &recovery);
+    snprintf(dir, sizeof dir, "%s/" OWN_TOPOLOGY "-0", v->data_dir);
+    checkpoint_get(&v->recovery, OWN_TOPOLOGY, 0, &recovery);
     if (!vfs_exists(env.vfs, dir) ||
-        partition_open(&env, dir, "__topology", 0, &o, recovery, 0, &p, NULL))
+        partition_open(&env, dir, OWN_TOPOLOGY, 0, &o, recovery, 0, &p, NULL))
         return;
     v->topology_known = topology_each_bus(p, note_bus, v, NULL) == BECK_OK;
     partition_abandon(p);
@@ -159,10 +164,10 @@ static bool holds_segment(struct verify *v, const char *dir)
 
 static void explain_given_up(struct verify *v, const char *bus)
 {
-    const char *meaning = lost_meaning(bus);
+    const struct own_bus *own = own_bus_find(bus);
     beck_error what = {0};
-    error_set(&what, BECK_OK, "%s: %s", bus, meaning ? meaning : "");
-    if (meaning)
+    error_set(&what, BECK_OK, "%s: %s", bus, own ? own->lost : "");
+    if (own)
         tell(v, &what);
 }
 
@@ -215,7 +220,7 @@ static void verify_missing(struct verify *v)
         const struct checkpoint_entry *e = &v->recovery.entries[i];
         char dir[4600];
         snprintf(dir, sizeof dir, "%s/%s-%u", v->data_dir, e->topic, e->partition);
-        if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->topic, "__topology") != 0 &&
+        if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->topic, OWN_TOPOLOGY) != 0 &&
             (!v->topology_known || find_bus(v, e->topic)))
             verify_partition(v, e->topic, e->partition);
         if (v->lost && v->topology_known && !find_bus(v, e->topic))
@@ -234,7 +239,7 @@ static bool topology_is_cut(struct verify *v)
 {
     char dir[4600];
     bool kept = false;
-    snprintf(dir, sizeof dir, "%s/__topology-0", v->data_dir);
+    snprintf(dir, sizeof dir, "%s/" OWN_TOPOLOGY "-0", v->data_dir);
     vfs_list(v->env.vfs, dir, find_kept, &kept, NULL);
     return v->given_up || kept;
 }
@@ -257,7 +262,7 @@ static int verify_entry(void *ctx, const char *name, bool is_dir)
         return 0;
     char bus[256] = "";
     memcpy(bus, name, (size_t)(dash - name));
-    if (strcmp(bus, "__topology") != 0)
+    if (strcmp(bus, OWN_TOPOLOGY) != 0)
         verify_partition(v, bus, (uint32_t)number);
     return 0;
 }
@@ -270,11 +275,13 @@ static beck_status walk(struct verify *v, beck_error *err)
     read_checkpoint(v, "log-start", &v->log_start);
     read_checkpoint(v, "cleaner", &v->cleaned);
     v->starts_known = upkeep_knows_starts(&v->log_start);
-    verify_partition(v, "__topology", 0);
+    beck_status status = note_unlisted(v, err);
+    verify_partition(v, OWN_TOPOLOGY, 0);
     if (!v->repairing || !topology_is_cut(v))
         v->lost = NULL;
     read_topology(v);
-    beck_status status = vfs_list(v->env.vfs, v->data_dir, verify_entry, v, err);
+    if (!status)
+        status = vfs_list(v->env.vfs, v->data_dir, verify_entry, v, err);
     if (!status)
         verify_missing(v);
     snprintf(path, sizeof path, "%s/__queues", v->data_dir);
@@ -284,7 +291,7 @@ static beck_status walk(struct verify *v, beck_error *err)
         int64_t recovery = 0;
         env.report = ignore;
         env.read_only = true;
-        checkpoint_get(&v->recovery, "__queue_state", 0, &recovery);
+        checkpoint_get(&v->recovery, OWN_QUEUE_STATE, 0, &recovery);
         lost_note_queues(v->lost, &env, v->data_dir, recovery);
     }
     if (!status && v->repairing)
@@ -318,7 +325,7 @@ static beck_status lock_directory(const char *data_dir, bool repair, struct file
     char path[4600], topology[4600];
     if (!data_dir || strlen(data_dir) > 3500)
         return error_set(err, BECK_EINVAL, "the path of the data directory is missing or too long");
-    snprintf(topology, sizeof topology, "%s/__topology-0", data_dir);
+    snprintf(topology, sizeof topology, "%s/" OWN_TOPOLOGY "-0", data_dir);
     snprintf(path, sizeof path, "%s/.lock", data_dir);
     /* It has the first once anything was made in it, and a copy may lack the second. */
     if (!vfs_exists(vfs, topology) && !vfs_exists(vfs, path))

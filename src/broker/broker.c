@@ -10,10 +10,10 @@
 #include "broker/match.h"
 #include "broker/missed.h"
 #include "broker/policy.h"
+#include "bus/own_bus.h"
 
 #include <stdlib.h>
 
-#define RECORDS_BUS "__amqp"
 #define SEGMENT_BYTES (4 << 20)
 #define RETENTION_MS (7 * 24 * 3600 * 1000ll)
 #define RETENTION_BYTES (1ll << 30)
@@ -43,14 +43,13 @@ beck_status broker_note(struct broker *b, const struct record *r, beck_error *er
  * the same. */
 static beck_status open_records(struct broker *b, beck_error *err)
 {
-    beck_bus_options o = {.compact = true,
-                          .segment_bytes = SEGMENT_BYTES,
+    beck_bus_options o = {.segment_bytes = SEGMENT_BYTES,
                           .event_bytes_max = 2 * RECORD_DATA_MAX,
                           .level = BECK_LEVEL_SYNCED};
     if (b->records || !b->handle->data_dir)
         return BECK_OK;
     beck_bus *bus;
-    beck_status status = handle_own_bus(b->handle, RECORDS_BUS, &o, &bus, err);
+    beck_status status = handle_own_bus(b->handle, OWN_AMQP, &o, &bus, err);
     if (!status)
         b->records = bus;
     return status;
@@ -371,7 +370,7 @@ static beck_status begin(struct broker *b, beck_error *err)
 {
     /* Without one nothing was declared that lasts; it is made with the first record. */
     mutex_lock(&b->handle->admin_lock);
-    bool there = handle_find_bus(b->handle, RECORDS_BUS) != NULL;
+    bool there = handle_find_bus(b->handle, OWN_AMQP) != NULL;
     mutex_unlock(&b->handle->admin_lock);
     beck_status status = there ? open_records(b, err) : BECK_OK;
     if (!status) {

@@ -8,11 +8,11 @@
 #include "broker/delivery.h"
 #include "broker/topology.h"
 
+#include "bus/own_bus.h"
 #include "event/event.h"
 
 #include <stdlib.h>
 
-#define BUS "__amqp_delayed"
 #define QUEUE "amq.delayed"
 #define AT_ONCE 64
 #define TRIES 8 /* a route may have to be prepared, and change meanwhile */
@@ -108,7 +108,7 @@ static beck_status make(struct delivery_home *h, beck_error *err)
                              .deadline_ms = -1,
                              .no_dead_letters = true};
     beck_bus *bus = NULL;
-    beck_status status = handle_own_bus(handle, BUS, &o, &bus, err);
+    beck_status status = handle_own_bus(handle, OWN_AMQP_DELAYED, &o, &bus, err);
     if (!status && !d->queue) {
         status = beck_queue_create(handle, QUEUE, &qo, err);
         status = status == BECK_EEXIST ? BECK_OK : status;

@@ -4,6 +4,7 @@
 #include "broker/burial.h"
 #include "broker/dispatch.h"
 #include "broker/policy.h"
+#include "bus/own_bus.h"
 
 #include <stdlib.h>
 
@@ -202,7 +203,7 @@ static beck_status open_memory(struct delivery_home *h, beck_error *err)
     beck_bus_options memory = {.storage = BECK_STORAGE_MEMORY,
                                .retention_bytes = disk ? MEMORY_BYTES : 0,
                                .event_bytes_max = b->settings.message_max + (1u << 20)};
-    beck_status status = handle_own_bus(b->handle, "__amqp_memory", &memory, &h->memory, err);
+    beck_status status = handle_own_bus(b->handle, OWN_AMQP_MEMORY, &memory, &h->memory, err);
     if (!disk)
         h->transient = h->memory;
     return status;
@@ -224,7 +225,7 @@ static beck_status open_transient(struct delivery_home *h, beck_error *err)
     beck_bus_options options = disk_options(h);
     if (h->transient)
         return BECK_OK;
-    return handle_own_bus(h->broker->handle, "__amqp_transient", &options, &h->transient, err);
+    return handle_own_bus(h->broker->handle, OWN_AMQP_TRANSIENT, &options, &h->transient, err);
 }
 
 beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err)
@@ -235,7 +236,7 @@ beck_status past_bus(struct delivery_home *h, beck_bus **out, beck_error *err)
         *out = h->memory;
     if (*out)
         return BECK_OK;
-    beck_status status = handle_own_bus(h->broker->handle, "__amqp_past", &options, out, err);
+    beck_status status = handle_own_bus(h->broker->handle, OWN_AMQP_PAST, &options, out, err);
     if (!status)
         atomic_store(&h->past, *out);
     return status;

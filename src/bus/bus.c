@@ -3,6 +3,7 @@
 
 #include "bus/addressing.h"
 #include "base/uuid.h"
+#include "bus/own_bus.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -94,35 +95,6 @@ bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b)
     return !bus_options_difference(a, b);
 }
 
-/* Those of Kafka that are internal there are kept too, whether beck has them or not. */
-bool bus_name_is_own(const char *name)
-{
-    static const char *const own[] = {"topology",
-                                      "queue_state",
-                                      "dead_letters",
-                                      "queues",
-                                      "users",
-                                      "refused_hooks",
-                                      "kafka",
-                                      "amqp",
-                                      "amqp_memory",
-                                      "amqp_transient",
-                                      "amqp_past",
-                                      "amqp_delayed",
-                                      "consumer_offsets",
-                                      "transaction_state",
-                                      "share_group_state",
-                                      "cluster_metadata"};
-    if (strncmp(name, "__", 2) != 0)
-        return false;
-    if (strncmp(name + 2, "beck", 4) == 0) /* what later versions will have */
-        return true;
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strcmp(name + 2, own[i]) == 0)
-            return true;
-    return false;
-}
-
 beck_status bus_name_check(const char *what, const char *name, bool internal, beck_error *err)
 {
     size_t len = name ? strlen(name) : 0;
@@ -136,7 +108,7 @@ beck_status bus_name_check(const char *what, const char *name, bool internal, be
         return error_set(err, BECK_EINVAL,
                          "\"%.260s\" is no name for a %s; use 1 to 249 of A-Z a-z 0-9 . _ -",
                          name ? name : "", what);
-    if (!internal && bus_name_is_own(name))
+    if (!internal && own_bus_is_name(name))
         return error_set(err, BECK_EINVAL, "the %s name \"%s\" is kept for beck itself", what,
                          name);
     return BECK_OK;
@@ -163,12 +135,13 @@ static beck_status open_partition(beck_bus *b, const char *data_dir,
                                   const struct checkpoint *recovery,
                                   const struct checkpoint *log_start, beck_error *err)
 {
+    const struct own_bus *own = own_bus_find(b->name);
     struct partition_options po = {.bus = *options,
                                    .memory = options->storage == BECK_STORAGE_MEMORY,
                                    .routed = b->routing.routed,
                                    .routed_ctx = b->routing.ctx,
                                    .generation = &b->topology,
-                                   .damaged_too = strcmp(b->name, "__topology") != 0,
+                                   .damaged_too = !own || !(own->needs & OWN_FOR_DIRECTORY),
                                    .id = b->id};
     uint32_t i = b->opened_count;
     char dir[4096];
@@ -294,7 +267,7 @@ beck_status bus_open(const struct env *env, struct callers *callers,
     b->options = *options;
     atomic_init(&b->level, options->level);
     atomic_init(&b->dedup_window_ms, options->dedup_window_ms);
-    b->internal = b->special = bus_name_is_own(name);
+    b->internal = b->special = own_bus_is_name(name);
     atomic_init(&b->detours,
                 (uint32_t)b->special + (options->storage != BECK_STORAGE_MEMORY) + env->read_only);
     b->name = strdup(name);

@@ -115,9 +115,6 @@ beck_status bus_options_check(beck_bus_options *o, bool has_disk, beck_error *er
 /* The first member of beck.h in which they differ; NULL: they are equal. */
 const char *bus_options_difference(const beck_bus_options *a, const beck_bus_options *b);
 bool bus_options_equal(const beck_bus_options *a, const beck_bus_options *b);
-/* Whether the name is that of a bus of beck's own, whether that is there or not. They begin with "__";
- * other names that do are anybody's. */
-bool bus_name_is_own(const char *name);
 /* internal: names of beck's own may be. */
 beck_status bus_name_check(const char *what, const char *name, bool internal, beck_error *err);
 

@@ -1,5 +1,6 @@
 /* beck bus: making, showing and removing buses. */
 #include "bus/bus.h"
+#include "bus/own_bus.h"
 #include "cli/commands.h"
 #include "cli/print.h"
 #include "event/value.h"
@@ -23,7 +24,7 @@ struct buses {
 static int collect(void *ctx, beck_bus *bus)
 {
     struct buses *buses = ctx;
-    if (buses->all || !bus_name_is_own(beck_bus_name(bus))) {
+    if (buses->all || !own_bus_is_name(beck_bus_name(bus))) {
         buses->list[buses->count++] = bus;
     }
     return buses->count == BUSES_MAX;

@@ -1,5 +1,6 @@
 /* beck log: the events of a bus, for people or for programs. */
 #include "cli/commands.h"
+#include "bus/own_bus.h"
 #include "cli/event_printer.h"
 #include "cli/reading.h"
 #include "cli/tail.h"
@@ -160,7 +161,7 @@ static int64_t add_fingerprint(const struct log *l, const char *bus, uint32_t pa
 /* A number that changes when the files of the bus change, or what is said about buses. */
 static int64_t fingerprint(const struct log *l)
 {
-    int64_t sum = add_fingerprint(l, "__topology", 0, 0);
+    int64_t sum = add_fingerprint(l, OWN_TOPOLOGY, 0, 0);
     for (uint32_t i = 0; i < l->partitions; i++) {
         sum = add_fingerprint(l, l->name, i, sum);
     }

@@ -5,6 +5,7 @@
 #include "kafka/group_log.h"
 
 #include "base/error.h"
+#include "bus/own_bus.h"
 #include "kafka/offsets_impl.h"
 #include "log/cursor.h"
 
@@ -170,7 +171,7 @@ static beck_event *make_events(const struct round *rounds, size_t count)
         for (const uint8_t *at = r->bytes.data, *end = at + r->bytes.len; !r->failed && at < end;) {
             uint32_t key = get_u32(at), value = get_u32(at + 4);
             beck_event *e = &events[n++];
-            e->type = beck_str(GROUP_LOG_BUS);
+            e->type = beck_str(OWN_CONSUMER_OFFSETS);
             e->subject = bytes_of(at + 8, key);
             if (value != NO_VALUE)
                 e->data = bytes_of(at + 8 + key, value);
@@ -247,7 +248,7 @@ static beck_status append_transactional(struct groups *g, beck_event *events, si
     codec_init(&codec);
     buf_init(&scratch, ROUND_BYTES_MAX);
     for (size_t i = 0; i < count && !status; i++)
-        status = batch_builder_add(&builder, &events[i], beck_str(GROUP_LOG_BUS), now_ms);
+        status = batch_builder_add(&builder, &events[i], beck_str(OWN_CONSUMER_OFFSETS), now_ms);
     if (!status)
         status = batch_builder_finish(&builder, &codec, BECK_CODEC_NONE, 0, &producer, &scratch,
                                       &batch, err);
@@ -397,12 +398,10 @@ static void go_on(struct groups *g)
 
 static beck_status own_bus(struct groups *g, beck_error *err)
 {
-    beck_bus_options options = {.partitions = 1,
-                                .compact = true,
-                                .segment_bytes = SEGMENT_BYTES,
-                                .event_bytes_max = GROUP_RECORD_MAX};
+    beck_bus_options options = {
+        .partitions = 1, .segment_bytes = SEGMENT_BYTES, .event_bytes_max = GROUP_RECORD_MAX};
     beck_bus *bus;
-    beck_status status = handle_own_bus(g->engine, GROUP_LOG_BUS, &options, &bus, err);
+    beck_status status = handle_own_bus(g->engine, OWN_CONSUMER_OFFSETS, &options, &bus, err);
     if (!status)
         atomic_store(&g->log->bus, bus);
     return status;
@@ -540,7 +539,7 @@ static beck_status load(struct groups *g, beck_error *err)
                                       &l, err);
     if (l.passed_over)
         env_report(&g->engine->env, BECK_ECORRUPT,
-                   "%u records of " GROUP_LOG_BUS " cannot be read, and are passed over",
+                   "%u records of " OWN_CONSUMER_OFFSETS " cannot be read, and are passed over",
                    l.passed_over);
     return status;
 }
@@ -554,7 +553,7 @@ beck_status group_log_open(struct groups *g, beck_error *err)
     cond_init(&log->idle);
     g->log = log;
     mutex_lock(&g->engine->admin_lock);
-    beck_bus *bus = handle_find_bus(g->engine, GROUP_LOG_BUS);
+    beck_bus *bus = handle_find_bus(g->engine, OWN_CONSUMER_OFFSETS);
     mutex_unlock(&g->engine->admin_lock);
     if (!bus)
         return BECK_OK;

@@ -24,8 +24,6 @@
 #include "kafka/message/group_records.h"
 #include "log/committer.h"
 
-#define GROUP_LOG_BUS "__consumer_offsets"
-
 enum change_kind {
     CHANGE_COMMIT,  /* an offset is committed */
     CHANGE_REMOVE,  /* it is gone */

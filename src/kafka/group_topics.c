@@ -1,6 +1,7 @@
 /* Topics as groups look at them: see struct group_topics. */
 #include "kafka/group_topics.h"
 
+#include "bus/own_bus.h"
 #include "kafka/configs.h"
 #include "kafka/group_log.h"
 #include "kafka/kafka_impl.h"
@@ -57,7 +58,7 @@ static int64_t configured(void *ctx, beck_bytes group, const char *key)
 static int may_add(void *ctx, const struct kafka_txn_offset_commit_request *r, int16_t version)
 {
     return transactions_check(ctx, r->transactional_id, r->producer_id, r->producer_epoch,
-                              beck_str(GROUP_LOG_BUS), 0, version >= IMPLICIT_VERSION);
+                              beck_str(OWN_CONSUMER_OFFSETS), 0, version >= IMPLICIT_VERSION);
 }
 
 static void changed(void *ctx, struct topic *t, enum topic_change what)

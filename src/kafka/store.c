@@ -1,10 +1,10 @@
 /* The records of this layer in the bus `__kafka`: see store.h. */
 #include "kafka/store.h"
+#include "bus/own_bus.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#define STORE_BUS "__kafka"
 #define SEGMENT_BYTES (4 << 20)
 #define KIND_MAX 32
 
@@ -16,7 +16,7 @@ struct store {
 beck_status store_open(beck *b, struct store **out, beck_error *err)
 {
     beck_bus *bus = NULL;
-    beck_status status = beck_bus_get(b, STORE_BUS, &bus, err);
+    beck_status status = beck_bus_get(b, OWN_KAFKA, &bus, err);
     if (status && status != BECK_ENOENT)
         return status;
     struct store *s = calloc(1, sizeof *s);
@@ -36,14 +36,13 @@ void store_close(struct store *s)
 /* Whoever comes second finds the same. */
 static beck_status find_bus(struct store *s, beck_bus **out, beck_error *err)
 {
-    beck_bus_options o = {.compact = true,
-                          .segment_bytes = SEGMENT_BYTES,
+    beck_bus_options o = {.segment_bytes = SEGMENT_BYTES,
                           .event_bytes_max = 2 * STORE_DATA_MAX,
                           .level = BECK_LEVEL_SYNCED};
     *out = atomic_load(&s->bus);
     if (*out)
         return BECK_OK;
-    beck_status status = handle_own_bus(s->b, STORE_BUS, &o, out, err);
+    beck_status status = handle_own_bus(s->b, OWN_KAFKA, &o, out, err);
     if (!status)
         atomic_store(&s->bus, *out);
     return status;

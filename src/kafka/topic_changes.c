@@ -1,5 +1,6 @@
 /* Making, growing and deleting topics, with Kafka's checks and texts: see topics.h. */
 #include "kafka/kafka_impl.h"
+#include "bus/own_bus.h"
 #include "kafka/topics_impl.h"
 
 #include <assert.h>
@@ -98,7 +99,7 @@ static int check_name(struct kafka *k, beck_bytes name, char *text)
         return refuse(text, KAFKA_TOPIC_ALREADY_EXISTS, "Topic '%.*s' already exists.", TEXT(name));
     char copy[TOPIC_NAME_MAX + 1] = {0};
     memcpy(copy, name.data, name.len);
-    if (bus_name_is_own(copy))
+    if (own_bus_is_name(copy))
         return refuse(text, KAFKA_INVALID_TOPIC_EXCEPTION,
                       "Topic name \"%s\" is illegal here: it is kept for beck itself", copy);
     if (!memchr(name.data, '.', name.len) && !memchr(name.data, '_', name.len))

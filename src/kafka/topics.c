@@ -3,6 +3,7 @@
 #include "kafka/topics_impl.h"
 
 #include "base/rng.h"
+#include "bus/own_bus.h"
 
 #include <stdlib.h>
 
@@ -67,8 +68,8 @@ static bool grow_tables(struct topics *t, size_t buckets)
 
 static bool is_internal(const beck_bus *bus)
 {
-    return strcmp(bus->name, "__consumer_offsets") == 0 ||
-           strcmp(bus->name, "__transaction_state") == 0;
+    return strcmp(bus->name, OWN_CONSUMER_OFFSETS) == 0 ||
+           strcmp(bus->name, OWN_TRANSACTION_STATE) == 0;
 }
 
 static bool is_topic(const beck_bus *bus)

@@ -4,14 +4,13 @@
  * again with every tick, and after a restart.
  */
 #include "base/error.h"
+#include "bus/own_bus.h"
 #include "kafka/offsets.h"
 #include "kafka/transactions_impl.h"
 #include "log/committer.h"
 
 #include <assert.h>
 #include <stdlib.h>
-
-#define OFFSETS_TOPIC "__consumer_offsets"
 
 /* ---- control batches ---- */
 
@@ -37,7 +36,7 @@ static void marker_done(void *ctx, beck_status status, int64_t offset)
 /* NULL: the topic is not that of their offsets. */
 static struct groups *groups_of(const struct transactions *ts, beck_bytes topic)
 {
-    return bytes_equal_text(topic, OFFSETS_TOPIC) ? ts->k->groups : NULL;
+    return bytes_equal_text(topic, OWN_CONSUMER_OFFSETS) ? ts->k->groups : NULL;
 }
 
 /* What the end of a transaction says, to one partition. */

@@ -5,6 +5,7 @@
  * order.
  */
 #include "base/error.h"
+#include "bus/own_bus.h"
 #include "kafka/message/transaction_records.h"
 #include "kafka/transactions_impl.h"
 #include "log/cursor.h"
@@ -20,14 +21,12 @@
 
 static beck_status find_bus(struct transactions *ts, beck_bus **out, beck_error *err)
 {
-    beck_bus_options o = {.compact = true,
-                          .segment_bytes = SEGMENT_BYTES,
-                          .event_bytes_max = RECORD_MAX,
-                          .level = BECK_LEVEL_SYNCED};
+    beck_bus_options o = {
+        .segment_bytes = SEGMENT_BYTES, .event_bytes_max = RECORD_MAX, .level = BECK_LEVEL_SYNCED};
     *out = atomic_load(&ts->bus);
     if (*out)
         return BECK_OK;
-    beck_status status = handle_own_bus(ts->k->engine, TRANSACTION_LOG_BUS, &o, out, err);
+    beck_status status = handle_own_bus(ts->k->engine, OWN_TRANSACTION_STATE, &o, out, err);
     if (!status)
         atomic_store(&ts->bus, *out);
     return status;
@@ -93,7 +92,7 @@ static beck_status encode_value(const struct transaction *t, struct buf *out)
 static beck_status append(beck_bus *bus, beck_bytes key, beck_bytes value, beck_level level,
                           beck_error *err)
 {
-    beck_event e = {.type = beck_str(TRANSACTION_LOG_BUS), .subject = key, .data = value};
+    beck_event e = {.type = beck_str(OWN_TRANSACTION_STATE), .subject = key, .data = value};
     const beck_event *list[] = {&e};
     beck_status status;
     do {
@@ -204,7 +203,7 @@ beck_status transaction_log_load(struct transactions *ts, beck_error *err)
     const struct record_view *view;
     uint32_t passed_over = 0;
     mutex_lock(&ts->k->engine->admin_lock);
-    beck_bus *bus = handle_find_bus(ts->k->engine, TRANSACTION_LOG_BUS);
+    beck_bus *bus = handle_find_bus(ts->k->engine, OWN_TRANSACTION_STATE);
     mutex_unlock(&ts->k->engine->admin_lock);
     if (!bus)
         return BECK_OK;
@@ -228,7 +227,7 @@ beck_status transaction_log_load(struct transactions *ts, beck_error *err)
     cursor_close(cursor);
     if (passed_over)
         env_report(ts->env, BECK_ECORRUPT,
-                   "%u records of " TRANSACTION_LOG_BUS " cannot be read, and are passed over",
+                   "%u records of " OWN_TRANSACTION_STATE " cannot be read, and are passed over",
                    passed_over);
     return status == BECK_END ? BECK_OK : status;
 }

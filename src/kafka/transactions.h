@@ -28,7 +28,6 @@
 
 struct transactions;
 
-#define TRANSACTION_LOG_BUS "__transaction_state"
 #define TRANSACTIONS_MAX 1000000               /* ids */
 #define TRANSACTION_TIMEOUT_MAX 900000         /* ms: transaction.max.timeout.ms */
 #define TRANSACTION_EXPIRY_MS (7 * 86400000LL) /* transactional.id.expiration.ms */

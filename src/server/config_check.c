@@ -6,6 +6,7 @@
 #include "access/user.h"
 #include "base/error.h"
 #include "bus/bus.h"
+#include "bus/own_bus.h"
 #include "event/pattern.h"
 #include "queue/queue.h"
 #include "server/config.h"
@@ -420,10 +421,10 @@ static void check_new_exposure(struct config *c)
 size_t config_check_new(struct settings *s, config_fault_fn fault, void *ctx)
 {
     struct config c = {.settings = s, .fault = fault, .ctx = ctx};
-    if (is_missing(s, "__topology")) {
+    if (is_missing(s, OWN_TOPOLOGY)) {
         check_new_bindings(&c);
     }
-    if (is_missing(s, "__users") && s->users.count == 0 && !s->access.anonymous_remote) {
+    if (is_missing(s, OWN_USERS) && s->users.count == 0 && !s->access.anonymous_remote) {
         check_new_exposure(&c);
     }
     return c.faults;

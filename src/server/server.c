@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/thread.h"
+#include "bus/own_bus.h"
 #include "server/amqp_service.h"
 #include "server/declared.h"
 #include "server/indexer.h"
@@ -535,13 +536,13 @@ static beck_status open_inside(struct server *s, int64_t wait_ms, beck_error *er
     return status ? status : declared_users(settings, NULL, s->access, s->log, err);
 }
 
-/* Why one of these buses, which are in order of need, takes and gives nothing; NULL: all are well. */
-static const char *find_damage(struct server *s, const char *const *names)
+/* Why one of the buses that these cannot do without takes and gives nothing; NULL: all are well. */
+static const char *find_damage(struct server *s, enum own_bus_need need)
 {
     const char *damage = NULL;
     mutex_lock(&s->b->admin_lock);
-    for (; *names && !damage; names++) {
-        const beck_bus *bus = handle_find_bus(s->b, *names);
+    for (const struct own_bus *own = own_buses; own->name && !damage; own++) {
+        const beck_bus *bus = own->needs & need ? handle_find_bus(s->b, own->name) : NULL;
         for (uint32_t i = 0; bus && i < bus->partition_count && !damage; i++)
             damage = partition_damage(bus_partition(bus, i));
     }
@@ -552,9 +553,9 @@ static const char *find_damage(struct server *s, const char *const *names)
 }
 
 /* A protocol is served only when all that it keeps can be read; the others are. */
-static bool is_served(struct server *s, bool wanted, const char *protocol, const char *const *names)
+static bool is_served(struct server *s, bool wanted, const char *protocol, enum own_bus_need need)
 {
-    const char *damage = wanted ? find_damage(s, names) : NULL;
+    const char *damage = wanted ? find_damage(s, need) : NULL;
     if (damage) {
         LOG(s->log, LEVEL_ERROR, "not served until what it keeps is put right",
             LOG_TEXT("protocol", protocol), LOG_TEXT("error", damage));
@@ -564,15 +565,9 @@ static bool is_served(struct server *s, bool wanted, const char *protocol, const
 
 static void choose_protocols(struct server *s)
 {
-    static const char *const of_all[] = {"__queue_state", "__dead_letters", "__refused_hooks",
-                                         NULL};
-    static const char *const of_amqp[] = {"__queue_state", "__amqp",         "__amqp_transient",
-                                          "__amqp_past",   "__amqp_delayed", NULL};
-    static const char *const of_kafka[] = {"__kafka", "__consumer_offsets", "__transaction_state",
-                                           NULL};
-    find_damage(s, of_all);
-    s->serves_amqp = is_served(s, amqp_service_is_wanted(s->started), "amqp", of_amqp);
-    s->serves_kafka = is_served(s, kafka_service_is_wanted(s->started), "kafka", of_kafka);
+    find_damage(s, OWN_FOR_SERVER);
+    s->serves_amqp = is_served(s, amqp_service_is_wanted(s->started), "amqp", OWN_FOR_AMQP);
+    s->serves_kafka = is_served(s, kafka_service_is_wanted(s->started), "kafka", OWN_FOR_KAFKA);
 }
 
 /* All addresses are taken before anybody is served. */

@@ -2,6 +2,7 @@
 #include "common.h"
 
 #include "api/handle.h"
+#include "bus/own_bus.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -450,23 +451,6 @@ static void what_the_checkpoints_know_of_the_librarys_own_is_looked_for(void **s
 
 /* ---- damage of beck's own buses ---- */
 
-static const struct {
-    const char *bus, *meaning;
-    bool opens; /* also while it is damaged */
-} own_buses[] = {{"__topology", "as it was before", false},
-                 {"__queue_state", "deliver again", true},
-                 {"__dead_letters", "dead letters are lost", true},
-                 {"__users", "beck user list", true},
-                 {"__refused_hooks", "refused webhooks are lost", true},
-                 {"__kafka", "configurations", true},
-                 {"__consumer_offsets", "read again", true},
-                 {"__transaction_state", "kafka-transactions abort", true},
-                 {"__amqp", "AMQP clients", true},
-                 {"__amqp_transient", "messages are lost", true},
-                 {"__amqp_past", "messages are lost", true},
-                 {"__amqp_delayed", "messages are lost", true}};
-#define OWN (sizeof own_buses / sizeof *own_buses)
-
 static void publish_own(beck *b, const char *name, int n)
 {
     static const beck_bus_options o = {.partitions = 1};
@@ -477,6 +461,13 @@ static void publish_own(beck *b, const char *name, int n)
     e.subject = beck_str(subject);
     must(handle_own_bus(b, name, &o, &bus, &err));
     must(bus_publish(bus, &e, 1, &(beck_publish_options){.no_context = true}, NULL, &err));
+}
+
+static void publish_to_all_own(beck *b, int n)
+{
+    for (const struct own_bus *own = own_buses; own->name; own++)
+        if (!own->unlisted)
+            publish_own(b, own->name, n);
 }
 
 /* The bus `d`, a queue with dead letters, and something in all of beck's own. */
@@ -495,8 +486,7 @@ static void make_own_data(const struct place *p)
         must(beck_take(c, &d, 1, 0, &count, &err));
         must(beck_reject(c, d.tag, "no", &err));
         beck_consumer_close(c);
-        for (size_t i = 3; i < OWN; i++)
-            publish_own(b, own_buses[i].bus, n);
+        publish_to_all_own(b, n);
     }
     beck_close(b);
 }
@@ -534,10 +524,31 @@ static void repaired(const struct place *p, const char *bus, const char *meaning
     } else {
         assert_string_equal(bus, "__topology");
     }
-    for (size_t i = 3; i < OWN; i++)
-        publish_own(b, own_buses[i].bus, 99);
+    publish_to_all_own(b, 99);
     beck_close(b);
     assert_int_equal(verify(p, &s), BECK_OK);
+}
+
+static void try_harm(const struct place *p, const struct own_bus *own, const char *harm)
+{
+    struct said s;
+    bool opens = !(own->needs & OWN_FOR_DIRECTORY); /* also while it is damaged */
+    shell("cp -r %s/whole %s", p->dir, p->data);
+    shell(harm, p->data, own->name);
+    assert_int_equal(verify(p, &s), BECK_ECORRUPT);
+    assert_said(&s, own->name);
+    assert_said(&s, "verify --repair");
+    beck *b = try_open(p, &s);
+    assert_int_equal(b != NULL, opens);
+    if (b) {
+        assert_said(&s, own->name);
+        assert_said(&s, "verify --repair");
+        assert_int_equal(read_all(b, &s), 248);
+        assert_int_equal(s.count, 0);
+        beck_close(b);
+    }
+    repaired(p, own->name, own->lost);
+    shell("rm -r %s", p->data);
 }
 
 static void damage_of_an_own_bus_is_said_and_one_repair_mends_it(void **state)
@@ -547,26 +558,9 @@ static void damage_of_an_own_bus_is_said_and_one_repair_mends_it(void **state)
     place_make(&p);
     make_own_data(&p);
     shell("mv %s %s/whole", p.data, p.dir);
-    for (size_t i = 0; i < OWN * (sizeof harms / sizeof *harms); i++) {
-        const char *bus = own_buses[i % OWN].bus, *harm = harms[i / OWN];
-        struct said s;
-        shell("cp -r %s/whole %s", p.dir, p.data);
-        shell(harm, p.data, bus);
-        assert_int_equal(verify(&p, &s), BECK_ECORRUPT);
-        assert_said(&s, bus);
-        assert_said(&s, "verify --repair");
-        beck *b = try_open(&p, &s);
-        assert_int_equal(b != NULL, own_buses[i % OWN].opens);
-        if (b) {
-            assert_said(&s, bus);
-            assert_said(&s, "verify --repair");
-            assert_int_equal(read_all(b, &s), 248);
-            assert_int_equal(s.count, 0);
-            beck_close(b);
-        }
-        repaired(&p, bus, own_buses[i % OWN].meaning);
-        shell("rm -r %s", p.data);
-    }
+    for (size_t i = 0; i < sizeof harms / sizeof *harms; i++)
+        for (const struct own_bus *own = own_buses; own->name; own++)
+            try_harm(&p, own, harms[i]);
     place_remove(&p);
 }
 

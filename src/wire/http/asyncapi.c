@@ -4,6 +4,7 @@
  * is not listed; buses in memory have no log.
  */
 #include "bus/bus.h"
+#include "bus/own_bus.h"
 #include "wire/http/describe.h"
 
 #include <stdio.h>
@@ -143,7 +144,7 @@ static int add_bus(void *ctx, beck_bus *bus)
     bool reads = identity_may(i, ACCESS_READ, ACCESS_BUS, name);
     bool publishes = identity_may(i, ACCESS_PUBLISH, ACCESS_BUS, name);
     beck_bus_info info;
-    if (bus_name_is_own(name) || (!reads && !publishes) || beck_bus_info_get(bus, &info, NULL))
+    if (own_bus_is_name(name) || (!reads && !publishes) || beck_bus_info_get(bus, &info, NULL))
         return 0;
     if (reads)
         scan_bus(bus, &info, &c->left, &types);

@@ -1,5 +1,6 @@
 /* /v1/buses: making, showing, purging and deleting buses. */
 #include "bus/bus.h"
+#include "bus/own_bus.h"
 #include "wire/http/document.h"
 
 /* The bus that the path names, or NULL after answering. */
@@ -16,7 +17,7 @@ static beck_bus *find_bus(struct http_request *r)
 
 static beck_status describe(beck_bus *bus, struct api_bus *out, beck_error *err)
 {
-    *out = (struct api_bus){.internal = bus_name_is_own(beck_bus_name(bus))};
+    *out = (struct api_bus){.internal = own_bus_is_name(beck_bus_name(bus))};
     return beck_bus_info_get(bus, &out->info, err);
 }
 

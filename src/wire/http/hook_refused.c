@@ -10,6 +10,7 @@
  */
 #include "api/handle.h"
 #include "base/error.h"
+#include "bus/own_bus.h"
 #include "event/api_shape.h"
 #include "event/time.h"
 #include "event/writer.h"
@@ -34,7 +35,7 @@ beck_status refused_open(struct hooks *h, beck_error *err)
     beck_bus *bus;
     if (!h->b->data_dir || atomic_load(&h->refused))
         return BECK_OK;
-    beck_status status = handle_own_bus(h->b, "__refused_hooks", &options, &bus, err);
+    beck_status status = handle_own_bus(h->b, OWN_REFUSED_HOOKS, &options, &bus, err);
     if (!status)
         atomic_store(&h->refused, bus);
     return status;

@@ -6,12 +6,11 @@
 
 #include "base/clock.h"
 #include "broker/regex.h"
+#include "bus/own_bus.h"
 #include "kafka/topics.h"
 #include "kafka/transactions.h"
 #include "wire/kafka/handlers.h"
 #include "wire/kafka/topic_names.h"
-
-#define OFFSETS_TOPIC "__consumer_offsets"
 
 /* Producers that are older than PRODUCER_FENCED know another code. */
 static int16_t code(int error, bool fenced_known)
@@ -166,7 +165,7 @@ static void add_offsets(struct kafka_request *r)
     const struct kafka_add_offsets_to_txn_request *q = request_body(r);
     struct kafka_add_offsets_to_txn_response out;
     struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch};
-    struct transaction_partition offsets = {beck_str(OFFSETS_TOPIC), 0};
+    struct transaction_partition offsets = {beck_str(OWN_CONSUMER_OFFSETS), 0};
     int error;
     kafka_add_offsets_to_txn_response_init(&out);
     if (!may_write(r, q->transactional_id))
