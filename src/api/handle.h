@@ -98,6 +98,11 @@ void beck_abandon(beck *b);
 /* With admin_lock. NULL: none of that name. */
 beck_bus *handle_find_bus(const beck *b, const char *name);
 struct queue *handle_find_queue(const beck *b, const char *name);
+/* Whether a call on a queue is for the server. What is no name it need not be asked for. */
+static inline bool handle_asks_server(const beck *b, const char *queue)
+{
+    return b && b->remote && !b->read_only && queue && *queue;
+}
 /* BECK_EUNSUPPORTED: the handle is for reading only, and knows nothing of queues; BECK_EINVAL: there is none. */
 beck_status handle_need_queues(const beck *b, beck_error *err);
 /* With admin_lock. BECK_ENOENT: none of that name, which may be NULL. */

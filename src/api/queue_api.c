@@ -1,5 +1,4 @@
-/* The public functions of queues, consumers and dead letters: checks, admin_lock, and the layers
- * below. */
+/* The public functions of queues: checks, admin_lock, and the layers below. */
 #include "api/handle.h"
 
 #include "event/pattern.h"
@@ -7,12 +6,6 @@
 #include <stdlib.h>
 
 /* ---- making and deleting ---- */
-
-/* Whether that is for the server. What is no name it need not be asked for. */
-static bool is_remote(const beck *b, const char *queue)
-{
-    return b && b->remote && !b->read_only && queue && *queue;
-}
 
 /* The logs may still hold snapshots and dead letters of an earlier queue of this name. The first
  * snapshot of the new one comes before the queue exists, so that recovery never sees those.
@@ -261,7 +254,7 @@ static beck_status begin_change(beck *b, const char *name, struct queue **out, b
 
 beck_status beck_queue_delete(beck *b, const char *name, beck_error *err)
 {
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_delete(b->remote, name, err);
     struct queue *q;
     beck_status status = begin_change(b, name, &q, err);
@@ -369,7 +362,7 @@ beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *bind
 {
     if (!binding)
         return error_set(err, BECK_EINVAL, "a queue is bound to a bus: there is none");
-    if (is_remote(b, queue))
+    if (handle_asks_server(b, queue))
         return remote_queue_bind(b->remote, queue, binding, err);
     struct queue *q;
     beck_status status = begin_change(b, queue, &q, err);
@@ -383,7 +376,7 @@ beck_status beck_queue_bind(beck *b, const char *queue, const beck_binding *bind
 beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const char *pattern,
                               beck_error *err)
 {
-    if (is_remote(b, queue))
+    if (handle_asks_server(b, queue))
         return remote_queue_unbind(b->remote, queue, bus ? bus : "", pattern ? pattern : "#", err);
     struct queue *q;
     beck_status status = begin_change(b, queue, &q, err);
@@ -400,7 +393,7 @@ beck_status beck_queue_unbind(beck *b, const char *queue, const char *bus, const
 
 beck_status beck_queue_info_get(beck *b, const char *name, beck_queue_info *out, beck_error *err)
 {
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_info(b->remote, name, out, err);
     struct queue *q;
     beck_status status = handle_look_at_queue(b, name, &q, err);
@@ -444,7 +437,7 @@ beck_status beck_queue_bindings(beck *b, const char *name,
 {
     if (!each)
         return error_set(err, BECK_EINVAL, "a list of bindings needs a function");
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_bindings(b->remote, name, each, ctx, err);
     struct names names = {0};
     struct queue *q;
@@ -469,7 +462,7 @@ beck_status beck_queue_peek(beck *b, const char *name, size_t max,
 {
     if (!each)
         return error_set(err, BECK_EINVAL, "looking into a queue needs a function");
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_peek(b->remote, name, max, each, ctx, err);
     struct queue *q;
     beck_status status = handle_get_queue(b, name, &q, err);
@@ -491,7 +484,7 @@ beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind
     if (from > WAITING_LISTED_MAX || max > WAITING_LISTED_MAX - from)
         return error_set(err, BECK_EINVAL, "lists of what waits end behind the first %d of a queue",
                          WAITING_LISTED_MAX);
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_waiting(b->remote, name, kind, from, max, each, ctx, err);
     struct queue *q;
     beck_status status = handle_get_queue(b, name, &q, err);
@@ -506,7 +499,7 @@ beck_status beck_queue_waiting(beck *b, const char *name, beck_waiting_kind kind
 
 beck_status beck_queue_pause(beck *b, const char *name, bool paused, beck_error *err)
 {
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_pause(b->remote, name, paused, err);
     struct queue *q;
     beck_status status = begin_change(b, name, &q, err);
@@ -550,7 +543,7 @@ beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options
     if (!options)
         return error_set(err, BECK_EINVAL, "a queue is changed to options: there are none");
     beck_queue_options o = *options;
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_alter(b->remote, name, &o, err);
     struct queue *q;
     beck_status status = begin_change(b, name, &q, err);
@@ -563,7 +556,7 @@ beck_status beck_queue_alter(beck *b, const char *name, const beck_queue_options
 
 beck_status beck_queue_purge(beck *b, const char *name, int64_t *purged, beck_error *err)
 {
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_purge(b->remote, name, purged, err);
     struct queue *q;
     beck_status status = begin_change(b, name, &q, err);
@@ -619,7 +612,7 @@ static beck_status rewind_queue(beck *b, struct queue *q, const beck_from *from,
 beck_status beck_queue_rewind(beck *b, const char *name, const beck_from *from, beck_error *err)
 {
     static const beck_from now;
-    if (is_remote(b, name))
+    if (handle_asks_server(b, name))
         return remote_queue_rewind(b->remote, name, from ? from : &now, err);
     struct queue *q;
     beck_status status = begin_change(b, name, &q, err);
@@ -668,150 +661,5 @@ beck_status handle_move_queue(beck *b, struct queue *q, beck_bus *bus, const int
     if (!status && is_on_disk(q))
         status = upkeep_snapshot(b, q, err);
     end_change(b);
-    return status;
-}
-
-/* ---- consumers ---- */
-
-static bool of_server(const beck_consumer *consumer)
-{
-    return ((const struct consumer_base *)(const void *)consumer)->remote;
-}
-
-beck_status beck_consumer_open(beck *b, const char *queue, uint32_t prefetch, beck_consumer **out,
-                               beck_error *err)
-{
-    if (is_remote(b, queue))
-        return remote_consumer_open(b->remote, queue, prefetch, out, err);
-    struct queue *q;
-    beck_status status = handle_get_queue(b, queue, &q, err);
-    if (status)
-        return status;
-    status = consumer_open(q, prefetch, out, err);
-    queue_release(q);
-    return status;
-}
-
-void beck_consumer_close(beck_consumer *consumer)
-{
-    if (consumer && of_server(consumer))
-        remote_consumer_close(consumer);
-    else
-        consumer_close(consumer);
-}
-
-beck_status beck_take(beck_consumer *consumer, beck_delivery *out, size_t max, int64_t timeout_ms,
-                      size_t *count, beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (of_server(consumer))
-        return remote_take(consumer, out, max, timeout_ms, count, err);
-    return consumer_take(consumer, out, max, timeout_ms, count, err);
-}
-
-void beck_consumer_wake(beck_consumer *consumer)
-{
-    if (!consumer)
-        return;
-    if (of_server(consumer))
-        remote_consumer_wake(consumer);
-    else
-        consumer_wake(consumer);
-}
-
-beck_status beck_settle(beck_consumer *consumer, const uint64_t *tags, size_t count,
-                        beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (!tags && count > 0)
-        return error_set(err, BECK_EINVAL, "there are no tags to settle");
-    if (of_server(consumer))
-        return remote_settle(consumer, tags, count, err);
-    return consumer_settle(consumer, tags, count, err);
-}
-
-beck_status beck_retry(beck_consumer *consumer, uint64_t tag, int64_t delay_ms, const char *why,
-                       beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (of_server(consumer))
-        return remote_retry(consumer, tag, delay_ms, why, err);
-    return consumer_retry(consumer, tag, delay_ms, why, err);
-}
-
-beck_status beck_return(beck_consumer *consumer, uint64_t tag, beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (of_server(consumer))
-        return remote_return(consumer, tag, err);
-    return consumer_return(consumer, tag, err);
-}
-
-beck_status beck_reject(beck_consumer *consumer, uint64_t tag, const char *why, beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (of_server(consumer))
-        return remote_reject(consumer, tag, why, err);
-    return consumer_reject(consumer, tag, why, err);
-}
-
-beck_status beck_extend(beck_consumer *consumer, uint64_t tag, beck_error *err)
-{
-    if (handle_need(consumer, "consumer", err))
-        return BECK_EINVAL;
-    if (of_server(consumer))
-        return remote_extend(consumer, tag, err);
-    return consumer_extend(consumer, tag, err);
-}
-
-/* ---- dead letters ---- */
-
-beck_status beck_dead_list(beck *b, const char *queue, size_t max,
-                           int (*each)(void *ctx, const beck_dead *dead), void *ctx,
-                           beck_error *err)
-{
-    if (!each)
-        return error_set(err, BECK_EINVAL, "a list of dead letters needs a function");
-    if (is_remote(b, queue))
-        return remote_dead_list(b->remote, queue, max, each, ctx, err);
-    struct queue *q;
-    beck_status status = handle_get_queue(b, queue, &q, err);
-    if (status)
-        return status;
-    status = dead_list(q, max, each, ctx, err);
-    queue_release(q);
-    return status;
-}
-
-beck_status beck_dead_redrive(beck *b, const char *queue, int64_t offset, int64_t *redriven,
-                              beck_error *err)
-{
-    if (is_remote(b, queue))
-        return remote_dead_redrive(b->remote, queue, offset, redriven, err);
-    struct queue *q;
-    beck_status status = handle_get_queue(b, queue, &q, err);
-    if (status)
-        return status;
-    status = dead_redrive(q, offset, redriven, err);
-    queue_release(q);
-    return status;
-}
-
-beck_status beck_dead_purge(beck *b, const char *queue, int64_t offset, int64_t *purged,
-                            beck_error *err)
-{
-    if (is_remote(b, queue))
-        return remote_dead_purge(b->remote, queue, offset, purged, err);
-    struct queue *q;
-    beck_status status = handle_get_queue(b, queue, &q, err);
-    if (status)
-        return status;
-    status = dead_purge(q, offset, purged, err);
-    queue_release(q);
     return status;
 }

@@ -60,15 +60,6 @@ struct listing {
     int code;
 };
 
-static void table_bytes(struct table *t, beck_bytes text)
-{
-    struct buf copy;
-    buf_init(&copy, 4096);
-    (void)buf_append(&copy, text.data, text.len < 2048 ? text.len : 2048);
-    table_text(t, buf_terminate(&copy) ? "?" : (const char *)copy.data);
-    buf_release(&copy);
-}
-
 static int list_one(void *ctx, const beck_dead *dead)
 {
     struct listing *l = ctx;
@@ -88,7 +79,7 @@ static int list_one(void *ctx, const beck_dead *dead)
     table_text(&l->table, dead->reason);
     table_number(&l->table, dead->attempts);
     table_bytes(&l->table, dead->event->type);
-    table_bytes(&l->table, dead->event->subject.len ? dead->event->subject : beck_str("-"));
+    table_bytes(&l->table, dead->event->subject);
     table_text(&l->table, why.len ? (const char *)why.data : "-");
     buf_release(&why);
     return 0;

@@ -2,6 +2,7 @@
 #include "cli/print.h"
 #include "event/value.h"
 #include "event/json.h"
+#include "event/time.h"
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,6 +47,15 @@ void json_line_number(struct json_line *j, const char *name, int64_t number)
 {
     member(j, name);
     add(j, buf_printf(&j->text, "%lld", (long long)number));
+}
+
+void json_line_moment(struct json_line *j, const char *name, int64_t ms)
+{
+    char time[TIME_TEXT_MAX];
+    if (ms >= 0) {
+        time_format(ms * 1000000, time);
+        json_line_text(j, name, beck_str(time));
+    }
 }
 
 void json_line_bool(struct json_line *j, const char *name, bool value)
@@ -104,14 +114,19 @@ void table_init(struct table *t, const char *const *headings)
     }
 }
 
-void table_text(struct table *t, const char *text)
+void table_bytes(struct table *t, beck_bytes text)
 {
-    size_t width = print_safe(&t->cells, beck_str(text), 80);
+    size_t width = print_safe(&t->cells, text.len ? text : beck_str("-"), 80);
     beck_status status = buf_append_byte(&t->cells, 0);
     t->status = t->status ? t->status : status;
     assert(t->columns > 0);
     size_t *widest = &t->widths[t->count++ % t->columns];
     *widest = width > *widest ? width : *widest;
+}
+
+void table_text(struct table *t, const char *text)
+{
+    table_bytes(t, beck_str(text));
 }
 
 void table_number(struct table *t, int64_t number)

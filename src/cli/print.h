@@ -18,6 +18,7 @@ void json_line_begin(struct json_line *j);
 /* Absent text leaves the member out. */
 void json_line_text(struct json_line *j, const char *name, beck_bytes text);
 void json_line_number(struct json_line *j, const char *name, int64_t number);
+void json_line_moment(struct json_line *j, const char *name, int64_t ms); /* below 0: left out */
 void json_line_bool(struct json_line *j, const char *name, bool value);
 /* A value that is JSON already. */
 void json_line_raw(struct json_line *j, const char *name, const char *json);
@@ -46,8 +47,9 @@ struct table {
 
 void table_init(struct table *t, const char *const *headings); /* NULL-terminated, borrowed */
 /* The next cell, from left to right; a full row begins the next. Text from outside is made
- * harmless. */
+ * harmless; nothing is shown as "-". */
 void table_text(struct table *t, const char *text);
+void table_bytes(struct table *t, beck_bytes text);
 void table_number(struct table *t, int64_t number);
 /* Prints and frees. */
 int table_print(struct table *t, const struct call *call);
