@@ -243,11 +243,11 @@ enum queue_count {
 };
 void broker_count(struct broker_queue *q, enum queue_count what, uint64_t count);
 
-/* One message, if there is one: *got. `left`: ready ones behind it. With no_ack, too, it is settled by the
- * caller (broker_settle with SETTLE_ACK) when the message has been written; its slices but the body are valid
- * until the session's next get, on the session's thread. */
-int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
-                uint32_t *left, char *text);
+/* One message, if there is one: *got. `left`: ready ones behind it. The caller settles it (broker_settle), also
+ * where nobody acknowledges; its slices but the body are valid until the session's next get, on the session's
+ * thread. */
+int session_get(struct session *s, beck_bytes queue, struct handed *out, bool *got, uint32_t *left,
+                char *text);
 
 /* How long it may take until what a consumer of the queue was given is answered, by its arguments and policies;
  * -1: they do not say. */

@@ -239,13 +239,12 @@ void broker_count(struct broker_queue *q, enum queue_count what, uint64_t count)
         atomic_fetch_add_explicit(&q->counts[what], count, memory_order_relaxed);
 }
 
-int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
-                uint32_t *left, char *text)
+int session_get(struct session *s, beck_bytes queue, struct handed *out, bool *got, uint32_t *left,
+                char *text)
 {
     struct delivery *d = session_delivery(s);
     struct broker_queue *q = NULL;
     beck_error err;
-    (void)no_ack;
     *got = false;
     *left = 0;
     if (!d)

@@ -8,9 +8,6 @@
 /* Of call->command, or of the whole program when that is NULL. */
 void help_print(const struct call *call, FILE *out);
 
-/* "-q, --quiet" or "    --data DIR"; returns its length. */
-int help_option(const struct option *o, char *out, size_t size);
-
 extern const struct command command_help;
 extern const struct command command_completion;
 extern const struct command command_version;

@@ -355,13 +355,11 @@ int topics_grow(struct kafka *k, struct topic *t, int32_t count,
 
 /* ---- deleting records ---- */
 
-int topics_delete_records(struct kafka *k, struct topic *t, int32_t number, int64_t offset,
-                          int64_t *low, char *text)
+int topics_delete_records(struct topic *t, int32_t number, int64_t offset, int64_t *low, char *text)
 {
     beck_error err = {0};
     beck_bus_options o;
     struct partition *p = topic_partition(t, number);
-    (void)k;
     if (!p || topic_is_gone(t))
         return refuse(text, KAFKA_UNKNOWN_TOPIC_OR_PARTITION,
                       "This server does not host this topic-partition.");

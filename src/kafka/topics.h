@@ -105,8 +105,8 @@ int topics_grow(struct kafka *k, struct topic *t, int32_t count,
                 const struct topic_assignment *assignments, size_t assignment_count,
                 bool validate_only, char *text);
 /* Everything below `offset` (-1: the high watermark) goes; *low is the first that is left. */
-int topics_delete_records(struct kafka *k, struct topic *t, int32_t partition, int64_t offset,
-                          int64_t *low, char *text);
+int topics_delete_records(struct topic *t, int32_t partition, int64_t offset, int64_t *low,
+                          char *text);
 
 /* The code for an error of the engine. */
 int kafka_error_of(beck_status status);

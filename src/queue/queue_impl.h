@@ -170,8 +170,7 @@ struct queue {
 };
 
 /* ---- queue_rules.c ---- */
-bool queue_rules_refuse(const struct queue_rules *r); /* whether what is too much can be refused */
-void queue_begin_rules(struct queue *q);              /* as the options say; with the lock */
+void queue_begin_rules(struct queue *q); /* as the options say; with the lock */
 
 /* ---- queue.c, queue_order.c, queue_time.c; all with the lock unless said ---- */
 void queue_release_many(struct queue *q, uint32_t count); /* references; without the lock */

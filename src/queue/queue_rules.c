@@ -1,7 +1,8 @@
 /* Options and rules of a queue that change while it lives, and who takes the place of its dead letters. */
 #include "queue/queue_impl.h"
 
-bool queue_rules_refuse(const struct queue_rules *r)
+/* Whether what is too much can be refused. */
+static bool rules_refuse(const struct queue_rules *r)
 {
     return r->overflow == BECK_OVERFLOW_REFUSE && (r->length_max || r->bytes_max);
 }
@@ -11,7 +12,7 @@ void queue_set_rules(struct queue *q, const struct queue_rules *r)
     mutex_lock(&q->lock);
     q->rules = *r;
     q->ruled = true;
-    atomic_store(&q->refuses, queue_rules_refuse(r));
+    atomic_store(&q->refuses, rules_refuse(r));
     queue_keep_limits(q);
     bool limbo = queue_limbo_has_work(q);
     mutex_unlock(&q->lock);
@@ -36,7 +37,7 @@ void queue_begin_rules(struct queue *q)
                                     .attempts_max = o->attempts_max,
                                     .deadline_ms = o->deadline_ms};
     q->ruled = false;
-    atomic_store(&q->refuses, queue_rules_refuse(&q->rules));
+    atomic_store(&q->refuses, rules_refuse(&q->rules));
 }
 
 int64_t queue_lifetime(const struct queue *q)

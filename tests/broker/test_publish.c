@@ -483,26 +483,26 @@ static void one_message_is_got_with_what_is_left(void **state)
     place_start(&p, 1);
     channel_begin(&c, p.s);
     accepted(queue(p.s, "q", "d", text));
-    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    accepted(session_get(p.s, beck_str("q"), &m, &got, &left, text));
     assert_false(got);
     send(&c, "", "q", "one", mode(1));
     send(&c, "", "q", "two", mode(1));
-    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    accepted(session_get(p.s, beck_str("q"), &m, &got, &left, text));
     assert_true(got && text_is(m.body, "one"));
     assert_int_equal(left, 1);
     broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_ACK);
-    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    accepted(session_get(p.s, beck_str("q"), &m, &got, &left, text));
     assert_true(got && text_is(m.body, "two"));
     broker_forget(m.queue, m.tag);
     broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_REQUEUE);
-    accepted(session_get(p.s, beck_str("q"), false, &m, &got, &left, text));
+    accepted(session_get(p.s, beck_str("q"), &m, &got, &left, text));
     assert_true(got && m.redelivered && text_is(m.body, "two"));
     broker_forget(m.queue, m.tag);
     broker_forget(m.queue, m.tag);
     broker_settle(m.queue, &m.tag, &nobody, 1, SETTLE_ACK);
     broker_forget(m.queue, m.tag);
     refused(404, "no queue 'none' in vhost '/'",
-            session_get(p.s, beck_str("none"), false, &m, &got, &left, text));
+            session_get(p.s, beck_str("none"), &m, &got, &left, text));
     channel_end(&c);
     place_end(&p);
 }
@@ -595,7 +595,7 @@ static int get_one(struct session *s, const char *name, bool *got, char *text)
 {
     struct handed m;
     uint32_t left;
-    return session_get(s, beck_str(name), true, &m, got, &left, text);
+    return session_get(s, beck_str(name), &m, got, &left, text);
 }
 
 static void a_queue_that_others_deleted_is_found_to_be_gone(void **state)

@@ -384,7 +384,7 @@ static void what_retention_has_taken_is_done_with(void **state)
     put_records(bus, 0, 3);
     put_records(bus, 0, 3);
     check_got(fetch_from(&s, "m", 0, "t", 2), "0:0-1*1");
-    assert_int_equal(topics_delete_records(s.k, share_topic(&s, "t"), 0, 4, &low, text), 0);
+    assert_int_equal(topics_delete_records(share_topic(&s, "t"), 0, 4, &low, text), 0);
     assert_int_equal(low, 4);
     check_got(fetch_from(&s, "m", 1, "t", 100), "0:4-5*1");
     world_advance(&s.w, 31 * SECOND);

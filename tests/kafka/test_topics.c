@@ -233,15 +233,14 @@ static void records_below_an_offset_are_deleted(void **state)
     struct topic *t = topic(&p, "t");
     for (int i = 0; i < 10; i++)
         put(t->bus, "x", "y");
-    accepted(&p, topics_delete_records(p.k, t, 0, 4, &low, p.text));
+    accepted(&p, topics_delete_records(t, 0, 4, &low, p.text));
     assert_int_equal(low, 4);
-    accepted(&p, topics_delete_records(p.k, t, 0, 2, &low, p.text));
+    accepted(&p, topics_delete_records(t, 0, 2, &low, p.text));
     assert_int_equal(low, 4);
     refused(&p, KAFKA_OFFSET_OUT_OF_RANGE, "high watermark 10",
-            topics_delete_records(p.k, t, 0, 11, &low, p.text));
-    refused(&p, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "",
-            topics_delete_records(p.k, t, 1, 0, &low, p.text));
-    accepted(&p, topics_delete_records(p.k, t, 0, -1, &low, p.text));
+            topics_delete_records(t, 0, 11, &low, p.text));
+    refused(&p, KAFKA_UNKNOWN_TOPIC_OR_PARTITION, "", topics_delete_records(t, 1, 0, &low, p.text));
+    accepted(&p, topics_delete_records(t, 0, -1, &low, p.text));
     assert_int_equal(low, 10);
     assert_int_equal(partition_first(topic_partition(t, 0)), 10);
     place_end(&p);

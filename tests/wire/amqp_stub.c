@@ -634,8 +634,8 @@ void subscriber_ready(struct subscriber *c, bool ready)
     mutex_unlock(&c->b->lock);
 }
 
-int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed *out, bool *got,
-                uint32_t *left, char *text)
+int session_get(struct session *s, beck_bytes queue, struct handed *out, bool *got, uint32_t *left,
+                char *text)
 {
     struct broker *b = s->b;
     mutex_lock(&b->lock);
@@ -644,11 +644,10 @@ int session_get(struct session *s, beck_bytes queue, bool no_ack, struct handed 
     *got = m != NULL;
     if (m) {
         q->ready = m->next;
-        append(&q->unacked, m); /* with no_ack as well: it must stay for the caller */
+        append(&q->unacked, m); /* without acknowledgement as well: it must stay for the caller */
         show(q, m, out);
         *left = length(q);
     }
-    (void)no_ack;
     mutex_unlock(&b->lock);
     return q ? 0 : no_queue(queue, text);
 }

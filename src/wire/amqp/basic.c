@@ -290,7 +290,7 @@ static void get(struct channel *ch, const struct basic_get *m)
         amqp_drop(ch->c, "there is no memory for a delivery");
         return;
     }
-    int code = session_get(ch->c->session, queue, m->no_ack, &h, &got, &left, text);
+    int code = session_get(ch->c->session, queue, &h, &got, &left, text);
     if (code) {
         channel_refuse(ch, code, text, METHOD_basic_get);
     } else if (got) {

@@ -280,8 +280,8 @@ static bool delete_records_of(struct kafka_request *r, struct truncation *d,
         p->partition_index = q->partitions.at[i].partition_index;
         p->low_watermark = -1;
         if (!code)
-            code = topics_delete_records(request_kafka(r), t, p->partition_index,
-                                         q->partitions.at[i].offset, &p->low_watermark, text);
+            code = topics_delete_records(t, p->partition_index, q->partitions.at[i].offset,
+                                         &p->low_watermark, text);
         p->error_code = (int16_t)code;
     }
     return true;

@@ -153,7 +153,7 @@ static int probe(struct call *c, struct session *s)
                                                  .body = beck_str("test_message")},
                            NULL);
     if (!code)
-        code = session_get(s, beck_str(PROBE), true, &got, &any, &left, c->text);
+        code = session_get(s, beck_str(PROBE), &got, &any, &left, c->text);
     if (!code && any)
         broker_settle(got.queue, &got.tag, &(struct subscriber *){NULL}, 1, SETTLE_ACK);
     if (!code)

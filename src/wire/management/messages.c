@@ -152,7 +152,6 @@ struct getting {
     bool base64;
     int64_t count, truncate; /* -1: whole */
     enum settlement how;
-    bool no_ack;
     struct broker_queue *queue; /* a reference, once something was got */
     uint64_t *tags;
     size_t held;
@@ -198,7 +197,7 @@ static int get_all(struct call *c, struct session *s, struct getting *g)
         struct handed m;
         bool got = false;
         uint32_t left = 0;
-        int code = session_get(s, call_name(c, 1), g->no_ack, &m, &got, &left, c->text);
+        int code = session_get(s, call_name(c, 1), &m, &got, &left, c->text);
         if (code || !got)
             return code;
         if (!g->queue)
@@ -229,11 +228,10 @@ static bool read_getting(struct call *c, struct getting *g)
     static const struct {
         const char *name;
         enum settlement how;
-        bool no_ack;
-    } modes[] = {{"ack_requeue_true", SETTLE_REQUEUE, false},
-                 {"ack_requeue_false", SETTLE_ACK, true},
-                 {"reject_requeue_true", SETTLE_FAIL, false},
-                 {"reject_requeue_false", SETTLE_REJECT, false}};
+    } modes[] = {{"ack_requeue_true", SETTLE_REQUEUE},
+                 {"ack_requeue_false", SETTLE_ACK},
+                 {"reject_requeue_true", SETTLE_FAIL},
+                 {"reject_requeue_false", SETTLE_REJECT}};
     beck_bytes mode, encoding;
     if (!body_text(c, c->body, "ackmode", NULL, &mode) ||
         !body_text(c, c->body, "encoding", NULL, &encoding) ||
@@ -251,7 +249,6 @@ static bool read_getting(struct call *c, struct getting *g)
         return false;
     }
     g->how = modes[i].how;
-    g->no_ack = modes[i].no_ack;
     g->base64 = bytes_equal_text(encoding, "base64");
     if (!g->base64 && !bytes_equal_text(encoding, "auto")) {
         answer_error(c, 400, "bad_request", "Unsupported encoding. Please use auto or base64.");
