@@ -428,11 +428,10 @@ static void declarations_share_the_waiting_for_the_disk(void **state)
         uint64_t before = vfs_sim_calls(p.w.vfs, VFS_OP_SYNC | VFS_OP_SYNC_DIR);
         for (int i = 0; i < 50; i++) {
             struct queue_declared out;
-            struct binding_declaration b = binding("amq.topic", name, "#");
             snprintf(name, sizeof name, "%d.%d", round, i);
+            struct binding_declaration b = binding("amq.topic", name, "#");
             struct queue_declaration d = {.name = beck_str(name), .durable = true, .later = true};
             accepted(session_declare_queue(p.s, &d, &out, text));
-            b.destination = beck_str(name);
             b.later = true;
             accepted(session_bind(p.s, &b, text));
         }
