@@ -9,7 +9,6 @@
 #include "log/partition_impl.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 static const struct vfs_ops *disk;
@@ -19,12 +18,26 @@ static struct file_ops slow_files;
 static _Atomic(int) syncing; /* syncs of logs that run */
 static _Atomic(int) begun;   /* so far */
 static _Atomic(int) overtaken;
+static pid_t first; /* the thread of the test */
 
+static bool sleeps(pid_t thread)
+{
+    char path[64], text[512] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fread(text, 1, sizeof text - 1, f) > 0);
+    fclose(f);
+    const char *state = strrchr(text, ')');
+    return state && state[2] == 'S';
+}
+
+/* One on another thread takes until the test waits, for this or after it went on without. */
 static beck_status slow_sync(struct file *f, beck_error *err)
 {
     atomic_fetch_add(&syncing, 1);
     atomic_fetch_add(&begun, 1);
-    for (int i = 0; i < 3000; i++)
+    while (gettid() != first && !sleeps(first))
         sched_yield();
     beck_status status = files->sync(f, err);
     atomic_fetch_sub(&syncing, 1);
@@ -63,6 +76,7 @@ static void world_slow(struct world *w)
     slow_disk.rename = watching_rename;
     w->vfs->ops = &slow_disk;
     files = NULL;
+    first = gettid();
     atomic_store(&syncing, 0);
     atomic_store(&overtaken, 0);
 }
@@ -194,7 +208,7 @@ static void the_lock_is_free_during_every_sync(void **state)
 /* ---- what waited for a sync is handed on ---- */
 
 static _Atomic(int) in_hook, overlaps, hook_calls;
-static _Atomic(long) other_thread; /* that syncs */
+static _Atomic(pid_t) other_thread; /* that syncs */
 static pthread_t other;
 
 static void append_routed(struct partition *p)
@@ -212,20 +226,8 @@ static void append_routed(struct partition *p)
 
 static void *sync_and_say_who(void *arg)
 {
-    atomic_store(&other_thread, syscall(SYS_gettid));
+    atomic_store(&other_thread, gettid());
     return sync_once(arg);
-}
-
-static bool other_sleeps(void)
-{
-    char path[64], text[512] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", atomic_load(&other_thread));
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_true(fread(text, 1, sizeof text - 1, f) > 0);
-    fclose(f);
-    const char *state = strrchr(text, ')');
-    return state && state[2] == 'S';
 }
 
 /* While the first event is handed on, another thread syncs the second. */
@@ -240,7 +242,8 @@ static void slow_hook(void *ctx, struct partition *p, const struct routed *items
     if (call == 0) {
         append_routed(p);
         pthread_create(&other, NULL, sync_and_say_who, p);
-        while (atomic_load(&overlaps) == 0 && (partition_synced(p) < 2 || !other_sleeps()))
+        while (atomic_load(&overlaps) == 0 &&
+               (partition_synced(p) < 2 || !sleeps(atomic_load(&other_thread))))
             sched_yield();
     }
     atomic_fetch_sub(&in_hook, 1);
