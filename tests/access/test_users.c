@@ -2,6 +2,7 @@
 #include "access/common.h"
 
 #include "base/rng.h"
+#include "support/effort.h"
 
 #define NAMES 12
 #define TOKENS 4
@@ -215,7 +216,7 @@ static void step(struct model *m)
 static void changes_last_as_a_model_says(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 1; seed <= effort(6, 2); seed++) {
         struct model m = {0};
         home_make(&m.h);
         m.h.settings.failures_max = UINT32_MAX;

@@ -15,6 +15,10 @@ import unittest
 SERVED = bool(os.environ.get("BECK_TEST_SERVED"))
 PROGRAM = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else "beck"
 
+with open(PROGRAM, "rb") as binary:
+    # Then each step is slow: what is for the sake of rare moments is done in full in plain runs only.
+    SANITIZED = b"__asan_init" in binary.read()
+
 DONE, FAILED, USAGE, NOT_FOUND, BUSY, CORRUPT, REFUSED, EXISTS, UNSUPPORTED, DISK = range(10)
 INTERRUPTED = 130
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kills a server again and again while clients publish to it over HTTP: every event that was answered with 2xx must be there.
 
-usage: kill_loop.py BECK    CYCLES=n in the environment for another number of kills
+usage: kill_loop.py BECK [KILLS]    CYCLES=n in the environment for another number of kills
 """
 import http.client
 import json
@@ -102,7 +102,7 @@ def main():
     load = Load()
     with tempfile.TemporaryDirectory(prefix="beck-kill-") as scratch:
         data = pathlib.Path(scratch) / "data"
-        cycles = int(os.environ.get("CYCLES", "10"))
+        cycles = int(os.environ.get("CYCLES", sys.argv[2] if len(sys.argv) > 2 else "10"))
         for cycle in range(cycles):
             server = start(beck, data)
             clients = [threading.Thread(target=load.publish, args=(data / "beck.sock", f"{cycle}-{n}"))
