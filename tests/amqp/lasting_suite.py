@@ -23,7 +23,7 @@ import pika
 import pika.credentials
 import pika.exceptions
 
-from behaviour import run
+from behaviour import CASE_S, run
 from world import Consumer, Failed, contains, equal, holds
 
 PORT, MANAGEMENT_PORT, HTTP_PORT = 5672, 15672, 2325
@@ -84,6 +84,7 @@ BOTH = (signal.SIGTERM, signal.SIGKILL)
 def again(w, number):
     """Ends the server, starts it again and gives a channel."""
     SERVER.again(number)
+    signal.alarm(CASE_S)  # a case has as long for each of its lives
     w.connections.clear()
     w.own = None
     return w.channel()
