@@ -375,6 +375,25 @@ static void end_take(struct queue *q, size_t count)
         queue_work_limbo(q);
 }
 
+/* Until something comes, time brings something, or the deadline is there. With the lock. */
+static void wait_for_more(struct queue *q, int64_t now_ms, int64_t now_ns, int64_t deadline_ns)
+{
+    int64_t until = queue_next_event_ns(q, now_ms, now_ns);
+    if (deadline_ns < until)
+        until = deadline_ns;
+    if (q->rebuild && now_ns + 100000000 < until)
+        until = now_ns + 100000000;
+    q->takers++;
+    if (until == INT64_MAX) {
+        cond_wait(&q->ready, &q->lock);
+    } else {
+        q->watchers++;
+        cond_wait_until(&q->ready, &q->lock, q->home->env->clock, until);
+        q->watchers--;
+    }
+    q->takers--;
+}
+
 /* Waits until entries can be taken, and takes them. */
 static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_ms,
                                  struct slot **taken, size_t *count, beck_error *err)
@@ -435,20 +454,7 @@ static beck_status wait_and_take(beck_consumer *c, size_t max, int64_t timeout_m
             linger(q);
             continue;
         }
-        int64_t until = queue_next_event_ns(q, now_ms, now_ns);
-        if (deadline_ns < until)
-            until = deadline_ns;
-        if (q->rebuild && now_ns + 100000000 < until)
-            until = now_ns + 100000000;
-        q->takers++;
-        if (until == INT64_MAX) {
-            cond_wait(&q->ready, &q->lock);
-        } else {
-            q->watchers++;
-            cond_wait_until(&q->ready, &q->lock, clock, until);
-            q->watchers--;
-        }
-        q->takers--;
+        wait_for_more(q, now_ms, now_ns, deadline_ns);
     }
     end_take(q, *count);
     return status;
