@@ -341,7 +341,7 @@ beck_status user_write(const struct identity *i, struct buf *out)
 
 /* ---- the record, read ---- */
 
-/* What was read so far; freed by draft_release. */
+/* What was read so far; freed by draft_free. */
 struct draft {
     struct json_reader r;
     bool no_memory;

@@ -131,7 +131,7 @@ struct bus_points {
     const beck_bus *bus;
     struct point *of;  /* each partition */
     uint32_t *written; /* those that wait for the disk */
-    struct mutex lock; /* points.lock */
+    struct mutex lock; /* bus_points.lock */
     beck_error *why;   /* one of them fails */
 };
 

@@ -5,7 +5,7 @@
  * never two of one line:
  *
  *   runners.lock           programs that a server runs
- *   kafka.change_lock      one change of topics or configurations by a Kafka client at a time
+ *   topics.change_lock     one change of topics or configurations by a Kafka client at a time
  *   shares.change_lock     making and deleting queues of share groups
  *   kafka_wire.acls_lock   one change of rules by a Kafka client at a time
  *   access.change_lock     one change of users at a time
@@ -22,7 +22,7 @@
  *   follow_hub.lock        who follows buses over HTTP
  *   partition.lock         offsets, pending appends, segment list
  *   queue.lock             everything of one queue
- *   bus.lock               listeners and routes of one bus
+ *   subscribers.lock       listeners and routes of one bus
  *   committer.lock         sync rounds and who waits for them
  *   hooks.lock             the sources of webhooks
  *   feed.lock              what followers of one feed share
@@ -33,9 +33,10 @@
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups
  *   tail.lock              recent batches of a partition
- *   beck.timer_lock, callers.lock, metrics.lock, clock.lock, vfs locks, log.lock, access.lock, limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock,
- *   certificates.lock, net.lock, net_tls.lock, kafka_memory.lock, addresses.lock, broker.keeper_lock, recent.lock, kafka.topics_lock (a rwlock),
- *   kafka.configs_lock, amqp.lock, confirms.lock, dirnames.lock, kafka_wire.large_lock, syncers.lock, points.lock, block_pool.lock: leaves, nothing is taken inside
+ *   beck.timer_lock, callers.lock, metrics.lock, virtual_clock.lock, vfs locks, log.lock, access.lock, limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock,
+ *   certificates.lock, net.lock, net_tls.lock, memory.lock (of Kafka's requests), addresses.lock, broker.keeper_lock, recent.lock, topics.lock (a rwlock),
+ *   configs.lock, amqp.lock, confirms.lock, dirnames.lock, kafka_wire.large_lock, syncers.lock, bus_points.lock, block_pool.lock, queue_home.lock,
+ *   markers.lock, confirm.lock, amqp_alarms.lock, indexer.lock, crew.lock, client.lock, completions.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.

@@ -214,7 +214,7 @@ bool session_may_consume(struct session *s, const struct subscriber *c);
 /* A message in the hands of a consumer. Slices are valid until it is settled, and at least until the call
  * that it was given in returns. */
 struct handed {
-    struct broker_queue *queue;    /* borrowed: handed_retain keeps it */
+    struct broker_queue *queue;    /* borrowed */
     struct subscriber *subscriber; /* NULL: by get */
     uint64_t tag;                  /* names it in the queue */
     bool redelivered;

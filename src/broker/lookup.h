@@ -31,8 +31,7 @@ void lookup_remove(struct lookup *t, struct lookup_node *node);
 /* The first of that hash, and the next one. NULL: none. */
 struct lookup_node *lookup_first(const struct lookup *t, uint64_t hash);
 struct lookup_node *lookup_again(struct lookup_node *node);
-/* All, in no order: NULL begins. The one that was given may be removed before the next is asked for only by
- * way of lookup_all. */
+/* All, in no order: NULL begins. The one that was given is not removed before the next is asked for. */
 struct lookup_node *lookup_walk(const struct lookup *t, struct lookup_node *node);
 
 #define lookup_of(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))

@@ -11,7 +11,7 @@
 #include "log/txn_index.h"
 
 #define GATHER_BYTES (1u << 20) /* publishers wait while so much is gathered and being written */
-#define GATHER_BYTES_MAX (64u << 20) /* one publish_many */
+#define GATHER_BYTES_MAX (64u << 20) /* one beck_publish_many */
 #define GATHERS_KEPT 3
 #define PAD_AFTER 16 /* waits for a sync: who publishes once or twice has nothing of zeros */
 #define MEMORY_BYTES_DEFAULT (1ll << 30)
