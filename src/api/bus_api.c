@@ -208,13 +208,13 @@ beck_status beck_bus_get(beck *b, const char *name, beck_bus **out, beck_error *
         return BECK_EINVAL;
     if (b->remote && name && *name)
         return remote_bus_get(b->remote, name, out, err);
+    beck_bus *bus;
     mutex_lock(&b->admin_lock);
-    beck_bus *bus = name ? handle_find_bus(b, name) : NULL;
+    beck_status status = handle_need_bus(b, name, &bus, err);
     mutex_unlock(&b->admin_lock);
-    if (!bus)
-        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", name ? name : "");
-    *out = bus;
-    return BECK_OK;
+    if (!status)
+        *out = bus;
+    return status;
 }
 
 /* ---- deleting ---- */
@@ -288,9 +288,10 @@ beck_status beck_bus_delete(beck *b, const char *name, beck_error *err)
     /* No checkpoint in between: it would write the bus's recovery point again. */
     mutex_lock(&b->upkeep_lock);
     mutex_lock(&b->admin_lock);
-    beck_bus *bus = handle_find_bus(b, name);
-    status =
-        bus ? delete_bus(b, bus, err) : error_set(err, BECK_ENOENT, "there is no bus \"%s\"", name);
+    beck_bus *bus;
+    status = handle_need_bus(b, name, &bus, err);
+    if (!status)
+        status = delete_bus(b, bus, err);
     mutex_unlock(&b->admin_lock);
     mutex_unlock(&b->upkeep_lock);
     return status;

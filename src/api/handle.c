@@ -77,6 +77,14 @@ beck_status handle_need_queues(const beck *b, beck_error *err)
                      "queues cannot be used while the data directory is open for reading only");
 }
 
+beck_status handle_need_bus(const beck *b, const char *name, beck_bus **out, beck_error *err)
+{
+    *out = name ? handle_find_bus(b, name) : NULL;
+    if (*out)
+        return BECK_OK;
+    return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", name ? name : "");
+}
+
 beck_status handle_need_queue(const beck *b, const char *name, struct queue **out, beck_error *err)
 {
     *out = name ? handle_find_queue(b, name) : NULL;

@@ -106,6 +106,7 @@ static inline bool handle_asks_server(const beck *b, const char *queue)
 /* BECK_EUNSUPPORTED: the handle is for reading only, and knows nothing of queues; BECK_EINVAL: there is none. */
 beck_status handle_need_queues(const beck *b, beck_error *err);
 /* With admin_lock. BECK_ENOENT: none of that name, which may be NULL. */
+beck_status handle_need_bus(const beck *b, const char *name, beck_bus **out, beck_error *err);
 beck_status handle_need_queue(const beck *b, const char *name, struct queue **out, beck_error *err);
 /* With a reference; *out is NULL after an error. As handle_need_queues and handle_need_queue; takes admin_lock. Where
  * queue_check_known refuses, a queue is only to be looked at. */

@@ -183,12 +183,13 @@ static void free_names(struct names *n)
 static beck_status unbind(beck *b, struct queue *q, const char *bus_name, const char *pattern,
                           beck_error *err)
 {
-    beck_bus *bus = handle_find_bus(b, bus_name);
-    if (!bus)
-        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"", bus_name);
+    beck_bus *bus;
+    beck_status status = handle_need_bus(b, bus_name, &bus, err);
+    if (status)
+        return status;
     bool kept = is_on_disk(q) && queue_has_binding(q, bus_name, pattern);
     /* What was published until now could not be looked at. */
-    beck_status status = bus_check_damage(bus, err);
+    status = bus_check_damage(bus, err);
     if (!status && kept) {
         queue_catch_up(q);
         status = upkeep_snapshot(b, q, err);
@@ -308,13 +309,12 @@ static beck_status bind_queue(beck *b, struct queue *q, const beck_binding *bind
                               beck_error *err)
 {
     const char *pattern = binding->pattern ? binding->pattern : "#";
+    beck_bus *bus;
     beck_status status = pattern_check(beck_str(pattern), err);
+    if (!status)
+        status = handle_need_bus(b, binding->bus, &bus, err);
     if (status)
         return status;
-    beck_bus *bus = binding->bus ? handle_find_bus(b, binding->bus) : NULL;
-    if (!bus)
-        return error_set(err, BECK_ENOENT, "there is no bus \"%.260s\"",
-                         binding->bus ? binding->bus : "");
     if (bus->internal)
         return error_set(err, BECK_EINVAL,
                          "bus \"%s\" belongs to beck itself; no queue can be bound to it",
@@ -413,21 +413,14 @@ beck_status beck_queue_list(beck *b, int (*each)(void *ctx, const char *name), v
         return error_set(err, BECK_EINVAL, "a list of queues needs a function");
     if (b->remote)
         return remote_queue_list(b->remote, each, ctx, err);
-    mutex_lock(&b->admin_lock);
-    size_t count = b->queue_count;
-    struct queue **copy = malloc((count + 1) * sizeof(struct queue *));
-    for (size_t i = 0; copy && i < count; i++)
-        copy[i] = queue_retain(b->queues[i]);
-    mutex_unlock(&b->admin_lock);
-    if (!copy)
-        return error_set(err, BECK_ENOMEM, "no memory for the list of queues");
-    bool go_on = true;
-    for (size_t i = 0; i < count; i++) {
-        if (go_on && each(ctx, queue_name(copy[i])))
-            go_on = false;
-        queue_release(copy[i]);
-    }
-    free(copy);
+    struct handle_view view;
+    beck_status status = handle_view_take(b, &view, err);
+    if (status)
+        return status;
+    for (size_t i = 0; i < view.queue_count; i++)
+        if (each(ctx, queue_name(view.queues[i])))
+            break;
+    handle_view_release(&view);
     return BECK_OK;
 }
 
