@@ -55,6 +55,16 @@ static inline bool bytes_same(const uint8_t *a, const uint8_t *b, size_t len)
     return true;
 }
 
+/* Copies to *at, and moves that behind the copy. */
+static inline beck_bytes bytes_put(uint8_t **at, beck_bytes from)
+{
+    beck_bytes copy = bytes_of(*at, from.len);
+    if (from.len > 0)
+        memcpy(*at, from.data, from.len);
+    *at += from.len;
+    return copy;
+}
+
 bool bytes_equal_text(beck_bytes a, const char *text);
 /* < 0, 0, > 0; a prefix comes first. */
 int bytes_compare(beck_bytes a, beck_bytes b);

@@ -81,15 +81,6 @@ void recent_free(struct recent *r)
 
 /* ---- remembering ---- */
 
-static beck_bytes put(uint8_t **at, beck_bytes from)
-{
-    beck_bytes copy = bytes_of(*at, from.len);
-    if (from.len > 0)
-        memcpy(*at, from.data, from.len);
-    *at += from.len;
-    return copy;
-}
-
 static bool is_not_stored(const struct properties *p)
 {
     struct table_value v;
@@ -110,9 +101,9 @@ void recent_add(struct recent *r, beck_bytes key, beck_bytes properties_raw,
     m->next = NULL;
     atomic_init(&m->refs, 1);
     m->size = size;
-    m->key = put(&at, key);
-    m->properties = put(&at, properties_raw);
-    m->body = put(&at, body);
+    m->key = bytes_put(&at, key);
+    m->properties = bytes_put(&at, properties_raw);
+    m->body = bytes_put(&at, body);
     mutex_lock(&r->lock);
     *r->end = m;
     r->end = &m->next;

@@ -110,15 +110,6 @@ static void wake(struct reply_subscriber *s)
     s->options.wake(s->options.ctx);
 }
 
-static beck_bytes put(uint8_t **at, beck_bytes from)
-{
-    beck_bytes copy = bytes_of(*at, from.len);
-    if (from.len > 0)
-        memcpy(*at, from.data, from.len);
-    *at += from.len;
-    return copy;
-}
-
 static struct reply *reply_new(const struct publication *m, beck_bytes raw)
 {
     size_t size = sizeof(struct reply) + m->routing_key.len + raw.len + m->body.len;
@@ -128,9 +119,9 @@ static struct reply *reply_new(const struct publication *m, beck_bytes raw)
     uint8_t *at = reply->memory;
     reply->next = NULL;
     reply->size = size;
-    reply->routing_key = put(&at, m->routing_key);
-    reply->properties = put(&at, raw);
-    reply->body = put(&at, m->body);
+    reply->routing_key = bytes_put(&at, m->routing_key);
+    reply->properties = bytes_put(&at, raw);
+    reply->body = bytes_put(&at, m->body);
     return reply;
 }
 

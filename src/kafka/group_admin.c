@@ -166,7 +166,7 @@ beck_status groups_consumer_describe(struct groups *g, beck_bytes id, struct kaf
 
 /* ---- listing ---- */
 
-static bool wanted(const struct kafka_strings *filter, const char *value)
+bool groups_wanted(const struct kafka_strings *filter, const char *value)
 {
     for (size_t i = 0; i < filter->count; i++)
         if (filter->at[i].len == strlen(value) &&
@@ -188,8 +188,8 @@ beck_status groups_list(struct groups *g, const struct kafka_list_groups_request
         bool classic = group->type == GROUP_CLASSIC;
         const char *state = state_name(group), *type = classic ? "classic" : "consumer";
         struct kafka_list_groups_response_group *to = &out->groups.at[n];
-        if (!group_is_known(group) || !wanted(&request->states_filter, state) ||
-            !wanted(&request->types_filter, type))
+        if (!group_is_known(group) || !groups_wanted(&request->states_filter, state) ||
+            !groups_wanted(&request->types_filter, type))
             continue;
         to->group_id = kafka_copy(arena, group->id);
         to->protocol_type =

@@ -128,6 +128,8 @@ beck_status groups_describe(struct groups *g, beck_bytes id, int16_t version,
                             struct kafka_describe_groups_response_group *out);
 beck_status groups_consumer_describe(struct groups *g, beck_bytes id, struct kafka_arena *arena,
                                      struct kafka_consumer_group_describe_response_group *out);
+/* Whether a listing's filter lets this state or type through; one without words does any. */
+bool groups_wanted(const struct kafka_strings *filter, const char *value);
 /* Those that have one of the states and one of the types (none given: any). */
 beck_status groups_list(struct groups *g, const struct kafka_list_groups_request *request,
                         struct kafka_arena *arena, struct kafka_list_groups_response *out);

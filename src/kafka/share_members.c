@@ -9,7 +9,6 @@
 #include "kafka/share_impl.h"
 
 #include <stdlib.h>
-#include <strings.h>
 
 #define EPOCH_LEAVE (-1)
 #define ASSIGNOR "simple"
@@ -449,20 +448,11 @@ bool share_describe(struct kafka *k, beck_bytes group, struct kafka_arena *arena
     return good;
 }
 
-static bool is_wanted(const struct kafka_strings *filter, const char *value)
-{
-    for (size_t i = 0; i < filter->count; i++)
-        if (filter->at[i].len == strlen(value) &&
-            strncasecmp(filter->at[i].data, value, filter->at[i].len) == 0)
-            return true;
-    return filter->count == 0;
-}
-
 bool share_list(struct kafka *k, const struct kafka_list_groups_request *request,
                 struct kafka_arena *arena, struct kafka_list_groups_response *out)
 {
     struct shares *s = k->shares;
-    if (!is_wanted(&request->types_filter, "share"))
+    if (!groups_wanted(&request->types_filter, "share"))
         return true;
     mutex_lock(&s->lock);
     size_t n = out->groups.count;
@@ -475,7 +465,7 @@ bool share_list(struct kafka *k, const struct kafka_list_groups_request *request
         struct share_group *g = lookup_of(node, struct share_group, node);
         share_group_expire(s, g);
         const char *state = g->members ? "Stable" : "Empty";
-        if ((!g->members && !g->queues) || !is_wanted(&request->states_filter, state))
+        if ((!g->members && !g->queues) || !groups_wanted(&request->states_filter, state))
             continue;
         kafka_list_groups_response_group_init(&all[n]);
         all[n].group_id = kafka_copy(arena, g->id);

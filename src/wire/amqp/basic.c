@@ -53,15 +53,6 @@ static void make_tag(struct amqp *a, char out[256])
     *at = 0;
 }
 
-static beck_bytes copy_to(uint8_t **at, beck_bytes b)
-{
-    beck_bytes copy = bytes_of(*at, b.len);
-    if (b.len > 0)
-        memcpy(*at, b.data, b.len);
-    *at += b.len;
-    return copy;
-}
-
 /* Room for it in the channel is there as well. */
 static struct amqp_consumer *new_consumer(struct channel *ch, const struct basic_consume *m,
                                           beck_bytes queue, beck_bytes tag)
@@ -84,9 +75,9 @@ static struct amqp_consumer *new_consumer(struct channel *ch, const struct basic
         return NULL;
     }
     uint8_t *at = k->bytes;
-    k->tag = copy_to(&at, tag);
-    k->queue = copy_to(&at, queue);
-    k->arguments = copy_to(&at, m->arguments);
+    k->tag = bytes_put(&at, tag);
+    k->queue = bytes_put(&at, queue);
+    k->arguments = bytes_put(&at, m->arguments);
     k->no_ack = m->no_ack;
     k->exclusive = m->exclusive;
     k->prefetch = atomic_load(&ch->prefetch);

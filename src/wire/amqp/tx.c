@@ -37,15 +37,6 @@ static void note(struct channel *ch)
 
 /* ---- keeping ---- */
 
-static beck_bytes copy_to(uint8_t **at, beck_bytes b)
-{
-    beck_bytes copy = bytes_of(*at, b.len);
-    if (b.len > 0)
-        memcpy(*at, b.data, b.len);
-    *at += b.len;
-    return copy;
-}
-
 void tx_publish(struct channel *ch, const struct publication *m)
 {
     struct transaction *t = ch->tx;
@@ -64,10 +55,10 @@ void tx_publish(struct channel *ch, const struct publication *m)
     }
     uint8_t *at = kept->bytes;
     *kept = (struct tx_message){.m = *m, .size = size};
-    kept->m.exchange = copy_to(&at, m->exchange);
-    kept->m.routing_key = copy_to(&at, m->routing_key);
-    kept->m.properties = copy_to(&at, m->properties);
-    kept->m.body = copy_to(&at, m->body);
+    kept->m.exchange = bytes_put(&at, m->exchange);
+    kept->m.routing_key = bytes_put(&at, m->routing_key);
+    kept->m.properties = bytes_put(&at, m->properties);
+    kept->m.body = bytes_put(&at, m->body);
     kept->m.confirm = true;
     *t->last = kept;
     t->last = &kept->next;
