@@ -12,7 +12,7 @@
 
 #define CHECKPOINT_MS 5000
 #define MAINTAIN_MS 10000
-#define SYSTEM_SEGMENT_BYTES (32 << 20)
+#define OWN_SEGMENT_BYTES (32 << 20)
 #define TRACE_BYTES (64 << 20)
 
 static void report(void *ctx, const beck_error *error)
@@ -216,9 +216,9 @@ void handle_drop_queue(beck *b, struct queue *q)
 
 /* ---- opening ---- */
 
-static beck_status open_system_bus(beck *b, const char *name, beck_bus **out, beck_error *err)
+static beck_status open_own_bus(beck *b, const char *name, beck_bus **out, beck_error *err)
 {
-    beck_bus_options o = {.segment_bytes = SYSTEM_SEGMENT_BYTES,
+    beck_bus_options o = {.segment_bytes = OWN_SEGMENT_BYTES,
                           .event_bytes_max = 64u << 20,
                           .compact = own_bus_find(name)->compact};
     beck_status status = bus_options_check(&o, b->data_dir != NULL, err);
@@ -229,7 +229,7 @@ static beck_status open_system_bus(beck *b, const char *name, beck_bus **out, be
 static beck_status open_topology(beck *b, beck_error *err)
 {
     beck_error why;
-    beck_status status = open_system_bus(b, OWN_TOPOLOGY, &b->topology, &why);
+    beck_status status = open_own_bus(b, OWN_TOPOLOGY, &b->topology, &why);
     if (status == BECK_ECORRUPT)
         return error_set(err, status,
                          "what buses and queues there are cannot be read: %s --data '%s'", why.text,
@@ -314,9 +314,9 @@ static beck_status open_disk(beck *b, beck_error *err)
     if (!status)
         status = open_topology(b, err);
     if (!status)
-        status = open_system_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
+        status = open_own_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
     if (!status && !b->read_only)
-        status = open_system_bus(b, OWN_QUEUE_STATE, &b->home.state, err);
+        status = open_own_bus(b, OWN_QUEUE_STATE, &b->home.state, err);
     if (!status && !b->read_only) {
         partition_keep_hidden(bus_partition(b->home.state, 0), b->trace_bytes);
         partition_keep_hidden(bus_partition(b->home.dead, 0), b->trace_bytes);
@@ -445,7 +445,7 @@ beck_status beck_open_env(beck **out, const beck_options *options, struct vfs *v
     if (!status && b->data_dir)
         status = open_or_connect(b, o, err);
     else if (!status)
-        status = open_system_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
+        status = open_own_bus(b, OWN_DEAD_LETTERS, &b->home.dead, err);
     if (status) {
         beck_abandon(b);
         return status;

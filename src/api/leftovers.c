@@ -185,8 +185,8 @@ static beck_status copy_without(const struct checkpoint *from, const char *bus,
     beck_status status = BECK_OK;
     checkpoint_init(to);
     for (size_t i = 0; i < from->count && !status; i++)
-        if (strcmp(from->entries[i].topic, bus) != 0)
-            status = checkpoint_set(to, from->entries[i].topic, from->entries[i].partition,
+        if (strcmp(from->entries[i].bus, bus) != 0)
+            status = checkpoint_set(to, from->entries[i].bus, from->entries[i].partition,
                                     from->entries[i].offset);
     return status;
 }

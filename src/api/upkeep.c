@@ -83,7 +83,7 @@ static bool checkpoints_equal(const struct checkpoint *a, const struct checkpoin
 {
     bool same = a->count == b->count;
     for (size_t i = 0; i < a->count && same; i++)
-        same = strcmp(a->entries[i].topic, b->entries[i].topic) == 0 &&
+        same = strcmp(a->entries[i].bus, b->entries[i].bus) == 0 &&
                a->entries[i].partition == b->entries[i].partition &&
                a->entries[i].offset == b->entries[i].offset;
     return same;
@@ -337,7 +337,7 @@ static beck_status find_starts(beck *b, const struct handle_view *v, const struc
     beck_status status = BECK_OK, retired = BECK_OK;
     for (size_t i = 0; i < b->log_start.count && !status; i++) {
         const struct checkpoint_entry *e = &b->log_start.entries[i];
-        status = checkpoint_set(starts, e->topic, e->partition, e->offset);
+        status = checkpoint_set(starts, e->bus, e->partition, e->offset);
     }
     for (size_t i = 0; i < v->bus_count && !status; i++) {
         if (!is_maintained(r, v->buses[i]))

@@ -219,12 +219,12 @@ static void verify_missing(struct verify *v)
     for (size_t i = 0; i < v->recovery.count; i++) {
         const struct checkpoint_entry *e = &v->recovery.entries[i];
         char dir[4600];
-        snprintf(dir, sizeof dir, "%s/%s-%u", v->data_dir, e->topic, e->partition);
-        if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->topic, OWN_TOPOLOGY) != 0 &&
-            (!v->topology_known || find_bus(v, e->topic)))
-            verify_partition(v, e->topic, e->partition);
-        if (v->lost && v->topology_known && !find_bus(v, e->topic))
-            lost_note(v->lost, e->topic, e->partition + 1);
+        snprintf(dir, sizeof dir, "%s/%s-%u", v->data_dir, e->bus, e->partition);
+        if (e->offset > 0 && !vfs_exists(v->env.vfs, dir) && strcmp(e->bus, OWN_TOPOLOGY) != 0 &&
+            (!v->topology_known || find_bus(v, e->bus)))
+            verify_partition(v, e->bus, e->partition);
+        if (v->lost && v->topology_known && !find_bus(v, e->bus))
+            lost_note(v->lost, e->bus, e->partition + 1);
     }
 }
 

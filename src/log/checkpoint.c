@@ -16,7 +16,7 @@
 #include <stdlib.h>
 
 #define FILE_MAX (64u << 20)
-#define TOPIC_MAX 249
+#define BUS_NAME_MAX 249
 
 void checkpoint_init(struct checkpoint *c)
 {
@@ -26,35 +26,34 @@ void checkpoint_init(struct checkpoint *c)
 void checkpoint_release(struct checkpoint *c)
 {
     for (size_t i = 0; i < c->count; i++)
-        free(c->entries[i].topic);
+        free(c->entries[i].bus);
     free(c->entries);
     checkpoint_init(c);
 }
 
-static int compare(const struct checkpoint_entry *e, beck_bytes topic, uint32_t partition)
+static int compare(const struct checkpoint_entry *e, beck_bytes bus, uint32_t partition)
 {
-    int order = bytes_compare(beck_str(e->topic), topic);
+    int order = bytes_compare(beck_str(e->bus), bus);
 
     if (order != 0)
         return order;
     return e->partition < partition ? -1 : e->partition > partition;
 }
 
-/* The first entry that is not before topic and partition; *found: it is that very one. */
-static size_t place_of(const struct checkpoint *c, beck_bytes topic, uint32_t partition,
-                       bool *found)
+/* The first entry that is not before bus and partition; *found: it is that very one. */
+static size_t place_of(const struct checkpoint *c, beck_bytes bus, uint32_t partition, bool *found)
 {
     size_t low = 0, high = c->count;
     int order = 1;
 
     *found = false;
     /* Most entries come in order. */
-    if (high > 0 && compare(&c->entries[high - 1], topic, partition) < 0)
+    if (high > 0 && compare(&c->entries[high - 1], bus, partition) < 0)
         return high;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        order = compare(&c->entries[middle], topic, partition);
+        order = compare(&c->entries[middle], bus, partition);
         if (order < 0)
             low = middle + 1;
         else
@@ -65,15 +64,15 @@ static size_t place_of(const struct checkpoint *c, beck_bytes topic, uint32_t pa
     return low;
 }
 
-static beck_status insert(struct checkpoint *c, size_t at, beck_bytes topic, uint32_t partition,
+static beck_status insert(struct checkpoint *c, size_t at, beck_bytes bus, uint32_t partition,
                           int64_t offset)
 {
-    char *name = malloc(topic.len + 1);
+    char *name = malloc(bus.len + 1);
 
     if (name == NULL)
         return BECK_ENOMEM;
-    memcpy(name, topic.data, topic.len);
-    name[topic.len] = '\0';
+    memcpy(name, bus.data, bus.len);
+    name[bus.len] = '\0';
     if (c->count == c->cap) {
         size_t cap = c->cap == 0 ? 16 : c->cap * 2;
         struct checkpoint_entry *entries = realloc(c->entries, cap * sizeof *entries);
@@ -91,23 +90,23 @@ static beck_status insert(struct checkpoint *c, size_t at, beck_bytes topic, uin
     return BECK_OK;
 }
 
-beck_status checkpoint_set(struct checkpoint *c, const char *topic, uint32_t partition,
+beck_status checkpoint_set(struct checkpoint *c, const char *bus, uint32_t partition,
                            int64_t offset)
 {
     bool found;
-    size_t at = place_of(c, beck_str(topic), partition, &found);
+    size_t at = place_of(c, beck_str(bus), partition, &found);
 
     if (!found)
-        return insert(c, at, beck_str(topic), partition, offset);
+        return insert(c, at, beck_str(bus), partition, offset);
     c->entries[at].offset = offset;
     return BECK_OK;
 }
 
-bool checkpoint_get(const struct checkpoint *c, const char *topic, uint32_t partition,
+bool checkpoint_get(const struct checkpoint *c, const char *bus, uint32_t partition,
                     int64_t *offset)
 {
     bool found;
-    size_t at = place_of(c, beck_str(topic), partition, &found);
+    size_t at = place_of(c, beck_str(bus), partition, &found);
 
     if (found)
         *offset = c->entries[at].offset;
@@ -159,22 +158,22 @@ static beck_bytes take_word(beck_bytes *line)
 static beck_status read_entry(struct lines *l, beck_bytes line, struct checkpoint *out,
                               beck_error *err)
 {
-    beck_bytes topic = take_word(&line);
+    beck_bytes bus = take_word(&line);
     beck_bytes partition_text = take_word(&line);
     uint64_t partition, offset;
     bool found;
     size_t at;
 
-    if (topic.len == 0 || topic.len > TOPIC_MAX || memchr(topic.data, '\0', topic.len) != NULL)
-        return damaged(l, "it does not begin with the name of a topic", err);
+    if (bus.len == 0 || bus.len > BUS_NAME_MAX || memchr(bus.data, '\0', bus.len) != NULL)
+        return damaged(l, "it does not begin with the name of a bus", err);
     if (!bytes_to_u64(partition_text, &partition) || partition > INT32_MAX)
         return damaged(l, "the second word is not the number of a partition", err);
     if (!bytes_to_u64(line, &offset) || offset > INT64_MAX)
         return damaged(l, "the third word is not an offset", err);
-    at = place_of(out, topic, (uint32_t)partition, &found);
+    at = place_of(out, bus, (uint32_t)partition, &found);
     if (found)
-        return damaged(l, "topic and partition have been there before", err);
-    if (insert(out, at, topic, (uint32_t)partition, (int64_t)offset) != BECK_OK)
+        return damaged(l, "bus and partition have been there before", err);
+    if (insert(out, at, bus, (uint32_t)partition, (int64_t)offset) != BECK_OK)
         return error_set(err, BECK_ENOMEM, "no memory left for checkpoint '%s'", l->path);
     return BECK_OK;
 }
@@ -240,7 +239,7 @@ beck_status checkpoint_write(struct vfs *v, const char *path, const struct check
     buf_init(&text, FILE_MAX);
     st = buf_printf(&text, "0\n%zu\n", c->count);
     for (size_t i = 0; st == BECK_OK && i < c->count; i++)
-        st = buf_printf(&text, "%s %u %lld\n", c->entries[i].topic, c->entries[i].partition,
+        st = buf_printf(&text, "%s %u %lld\n", c->entries[i].bus, c->entries[i].partition,
                         (long long)c->entries[i].offset);
     if (st == BECK_OK)
         st = vfs_write_file(v, path, buf_bytes(&text), err);

@@ -10,19 +10,19 @@
 #include "base/vfs.h"
 
 struct checkpoint_entry {
-    char *topic; /* owned */
+    char *bus; /* owned */
     uint32_t partition;
     int64_t offset;
 };
 struct checkpoint {
-    struct checkpoint_entry *entries; /* sorted by topic, partition once read */
+    struct checkpoint_entry *entries; /* sorted by bus, partition once read */
     size_t count, cap;
 };
 void checkpoint_init(struct checkpoint *c);
 void checkpoint_release(struct checkpoint *c);
-beck_status checkpoint_set(struct checkpoint *c, const char *topic, uint32_t partition,
+beck_status checkpoint_set(struct checkpoint *c, const char *bus, uint32_t partition,
                            int64_t offset); /* adds or replaces; no order needed */
-bool checkpoint_get(const struct checkpoint *c, const char *topic, uint32_t partition,
+bool checkpoint_get(const struct checkpoint *c, const char *bus, uint32_t partition,
                     int64_t *offset);
 /* A missing file reads as empty. BECK_ECORRUPT names the line. */
 beck_status checkpoint_read(struct vfs *v, const char *path, struct checkpoint *out,

@@ -114,7 +114,7 @@ static void use_checkpoint(struct vfs *disk)
         for (size_t i = 0; i < c.count; i++) {
             int64_t offset = -1;
 
-            REQUIRE(checkpoint_get(&again, c.entries[i].topic, c.entries[i].partition, &offset));
+            REQUIRE(checkpoint_get(&again, c.entries[i].bus, c.entries[i].partition, &offset));
             REQUIRE(offset == c.entries[i].offset);
         }
     }
