@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fails when a layer includes a layer above it, or when a header does not compile alone.
+"""Fails when a layer includes a layer above it, when a lock is missing in the order of locks, or when a header does not compile alone.
 
 Usage: check_layers.py [SOURCE_ROOT]
 """
@@ -11,6 +11,9 @@ import tempfile
 
 LAYERS = ["base", "event", "log", "bus", "queue", "trace", "link", "remote", "api", "broker", "kafka", "process", "hook", "net", "access", "wire",
           "server", "cli"]
+STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+MUTEX = re.compile(r"(?:struct mutex|pthread_rwlock_t|pthread_mutex_t) (\w+);")
+LOCK = re.compile(r"\b\w+\.\w*lock\b")
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([a-z]+)/')
 
 
@@ -36,6 +39,20 @@ def wrong_includes(root):
                     yield f"{path}:{number}: layer '{layer}' includes '{target}', which is above it"
 
 
+def unnamed_locks(root):
+    """Members of structs, by the name of the struct; the program's own threads meet no others."""
+    with open(os.path.join(root, "src", "base", "thread.h"), encoding="utf-8") as file:
+        order = set(LOCK.findall(file.read().split("*/")[0]))
+    for path in sources(root):
+        if os.path.relpath(path, root).startswith((os.path.join("src", "cli"), os.path.join("src", "base", "thread."))):
+            continue
+        with open(path, encoding="utf-8") as file:
+            for struct, members in STRUCT.findall(file.read()):
+                for lock in MUTEX.findall(members):
+                    if f"{struct}.{lock}" not in order:
+                        yield f"{path}: {struct}.{lock} is not in the order of locks: src/base/thread.h"
+
+
 def headers_alone(root):
     headers = [p for p in sources(root) if p.endswith(".h")]
     headers.append(os.path.join(root, "include", "beck.h"))
@@ -54,7 +71,7 @@ def headers_alone(root):
 
 def main():
     root = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else ".")
-    faults = list(wrong_includes(root)) + list(headers_alone(root))
+    faults = [*wrong_includes(root), *unnamed_locks(root), *headers_alone(root)]
     for fault in faults:
         print(fault)
     return 1 if faults else 0

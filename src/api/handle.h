@@ -58,7 +58,7 @@ struct beck {
     struct queue **queues; /* in order of name */
     size_t queue_count;
     beck_bus *topology;
-    struct mutex made_lock; /* taken with no other lock held */
+    struct mutex made_lock; /* held while `made` is called */
     bus_made_fn made;       /* with it; NULL: nobody is told */
     void *made_ctx;
     struct checkpoint recovery, log_start, cleaned; /* as on disk; with upkeep_lock */

@@ -10,11 +10,13 @@
  *   kafka_wire.acls_lock   one change of rules by a Kafka client at a time
  *   access.change_lock     one change of users at a time
  *   scrams.lock            SCRAM credentials of Kafka's clients
+ *   beck.made_lock         who is told of buses that are made
  *   broker.change_lock     one change of exchanges, queues, bindings, policies at a time
  *   dispatcher.lock        the consumers of one queue of the broker
  *   transactions.ids_lock  blocks of producer ids
  *   broker.engine_lock     making buses for exchanges
  *   broker.topology_lock   (a rwlock) the view of all these
+ *   delay.lock             making the bus of delayed messages
  *   beck.trace_lock        the index of traces
  *   beck.upkeep_lock       one checkpoint, maintenance or change of a queue at a time
  *   beck.admin_lock        making and deleting buses, queues and bindings; listing them
@@ -30,13 +32,18 @@
  *   groups.lock            groups, their members and offsets
  *   transactions.lock      transactional ids and their transactions
  *   timers.lock            times that come
+ *   work.lock              those who take from queues over HTTP
  *   pool.lock              jobs
  *   shares.lock            members, queues and sessions of share groups
  *   tail.lock              recent batches of a partition
- *   beck.timer_lock, callers.lock, metrics.lock, virtual_clock.lock, vfs locks, log.lock, access.lock, limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock,
+ *   delivery_home.lock     what the broker does later, and who publishes
+ *   publisher.lock         whether a publisher of AMQP is still there
+ *   output.lock            what a program of a server says
+ *   beck.timer_lock, callers.lock, metrics.lock, virtual_clock.lock, sim.lock, log.lock, access.lock, limiter.lock, known.lock, endpoint.lock, reloader.lock, seen.lock,
  *   certificates.lock, net.lock, net_tls.lock, memory.lock (of Kafka's requests), addresses.lock, broker.keeper_lock, recent.lock, topics.lock (a rwlock),
  *   configs.lock, amqp.lock, confirms.lock, dirnames.lock, kafka_wire.large_lock, syncers.lock, bus_points.lock, block_pool.lock, queue_home.lock,
- *   markers.lock, confirm.lock, amqp_alarms.lock, indexer.lock, crew.lock, client.lock, completions.lock: leaves, nothing is taken inside
+ *   markers.lock, confirm.lock, amqp_alarms.lock, indexer.lock, crew.lock, client.lock, completions.lock,
+ *   remote.lock, fetch_sessions.lock, rates.lock, credit.lock, stream.lock, reply_home.lock: leaves, nothing is taken inside
  *
  * No lock is held while a listener, a worker function, on_error or a done function runs, nor during
  * a sync.
