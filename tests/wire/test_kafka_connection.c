@@ -442,6 +442,45 @@ static void test_api_versions_are_answered_in_every_version(void **state)
     hang_up(&c);
 }
 
+static void test_features_are_those_of_a_broker_and_at_level_0_are_not_finalized(void **state)
+{
+    static const struct {
+        const char *name;
+        int16_t least, most, level;
+    } wanted[] = {{"eligible.leader.replicas.version", 0, 1, 1},
+                  {"group.version", 0, 1, 1},
+                  {"kraft.version", 0, 1, 0},
+                  {"metadata.version", 7, 30, 30},
+                  {"share.version", 0, 1, 1},
+                  {"transaction.version", 0, 2, 2}};
+    struct peer c;
+    struct kafka_arena a;
+    kafka_arena_init(&a, 1 << 20);
+    dial(*state, &c);
+    struct kafka_api_versions_request q = {.client_software_name = beck_str("a-client"),
+                                           .client_software_version = beck_str("1.0")};
+    struct kafka_api_versions_response r;
+    send_request(&c, kafka_api_versions_request_table(), 4, 4, &q);
+    assert_int_equal(hear(&c), 4);
+    read_answer(&c, kafka_api_versions_response_table(), 4, &a, &r);
+    assert_int_equal(r.supported_features.count, sizeof wanted / sizeof *wanted);
+    size_t finalized = 0;
+    for (size_t i = 0; i < r.supported_features.count; i++) {
+        assert_true(bytes_equal_text(r.supported_features.at[i].name, wanted[i].name));
+        assert_int_equal(r.supported_features.at[i].min_version, wanted[i].least);
+        assert_int_equal(r.supported_features.at[i].max_version, wanted[i].most);
+        if (!wanted[i].level)
+            continue;
+        assert_true(finalized < r.finalized_features.count);
+        assert_true(bytes_equal_text(r.finalized_features.at[finalized].name, wanted[i].name));
+        assert_int_equal(r.finalized_features.at[finalized].min_version_level, wanted[i].level);
+        assert_int_equal(r.finalized_features.at[finalized++].max_version_level, wanted[i].level);
+    }
+    assert_int_equal(r.finalized_features.count, finalized);
+    kafka_arena_release(&a);
+    hang_up(&c);
+}
+
 static void test_api_versions_of_a_future_version_are_answered_as_version_0(void **state)
 {
     static const char request[] = "\0\0\0\x0f\0\x12\0\x63\0\0\0\x2a\xff\xff\0\1\2\3\4";
@@ -931,6 +970,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_api_versions_are_answered_in_every_version),
+        TEST(test_features_are_those_of_a_broker_and_at_level_0_are_not_finalized),
         TEST(test_api_versions_of_a_future_version_are_answered_as_version_0),
         TEST(test_a_client_without_a_proper_name_is_told_so),
         TEST(test_answers_leave_in_the_order_of_their_requests),

@@ -7,13 +7,15 @@
 
 #define FEATURES_EPOCH 1
 
-/* The levels of a server of Apache Kafka 4.3. Features that may be 0 are not for clients before version
- * 4, which refuse such answers. */
+/* The levels of a server of Apache Kafka 4.3, without streams.version: there are no streams groups.
+ * Features that may be 0 are not for clients before version 4, which refuse such answers. */
 static const struct feature {
     const char *name;
     int16_t least, most, level; /* level 0: it is not finalized */
 } features[] = {
+    {"eligible.leader.replicas.version", 0, 1, 1},
     {"group.version", 0, 1, 1},
+    {"kraft.version", 0, 1, 0},
     {"metadata.version", 7, 30, 30},
     {"share.version", 0, 1, 1},
     {"transaction.version", 0, 2, 2},
@@ -49,10 +51,12 @@ static void put_features(struct kafka_api_versions_response *a, int16_t version)
             a->supported_features.at[a->supported_features.count++] =
                 (struct kafka_api_versions_response_supported_feature){
                     .name = beck_str(f->name), .min_version = f->least, .max_version = f->most};
-        a->finalized_features.at[i] =
-            (struct kafka_api_versions_response_finalized_feature){.name = beck_str(f->name),
-                                                                   .max_version_level = f->level,
-                                                                   .min_version_level = f->level};
+        if (f->level > 0)
+            a->finalized_features.at[a->finalized_features.count++] =
+                (struct kafka_api_versions_response_finalized_feature){
+                    .name = beck_str(f->name),
+                    .max_version_level = f->level,
+                    .min_version_level = f->level};
     }
 }
 
@@ -68,7 +72,7 @@ void handle_api_versions(struct kafka_request *r)
         request_fail(r, "there is no memory for an answer");
         return;
     }
-    a.api_keys.count = a.supported_features.count = 0;
+    a.api_keys.count = a.supported_features.count = a.finalized_features.count = 0;
     if (r->refused) {
         r->version = 0;
         a.error_code = KAFKA_UNSUPPORTED_VERSION;
@@ -76,7 +80,6 @@ void handle_api_versions(struct kafka_request *r)
     } else if (r->version >= 3 &&
                (!is_word(q->client_software_name) || !is_word(q->client_software_version))) {
         a.error_code = KAFKA_INVALID_REQUEST;
-        a.finalized_features.count = 0;
     } else {
         for (size_t i = 0; i < kafka_api_count; i++)
             put_key(&a, &kafka_apis[i]);
