@@ -70,7 +70,7 @@ const struct config_key config_keys[] = {
     FIXED(CONFIG_STRING, "group.consumer.migration.policy", "bidirectional", "Groups change from the classic protocol to the new one and back with their members."),
     FIXED(CONFIG_LIST, "group.coordinator.rebalance.protocols", "classic,consumer,share", "The protocols of groups."),
     LONG(B, "leader.replication.throttled.rate", "9223372036854775807", 0, NULL, "Kept and given back."),
-    FIXED(CONFIG_LONG, "log.cleaner.backoff.ms", "15000", "Nothing here depends on it."),
+    LONG(B, "log.cleaner.backoff.ms", "15000", 0, NULL, "Kept and given back: how often compaction looks at what is to go is retention_check."),
     FIXED(CONFIG_LONG, "log.cleaner.dedupe.buffer.size", "134217728", "Nothing here depends on it."),
     LONG(B, "log.cleaner.delete.retention.ms", "86400000", 0, NULL, "The default of topics that are made from then on."),
     FIXED(CONFIG_BOOLEAN, "log.cleaner.enable", "true", "Topics can be compacted."),

@@ -351,6 +351,9 @@ static void what_cannot_be_changed_is_refused_and_throttles_of_tools_are_not(voi
                            CONFIG_SET, "1000"));
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "sasl.kerberos.min.time.before.relogin",
                            CONFIG_SET, "58000"));
+    accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "log.cleaner.backoff.ms", CONFIG_SET, "20000"));
+    check_entry(&p, CONFIG_BROKER, "1", "log.cleaner.backoff.ms", "20000",
+                CONFIG_FROM_DYNAMIC_BROKER);
     accepted(&p, alter_one(&p, CONFIG_BROKER, "1", "of.some.plugin", CONFIG_DELETE, NULL));
     place_end(&p);
 }
