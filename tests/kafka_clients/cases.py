@@ -12,7 +12,7 @@ import traceback
 import uuid
 
 BROKER = os.environ.get("BROKER", "localhost:9092")
-CASE_S = 120  # client libraries wait for ever for an answer that does not come
+CASE_S = 600  # client libraries wait for ever for an answer that does not come
 AT_ONCE = 4  # most of the time cases wait for what clients do every few seconds
 
 
