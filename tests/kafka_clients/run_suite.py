@@ -11,6 +11,7 @@ After a suite Kafka's DumpLogSegments looks at every file that it left, when it 
 """
 import contextlib
 import glob
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ import dump  # pylint: disable=wrong-import-position
 import kafka_broker  # pylint: disable=wrong-import-position
 import suite as suites  # pylint: disable=wrong-import-position
 
-PORT = 9092
+PORT, LOGIN_PORT = 9092, 9093
 
 
 @contextlib.contextmanager
@@ -38,6 +39,22 @@ def broker(suite, program, scratch, jars):
             yield server
     except kafka_broker.NotInstalled as why:
         suites.missing(why)
+
+
+@contextlib.contextmanager
+def login_broker(suite, program):
+    """For the suites that want one: a second server, which has users and demands a login."""
+    if program == "kafka" or suite not in LOGIN:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="beck-kafka-login-") as scratch:
+        config = os.path.join(scratch, "beck.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump(USERS, file)
+        elsewhere = [part for protocol in ("http", "amqp", "management") for part in (f"--{protocol}.listen", "")]
+        with suites.beck(program, *BROKER, "--config", config, "--kafka.listen", f"127.0.0.1:{LOGIN_PORT}",
+                         "--kafka.advertised", f"localhost:{LOGIN_PORT}", *elsewhere, scratch=scratch) as server:
+            yield server
 
 
 # --- the suites: each gives the command, its folder and what is added to the environment
@@ -96,7 +113,8 @@ def platformatic(fetched, oracle, word):
 
 def node_rdkafka(fetched, oracle, word):
     suites.need(fetched, "kafka-rdkafka-node", "complete")
-    return node("node_rdkafka", fetched, oracle, word, "kafka-rdkafka-node")
+    command, folder, world = node("node_rdkafka", fetched, oracle, word, "kafka-rdkafka-node")
+    return command, folder, {**world, "MALLOC_PERTURB_": "0"}  # it reads memory that it has freed; node_rdkafka_suite.js says when
 
 
 def kcat(fetched, _oracle, _word):
@@ -195,6 +213,11 @@ BROKER = ["--kafka.partitions", "4",
 ARGUMENTS = {"librdkafka": BROKER, "librdkafka-full": BROKER, "librdkafka-noautocreate": [*BROKER, "--kafka.auto_create_topics", "false"],
              "sarama-tests": ["--kafka.listen", f"127.0.0.1:{PORT}", "--kafka.advertised", "localhost:29091", "--kafka.auto_create_topics", "false"],
              "kafka-go-tests": ["--kafka.listen", f"127.0.0.1:{PORT}", "--kafka.advertised", f"localhost:{PORT}"]}
+LOGIN = {"librdkafka", "librdkafka-full", "kafka-go-tests"}
+# The name that their tests log in with, and those that their rules of access are for. What they find is to be these rules alone, so those of the first
+# are none that Kafka has: of everything whose name has a _ in it.
+ADMIN = [{"server": True, "rights": ["admin", "create"]}, {"bus": "*_*", "rights": ["publish", "read"]}, {"queue": "*_*", "rights": ["work", "read"]}]
+USERS = {"users": {"adminplain": {"password": "admin-secret", "rules": ADMIN}, "test1": {"password": "test1"}, "test2": {"password": "test2"}}}
 OWN_SERVERS = {"kill", "kill-long"}  # suites that start and end their servers themselves
 
 
@@ -206,19 +229,21 @@ def main():
     os.environ.pop("http_proxy", None)
     command, folder, world = SUITES[suite](os.path.abspath(fetched), program == "kafka", word)
     jars = os.path.join(os.path.abspath(fetched), "kafka")
-    kept = None if suites.own_network() else suites.usual_ports("kafka", (PORT,))
+    kept = None if suites.own_network() else suites.usual_ports("kafka", (PORT, LOGIN_PORT))
     sys.stdout.flush()
     scratch = tempfile.mkdtemp(prefix="beck-kafka-")
     try:
-        with contextlib.nullcontext() if suite in OWN_SERVERS else broker(suite, program, scratch, jars) as server:
-            code = subprocess.run(command, cwd=folder, env={**os.environ, **world}, check=False).returncode
+        with contextlib.nullcontext() if suite in OWN_SERVERS else broker(suite, program, scratch, jars) as server, \
+                login_broker(suite, program) as second:
+            environment = {**os.environ, **world, **({"LOGIN_BROKER": f"localhost:{LOGIN_PORT}"} if second else {})}
+            code = subprocess.run(command, cwd=folder, env=environment, check=False).returncode
         faults = [] if program == "kafka" or suite in OWN_SERVERS else dump.faults(jars, os.path.join(scratch, "data"))
         print("".join(f"DumpLogSegments: {fault}\n" for fault in faults), end="")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if kept:
             kept.close()
-    sys.exit(1 if faults or getattr(server, "fault", False) else code)
+    sys.exit(1 if faults or any(getattr(one, "fault", False) for one in (server, second)) else code)
 
 
 if __name__ == "__main__":
