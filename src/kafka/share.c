@@ -361,7 +361,7 @@ beck_status share_queue_delete(struct shares *s, beck_bytes group, struct share_
     }
     mutex_unlock(&s->lock);
     if (found)
-        share_queue_release(sq);
+        atomic_fetch_sub(&sq->refs, 1); /* the group's; the caller has another */
     return BECK_OK;
 }
 

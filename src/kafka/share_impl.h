@@ -117,7 +117,7 @@ void share_queue_release(struct share_queue *sq);
 /* (slow) Finds or makes it. With a reference. */
 beck_status share_queue_make(struct shares *s, beck_bytes group, struct topic *t,
                              struct share_queue **out, beck_error *err);
-/* (slow) Its queue and what the store knows of it go. With change_lock. */
+/* (slow) Its queue and what the store knows of it go; the caller has a reference. With change_lock. */
 beck_status share_queue_delete(struct shares *s, beck_bytes group, struct share_queue *sq,
                                beck_error *err);
 /* Puts the group's configuration in force, where it has changed. */
