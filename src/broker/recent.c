@@ -188,7 +188,7 @@ static int give_all(struct giving *g, char *text)
     if (!status && count > 0)
         status = past_bus(g->home, &g->bus, &err);
     buf_init(&g->content, 1u << 20);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; list && i < count; i++) {
         if (!status)
             status = give(g, list[i], &err);
         release(list[i]);
