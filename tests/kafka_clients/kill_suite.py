@@ -5,12 +5,14 @@ usage: kill_suite.py PROGRAM SECONDS [SEED]    run by run_suite.py. PROGRAM: bec
 What is checked, as Jepsen's tests of Kafka do: what was acknowledged is there, at the offset that was told, and once; an idempotent producer
 leaves no record twice and none out of order; of a transaction all records are there or none, as its producer was told; a copier that
 consumes, transforms and produces in transactions copies every record once; and a consumer that reads meanwhile sees what is read in the end.
+When something is wrong the server's folder is kept, with the file `history`: when each transaction began and ended, and each life of the server.
 The last line is `N passed, N failed, 0 skipped`.
 """
 import collections
 import faulthandler
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -47,13 +49,21 @@ class Failures:
 
 
 class World:
-    def __init__(self, seed):
+    def __init__(self, seed, history):
+        self.history = history
         self.random, self.stop, self.copied = random.Random(seed), threading.Event(), threading.Event()
         self.lock = threading.Lock()
         self.acknowledged = []  # (topic, partition, offset, value)
         self.told = {}  # transaction -> committed, aborted or unknown
         self.seen = collections.defaultdict(dict)  # (topic, partition) -> offset -> value, of who reads meanwhile
         self.errors = []
+
+    def note(self, *what):
+        print(f"{time.time():.3f}", *what, file=self.history, flush=True)
+
+    def tell(self, transaction, end):
+        self.told[transaction] = end
+        self.note(transaction, end)
 
 
 def settings(**more):
@@ -110,14 +120,15 @@ def transact(world, name):
                 p = Producer(settings(linger_ms=0, transactional_id=name, transaction_timeout_ms=20000))
                 again(lambda: p.init_transactions(TRY_S))
             p.begin_transaction()
-            world.told[transaction] = "unknown"
+            world.tell(transaction, "unknown")
             for i in range(PER_TRANSACTION):
                 p.produce(TRANSACTIONS, f"{transaction} {i}".encode(), partition=i % PARTITIONS)
             again(lambda: p.commit_transaction(TRY_S) if end == "committed" else p.abort_transaction(TRY_S))
-            world.told[transaction] = end
+            world.tell(transaction, end)
         except KafkaException as error:
+            world.note(transaction, error)
             if aborted(p, error):
-                world.told[transaction] = "aborted"
+                world.tell(transaction, "aborted")
             else:
                 p = None  # fenced or fatal: what became of it is not known
 
@@ -312,8 +323,10 @@ def run(world, server, seconds):
         # Often at once again, while clients send what was not answered: what the restart found is all that is known of it.
         time.sleep(world.random.uniform(0, 0.25) if kills and world.random.random() < 0.4 else world.random.uniform(0.1, 2.5))
         server.kill()
+        world.note("killed")
         kills += 1
         server.start()
+        world.note("started")
     world.stop.set()
     for thread in threads:
         thread.join()
@@ -326,9 +339,9 @@ def main():
     program, seconds = sys.argv[1], float(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 30)
     print(f"seed {seed}", flush=True)
-    world, failures = World(seed), Failures()
-    with tempfile.TemporaryDirectory(prefix="kafka-kill-") as scratch:
-        server = server_of(program, scratch)
+    failures, scratch = Failures(), tempfile.mkdtemp(prefix="kafka-kill-")
+    with open(os.path.join(scratch, "history"), "w", encoding="utf-8") as history:
+        world, server = World(seed, history), server_of(program, scratch)
         server.start()
         try:
             make_topics()
@@ -341,8 +354,13 @@ def main():
             failures.check("no client failed", world.errors)
         finally:
             server.stop()
+    wrong = failures.failed or getattr(server, "fault", False)
+    if wrong:
+        print(f"kept: {scratch}")
+    else:
+        shutil.rmtree(scratch)
     print(f"{failures.passed} passed, {failures.failed} failed, 0 skipped", flush=True)
-    os._exit(1 if failures.failed or getattr(server, "fault", False) else 0)
+    os._exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
