@@ -40,6 +40,13 @@ beck_status file_read(struct file *f, void *data, size_t len, int64_t position, 
     return f->ops->read(f, data, len, position, got, err);
 }
 
+beck_status file_read_at_once(struct file *f, void *data, size_t len, int64_t position, size_t *got,
+                              beck_error *err)
+{
+    assert(position >= 0);
+    return f->ops->read_at_once ? f->ops->read_at_once(f, data, len, position, got, err) : VFS_COLD;
+}
+
 beck_status file_write(struct file *f, const void *data, size_t len, int64_t position,
                        beck_error *err)
 {

@@ -36,6 +36,11 @@ void file_renamed(struct file *f, const char *path);
 /* Reads up to len bytes; *got is less only at the end of the file. */
 beck_status file_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
                       beck_error *err);
+/* The same of what is in memory, without a wait for the device. VFS_COLD: not all of it is; of a simulated disk nothing
+ * is. */
+#define VFS_COLD 2
+beck_status file_read_at_once(struct file *f, void *data, size_t len, int64_t position, size_t *got,
+                              beck_error *err);
 /* All or an error; after one the bytes from position on are undefined and the file may have grown.
  */
 beck_status file_write(struct file *f, const void *data, size_t len, int64_t position,

@@ -69,15 +69,18 @@ static void posix_close(struct file *f)
     free(f);
 }
 
-static beck_status posix_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
-                              beck_error *err)
+static beck_status read_how(struct file *f, int how, void *data, size_t len, int64_t position,
+                            size_t *got, beck_error *err)
 {
     struct posix_file *p = posix_of(f);
     size_t done = 0;
     while (done < len) {
-        ssize_t n = pread(p->fd, (uint8_t *)data + done, len - done, position + (int64_t)done);
+        struct iovec left = {(uint8_t *)data + done, len - done};
+        ssize_t n = preadv2(p->fd, &left, 1, position + (int64_t)done, how);
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && how && (errno == EAGAIN || errno == EOPNOTSUPP))
+            return VFS_COLD;
         if (n < 0)
             return error_errno(err, errno, "cannot read \"%s\" at byte %lld", p->file.name,
                                (long long)position);
@@ -87,6 +90,18 @@ static beck_status posix_read(struct file *f, void *data, size_t len, int64_t po
     }
     *got = done;
     return BECK_OK;
+}
+
+static beck_status posix_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
+                              beck_error *err)
+{
+    return read_how(f, 0, data, len, position, got, err);
+}
+
+static beck_status posix_read_at_once(struct file *f, void *data, size_t len, int64_t position,
+                                      size_t *got, beck_error *err)
+{
+    return read_how(f, RWF_NOWAIT, data, len, position, got, err);
 }
 
 /* What is left of `parts` after `done` bytes, at most PARTS_AT_ONCE of them; returns how many. */
@@ -184,6 +199,7 @@ static int posix_descriptor(struct file *f)
 static const struct file_ops file_ops = {
     .close = posix_close,
     .read = posix_read,
+    .read_at_once = posix_read_at_once,
     .writev = posix_writev,
     .sync = posix_sync,
     .truncate = posix_truncate,

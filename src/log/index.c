@@ -67,20 +67,22 @@ static beck_status damaged(const struct index *x, uint32_t entry, const char *wh
 }
 
 /* Reads `count` stored entries from `first` on. */
-static beck_status read_entries(struct index *x, uint32_t first, uint32_t count, uint8_t *out,
-                                beck_error *err)
+static beck_status read_entries(struct index *x, bool at_once, uint32_t first, uint32_t count,
+                                uint8_t *out, beck_error *err)
 {
     size_t want = count * entry_size(x);
     size_t got;
-    beck_status st =
-        file_read(x->file, out, want, (int64_t)first * (int64_t)entry_size(x), &got, err);
+    int64_t position = (int64_t)first * (int64_t)entry_size(x);
+    beck_status st = at_once ? file_read_at_once(x->file, out, want, position, &got, err)
+                             : file_read(x->file, out, want, position, &got, err);
 
     if (st == BECK_OK && got < want)
         return damaged(x, first, "the file ends before it", err);
     return st;
 }
 
-static beck_status read_entry(struct index *x, uint32_t i, struct entry *out, beck_error *err)
+static beck_status read_entry(struct index *x, bool at_once, uint32_t i, struct entry *out,
+                              beck_error *err)
 {
     uint8_t bytes[ENTRY_MAX];
     beck_status st;
@@ -89,7 +91,7 @@ static beck_status read_entry(struct index *x, uint32_t i, struct entry *out, be
         *out = entry_get(x, x->buffer + (i - x->stored) * entry_size(x));
         return BECK_OK;
     }
-    st = read_entries(x, i, 1, bytes, err);
+    st = read_entries(x, at_once, i, 1, bytes, err);
     if (st == BECK_OK)
         *out = entry_get(x, bytes);
     return st;
@@ -113,14 +115,14 @@ static beck_status count_entries(struct index *x, uint32_t in_file, beck_error *
 
     while (n > 0) {
         uint32_t step = n < per_block ? n : per_block;
-        beck_status st = read_entries(x, n - step, step, x->buffer, err);
+        beck_status st = read_entries(x, false, n - step, step, x->buffer, err);
 
         if (st != BECK_OK)
             return st;
         for (; step > 0; step--, n--)
             if (!all_zero(x->buffer + (step - 1) * entry_size(x), entry_size(x))) {
                 x->stored = n;
-                return read_entry(x, n - 1, &x->last, err);
+                return read_entry(x, false, n - 1, &x->last, err);
             }
     }
     x->stored = 0;
@@ -300,8 +302,8 @@ static uint32_t count_below_in(const struct index *x, const uint8_t *p, uint32_t
 }
 
 /* How many entries have a key (or value) below the bound. */
-static beck_status count_below(struct index *x, bool by_value, int64_t bound, uint32_t *out,
-                               beck_error *err)
+static beck_status count_below(struct index *x, bool at_once, bool by_value, int64_t bound,
+                               uint32_t *out, beck_error *err)
 {
     uint32_t low = 0, high = x->stored;
     uint32_t per_block = (uint32_t)(BLOCK / entry_size(x));
@@ -316,7 +318,7 @@ static beck_status count_below(struct index *x, bool by_value, int64_t bound, ui
         uint32_t middle = low + (high - low) / 2;
         struct entry e;
 
-        st = read_entry(x, middle, &e, err);
+        st = read_entry(x, at_once, middle, &e, err);
         if (st != BECK_OK)
             return st;
         if (field(e, by_value) < bound)
@@ -325,7 +327,7 @@ static beck_status count_below(struct index *x, bool by_value, int64_t bound, ui
             high = middle;
     }
     if (high > low) {
-        st = read_entries(x, low, high - low, block, err);
+        st = read_entries(x, at_once, low, high - low, block, err);
         if (st != BECK_OK)
             return st;
         low += count_below_in(x, block, high - low, by_value, bound);
@@ -334,14 +336,15 @@ static beck_status count_below(struct index *x, bool by_value, int64_t bound, ui
     return BECK_OK;
 }
 
-static beck_status lookup(struct index *x, int64_t bound, int32_t *out, beck_error *err)
+static beck_status lookup(struct index *x, bool at_once, int64_t bound, int32_t *out,
+                          beck_error *err)
 {
     uint32_t n;
     struct entry e = {0, 0};
-    beck_status st = count_below(x, false, bound, &n, err);
+    beck_status st = count_below(x, at_once, false, bound, &n, err);
 
     if (st == BECK_OK && n > 0)
-        st = read_entry(x, n - 1, &e, err);
+        st = read_entry(x, at_once, n - 1, &e, err);
     if (st != BECK_OK)
         return st;
     if (e.value < 0)
@@ -350,18 +353,18 @@ static beck_status lookup(struct index *x, int64_t bound, int32_t *out, beck_err
     return BECK_OK;
 }
 
-beck_status index_lookup_offset(struct index *x, int32_t relative_offset, int32_t *position,
-                                beck_error *err)
+beck_status index_lookup_offset(struct index *x, bool at_once, int32_t relative_offset,
+                                int32_t *position, beck_error *err)
 {
     assert(x->kind == INDEX_OFFSET);
-    return lookup(x, (int64_t)relative_offset + 1, position, err);
+    return lookup(x, at_once, (int64_t)relative_offset + 1, position, err);
 }
 
 beck_status index_lookup_time(struct index *x, int64_t timestamp_ms, int32_t *relative_offset,
                               beck_error *err)
 {
     assert(x->kind == INDEX_TIME);
-    return lookup(x, timestamp_ms, relative_offset, err);
+    return lookup(x, false, timestamp_ms, relative_offset, err);
 }
 
 bool index_last_offset(struct index *x, int32_t *relative_offset, int32_t *position)
@@ -393,10 +396,10 @@ beck_status index_truncate(struct index *x, int64_t limit, beck_error *err)
     beck_status st;
 
     assert(!x->read_only);
-    st = count_below(x, true, limit, &n, err);
+    st = count_below(x, false, true, limit, &n, err);
     if (st != BECK_OK || n == index_count(x))
         return st;
-    if (n > 0 && (st = read_entry(x, n - 1, &last, err)) != BECK_OK)
+    if (n > 0 && (st = read_entry(x, false, n - 1, &last, err)) != BECK_OK)
         return st;
     if (n < x->stored) {
         st = file_truncate(x->file, (int64_t)n * (int64_t)entry_size(x), err);
@@ -445,7 +448,8 @@ beck_status index_check(struct index *x, int64_t log_size, beck_error *err)
 
         if (i < x->stored && i % per_block == 0) {
             uint32_t left = x->stored - i;
-            beck_status st = read_entries(x, i, left < per_block ? left : per_block, block, err);
+            beck_status st =
+                read_entries(x, false, i, left < per_block ? left : per_block, block, err);
 
             if (st != BECK_OK)
                 return st;
@@ -460,16 +464,16 @@ beck_status index_check(struct index *x, int64_t log_size, beck_error *err)
     return BECK_OK;
 }
 
-beck_status index_lookup_position(struct index *x, int64_t limit, int32_t *position,
+beck_status index_lookup_position(struct index *x, bool at_once, int64_t limit, int32_t *position,
                                   beck_error *err)
 {
     uint32_t n;
     struct entry e = {0, 0};
     assert(x->kind == INDEX_OFFSET);
-    beck_status st = count_below(x, true, limit + 1, &n, err);
+    beck_status st = count_below(x, at_once, true, limit + 1, &n, err);
 
     if (st == BECK_OK && n > 0)
-        st = read_entry(x, n - 1, &e, err);
+        st = read_entry(x, at_once, n - 1, &e, err);
     *position = e.value;
     return st;
 }

@@ -235,15 +235,17 @@ beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_ma
                             bool one_at_least, bool committed, struct partition_range *out,
                             beck_error *err);
 /* The same. PARTITION_AT_ONCE: without a wait for the disk; PARTITION_COLD is returned, and nothing held, when a file
- * must be opened or read to find the place. PARTITION_NO_BLOCK: a range of a file also where memory has it. */
+ * must be opened to find the place, or what is to be read of it is not in memory. PARTITION_NO_BLOCK: a range of a file also where memory has it. */
 #define PARTITION_AT_ONCE 1u
 #define PARTITION_NO_BLOCK 2u
-#define PARTITION_COLD 2 /* beside PARTITION_STALE */
+#define PARTITION_COLD VFS_COLD /* beside PARTITION_STALE */
 beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t bytes_max,
                                 bool one_at_least, bool committed, unsigned how,
                                 struct partition_range *out, beck_error *err);
 /* Waits until the operating system has the range in memory, so that sending it waits for no disk. */
 void partition_range_warm(const struct partition_range *r);
+/* Whether it is there, most likely. Does not wait. */
+bool partition_range_is_warm(const struct partition_range *r);
 void partition_range_release(struct partition_range *r);
 /* Each batch with offsets in [from, to), as stored, of open transactions as well; the first may begin before `from`.
  * fn without a lock; BECK_END from it ends the walk, which is BECK_OK, so does what it fails with. What retention takes

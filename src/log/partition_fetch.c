@@ -80,8 +80,8 @@ static bool find_in_tail(struct partition *p, int64_t offset, bool at_once, stru
 }
 
 /* Walks headers of the file, in use, from place->position on. *found false: the segment ends before. */
-static beck_status walk_file(struct segment *s, int64_t offset, struct place *place, bool *found,
-                             beck_error *err)
+static beck_status walk_file(struct segment *s, int64_t offset, bool at_once, struct place *place,
+                             bool *found, beck_error *err)
 {
     uint8_t bytes[HEADERS_READ];
     *found = false;
@@ -89,7 +89,9 @@ static beck_status walk_file(struct segment *s, int64_t offset, struct place *pl
         size_t got, at = 0;
         struct batch_header h;
         beck_error why = {0};
-        beck_status status = segment_read(s, bytes, sizeof bytes, place->position, &got, err);
+        beck_status status =
+            at_once ? segment_read_at_once(s, bytes, sizeof bytes, place->position, &got, err)
+                    : segment_read(s, bytes, sizeof bytes, place->position, &got, err);
         if (status || got < BATCH_HEADER)
             return status;
         if (step(bytes, got, offset, &at, &h, found, &why))
@@ -107,9 +109,10 @@ static beck_status walk_file(struct segment *s, int64_t offset, struct place *pl
 }
 
 /* A use of the segment is held on success. The lock is held on entry and exit, and free while the file is
- * read. BECK_END: nothing at or behind the offset is stored. */
-static beck_status find_in_files(struct partition *p, int64_t offset, struct place *out,
-                                 beck_error *err)
+ * read. `at_once`: of files that are open, and in memory; else PARTITION_COLD. BECK_END: nothing at or behind the offset is
+ * stored. */
+static beck_status find_in_files(struct partition *p, int64_t offset, bool at_once,
+                                 struct place *out, beck_error *err)
 {
     bool found = false;
     for (int64_t base = -1; !found;) {
@@ -118,14 +121,16 @@ static beck_status find_in_files(struct partition *p, int64_t offset, struct pla
         if (base >= 0 && (++i >= (ptrdiff_t)p->segment_count))
             return BECK_END;
         struct segment *s = p->segments[i];
+        if (at_once && s->users == 0)
+            return PARTITION_COLD;
         *out = (struct place){.segment = s};
         beck_status status = segment_use(s, err);
         if (status)
             return status;
-        status = segment_seek_offset(s, offset, &out->position, err);
+        status = segment_seek_offset(s, at_once, offset, &out->position, err);
         mutex_unlock(&p->lock);
         if (!status)
-            status = walk_file(s, offset, out, &found, err);
+            status = walk_file(s, offset, at_once, out, &found, err);
         mutex_lock(&p->lock);
         base = s->base_offset;
         if (status || !found)
@@ -142,7 +147,7 @@ static beck_status find_place(struct partition *p, int64_t offset, bool at_once,
     *out = (struct place){.segment = NULL};
     if (find_in_tail(p, offset, at_once, out))
         return BECK_OK;
-    return at_once ? PARTITION_COLD : find_in_files(p, offset, out, err);
+    return find_in_files(p, offset, at_once, out, err);
 }
 
 /* ---- where ranges end ---- */
@@ -167,13 +172,14 @@ static beck_status position_of_end(struct partition *p, const struct place *plac
 
 /* The last place up to `limit` that is known to be the end of a batch; `limit` when none is, behind the first
  * batch. With the lock. */
-static int64_t cut(struct partition *p, const struct place *place, int64_t limit)
+static int64_t cut(struct partition *p, const struct place *place, int64_t limit, bool at_once)
 {
     int64_t known = tail_begin(&p->tail, place->segment->base_offset, limit);
     int64_t first_end = place->position + (int64_t)place->first_size;
     if (known < first_end) {
         int32_t indexed;
-        if (index_lookup_position(place->segment->offsets, limit, &indexed, NULL) == BECK_OK)
+        if (index_lookup_position(place->segment->offsets, at_once, limit, &indexed, NULL) ==
+            BECK_OK)
             known = indexed;
     }
     return known >= first_end ? known : limit;
@@ -241,7 +247,8 @@ static beck_status give(struct partition *p, struct place *place, int64_t end, s
     out->segment = place->segment;
     out->fd = file_descriptor(place->segment->file);
     out->position = from;
-    out->len = (size_t)((most < limit ? cut(p, place, most) : most) - from);
+    out->len =
+        (size_t)((most < limit ? cut(p, place, most, how & PARTITION_AT_ONCE) : most) - from);
     return BECK_OK;
 }
 
@@ -338,20 +345,33 @@ beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t byte
 }
 
 /* Steps of the file of which the first byte is in memory are so whole, most likely. */
+static bool step_is_warm(const struct partition_range *r, size_t at)
+{
+    uint8_t byte;
+    struct iovec first = {&byte, 1};
+    return preadv2(r->fd, &first, 1, r->position + (int64_t)at, RWF_NOWAIT) == 1;
+}
+
+bool partition_range_is_warm(const struct partition_range *r)
+{
+    for (size_t at = 0; !r->block && at < r->len; at += WARM_STEP)
+        if (!step_is_warm(r, at))
+            return false;
+    return true;
+}
+
 void partition_range_warm(const struct partition_range *r)
 {
     uint8_t bytes[WARM_STEP];
     if (r->block)
         return;
     for (size_t at = 0; at < r->len; at += sizeof bytes) {
-        struct iovec first = {bytes, 1};
-        int64_t position = r->position + (int64_t)at;
         size_t left = r->len - at < sizeof bytes ? r->len - at : sizeof bytes;
-        if (preadv2(r->fd, &first, 1, position, RWF_NOWAIT) == 1)
+        if (step_is_warm(r, at))
             continue;
         if (at == 0)
             posix_fadvise(r->fd, r->position, (off_t)r->len, POSIX_FADV_WILLNEED);
-        if (pread(r->fd, bytes, left, position) <= 0)
+        if (pread(r->fd, bytes, left, r->position + (int64_t)at) <= 0)
             return; /* whoever sends it will see */
     }
 }

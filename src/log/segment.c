@@ -227,17 +227,25 @@ beck_status segment_sync(struct segment *s, beck_error *err)
     return file_sync(s->file, err);
 }
 
+/* How much of it there is. */
+static size_t clip(struct segment *s, size_t len, int64_t position)
+{
+    int64_t size = atomic_load_explicit(&s->size, memory_order_acquire);
+    if (position >= size)
+        return 0;
+    return (int64_t)len > size - position ? (size_t)(size - position) : len;
+}
+
 beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
                          beck_error *err)
 {
-    int64_t size = atomic_load_explicit(&s->size, memory_order_acquire);
-    if (position >= size) {
-        *got = 0;
-        return BECK_OK;
-    }
-    if ((int64_t)len > size - position)
-        len = (size_t)(size - position);
-    return file_read(s->file, data, len, position, got, err);
+    return file_read(s->file, data, clip(s, len, position), position, got, err);
+}
+
+beck_status segment_read_at_once(struct segment *s, void *data, size_t len, int64_t position,
+                                 size_t *got, beck_error *err)
+{
+    return file_read_at_once(s->file, data, clip(s, len, position), position, got, err);
 }
 
 void segment_check(struct segment *s)
@@ -260,15 +268,17 @@ void segment_check(struct segment *s)
         env_report(s->env, BECK_EIO, "an index cannot be rebuilt: %s", why.text);
 }
 
-beck_status segment_seek_offset(struct segment *s, int64_t offset, int64_t *position,
+beck_status segment_seek_offset(struct segment *s, bool at_once, int64_t offset, int64_t *position,
                                 beck_error *err)
 {
     int32_t found = 0;
+    if (at_once && !s->checked)
+        return VFS_COLD;
     segment_check(s);
     if (offset > s->base_offset) {
         int64_t relative = offset - s->base_offset;
         beck_status status = index_lookup_offset(
-            s->offsets, relative > INT32_MAX ? INT32_MAX : (int32_t)relative, &found, err);
+            s->offsets, at_once, relative > INT32_MAX ? INT32_MAX : (int32_t)relative, &found, err);
         if (status)
             return status;
     }

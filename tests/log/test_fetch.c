@@ -6,6 +6,8 @@
 #include "log/partition_impl.h"
 #include "support/effort.h"
 
+#include <limits.h>
+
 #define RECORDS_MAX 6000
 
 struct model {
@@ -300,6 +302,55 @@ static void only_the_tail_is_given_at_once(void **state)
     world_close(&w);
 }
 
+static int remove_file(void *ctx, const char *name, bool is_dir)
+{
+    char path[PATH_MAX];
+    assert_false(is_dir);
+    snprintf(path, sizeof path, "%s/%s", (const char *)ctx, name);
+    return vfs_unlink(vfs_posix(), path, NULL);
+}
+
+static void what_is_in_memory_of_an_open_file_is_given_at_once(void **state)
+{
+    (void)state;
+    struct world w;
+    struct partition *p;
+    struct partition_range r;
+    int64_t offset;
+    char dir[] = "/tmp/beck-test-fetch-XXXXXX", text[1000] = {0};
+    uint8_t head[8192];
+    size_t got;
+    memset(text, 'x', sizeof text - 1);
+    assert_non_null(mkdtemp(dir));
+    world_open(&w, 5);
+    w.env.vfs = vfs_posix();
+    w.options.bus.segment_bytes = 4 << 20;
+    assert_int_equal(partition_open(&w.env, dir, "b", 0, &w.options, 0, 0, &p, NULL), 0);
+    for (int i = 0; i < 6000; i++)
+        assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
+    assert_int_equal(p->segment_count, 2);
+    struct segment *s = p->segments[1];
+    assert_int_equal(partition_fetch_how(p, 0, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
+                     PARTITION_COLD); /* that file has to be opened */
+    /* Not every file system can tell. */
+    bool tells = segment_read_at_once(s, head, sizeof head, 0, &got, NULL) == BECK_OK;
+    int status = partition_fetch_how(p, s->base_offset + 1, 100000, true, false, PARTITION_AT_ONCE,
+                                     &r, NULL);
+    assert_int_equal(status, tells ? BECK_OK : PARTITION_COLD);
+    if (tells) {
+        assert_ptr_equal(r.segment, s);
+        assert_null(r.block);
+        assert_true(r.position > 0 && r.len > 90000 && r.len <= 100000);
+        assert_true(partition_range_is_warm(&r));
+        partition_range_release(&r);
+    }
+    assert_int_equal(partition_close(p, NULL), 0);
+    assert_int_equal(vfs_list(vfs_posix(), dir, remove_file, dir, NULL), 0);
+    assert_int_equal(vfs_rmdir(vfs_posix(), dir, NULL), 0);
+    w.env.vfs = w.vfs;
+    world_close(&w);
+}
+
 static void who_would_wait_for_a_new_segment_hears_so(void **state)
 {
     (void)state;
@@ -545,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
         cmocka_unit_test(only_the_tail_is_given_at_once),
+        cmocka_unit_test(what_is_in_memory_of_an_open_file_is_given_at_once),
         cmocka_unit_test(who_would_wait_for_a_new_segment_hears_so),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),

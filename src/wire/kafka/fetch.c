@@ -1,12 +1,12 @@
 /*
  * Fetch (1). Ranges of the log, in memory or in files, go to the socket as they are stored.
  *
- * What the tail of a partition has is answered on the loop of the connection. Where a file has to be opened
- * or read to find a place, or headers in it, all of it is done on the pool, which also has the operating
- * system read what is to be sent, so that the loop waits for no disk. A request for which there is too
- * little yet arms a watch in each partition, and a timer; the first of them that has something to say posts
- * the request back to the loop, where everything is looked at again. So it holds memory while it waits, and
- * nothing else: a few words for each of its partitions, which it answers with when others need that memory.
+ * What the tail of a partition has, or the operating system has in memory of open files, is answered on the loop of the
+ * connection. Where a file has to be opened or the disk to be read, to find a place or headers, or many files are asked for,
+ * all of it is done on the pool, which also has the operating system read what is to be sent, so that the loop waits for no
+ * disk. A request for which there is too little yet arms a watch in each partition, and a timer; the first of them that has
+ * something to say posts the request back to the loop, where everything is looked at again. So it holds memory while it
+ * waits, and nothing else: a few words for each of its partitions, which it answers with when others need that memory.
  *
  * Blocks of the tail that unread answers hold have a limit (BLOCKS_MAX); beyond it answers come from files.
  */
@@ -26,6 +26,7 @@
 #define READ_COMMITTED 1
 #define BYTES_MAX (55 << 20) /* of one answer, as Kafka's fetch.max.bytes */
 #define BLOCKS_MAX (256u << 20)
+#define FILES_AT_ONCE 16 /* ranges of files that are found on the loop */
 #define FINAL_EPOCH (-1)
 #define FIRST_EPOCH 0
 
@@ -65,6 +66,7 @@ struct fetching {
     enum collected collected;            /* there */
     int64_t bytes_min, bytes_max;
     int64_t until_ns;
+    size_t files;  /* of which ranges were found on the loop */
     size_t looked; /* parts that were looked at, with so many bytes found */
     int64_t bytes;
     bool failed; /* one of them */
@@ -314,6 +316,13 @@ static int code_of(beck_status status)
                                     : kafka_error_of(status);
 }
 
+/* A range of a file that the disk would have to read, or one of many. */
+static bool is_for_pool(struct fetching *f, const struct partition_range *range)
+{
+    return !f->on_pool && !range->block &&
+           (++f->files > FILES_AT_ONCE || !partition_range_is_warm(range));
+}
+
 /* At most `left` bytes; `one`: a whole batch however large. False: it is COLD. */
 static bool look(struct fetching *f, struct fetch_part *part, struct found *found, int64_t left,
                  bool one)
@@ -334,7 +343,9 @@ static bool look(struct fetching *f, struct fetch_part *part, struct found *foun
     found->high = partition_high(found->p);
     found->stable = partition_stable(found->p);
     found->held = !status && found->range.len > 0;
-    if (found->held && request_version(f->r) < ZSTD_VERSION) {
+    if (found->held && is_for_pool(f, &found->range))
+        status = PARTITION_COLD;
+    if (!status && found->held && request_version(f->r) < ZSTD_VERSION) {
         if (f->on_pool || found->range.block)
             found->code = cut_before_zstd(&found->range);
         else
@@ -379,7 +390,7 @@ static enum collected collect(struct fetching *f)
 
 static void begin_to_collect(struct fetching *f)
 {
-    f->looked = 0;
+    f->looked = f->files = 0;
     f->bytes = 0;
     f->failed = false;
 }
