@@ -1,10 +1,12 @@
 /*
- * A peer of bench_kafka.py: what a Kafka broker cannot do without when a producer sends to it with acks=1, and nothing else. What comes is
- * received, the batch is written to the end of one file, its offset is answered. Nothing is checked, kept in memory, or given out again.
+ * A peer of bench_kafka.py: what a Kafka broker cannot do without when a producer sends to it with acks=1, and when a consumer fetches that
+ * again, and nothing else. What comes is received, the batch is written to the end of one file with its offset set, the offset is answered.
+ * Where batches lie is kept in memory; whole ones go to the consumer from the file. Nothing is checked or synced.
  *
  * usage: peer_kafka PORT FILE
  *
- * Speaks just enough for librdkafka: ApiVersions 0, Metadata 1 (each topic has one partition), Produce 3 to 7 of one batch. Its input is trusted.
+ * Speaks just enough for librdkafka: ApiVersions 0, Metadata 1 (each topic has one partition, and all have the same one), Produce 3 to 7 of one
+ * batch, Fetch 4 of one partition. A Fetch for which there is nothing is never answered. Its input is trusted.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -15,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -39,6 +42,13 @@ static struct peer *peers[DESCRIPTORS_MAX];
 static uint16_t port;
 static int file;
 static int64_t file_end, next_offset;
+
+/* Where each batch begins, and behind the last one where the next will. */
+struct place {
+    int64_t offset, position;
+};
+static struct place *places;
+static size_t batch_count, places_max;
 
 static void fail(const char *what)
 {
@@ -88,6 +98,14 @@ static uint16_t get_16(const uint8_t **at)
     memcpy(&value, *at, sizeof value);
     *at += sizeof value;
     return be16toh(value);
+}
+
+static uint64_t get_64(const uint8_t **at)
+{
+    uint64_t value;
+    memcpy(&value, *at, sizeof value);
+    *at += sizeof value;
+    return be64toh(value);
 }
 
 static uint32_t get_32(const uint8_t **at)
@@ -157,8 +175,20 @@ static void store(const uint8_t *batch, size_t size)
     }
 }
 
-static void produce(struct answer *a, uint16_t version, const uint8_t *at)
+static void note_end(void)
 {
+    if (batch_count + 1 >= places_max) {
+        places_max = places_max ? places_max * 2 : 1024;
+        places = realloc(places, places_max * sizeof *places);
+        if (!places)
+            fail("realloc");
+    }
+    places[batch_count] = (struct place){next_offset, file_end};
+}
+
+static void produce(struct answer *a, uint16_t version, uint8_t *request)
+{
+    const uint8_t *at = request;
     uint16_t len;
     get_text(&at, &len);
     at += 2 + 4 + 4; /* acks, timeout, one topic */
@@ -166,6 +196,8 @@ static void produce(struct answer *a, uint16_t version, const uint8_t *at)
     at += 4; /* one partition */
     uint32_t partition = get_32(&at), size = get_32(&at);
     const uint8_t *count = at + COUNT_AT;
+    uint64_t offset = htobe64((uint64_t)next_offset);
+    memcpy(request + (at - request), &offset, sizeof offset);
     store(at, size);
     put_32(a, 1);
     put_text(a, name, len);
@@ -178,11 +210,66 @@ static void produce(struct answer *a, uint16_t version, const uint8_t *at)
         put_64(a, 0);
     put_32(a, 0);
     next_offset += get_32(&count);
+    batch_count++;
+    note_end();
 }
 
-static void answer_frame(const struct peer *p, const uint8_t *at)
+/* The batch that holds the offset, which is there. */
+static size_t find_batch(int64_t offset)
 {
+    size_t low = 0, high = batch_count;
+    while (high - low > 1) {
+        size_t middle = (low + high) / 2;
+        if (places[middle].offset <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The size of the records that go behind the answer, from *position on; 0: there is no answer. */
+static size_t fetch(struct answer *a, const uint8_t *at, off_t *position)
+{
+    uint16_t len;
+    at += 4 + 4 + 4 + 4 + 1 + 4; /* replica, wait, bytes, isolation, one topic */
+    const uint8_t *name = get_text(&at, &len);
+    at += 4; /* one partition */
+    uint32_t partition = get_32(&at);
+    int64_t offset = (int64_t)get_64(&at), most = get_32(&at);
+    if (offset >= next_offset)
+        return 0;
+    size_t first = find_batch(offset), end = first + 1;
+    *position = places[first].position;
+    while (end < batch_count && places[end + 1].position - *position <= most)
+        end++;
+    size_t size = (size_t)(places[end].position - *position);
+    put_32(a, 0);
+    put_32(a, 1);
+    put_text(a, name, len);
+    put_32(a, 1);
+    put_32(a, partition);
+    put_16(a, 0);
+    put_64(a, (uint64_t)next_offset);
+    put_64(a, (uint64_t)next_offset);
+    put_32(a, UINT32_MAX); /* nothing was aborted */
+    put_32(a, (uint32_t)size);
+    return size;
+}
+
+static void send_records(const struct peer *p, off_t position, size_t left)
+{
+    for (ssize_t n; left > 0; left -= (size_t)n)
+        if ((n = sendfile(p->fd, file, &position, left)) <= 0)
+            fail("sendfile");
+}
+
+static void answer_frame(const struct peer *p, uint8_t *frame)
+{
+    const uint8_t *at = frame;
     struct answer a = {.len = 4};
+    off_t position = 0;
+    size_t records = 0;
     uint16_t key = get_16(&at), version = get_16(&at), len;
     put_32(&a, get_32(&at));
     get_text(&at, &len);
@@ -191,13 +278,17 @@ static void answer_frame(const struct peer *p, const uint8_t *at)
     else if (key == METADATA)
         metadata(&a, at);
     else if (key == PRODUCE)
-        produce(&a, version, at);
-    else
+        produce(&a, version, frame + (at - frame));
+    else if (key == FETCH && (records = fetch(&a, at, &position)) == 0)
+        return;
+    else if (key != FETCH)
         exit(1);
-    uint32_t size = htobe32((uint32_t)a.len - 4);
+    uint32_t size = htobe32((uint32_t)(a.len - 4 + records));
     memcpy(a.bytes, &size, sizeof size);
-    if (send(p->fd, a.bytes, a.len, MSG_NOSIGNAL) != (ssize_t)a.len)
+    int more = records > 0 ? MSG_MORE : 0;
+    if (send(p->fd, a.bytes, a.len, MSG_NOSIGNAL | more) != (ssize_t)a.len)
         fail("send");
+    send_records(p, position, records);
 }
 
 /* ---- connections ---- */
@@ -273,6 +364,7 @@ int main(int argc, char **argv)
     file = open(argv[2], O_RDWR | O_CREAT | O_TRUNC, 0600);
     if (file < 0)
         fail("open");
+    note_end();
     int listener = listen_on(port), epoll = epoll_create1(0);
     struct epoll_event e = {.events = EPOLLIN, .data.fd = listener};
     epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &e);
