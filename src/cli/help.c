@@ -25,8 +25,7 @@ static const char *value_name(const struct option *o)
     return o->value ? o->value : names[o->kind];
 }
 
-/* "-q, --quiet" or "    --data DIR"; returns its length. */
-static int write_option(const struct option *o, char *out, size_t size)
+int help_option(const struct option *o, char *out, size_t size)
 {
     char letter[5] = "    ";
     if (o->letter) {
@@ -50,11 +49,11 @@ static void print_options(FILE *out, const struct option *options, struct style 
     int column = 0;
     char head[256];
     for (const struct option *o = options; o->name; o++) {
-        int len = write_option(o, head, sizeof head);
+        int len = help_option(o, head, sizeof head);
         column = len > column && len <= COLUMN_MAX ? len : column;
     }
     for (const struct option *o = options; o->name; o++) {
-        int len = write_option(o, head, sizeof head);
+        int len = help_option(o, head, sizeof head);
         fprintf(out, "  %s%s%s", s.bold, head, s.end);
         if (len > column) {
             fprintf(out, "\n  %*s", column, "");

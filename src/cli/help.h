@@ -8,6 +8,9 @@
 /* Of call->command, or of the whole program when that is NULL. */
 void help_print(const struct call *call, FILE *out);
 
+/* "-q, --quiet" or "    --data DIR"; returns its length. The manual page is made with it too. */
+int help_option(const struct option *o, char *out, size_t size);
+
 extern const struct command command_help;
 extern const struct command command_completion;
 extern const struct command command_version;

@@ -95,6 +95,23 @@ static bool end_partitions(struct transactions *ts, const struct transaction_end
     return !m.failed;
 }
 
+bool transaction_end_strays(struct transactions *ts, const struct transaction *t,
+                            const struct transaction_partition *partitions, size_t count)
+{
+    struct transaction_end what = {
+        .producer_id = t->producer_id, .epoch = t->epoch, .level = BECK_LEVEL_SYNCED};
+    bool done = true;
+    for (size_t i = 0; i < count && done; i++) {
+        const struct transaction_partition *at = &partitions[i];
+        struct topic *topic = topics_find(ts->k, at->topic);
+        struct partition *p = topic ? topic_partition(topic, at->number) : NULL;
+        if (p && !transaction_has(t, at->topic, at->number) &&
+            partition_open_since(p, t->producer_id) >= 0)
+            done = end_partitions(ts, &what, at, 1);
+    }
+    return done;
+}
+
 /* ---- deciding, carrying out ---- */
 
 static void record(struct transactions *ts, const struct transaction *t)

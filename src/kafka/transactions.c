@@ -95,7 +95,7 @@ void transaction_forget_partitions(struct transaction *t)
     t->partition_count = 0;
 }
 
-static bool has(const struct transaction *t, beck_bytes topic, int32_t partition)
+bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition)
 {
     for (size_t i = 0; i < t->partition_count; i++)
         if (t->partitions[i].number == partition && bytes_equal(t->partitions[i].topic, topic))
@@ -105,7 +105,7 @@ static bool has(const struct transaction *t, beck_bytes topic, int32_t partition
 
 bool transaction_put(struct transaction *t, beck_bytes topic, int32_t partition)
 {
-    if (has(t, topic, partition))
+    if (transaction_has(t, topic, partition))
         return true;
     if (t->partition_count == t->partition_cap) {
         size_t cap = t->partition_cap ? t->partition_cap * 2 : 4;
@@ -166,7 +166,7 @@ int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int1
     int error;
     mutex_lock(&ts->lock);
     struct transaction *t = of_producer(ts, &producer, &error);
-    if (t && (t->state != TRANSACTION_ONGOING || !has(t, topic, partition))) {
+    if (t && (t->state != TRANSACTION_ONGOING || !transaction_has(t, topic, partition))) {
         if (!add)
             error = KAFKA_INVALID_TXN_STATE;
         else if (t->adding) /* what is added is being read */
@@ -189,7 +189,8 @@ int transactions_verify(struct kafka *k, const struct transaction_producer *prod
     mutex_lock(&ts->lock);
     struct transaction *t = of_producer(ts, producer, &error);
     for (size_t i = 0; i < count && !error; i++)
-        if (t->state != TRANSACTION_ONGOING || !has(t, partitions[i].topic, partitions[i].number))
+        if (t->state != TRANSACTION_ONGOING ||
+            !transaction_has(t, partitions[i].topic, partitions[i].number))
             error = KAFKA_TRANSACTION_ABORTABLE;
     mutex_unlock(&ts->lock);
     return error;
@@ -200,21 +201,26 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
 {
     struct transactions *ts = k->transactions;
     int error;
-    bool fresh = false, memory = true;
+    bool fresh = false;
     mutex_lock(&ts->lock);
     transaction_await(ts, producer->id);
     struct transaction *t = of_producer(ts, producer, &error);
-    for (size_t i = 0; i < count && t && memory; i++) {
+    for (size_t i = 0; i < count && t; i++)
         fresh |= t->unrecorded || t->state != TRANSACTION_ONGOING ||
-                 !has(t, partitions[i].topic, partitions[i].number);
-        memory = transaction_put(t, partitions[i].topic, partitions[i].number);
+                 !transaction_has(t, partitions[i].topic, partitions[i].number);
+    if (t && fresh) {
+        t->busy = t->adding = true;
+        mutex_unlock(&ts->lock);
+        bool done = transaction_end_strays(ts, t, partitions, count);
+        mutex_lock(&ts->lock);
+        for (size_t i = 0; i < count && done; i++)
+            done = transaction_put(t, partitions[i].topic, partitions[i].number);
+        if (!done)
+            error = KAFKA_COORDINATOR_NOT_AVAILABLE;
     }
-    if (!memory)
-        error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-    if (!error && fresh) {
+    if (t && fresh && !error) {
         transaction_begin(ts, t);
         t->updated_ms = clock_wall_ms(ts->env->clock);
-        t->busy = t->adding = true;
         mutex_unlock(&ts->lock);
         /* Whatever ended before is recorded then as well: without epochs of their own two transactions look
          * the same to a partition. */
@@ -225,6 +231,8 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
             error = KAFKA_COORDINATOR_NOT_AVAILABLE;
         }
         mutex_lock(&ts->lock);
+    }
+    if (t && fresh) {
         t->busy = t->adding = false;
         cond_broadcast(&ts->added);
     }

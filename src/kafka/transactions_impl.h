@@ -54,6 +54,7 @@ struct transaction *transaction_make(struct transactions *ts, beck_bytes id);
 void transaction_drop(struct transactions *ts, struct transaction *t); /* frees it */
 bool transaction_put(struct transaction *t, beck_bytes topic,
                      int32_t partition); /* false: memory */
+bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition);
 void transaction_forget_partitions(struct transaction *t);
 bool transaction_is_prepared(const struct transaction *t);
 /* It is Ongoing from now on. */
@@ -73,6 +74,12 @@ beck_status transaction_log_remove(struct transactions *ts, beck_bytes id, beck_
 
 /* Opening: what is prepared is carried out, what partitions say is open is attached or aborted. */
 beck_status transactions_recover(struct transactions *ts, beck_error *err);
+
+/* Partitions that are to be added, where the producer has a transaction open already: a batch of an earlier one came
+ * behind its end, because its producer had given it up. It is aborted, else this transaction would commit it. False:
+ * not now. The transaction is `adding`. */
+bool transaction_end_strays(struct transactions *ts, const struct transaction *t,
+                            const struct transaction_partition *partitions, size_t count);
 
 /* ---- producer ids (producer_ids.c) ---- */
 

@@ -286,6 +286,28 @@ static void a_new_producer_aborts_what_the_old_one_left_open(void **state)
     assert_int_equal(send(&x, "t", 1, 1, "late"), BECK_EFENCED);
 }
 
+/* The producer had given the batch up, and the loop that brings it was held up behind the abort: without an epoch for
+ * each transaction the partition takes it. */
+static void a_batch_behind_the_end_of_its_transaction_is_of_no_other(void **state)
+{
+    (void)state;
+    struct transaction_producer x = init("x");
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 0, "a");
+    assert_int_equal(transactions_end(p.k, &x, false, false), KAFKA_NONE);
+    sent(&x, "t", 0, 1, "late");
+    assert_int_equal(transactions_init(p.k, &x, TIMEOUT_MS), KAFKA_NONE);
+    assert_int_equal(x.epoch, 1);
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 0, "b");
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    assert_int_equal(add(&x, "t", 1), KAFKA_NONE);
+    sent(&x, "t", 1, 0, "c");
+    assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
+    assert_string_equal(seen("t", 0), "b");
+    assert_string_equal(seen("t", 1), "c");
+}
+
 static void what_is_open_goes_on_after_a_restart(void **state)
 {
     (void)state;
@@ -1030,6 +1052,7 @@ int main(void)
         TEST(a_late_end_is_known_after_a_restart),
         TEST(the_time_of_a_transaction_ends),
         TEST(a_new_producer_aborts_what_the_old_one_left_open),
+        TEST(a_batch_behind_the_end_of_its_transaction_is_of_no_other),
         TEST(what_is_open_goes_on_after_a_restart),
         TEST(a_transaction_that_nobody_knows_is_aborted),
         TEST(what_is_in_a_transaction_stays_so_while_more_is_added),
