@@ -15,7 +15,8 @@
  * whatever happens, and what was not decided is Ongoing still, until its producer or its time ends it.
  *
  * Version 2 gives each transaction an epoch of its own, so that what comes too late is refused by the
- * partitions. For producers that do not know it, a batch must belong to a partition that was added.
+ * partitions. For producers that do not know it, a batch must belong to a partition that was added; one that got
+ * behind the end of its transaction all the same is aborted before the next one adds the partition.
  *
  * transactions.lock guards it all, and is held for moments only; see base/thread.h for its place. A
  * transaction that is being changed is `busy` while the lock is free: others are told
