@@ -352,8 +352,10 @@ void transactions_close(struct kafka *k)
     timers_cancel(&k->timers, &ts->timer);
     pool_stop(&ts->pool);
     for (size_t i = 0; i < ts->bucket_count; i++)
-        while (ts->buckets[i])
-            transaction_drop(ts, ts->buckets[i]);
+        for (struct transaction *t = ts->buckets[i], *next; t; t = next) {
+            next = t->next;
+            transaction_drop(ts, t);
+        }
     free(ts->buckets);
     mutex_release(&ts->lock);
     mutex_release(&ts->ids_lock);
