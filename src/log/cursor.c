@@ -34,8 +34,9 @@ struct cursor {
 
 beck_status cursor_open(struct partition *p, struct cursor **out, beck_error *err)
 {
-    if (partition_damage(p))
-        return partition_check_damage(p, err);
+    beck_status status = partition_check_damage(p, err);
+    if (status)
+        return status;
     struct cursor *c = calloc(1, sizeof *c);
     if (!c)
         return error_set(err, BECK_ENOMEM, "no memory for a cursor");
@@ -127,6 +128,7 @@ static beck_status seek_disk(struct cursor *c, int64_t offset, beck_error *err)
     assert(index >= 0);
     /* A segment may end before the offset that its successor begins with. */
     struct segment *s = p->segments[index];
+    assert(s);
     if (s != c->segment) {
         leave_segment(c);
         status = segment_use(s, err);

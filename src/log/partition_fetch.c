@@ -467,12 +467,14 @@ static void search_end(struct search *s)
 static beck_status start_of_time(struct partition *p, int64_t time_ms, int64_t *from,
                                  int64_t *greatest, beck_error *err)
 {
-    if (p->damage)
-        return partition_check_damage(p, err);
+    beck_status status = partition_check_damage(p, err);
+    if (status)
+        return status;
     mutex_lock(&p->lock);
     *from = p->options.memory ? p->first : INT64_MAX;
     *greatest = INT64_MIN;
-    beck_status status = p->options.memory ? BECK_OK : partition_know_sealed(p, err);
+    if (!p->options.memory)
+        status = partition_know_sealed(p, err);
     ptrdiff_t first = partition_find_segment(p, p->first);
     for (size_t i = first < 0 ? 0 : (size_t)first; i < p->segment_count && !status; i++) {
         struct segment *s = p->segments[i];

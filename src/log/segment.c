@@ -373,23 +373,22 @@ beck_status segment_max_timestamp(struct segment *s, int64_t *ms, beck_error *er
 
 beck_status segment_created(struct segment *s, int64_t *ms, beck_error *err)
 {
-    if (s->created_ms < 0 && atomic_load(&s->size) >= BATCH_HEADER) {
-        uint8_t head[BATCH_HEADER];
-        size_t got;
-        struct batch_header h;
-        beck_status status = segment_use(s, err);
-        if (status)
-            return status;
-        status = segment_read(s, head, sizeof head, 0, &got, err);
-        segment_unuse(s);
-        if (!status)
-            status = batch_header_read(head, &h, err);
-        if (status)
-            return status;
-        s->created_ms = h.max_timestamp_ms;
-    }
+    uint8_t head[BATCH_HEADER];
+    size_t got;
+    struct batch_header h;
     *ms = s->created_ms;
-    return BECK_OK;
+    if (s->created_ms >= 0 || atomic_load(&s->size) < BATCH_HEADER)
+        return BECK_OK;
+    beck_status status = segment_use(s, err);
+    if (status)
+        return status;
+    status = segment_read(s, head, sizeof head, 0, &got, err);
+    if (!status)
+        status = batch_header_read(head, &h, err);
+    if (!status)
+        *ms = s->created_ms = h.max_timestamp_ms;
+    segment_unuse(s);
+    return status;
 }
 
 beck_status segment_unlink(const struct segment *s, beck_error *err)
