@@ -196,6 +196,31 @@ int transactions_verify(struct kafka *k, const struct transaction_producer *prod
     return error;
 }
 
+/* Recorded. With the lock, which is free meanwhile; the transaction is `adding`. */
+static int add_fresh(struct transactions *ts, struct transaction *t,
+                     const struct transaction_partition *partitions, size_t count)
+{
+    beck_error err = {0};
+    mutex_unlock(&ts->lock);
+    bool done = transaction_end_strays(ts, t, partitions, count);
+    mutex_lock(&ts->lock);
+    for (size_t i = 0; i < count && done; i++)
+        done = transaction_put(t, partitions[i].topic, partitions[i].number);
+    if (!done)
+        return KAFKA_COORDINATOR_NOT_AVAILABLE;
+    transaction_begin(ts, t);
+    t->updated_ms = clock_wall_ms(ts->env->clock);
+    mutex_unlock(&ts->lock);
+    /* Whatever ended before is recorded then as well: without epochs of their own two transactions look
+     * the same to a partition. */
+    beck_status status = transaction_log_put(ts, t, BECK_LEVEL_SYNCED, &err);
+    if (status)
+        env_report(ts->env, err.code, "a transaction cannot be recorded: %s", err.text);
+    mutex_lock(&ts->lock);
+    t->unrecorded = status != BECK_OK;
+    return status ? KAFKA_COORDINATOR_NOT_AVAILABLE : KAFKA_NONE;
+}
+
 int transactions_add(struct kafka *k, const struct transaction_producer *producer,
                      const struct transaction_partition *partitions, size_t count)
 {
@@ -210,29 +235,7 @@ int transactions_add(struct kafka *k, const struct transaction_producer *produce
                  !transaction_has(t, partitions[i].topic, partitions[i].number);
     if (t && fresh) {
         t->busy = t->adding = true;
-        mutex_unlock(&ts->lock);
-        bool done = transaction_end_strays(ts, t, partitions, count);
-        mutex_lock(&ts->lock);
-        for (size_t i = 0; i < count && done; i++)
-            done = transaction_put(t, partitions[i].topic, partitions[i].number);
-        if (!done)
-            error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-    }
-    if (t && fresh && !error) {
-        transaction_begin(ts, t);
-        t->updated_ms = clock_wall_ms(ts->env->clock);
-        mutex_unlock(&ts->lock);
-        /* Whatever ended before is recorded then as well: without epochs of their own two transactions look
-         * the same to a partition. */
-        beck_error err = {0};
-        t->unrecorded = transaction_log_put(ts, t, BECK_LEVEL_SYNCED, &err) != BECK_OK;
-        if (t->unrecorded) {
-            env_report(ts->env, err.code, "a transaction cannot be recorded: %s", err.text);
-            error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-        }
-        mutex_lock(&ts->lock);
-    }
-    if (t && fresh) {
+        error = add_fresh(ts, t, partitions, count);
         t->busy = t->adding = false;
         cond_broadcast(&ts->added);
     }
