@@ -186,6 +186,17 @@ static void note_end(void)
     places[batch_count] = (struct place){next_offset, file_end};
 }
 
+/* Of one topic the one partition, without an error, and where its log ends. */
+static void put_partition(struct answer *a, const uint8_t *name, uint16_t len, uint32_t partition)
+{
+    put_32(a, 1);
+    put_text(a, name, len);
+    put_32(a, 1);
+    put_32(a, partition);
+    put_16(a, 0);
+    put_64(a, (uint64_t)next_offset);
+}
+
 static void produce(struct answer *a, uint16_t version, uint8_t *request)
 {
     const uint8_t *at = request;
@@ -199,12 +210,7 @@ static void produce(struct answer *a, uint16_t version, uint8_t *request)
     uint64_t offset = htobe64((uint64_t)next_offset);
     memcpy(request + (at - request), &offset, sizeof offset);
     store(at, size);
-    put_32(a, 1);
-    put_text(a, name, len);
-    put_32(a, 1);
-    put_32(a, partition);
-    put_16(a, 0);
-    put_64(a, (uint64_t)next_offset);
+    put_partition(a, name, len, partition);
     put_64(a, UINT64_MAX);
     if (version >= 5)
         put_64(a, 0);
@@ -245,12 +251,7 @@ static size_t fetch(struct answer *a, const uint8_t *at, off_t *position)
         end++;
     size_t size = (size_t)(places[end].position - *position);
     put_32(a, 0);
-    put_32(a, 1);
-    put_text(a, name, len);
-    put_32(a, 1);
-    put_32(a, partition);
-    put_16(a, 0);
-    put_64(a, (uint64_t)next_offset);
+    put_partition(a, name, len, partition);
     put_64(a, (uint64_t)next_offset);
     put_32(a, UINT32_MAX); /* nothing was aborted */
     put_32(a, (uint32_t)size);
