@@ -42,6 +42,9 @@ DEFAULT = ["plain", "address", "thread"]
 SANITIZERS = {"UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1", "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
 
 
+LAST_LINES = 12  # shown of a failed test
+
+
 def configure(folder, options):
     if (folder / "build.ninja").exists():
         return True
@@ -93,18 +96,20 @@ def borrow(folder):
             (folder / name).symlink_to(fetched)
 
 
-def count(log):
-    passed = failed = skipped = 0
+def count(run_name, log):
+    passed = skipped = 0
+    failures = []
     with open(log, encoding="utf-8") as file:
         for line in file:
-            result = json.loads(line)["result"]
-            if result in ("OK", "EXPECTEDFAIL"):
+            test = json.loads(line)
+            if test["result"] in ("OK", "EXPECTEDFAIL"):
                 passed += 1
-            elif result == "SKIP":
+            elif test["result"] == "SKIP":
                 skipped += 1
             else:
-                failed += 1
-    return passed, failed, skipped
+                said = (test.get("stdout") or "") + (test.get("stderr") or "")
+                failures.append((f"{run_name}: {test['name']}: {test['result']}", said.splitlines()))
+    return passed, failures, skipped
 
 
 def run(name):
@@ -114,7 +119,7 @@ def run(name):
     began = time.monotonic()
     if not configure(folder, setup):
         print(f"{folder.name}/ cannot be configured", flush=True)
-        return 0, 1, 0
+        return 0, [(f"{name}: meson setup", [])], 0
     if name in ("plain", "kafka"):
         fetch(folder, options)
     else:
@@ -125,10 +130,12 @@ def run(name):
                             cwd=ROOT, check=False, env={**os.environ, **SANITIZERS}).returncode
     if not log.exists():
         print(f"{folder.name}/ cannot be built", flush=True)
-        return 0, 1, 0
-    passed, failed, skipped = count(log)
-    print(f"== {name}: {passed} passed, {failed} failed, {skipped} skipped in {time.monotonic() - began:.0f} s", flush=True)
-    return passed, failed if failed or not status else 1, skipped
+        return 0, [(f"{name}: ninja", [])], 0
+    passed, failures, skipped = count(name, log)
+    print(f"== {name}: {passed} passed, {len(failures)} failed, {skipped} skipped in {time.monotonic() - began:.0f} s", flush=True)
+    if status and not failures:
+        failures = [(f"{name}: meson test: exit status {status}", [])]
+    return passed, failures, skipped
 
 
 def main():
@@ -136,9 +143,17 @@ def main():
     for name in names:
         if name not in RUNS:
             sys.exit(f"run_tests.py: no run '{name}': there are {', '.join(RUNS)}")
-    passed, failed, skipped = (sum(column) for column in zip(*(run(name) for name in names)))
-    print(f"\n{passed} passed, {failed} failed, {skipped} skipped")
-    return 1 if failed or not passed else 0
+    passed, failures, skipped = 0, [], 0
+    for name in names:
+        more_passed, more_failures, more_skipped = run(name)
+        passed += more_passed
+        failures += more_failures
+        skipped += more_skipped
+    # Once more at the end, where a log that was cut still has it.
+    for title, said in failures:
+        print(f"\n-- {title}", *said[-LAST_LINES:], sep="\n")
+    print(f"\n{passed} passed, {len(failures)} failed, {skipped} skipped")
+    return 1 if failures or not passed else 0
 
 
 if __name__ == "__main__":

@@ -166,9 +166,15 @@ static void stop_helper(struct delivery_home *h)
     mutex_unlock(&h->lock);
     if (h->runs)
         pthread_join(h->helper, NULL);
-    while (h->first) {
-        struct chore *c = h->first;
-        h->first = c->next;
+    /* Parts of burials that end now still look through the list. */
+    mutex_lock(&h->lock);
+    struct chore *left = h->first;
+    h->first = NULL;
+    h->end = &h->first;
+    mutex_unlock(&h->lock);
+    while (left) {
+        struct chore *c = left;
+        left = c->next;
         chore_free(c);
     }
 }
