@@ -22,7 +22,7 @@ for purpose; do
     case $purpose in
     build) ;;
     demo) programs="$programs $node" ;;
-    test) programs="$programs $node $java python3-pip=pip3 golang-go=go ruby=ruby mold=mold zsh=zsh fish=fish" ;;
+    test) programs="$programs $node $java python3-pip=pip3 golang-go=go ruby=ruby zsh=zsh fish=fish" ;;
     check) wanted="$wanted $check" ;;
     bench)
         wanted="$wanted $bench"
