@@ -163,16 +163,15 @@ static int recovered_batch(void *ctx, const struct batch_header *h, const uint8_
     return h->base_offset >= r->from ? partition_note_producer(r->p, h, batch) : 0;
 }
 
-/* Loads the newest snapshot, at most that of `limit`, that reads well. *from: what it covers, or
- * -1: there is none, no producer was known when the recovery point was given out. */
-static void load_snapshot(struct partition *p, const struct listing *l, int64_t limit,
-                          int64_t *from)
+/* Loads the newest snapshot that reads well. *from: what it covers, or -1: there is none, no producer was known
+ * when the recovery point was given out. */
+static void load_snapshot(struct partition *p, const struct listing *l, int64_t *from)
 {
     *from = -1;
     for (;;) {
         int64_t best = -1;
         for (size_t i = 0; i < l->snapshot_count; i++)
-            if (l->snapshots[i] > best && l->snapshots[i] <= limit)
+            if (l->snapshots[i] > best)
                 best = l->snapshots[i];
         if (best < 0)
             return;
@@ -237,13 +236,12 @@ static beck_status forget_producers(struct partition *p, beck_error *err)
     return p->producers ? BECK_OK : error_set(err, BECK_ENOMEM, "no memory for a partition");
 }
 
-/* What snapshots at most that of `limit` and the log say of producers and transactions. */
+/* What snapshots and the log say of producers and transactions. */
 static beck_status recover_from(struct partition *p, const struct listing *l,
-                                int64_t recovery_point, int64_t limit, struct recovery *r,
-                                beck_error *err)
+                                int64_t recovery_point, struct recovery *r, beck_error *err)
 {
     bool whole;
-    load_snapshot(p, l, limit, &r->from);
+    load_snapshot(p, l, &r->from);
     int64_t from = r->from >= 0 && r->from < recovery_point ? r->from : recovery_point;
     beck_status status = partition_load_aborted(
         p, l->aborted, l->aborted_count, r->from >= 0 ? r->from : recovery_point, &whole, err);
@@ -263,18 +261,39 @@ static beck_status recover_from(struct partition *p, const struct listing *l,
     return status;
 }
 
+/* Snapshots that know batches which are gone: once others stand in their place they would be believed. */
+static beck_status forget_snapshots_beyond(const struct partition *p, const struct listing *l,
+                                           int64_t end, beck_error *err)
+{
+    beck_status status = BECK_OK;
+    for (size_t i = 0; i < l->snapshot_count && !status; i++) {
+        char path[4200];
+        if (l->snapshots[i] <= end)
+            continue;
+        snprintf(path, sizeof path, "%s/%020lld.snapshot", p->dir, (long long)l->snapshots[i]);
+        if (!p->env->read_only)
+            status = vfs_unlink(p->env->vfs, path, err);
+        l->snapshots[i] = -1;
+    }
+    if (!status && !p->env->read_only)
+        status = vfs_sync_dir(p->env->vfs, p->dir, err);
+    return status;
+}
+
 static beck_status recover(struct partition *p, const struct listing *l, int64_t recovery_point,
                            beck_error *err)
 {
     struct segment *active = p->segments[p->segment_count - 1];
     struct recovery r = {.p = p};
-    beck_status status = recover_from(p, l, recovery_point, INT64_MAX, &r, err);
+    beck_status status = recover_from(p, l, recovery_point, &r, err);
     while (!status && r.from > active->next_offset) {
         /* It knows batches that are gone: the log was cut, by hand or because they were damaged. */
         segment_unuse(active);
-        status = forget_producers(p, err);
+        status = forget_snapshots_beyond(p, l, active->next_offset, err);
         if (!status)
-            status = recover_from(p, l, recovery_point, active->next_offset, &r, err);
+            status = forget_producers(p, err);
+        if (!status)
+            status = recover_from(p, l, recovery_point, &r, err);
     }
     return status;
 }

@@ -205,6 +205,35 @@ static void they_are_known_when_the_newest_snapshot_is_damaged(void **state)
     world_close(&w);
 }
 
+/* Else what was cut off would count as sent when as much has been written in its place. */
+static void what_was_cut_off_the_log_can_be_sent_again(void **state)
+{
+    struct world w;
+    struct sender s = {0};
+    beck_partition_info info;
+    int64_t offset;
+    (void)state;
+    world_open(&w, 1);
+    struct partition *p = world_partition(&w, 0, 0);
+    send_five(p, &s);
+    checkpoint(p);
+    partition_info(p, &info);
+    vfs_sim_flip(w.vfs, DIR_B "/00000000000000000000.log", info.bytes / BATCHES * 4 - 1, 3);
+    p = restarted(&w, p, true, 0);
+    assert_int_equal(partition_next(p), 3);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(put_event(p, "s", "of another", BECK_LEVEL_WRITTEN, NULL), 0);
+    p = restarted(&w, p, true, 0);
+    for (int32_t sequence = 3; sequence < 5; sequence++) {
+        int64_t end = partition_next(p);
+        assert_int_equal(
+            produce_one(p, PRODUCER, sequence, "some text", BECK_LEVEL_WRITTEN, &offset), 0);
+        assert_int_equal(offset, end);
+    }
+    partition_abandon(p);
+    world_close(&w);
+}
+
 /* Batches say 2023-11-14, whatever time it is here. */
 static void expect_one_day(int64_t now_s)
 {
@@ -247,6 +276,7 @@ int main(void)
         cmocka_unit_test(they_are_known_when_retention_took_them),
         cmocka_unit_test(they_are_known_when_compaction_took_them),
         cmocka_unit_test(they_are_known_when_the_newest_snapshot_is_damaged),
+        cmocka_unit_test(what_was_cut_off_the_log_can_be_sent_again),
         cmocka_unit_test(a_clients_clock_says_nothing_of_how_long_it_is_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
