@@ -7,7 +7,6 @@ usage: run_tests.py [plain|address|thread|kafka ...]    default: the first three
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -48,13 +47,8 @@ LAST_LINES = 12  # shown of a failed test
 def configure(folder, options):
     if (folder / "build.ninja").exists():
         return True
-    linker = {}
-    if shutil.which("mold"):  # there are hundreds of programs to link
-        linker = {"CC_LD": "mold", "CXX_LD": "mold"}
-        # mold 1.10 lets what is read-only after relocation begin on a page that is not mapped, in one program of some hundreds: it does not start.
-        options = [*options, "-Dc_link_args=-Wl,-z,norelro", "-Dcpp_link_args=-Wl,-z,norelro"]
     return subprocess.run(["meson", "setup", *options, *COMMON, str(folder)], cwd=ROOT, check=False,
-                          stdout=subprocess.DEVNULL, env={**os.environ, **linker}).returncode == 0
+                          stdout=subprocess.DEVNULL).returncode == 0
 
 
 # script, folder, what it fetches, suite that is skipped without it
