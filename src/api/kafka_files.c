@@ -97,7 +97,8 @@ static beck_status copy_partition(struct exporting *x, beck_error *err)
         struct partition_range r;
         beck_bytes bytes = {0};
         int64_t before = next;
-        status = partition_fetch(x->partition, next, COPY_BYTES, true, true, &r, err);
+        status = partition_fetch(x->partition, next, COPY_BYTES,
+                                 PARTITION_ONE_AT_LEAST | PARTITION_COMMITTED, &r, err);
         if (status || r.len == 0)
             break;
         status = range_bytes(x, &r, &bytes, err);

@@ -36,15 +36,14 @@ void file_renamed(struct file *f, const char *path)
 beck_status file_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
                       beck_error *err)
 {
-    assert(position >= 0);
-    return f->ops->read(f, data, len, position, got, err);
+    return file_read_how(f, VFS_WAITING, data, len, position, got, err);
 }
 
-beck_status file_read_at_once(struct file *f, void *data, size_t len, int64_t position, size_t *got,
-                              beck_error *err)
+beck_status file_read_how(struct file *f, enum vfs_how how, void *data, size_t len,
+                          int64_t position, size_t *got, beck_error *err)
 {
     assert(position >= 0);
-    return f->ops->read_at_once ? f->ops->read_at_once(f, data, len, position, got, err) : VFS_COLD;
+    return f->ops->read(f, how, data, len, position, got, err);
 }
 
 beck_status file_write(struct file *f, const void *data, size_t len, int64_t position,

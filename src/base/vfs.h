@@ -36,11 +36,12 @@ void file_renamed(struct file *f, const char *path);
 /* Reads up to len bytes; *got is less only at the end of the file. */
 beck_status file_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
                       beck_error *err);
-/* The same of what is in memory, without a wait for the device. VFS_COLD: not all of it is; of a simulated disk nothing
- * is. */
+/* The same, in one of two ways. VFS_WARM_ONLY: what is in memory, without a wait for the device; VFS_COLD: not all of it
+ * is; of a simulated disk nothing is. */
+enum vfs_how { VFS_WAITING, VFS_WARM_ONLY };
 #define VFS_COLD 2
-beck_status file_read_at_once(struct file *f, void *data, size_t len, int64_t position, size_t *got,
-                              beck_error *err);
+beck_status file_read_how(struct file *f, enum vfs_how how, void *data, size_t len,
+                          int64_t position, size_t *got, beck_error *err);
 /* All or an error; after one the bytes from position on are undefined and the file may have grown.
  */
 beck_status file_write(struct file *f, const void *data, size_t len, int64_t position,

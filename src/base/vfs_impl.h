@@ -26,10 +26,8 @@ struct vfs {
 
 struct file_ops {
     void (*close)(struct file *f);
-    beck_status (*read)(struct file *f, void *data, size_t len, int64_t position, size_t *got,
-                        beck_error *err);
-    beck_status (*read_at_once)(struct file *f, void *data, size_t len, int64_t position,
-                                size_t *got, beck_error *err); /* NULL: all is cold */
+    beck_status (*read)(struct file *f, enum vfs_how how, void *data, size_t len, int64_t position,
+                        size_t *got, beck_error *err); /* file_read_how */
     beck_status (*writev)(struct file *f, const struct iovec *parts, int count, int64_t position,
                           beck_error *err);
     beck_status (*sync)(struct file *f, beck_error *err);

@@ -69,17 +69,18 @@ static void posix_close(struct file *f)
     free(f);
 }
 
-static beck_status read_how(struct file *f, int how, void *data, size_t len, int64_t position,
-                            size_t *got, beck_error *err)
+static beck_status posix_read(struct file *f, enum vfs_how how, void *data, size_t len,
+                              int64_t position, size_t *got, beck_error *err)
 {
     struct posix_file *p = posix_of(f);
+    int flags = how == VFS_WARM_ONLY ? RWF_NOWAIT : 0;
     size_t done = 0;
     while (done < len) {
         struct iovec left = {(uint8_t *)data + done, len - done};
-        ssize_t n = preadv2(p->fd, &left, 1, position + (int64_t)done, how);
+        ssize_t n = preadv2(p->fd, &left, 1, position + (int64_t)done, flags);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && how && (errno == EAGAIN || errno == EOPNOTSUPP))
+        if (n < 0 && how == VFS_WARM_ONLY && (errno == EAGAIN || errno == EOPNOTSUPP))
             return VFS_COLD;
         if (n < 0)
             return error_errno(err, errno, "cannot read \"%s\" at byte %lld", p->file.name,
@@ -90,18 +91,6 @@ static beck_status read_how(struct file *f, int how, void *data, size_t len, int
     }
     *got = done;
     return BECK_OK;
-}
-
-static beck_status posix_read(struct file *f, void *data, size_t len, int64_t position, size_t *got,
-                              beck_error *err)
-{
-    return read_how(f, 0, data, len, position, got, err);
-}
-
-static beck_status posix_read_at_once(struct file *f, void *data, size_t len, int64_t position,
-                                      size_t *got, beck_error *err)
-{
-    return read_how(f, RWF_NOWAIT, data, len, position, got, err);
 }
 
 /* What is left of `parts` after `done` bytes, at most PARTS_AT_ONCE of them; returns how many. */
@@ -199,7 +188,6 @@ static int posix_descriptor(struct file *f)
 static const struct file_ops file_ops = {
     .close = posix_close,
     .read = posix_read,
-    .read_at_once = posix_read_at_once,
     .writev = posix_writev,
     .sync = posix_sync,
     .truncate = posix_truncate,

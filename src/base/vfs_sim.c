@@ -208,9 +208,11 @@ static beck_status sim_writev(struct file *file, const struct iovec *parts, int 
     return leave(s, status);
 }
 
-static beck_status sim_read(struct file *file, void *data, size_t len, int64_t position,
-                            size_t *got, beck_error *err)
+static beck_status sim_read(struct file *file, enum vfs_how how, void *data, size_t len,
+                            int64_t position, size_t *got, beck_error *err)
 {
+    if (how == VFS_WARM_ONLY)
+        return VFS_COLD;
     struct sim_file *f = file_of(file);
     mutex_lock(&f->sim->lock);
     beck_status status = enter_file(f, VFS_OP_READ, err);

@@ -339,6 +339,26 @@ beck_status share_queue_make(struct shares *s, beck_bytes group, struct topic *t
     return status;
 }
 
+/* Out of its group, whose reference is the caller's then. NULL: it is out already. */
+static struct share_queue *take_out(struct shares *s, beck_bytes group,
+                                    const struct share_queue *sq)
+{
+    struct share_queue *taken = NULL;
+    mutex_lock(&s->lock);
+    struct share_group *g = share_group_find(s, group);
+    struct share_queue **at = g ? &g->queues : NULL;
+    while (at && *at && *at != sq)
+        at = &(*at)->next;
+    if (at && *at) {
+        taken = *at;
+        *at = taken->next;
+        g->changed = true;
+        share_group_tidy(s, g);
+    }
+    mutex_unlock(&s->lock);
+    return taken;
+}
+
 beck_status share_queue_delete(struct shares *s, beck_bytes group, struct share_queue *sq,
                                beck_error *err)
 {
@@ -348,20 +368,7 @@ beck_status share_queue_delete(struct shares *s, beck_bytes group, struct share_
     if (status && status != BECK_ENOENT)
         return status;
     atomic_store(&sq->gone, true);
-    mutex_lock(&s->lock);
-    struct share_group *g = share_group_find(s, group);
-    struct share_queue **at = g ? &g->queues : NULL;
-    while (at && *at && *at != sq)
-        at = &(*at)->next;
-    bool found = at && *at;
-    if (found) {
-        *at = sq->next;
-        g->changed = true;
-        share_group_tidy(s, g);
-    }
-    mutex_unlock(&s->lock);
-    if (found)
-        atomic_fetch_sub(&sq->refs, 1); /* the group's; the caller has another */
+    share_queue_release(take_out(s, group, sq));
     return BECK_OK;
 }
 

@@ -106,7 +106,8 @@ beck_status share_records_read(struct partition *p, const int64_t *offsets, size
         struct partition_range range = {0};
         beck_bytes bytes = {0};
         size_t before = r.at;
-        status = partition_fetch(p, offsets[r.at], READ_BYTES, true, true, &range, err);
+        status = partition_fetch(p, offsets[r.at], READ_BYTES,
+                                 PARTITION_ONE_AT_LEAST | PARTITION_COMMITTED, &range, err);
         if (status || range.len == 0)
             break;
         status = load(&range, &scratch, &bytes, err);

@@ -136,7 +136,7 @@ static beck_status seek_disk(struct cursor *c, int64_t offset, beck_error *err)
             c->segment = s;
     }
     if (!status)
-        status = segment_seek_offset(s, false, offset, &c->position, err);
+        status = segment_seek_offset(s, VFS_WAITING, offset, &c->position, err);
     mutex_unlock(&p->lock);
     /* At the beginning of a segment it is known what comes next. */
     c->next = status || c->position > 0 ? -1 : offset < s->base_offset ? offset : s->base_offset;

@@ -67,21 +67,20 @@ static beck_status damaged(const struct index *x, uint32_t entry, const char *wh
 }
 
 /* Reads `count` stored entries from `first` on. */
-static beck_status read_entries(struct index *x, bool at_once, uint32_t first, uint32_t count,
+static beck_status read_entries(struct index *x, enum vfs_how how, uint32_t first, uint32_t count,
                                 uint8_t *out, beck_error *err)
 {
     size_t want = count * entry_size(x);
     size_t got;
     int64_t position = (int64_t)first * (int64_t)entry_size(x);
-    beck_status st = at_once ? file_read_at_once(x->file, out, want, position, &got, err)
-                             : file_read(x->file, out, want, position, &got, err);
+    beck_status st = file_read_how(x->file, how, out, want, position, &got, err);
 
     if (st == BECK_OK && got < want)
         return damaged(x, first, "the file ends before it", err);
     return st;
 }
 
-static beck_status read_entry(struct index *x, bool at_once, uint32_t i, struct entry *out,
+static beck_status read_entry(struct index *x, enum vfs_how how, uint32_t i, struct entry *out,
                               beck_error *err)
 {
     uint8_t bytes[ENTRY_MAX];
@@ -91,7 +90,7 @@ static beck_status read_entry(struct index *x, bool at_once, uint32_t i, struct 
         *out = entry_get(x, x->buffer + (i - x->stored) * entry_size(x));
         return BECK_OK;
     }
-    st = read_entries(x, at_once, i, 1, bytes, err);
+    st = read_entries(x, how, i, 1, bytes, err);
     if (st == BECK_OK)
         *out = entry_get(x, bytes);
     return st;
@@ -302,7 +301,7 @@ static uint32_t count_below_in(const struct index *x, const uint8_t *p, uint32_t
 }
 
 /* How many entries have a key (or value) below the bound. */
-static beck_status count_below(struct index *x, bool at_once, bool by_value, int64_t bound,
+static beck_status count_below(struct index *x, enum vfs_how how, bool by_value, int64_t bound,
                                uint32_t *out, beck_error *err)
 {
     uint32_t low = 0, high = x->stored;
@@ -318,7 +317,7 @@ static beck_status count_below(struct index *x, bool at_once, bool by_value, int
         uint32_t middle = low + (high - low) / 2;
         struct entry e;
 
-        st = read_entry(x, at_once, middle, &e, err);
+        st = read_entry(x, how, middle, &e, err);
         if (st != BECK_OK)
             return st;
         if (field(e, by_value) < bound)
@@ -327,7 +326,7 @@ static beck_status count_below(struct index *x, bool at_once, bool by_value, int
             high = middle;
     }
     if (high > low) {
-        st = read_entries(x, at_once, low, high - low, block, err);
+        st = read_entries(x, how, low, high - low, block, err);
         if (st != BECK_OK)
             return st;
         low += count_below_in(x, block, high - low, by_value, bound);
@@ -336,15 +335,15 @@ static beck_status count_below(struct index *x, bool at_once, bool by_value, int
     return BECK_OK;
 }
 
-static beck_status lookup(struct index *x, bool at_once, int64_t bound, int32_t *out,
+static beck_status lookup(struct index *x, enum vfs_how how, int64_t bound, int32_t *out,
                           beck_error *err)
 {
     uint32_t n;
     struct entry e = {0, 0};
-    beck_status st = count_below(x, at_once, false, bound, &n, err);
+    beck_status st = count_below(x, how, false, bound, &n, err);
 
     if (st == BECK_OK && n > 0)
-        st = read_entry(x, at_once, n - 1, &e, err);
+        st = read_entry(x, how, n - 1, &e, err);
     if (st != BECK_OK)
         return st;
     if (e.value < 0)
@@ -353,11 +352,11 @@ static beck_status lookup(struct index *x, bool at_once, int64_t bound, int32_t 
     return BECK_OK;
 }
 
-beck_status index_lookup_offset(struct index *x, bool at_once, int32_t relative_offset,
+beck_status index_lookup_offset(struct index *x, enum vfs_how how, int32_t relative_offset,
                                 int32_t *position, beck_error *err)
 {
     assert(x->kind == INDEX_OFFSET);
-    return lookup(x, at_once, (int64_t)relative_offset + 1, position, err);
+    return lookup(x, how, (int64_t)relative_offset + 1, position, err);
 }
 
 beck_status index_lookup_time(struct index *x, int64_t timestamp_ms, int32_t *relative_offset,
@@ -464,16 +463,16 @@ beck_status index_check(struct index *x, int64_t log_size, beck_error *err)
     return BECK_OK;
 }
 
-beck_status index_lookup_position(struct index *x, bool at_once, int64_t limit, int32_t *position,
-                                  beck_error *err)
+beck_status index_lookup_position(struct index *x, enum vfs_how how, int64_t limit,
+                                  int32_t *position, beck_error *err)
 {
     uint32_t n;
     struct entry e = {0, 0};
     assert(x->kind == INDEX_OFFSET);
-    beck_status st = count_below(x, at_once, true, limit + 1, &n, err);
+    beck_status st = count_below(x, how, true, limit + 1, &n, err);
 
     if (st == BECK_OK && n > 0)
-        st = read_entry(x, at_once, n - 1, &e, err);
+        st = read_entry(x, how, n - 1, &e, err);
     *position = e.value;
     return st;
 }

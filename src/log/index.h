@@ -44,12 +44,12 @@ beck_status index_sync(struct index *x, beck_error *err);
 bool index_take_dirty(struct index *x);
 
 /* The greatest entry whose relative offset is <= the one asked for: its position, or 0 when there
- * is none. at_once: as file_read_at_once. */
-beck_status index_lookup_offset(struct index *x, bool at_once, int32_t relative_offset,
+ * is none. how: as file_read_how. */
+beck_status index_lookup_offset(struct index *x, enum vfs_how how, int32_t relative_offset,
                                 int32_t *position, beck_error *err);
-/* The greatest position of an entry that is at most `limit`, or 0. at_once: as file_read_at_once. */
-beck_status index_lookup_position(struct index *x, bool at_once, int64_t limit, int32_t *position,
-                                  beck_error *err);
+/* The greatest position of an entry that is at most `limit`, or 0. how: as file_read_how. */
+beck_status index_lookup_position(struct index *x, enum vfs_how how, int64_t limit,
+                                  int32_t *position, beck_error *err);
 /* The relative offset of the greatest entry whose timestamp is < the one asked for (a scan from
  * there finds the first record at or after it), or 0. */
 beck_status index_lookup_time(struct index *x, int64_t timestamp_ms, int32_t *relative_offset,

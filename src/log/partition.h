@@ -227,21 +227,18 @@ struct partition_range {
     struct partition *partition; /* a reference */
 };
 /* From the batch that holds `offset` (or the first behind it) on, at most bytes_max, of one segment. Whole
- * batches, except that a range which bytes_max ends may end inside of one behind the first;
- * one_at_least: the first one is whole however large. Never beyond partition_high, nor with `committed`
- * beyond partition_stable. The first batch may begin before `offset`. BECK_ERANGE: before partition_first or behind
- * the end. Reads the file, but only to find the place. */
-beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,
-                            bool one_at_least, bool committed, struct partition_range *out,
-                            beck_error *err);
-/* The same. PARTITION_AT_ONCE: without a wait for the disk; PARTITION_COLD is returned, and nothing held, when a file
- * must be opened to find the place, or what is to be read of it is not in memory. PARTITION_NO_BLOCK: a range of a file also where memory has it. */
-#define PARTITION_AT_ONCE 1u
-#define PARTITION_NO_BLOCK 2u
+ * batches, except that a range which bytes_max ends may end inside of one behind the first. Never beyond partition_high.
+ * The first batch may begin before `offset`. BECK_ERANGE: before partition_first or behind the end. Reads the
+ * file, but only to find the place. */
+enum partition_fetch_flags {
+    PARTITION_ONE_AT_LEAST = 1, /* the first batch is whole however large */
+    PARTITION_COMMITTED = 2,    /* not beyond partition_stable */
+    PARTITION_WARM_ONLY = 4,    /* PARTITION_COLD when a file must be opened, or is not in memory */
+    PARTITION_NO_BLOCK = 8      /* a range of a file also where memory has it */
+};
 #define PARTITION_COLD VFS_COLD /* beside PARTITION_STALE */
-beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t bytes_max,
-                                bool one_at_least, bool committed, unsigned how,
-                                struct partition_range *out, beck_error *err);
+beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max, unsigned flags,
+                            struct partition_range *out, beck_error *err);
 /* Waits until the operating system has the range in memory, so that sending it waits for no disk. */
 void partition_range_warm(const struct partition_range *r);
 /* Whether it is there, most likely. Does not wait. */

@@ -49,7 +49,7 @@ beck_status partition_each_batch(struct partition *p, int64_t from, int64_t to,
     buf_init(&w.room, 2 * GATHER_BYTES_MAX);
     while (w.next < to && !status) {
         struct partition_range r;
-        status = partition_fetch(p, w.next, READ_BYTES, true, false, &r, err);
+        status = partition_fetch(p, w.next, READ_BYTES, PARTITION_ONE_AT_LEAST, &r, err);
         /* Retention was faster. */
         if (status == BECK_ERANGE && w.next < partition_first(p)) {
             w.next = partition_first(p);

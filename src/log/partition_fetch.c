@@ -65,13 +65,13 @@ static struct segment *segment_of(const struct partition *p, int64_t base_offset
     return i >= 0 && p->segments[i]->base_offset == base_offset ? p->segments[i] : NULL;
 }
 
-/* In the tail cache; on success a use of the segment is held. `at_once`: without opening files. With the
+/* In the tail cache; on success a use of the segment is held. VFS_WARM_ONLY: without opening files. With the
  * lock. */
-static bool find_in_tail(struct partition *p, int64_t offset, bool at_once, struct place *out)
+static bool find_in_tail(struct partition *p, int64_t offset, enum vfs_how how, struct place *out)
 {
     struct block *b = tail_at(&p->tail, offset);
     struct segment *s = b ? segment_of(p, b->segment) : NULL;
-    bool found = s && !(at_once && s->users == 0) && find_in_block(b, offset, out) &&
+    bool found = s && !(how == VFS_WARM_ONLY && s->users == 0) && find_in_block(b, offset, out) &&
                  segment_use(s, NULL) == BECK_OK;
     if (found)
         out->segment = s;
@@ -80,8 +80,8 @@ static bool find_in_tail(struct partition *p, int64_t offset, bool at_once, stru
 }
 
 /* Walks headers of the file, in use, from place->position on. *found false: the segment ends before. */
-static beck_status walk_file(struct segment *s, int64_t offset, bool at_once, struct place *place,
-                             bool *found, beck_error *err)
+static beck_status walk_file(struct segment *s, int64_t offset, enum vfs_how how,
+                             struct place *place, bool *found, beck_error *err)
 {
     uint8_t bytes[HEADERS_READ];
     *found = false;
@@ -90,8 +90,7 @@ static beck_status walk_file(struct segment *s, int64_t offset, bool at_once, st
         struct batch_header h;
         beck_error why = {0};
         beck_status status =
-            at_once ? segment_read_at_once(s, bytes, sizeof bytes, place->position, &got, err)
-                    : segment_read(s, bytes, sizeof bytes, place->position, &got, err);
+            segment_read_how(s, how, bytes, sizeof bytes, place->position, &got, err);
         if (status || got < BATCH_HEADER)
             return status;
         if (step(bytes, got, offset, &at, &h, found, &why))
@@ -109,9 +108,9 @@ static beck_status walk_file(struct segment *s, int64_t offset, bool at_once, st
 }
 
 /* A use of the segment is held on success. The lock is held on entry and exit, and free while the file is
- * read. `at_once`: of files that are open, and in memory; else PARTITION_COLD. BECK_END: nothing at or behind the offset is
+ * read. VFS_WARM_ONLY: of files that are open, and in memory; else PARTITION_COLD. BECK_END: nothing at or behind the offset is
  * stored. */
-static beck_status find_in_files(struct partition *p, int64_t offset, bool at_once,
+static beck_status find_in_files(struct partition *p, int64_t offset, enum vfs_how how,
                                  struct place *out, beck_error *err)
 {
     bool found = false;
@@ -121,16 +120,16 @@ static beck_status find_in_files(struct partition *p, int64_t offset, bool at_on
         if (base >= 0 && (++i >= (ptrdiff_t)p->segment_count))
             return BECK_END;
         struct segment *s = p->segments[i];
-        if (at_once && s->users == 0)
+        if (how == VFS_WARM_ONLY && s->users == 0)
             return PARTITION_COLD;
         *out = (struct place){.segment = s};
         beck_status status = segment_use(s, err);
         if (status)
             return status;
-        status = segment_seek_offset(s, at_once, offset, &out->position, err);
+        status = segment_seek_offset(s, how, offset, &out->position, err);
         mutex_unlock(&p->lock);
         if (!status)
-            status = walk_file(s, offset, at_once, out, &found, err);
+            status = walk_file(s, offset, how, out, &found, err);
         mutex_lock(&p->lock);
         base = s->base_offset;
         if (status || !found)
@@ -141,13 +140,13 @@ static beck_status find_in_files(struct partition *p, int64_t offset, bool at_on
     return BECK_OK;
 }
 
-static beck_status find_place(struct partition *p, int64_t offset, bool at_once, struct place *out,
-                              beck_error *err)
+static beck_status find_place(struct partition *p, int64_t offset, enum vfs_how how,
+                              struct place *out, beck_error *err)
 {
     *out = (struct place){.segment = NULL};
-    if (find_in_tail(p, offset, at_once, out))
+    if (find_in_tail(p, offset, how, out))
         return BECK_OK;
-    return find_in_files(p, offset, at_once, out, err);
+    return find_in_files(p, offset, how, out, err);
 }
 
 /* ---- where ranges end ---- */
@@ -155,13 +154,13 @@ static beck_status find_place(struct partition *p, int64_t offset, bool at_once,
 /* The position in the segment of `place` at which offsets not below `end` begin, or that of its end. With the
  * lock, which is free while files are read. */
 static beck_status position_of_end(struct partition *p, const struct place *place, int64_t end,
-                                   bool at_once, int64_t *position, beck_error *err)
+                                   enum vfs_how how, int64_t *position, beck_error *err)
 {
     struct place there;
     *position = atomic_load(&place->segment->size);
     if (end >= p->written)
         return BECK_OK;
-    beck_status status = find_place(p, end, at_once, &there, err);
+    beck_status status = find_place(p, end, how, &there, err);
     if (status)
         return status == BECK_END ? BECK_OK : status;
     if (there.segment == place->segment && there.position < *position)
@@ -172,14 +171,13 @@ static beck_status position_of_end(struct partition *p, const struct place *plac
 
 /* The last place up to `limit` that is known to be the end of a batch; `limit` when none is, behind the first
  * batch. With the lock. */
-static int64_t cut(struct partition *p, const struct place *place, int64_t limit, bool at_once)
+static int64_t cut(struct partition *p, const struct place *place, int64_t limit, enum vfs_how how)
 {
     int64_t known = tail_begin(&p->tail, place->segment->base_offset, limit);
     int64_t first_end = place->position + (int64_t)place->first_size;
     if (known < first_end) {
         int32_t indexed;
-        if (index_lookup_position(place->segment->offsets, at_once, limit, &indexed, NULL) ==
-            BECK_OK)
+        if (index_lookup_position(place->segment->offsets, how, limit, &indexed, NULL) == BECK_OK)
             known = indexed;
     }
     return known >= first_end ? known : limit;
@@ -220,17 +218,22 @@ static beck_status read_range(struct partition_range *out, beck_error *err)
     return status;
 }
 
+static enum vfs_how how_to_read(unsigned flags)
+{
+    return flags & PARTITION_WARM_ONLY ? VFS_WARM_ONLY : VFS_WAITING;
+}
+
 /* With the lock; the place's use becomes the range's, or is given back. */
 static beck_status give(struct partition *p, struct place *place, int64_t end, size_t bytes_max,
-                        bool one_at_least, unsigned how, struct partition_range *out,
-                        beck_error *err)
+                        unsigned flags, struct partition_range *out, beck_error *err)
 {
+    enum vfs_how how = how_to_read(flags);
     int64_t limit, from = place->position, most;
-    struct block *b = how & PARTITION_NO_BLOCK ? NULL : place->block;
+    struct block *b = flags & PARTITION_NO_BLOCK ? NULL : place->block;
     if (b)
         block_retain(b);
-    beck_status status = position_of_end(p, place, end, how & PARTITION_AT_ONCE, &limit, err);
-    if (one_at_least && bytes_max < place->first_size)
+    beck_status status = position_of_end(p, place, end, how, &limit, err);
+    if (flags & PARTITION_ONE_AT_LEAST && bytes_max < place->first_size)
         bytes_max = place->first_size;
     most = limit - from < (int64_t)bytes_max ? limit : from + (int64_t)bytes_max;
     bool nothing = status || most - from < (int64_t)place->first_size;
@@ -247,8 +250,7 @@ static beck_status give(struct partition *p, struct place *place, int64_t end, s
     out->segment = place->segment;
     out->fd = file_descriptor(place->segment->file);
     out->position = from;
-    out->len =
-        (size_t)((most < limit ? cut(p, place, most, how & PARTITION_AT_ONCE) : most) - from);
+    out->len = (size_t)((most < limit ? cut(p, place, most, how) : most) - from);
     return BECK_OK;
 }
 
@@ -279,7 +281,7 @@ static beck_status copy_of(const struct block *b, const struct place *place, int
 }
 
 static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end, size_t bytes_max,
-                               bool one_at_least, struct partition_range *out, beck_error *err)
+                               unsigned flags, struct partition_range *out, beck_error *err)
 {
     struct place place = {.segment = NULL};
     struct block *b = tail_at(&p->tail, offset);
@@ -290,29 +292,22 @@ static beck_status copy_memory(struct partition *p, int64_t offset, int64_t end,
         found = b && find_in_block(b, offset, &place);
     }
     beck_status status = BECK_OK;
-    if (found && (place.first_size <= bytes_max || one_at_least))
+    if (found && (place.first_size <= bytes_max || flags & PARTITION_ONE_AT_LEAST))
         status = copy_of(b, &place, end, bytes_max, out, err);
     block_release(b);
     return status;
 }
 
-beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max,
-                            bool one_at_least, bool committed, struct partition_range *out,
-                            beck_error *err)
-{
-    return partition_fetch_how(p, offset, bytes_max, one_at_least, committed, 0, out, err);
-}
-
-beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t bytes_max,
-                                bool one_at_least, bool committed, unsigned how,
-                                struct partition_range *out, beck_error *err)
+beck_status partition_fetch(struct partition *p, int64_t offset, size_t bytes_max, unsigned flags,
+                            struct partition_range *out, beck_error *err)
 {
     beck_status status = BECK_OK;
     *out = (struct partition_range){.fd = -1};
     if (p->damage)
         return partition_check_damage(p, err);
     mutex_lock(&p->lock);
-    int64_t high = partition_high(p), end = committed ? partition_stable(p) : high;
+    int64_t high = partition_high(p),
+            end = flags & PARTITION_COMMITTED ? partition_stable(p) : high;
     if (end > high)
         end = high;
     if (offset < p->first || offset > high) {
@@ -322,12 +317,12 @@ beck_status partition_fetch_how(struct partition *p, int64_t offset, size_t byte
     } else if (offset >= end) {
         /* Nothing is there yet. */
     } else if (p->options.memory) {
-        status = copy_memory(p, offset, end, bytes_max, one_at_least, out, err);
+        status = copy_memory(p, offset, end, bytes_max, flags, out, err);
     } else {
         struct place place;
-        status = find_place(p, offset, how & PARTITION_AT_ONCE, &place, err);
+        status = find_place(p, offset, how_to_read(flags), &place, err);
         if (!status)
-            status = give(p, &place, end, bytes_max, one_at_least, how, out, err);
+            status = give(p, &place, end, bytes_max, flags, out, err);
         else if (status == BECK_END)
             status = BECK_OK;
     }

@@ -209,7 +209,7 @@ static beck_status scan(struct partition *p, int64_t from, int64_t recovery_poin
         int64_t position = 0;
         /* To a batch below it, whose entry is on the device. */
         if (from > s->base_offset)
-            status = segment_seek_offset(s, false, from - 1, &position, err);
+            status = segment_seek_offset(s, VFS_WAITING, from - 1, &position, err);
         if (!status)
             status = segment_recover(s, position, recovery_point, last, recovered_batch, r, err);
         if (!status && !last && s->next_offset > p->segments[i + 1]->base_offset)

@@ -239,13 +239,13 @@ static size_t clip(struct segment *s, size_t len, int64_t position)
 beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
                          beck_error *err)
 {
-    return file_read(s->file, data, clip(s, len, position), position, got, err);
+    return segment_read_how(s, VFS_WAITING, data, len, position, got, err);
 }
 
-beck_status segment_read_at_once(struct segment *s, void *data, size_t len, int64_t position,
-                                 size_t *got, beck_error *err)
+beck_status segment_read_how(struct segment *s, enum vfs_how how, void *data, size_t len,
+                             int64_t position, size_t *got, beck_error *err)
 {
-    return file_read_at_once(s->file, data, clip(s, len, position), position, got, err);
+    return file_read_how(s->file, how, data, clip(s, len, position), position, got, err);
 }
 
 void segment_check(struct segment *s)
@@ -268,17 +268,17 @@ void segment_check(struct segment *s)
         env_report(s->env, BECK_EIO, "an index cannot be rebuilt: %s", why.text);
 }
 
-beck_status segment_seek_offset(struct segment *s, bool at_once, int64_t offset, int64_t *position,
-                                beck_error *err)
+beck_status segment_seek_offset(struct segment *s, enum vfs_how how, int64_t offset,
+                                int64_t *position, beck_error *err)
 {
     int32_t found = 0;
-    if (at_once && !s->checked)
+    if (how == VFS_WARM_ONLY && !s->checked)
         return VFS_COLD;
     segment_check(s);
     if (offset > s->base_offset) {
         int64_t relative = offset - s->base_offset;
         beck_status status = index_lookup_offset(
-            s->offsets, at_once, relative > INT32_MAX ? INT32_MAX : (int32_t)relative, &found, err);
+            s->offsets, how, relative > INT32_MAX ? INT32_MAX : (int32_t)relative, &found, err);
         if (status)
             return status;
     }

@@ -82,11 +82,12 @@ beck_status segment_sync(struct segment *s, beck_error *err);
 /* Reads at most len bytes at a position below size. */
 beck_status segment_read(struct segment *s, void *data, size_t len, int64_t position, size_t *got,
                          beck_error *err);
-beck_status segment_read_at_once(struct segment *s, void *data, size_t len, int64_t position,
-                                 size_t *got, beck_error *err); /* as file_read_at_once */
-/* Where to begin scanning for an offset: the position of a batch at or before it. at_once: as file_read_at_once. */
-beck_status segment_seek_offset(struct segment *s, bool at_once, int64_t offset, int64_t *position,
-                                beck_error *err);
+/* As file_read_how. */
+beck_status segment_read_how(struct segment *s, enum vfs_how how, void *data, size_t len,
+                             int64_t position, size_t *got, beck_error *err);
+/* Where to begin scanning for an offset: the position of a batch at or before it. how: as file_read_how. */
+beck_status segment_seek_offset(struct segment *s, enum vfs_how how, int64_t offset,
+                                int64_t *position, beck_error *err);
 /* An offset at or before the first record of that time. */
 beck_status segment_time_offset(struct segment *s, int64_t time_ms, int64_t *offset,
                                 beck_error *err);

@@ -123,7 +123,7 @@ static beck_status refuse(const struct segment *s, int64_t position, const beck_
 static bool batch_ending_at(struct segment *s, int32_t relative, struct batch_header *h)
 {
     int32_t found;
-    if (index_lookup_offset(s->offsets, false, relative, &found, NULL))
+    if (index_lookup_offset(s->offsets, VFS_WAITING, relative, &found, NULL))
         return false;
     for (int64_t position = found;; position += (int64_t)batch_size(h)) {
         uint8_t head[BATCH_HEADER];

@@ -136,7 +136,7 @@ static void reading_ends_at_the_end_of_the_file(void **state)
     remove_file(d, "a");
 }
 
-static void reading_at_once_gives_what_a_read_gives_or_says_that_it_would_wait(void **state)
+static void what_is_warm_is_read_as_ever_and_what_is_not_is_said_to_be_cold(void **state)
 {
     struct disk *d = *state;
     char read[16] = {0};
@@ -144,13 +144,14 @@ static void reading_at_once_gives_what_a_read_gives_or_says_that_it_would_wait(v
     beck_error err;
     struct file *f = open_new(d, "a");
     assert_int_equal(file_write(f, "0123456789", 10, 0, &err), BECK_OK);
-    beck_status status = file_read_at_once(f, read, 4, 3, &got, &err);
+    beck_status status = file_read_how(f, VFS_WARM_ONLY, read, 4, 3, &got, &err);
     if (d->simulated || status != BECK_OK) {
         assert_int_equal(status, VFS_COLD);
     } else {
         assert_int_equal(got, 4);
         assert_memory_equal(read, "3456", 4);
-        assert_int_equal(file_read_at_once(f, read, sizeof read, 8, &got, &err), BECK_OK);
+        assert_int_equal(file_read_how(f, VFS_WARM_ONLY, read, sizeof read, 8, &got, &err),
+                         BECK_OK);
         assert_int_equal(got, 2);
         assert_memory_equal(read, "89", 2);
     }
@@ -486,7 +487,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH(opening_follows_the_flags),
         ON_BOTH(reading_ends_at_the_end_of_the_file),
-        ON_BOTH(reading_at_once_gives_what_a_read_gives_or_says_that_it_would_wait),
+        ON_BOTH(what_is_warm_is_read_as_ever_and_what_is_not_is_said_to_be_cold),
         ON_BOTH(a_gap_reads_as_zeros),
         ON_BOTH(a_gathered_write_of_very_many_parts_is_whole),
         ON_BOTH(renaming_replaces_the_target),

@@ -31,7 +31,7 @@ static void expect_lookup(struct index *x, enum index_kind kind, int64_t key, in
     int32_t found = -1;
 
     if (kind == INDEX_OFFSET)
-        REQUIRE(index_lookup_offset(x, false, (int32_t)key, &found, &err) == BECK_OK);
+        REQUIRE(index_lookup_offset(x, VFS_WAITING, (int32_t)key, &found, &err) == BECK_OK);
     else
         REQUIRE(index_lookup_time(x, key, &found, &err) == BECK_OK);
     REQUIRE(found == expected);
@@ -64,7 +64,7 @@ static void use_index(struct vfs *disk, enum index_kind kind, beck_bytes file)
     if (index_check(x, INT64_MAX, &err) == BECK_OK) {
         look_up_all(x, kind, file.data);
     } else if (kind == INDEX_OFFSET) {
-        index_lookup_offset(x, false, INT32_MAX, &found, &err);
+        index_lookup_offset(x, VFS_WAITING, INT32_MAX, &found, &err);
         index_append_offset(x, INT32_MAX, INT32_MAX, &err);
     } else {
         index_lookup_time(x, INT64_MAX, &found, &err);

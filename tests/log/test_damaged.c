@@ -72,7 +72,7 @@ static void refuses_everything(struct partition *p)
     assert_int_equal(a.first_offset, -1);
     says_damaged(partition_end_transaction(p, &end, &err));
     says_damaged(cursor_open(p, &c, &err));
-    says_damaged(partition_fetch(p, 0, 1 << 20, true, false, &r, &err));
+    says_damaged(partition_fetch(p, 0, 1 << 20, PARTITION_ONE_AT_LEAST, &r, &err));
     says_damaged(partition_each_batch(p, 0, 1, no_batch, NULL, &err));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         says_damaged(partition_resolve(p, &(beck_from){.kind = kinds[i]}, &offset, &err));

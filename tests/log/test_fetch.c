@@ -108,7 +108,8 @@ static void fetch_once(struct model *m, int64_t offset, size_t bytes_max, bool o
     struct partition_range r;
     beck_error err = {0};
     int64_t first = partition_first(m->p), high = partition_high(m->p);
-    beck_status status = partition_fetch(m->p, offset, bytes_max, one, false, &r, &err);
+    beck_status status =
+        partition_fetch(m->p, offset, bytes_max, one ? PARTITION_ONE_AT_LEAST : 0, &r, &err);
     if (offset < first || offset > high) {
         assert_int_equal(status, BECK_ERANGE);
         return;
@@ -275,7 +276,7 @@ static void ranges_and_times_are_those_of_what_is_stored(void **state)
     }
 }
 
-static void only_the_tail_is_given_at_once(void **state)
+static void of_files_that_are_shut_only_the_tail_is_warm(void **state)
 {
     (void)state;
     struct world w;
@@ -287,15 +288,17 @@ static void only_the_tail_is_given_at_once(void **state)
     struct partition *p = world_partition(&w, 0, 0);
     for (int i = 0; i < 3000; i++)
         assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
-    assert_int_equal(partition_fetch_how(p, 0, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
-                     PARTITION_COLD);
+    assert_int_equal(
+        partition_fetch(p, 0, 1000, PARTITION_ONE_AT_LEAST | PARTITION_WARM_ONLY, &r, NULL),
+        PARTITION_COLD);
     assert_int_equal(r.len, 0);
-    assert_int_equal(partition_fetch_how(p, offset, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
-                     0);
+    assert_int_equal(
+        partition_fetch(p, offset, 1000, PARTITION_ONE_AT_LEAST | PARTITION_WARM_ONLY, &r, NULL),
+        0);
     assert_true(r.len > 0 && r.block && !r.segment);
     partition_range_release(&r);
-    unsigned how = PARTITION_AT_ONCE | PARTITION_NO_BLOCK;
-    assert_int_equal(partition_fetch_how(p, offset, 1000, true, false, how, &r, NULL), 0);
+    unsigned flags = PARTITION_ONE_AT_LEAST | PARTITION_WARM_ONLY | PARTITION_NO_BLOCK;
+    assert_int_equal(partition_fetch(p, offset, 1000, flags, &r, NULL), 0);
     assert_true(r.len > 0 && r.segment);
     partition_range_release(&r);
     assert_int_equal(partition_close(p, NULL), 0);
@@ -310,7 +313,7 @@ static int remove_file(void *ctx, const char *name, bool is_dir)
     return vfs_unlink(vfs_posix(), path, NULL);
 }
 
-static void what_is_in_memory_of_an_open_file_is_given_at_once(void **state)
+static void what_is_in_memory_of_an_open_file_is_warm(void **state)
 {
     (void)state;
     struct world w;
@@ -330,12 +333,13 @@ static void what_is_in_memory_of_an_open_file_is_given_at_once(void **state)
         assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
     assert_int_equal(p->segment_count, 2);
     struct segment *s = p->segments[1];
-    assert_int_equal(partition_fetch_how(p, 0, 1000, true, false, PARTITION_AT_ONCE, &r, NULL),
-                     PARTITION_COLD); /* that file has to be opened */
+    assert_int_equal(
+        partition_fetch(p, 0, 1000, PARTITION_ONE_AT_LEAST | PARTITION_WARM_ONLY, &r, NULL),
+        PARTITION_COLD); /* that file has to be opened */
     /* Not every file system can tell. */
-    bool tells = segment_read_at_once(s, head, sizeof head, 0, &got, NULL) == BECK_OK;
-    int status = partition_fetch_how(p, s->base_offset + 1, 100000, true, false, PARTITION_AT_ONCE,
-                                     &r, NULL);
+    bool tells = segment_read_how(s, VFS_WARM_ONLY, head, sizeof head, 0, &got, NULL) == BECK_OK;
+    int status = partition_fetch(p, s->base_offset + 1, 100000,
+                                 PARTITION_ONE_AT_LEAST | PARTITION_WARM_ONLY, &r, NULL);
     assert_int_equal(status, tells ? BECK_OK : PARTITION_COLD);
     if (tells) {
         assert_ptr_equal(r.segment, s);
@@ -394,7 +398,7 @@ static void a_range_outlives_the_segment_and_the_partition(void **state)
     struct partition *p = world_partition(&w, 0, 0);
     for (int i = 0; i < 200; i++)
         assert_int_equal(produce_one(p, -1, 0, text, BECK_LEVEL_WRITTEN, &offset), 0);
-    assert_int_equal(partition_fetch(p, 0, 100, true, false, &r, NULL), 0);
+    assert_int_equal(partition_fetch(p, 0, 100, PARTITION_ONE_AT_LEAST, &r, NULL), 0);
     assert_int_equal(partition_truncate_before(p, 100, NULL), 0);
     assert_int_equal(partition_maintain(p, NULL, NULL), 0);
     assert_int_equal(partition_close(p, NULL), 0);
@@ -421,7 +425,8 @@ static void what_is_in_memory_is_given_with_checksums(void **state)
     assert_int_equal(offset, 1);
     assert_int_equal(produce_one(p, 1, 0, "produced", BECK_LEVEL_WRITTEN, &offset),
                      BECK_EDUPLICATE);
-    assert_int_equal(partition_fetch(p, 0, 10000, true, true, &r, NULL), 0);
+    assert_int_equal(
+        partition_fetch(p, 0, 10000, PARTITION_ONE_AT_LEAST | PARTITION_COMMITTED, &r, NULL), 0);
     struct batch_header h;
     const uint8_t *at = r.bytes.data;
     for (int i = 0; i < 2; i++) {
@@ -432,7 +437,8 @@ static void what_is_in_memory_is_given_with_checksums(void **state)
     }
     assert_ptr_equal(at, (const uint8_t *)r.bytes.data + r.len);
     partition_range_release(&r);
-    assert_int_equal(partition_fetch(p, 2, 10000, true, true, &r, NULL), 0);
+    assert_int_equal(
+        partition_fetch(p, 2, 10000, PARTITION_ONE_AT_LEAST | PARTITION_COMMITTED, &r, NULL), 0);
     assert_int_equal(r.len, 0);
     assert_int_equal(partition_close(p, NULL), 0);
     world_close(&w);
@@ -521,8 +527,9 @@ static void *fetch_on(void *arg)
     int64_t next = 0;
     while (!atomic_load(me->stop)) {
         struct partition_range r;
-        assert_int_equal(
-            partition_fetch(me->p, next, (size_t)(me->id + 1) * 700, true, false, &r, NULL), 0);
+        assert_int_equal(partition_fetch(me->p, next, (size_t)(me->id + 1) * 700,
+                                         PARTITION_ONE_AT_LEAST, &r, NULL),
+                         0);
         if (r.len == 0) {
             next = 0;
             continue;
@@ -595,8 +602,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges_and_times_are_those_of_what_is_stored),
-        cmocka_unit_test(only_the_tail_is_given_at_once),
-        cmocka_unit_test(what_is_in_memory_of_an_open_file_is_given_at_once),
+        cmocka_unit_test(of_files_that_are_shut_only_the_tail_is_warm),
+        cmocka_unit_test(what_is_in_memory_of_an_open_file_is_warm),
         cmocka_unit_test(who_would_wait_for_a_new_segment_hears_so),
         cmocka_unit_test(a_range_outlives_the_segment_and_the_partition),
         cmocka_unit_test(what_is_in_memory_is_given_with_checksums),

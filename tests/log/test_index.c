@@ -86,7 +86,7 @@ static void an_empty_index_finds_nothing(void **state)
     (void)state;
     open_index(INDEX_OFFSET);
     assert_int_equal(index_count(x), 0);
-    OK(index_lookup_offset(x, false, 100, &a, &err));
+    OK(index_lookup_offset(x, VFS_WAITING, 100, &a, &err));
     assert_int_equal(a, 0);
     assert_false(index_last_offset(x, &a, &b));
     OK(index_check(x, 0, &err));
@@ -167,7 +167,7 @@ static void model_compare(enum index_kind kind, struct rng *rng)
 
     assert_int_equal(index_count(x), model.count);
     if (kind == INDEX_OFFSET) {
-        OK(index_lookup_offset(x, false, (int32_t)key, &found, &err));
+        OK(index_lookup_offset(x, VFS_WAITING, (int32_t)key, &found, &err));
         assert_int_equal(found, model_lookup(key + 1));
         any = index_last_offset(x, &last_offset, &last_value);
         last_key = last_offset;
@@ -288,7 +288,7 @@ static void reading_only_changes_nothing(void **state)
     index_close(x);
     put_file("\0\0\0\1\0\0\0\2\0\0\0", 11);
     OK(index_open(disk, PATH, INDEX_OFFSET, true, &x, &err));
-    OK(index_lookup_offset(x, false, 1, &position, &err));
+    OK(index_lookup_offset(x, VFS_WAITING, 1, &position, &err));
     assert_int_equal(position, 2);
     OK(index_flush(x, &err));
     OK(index_sync(x, &err));
@@ -367,7 +367,7 @@ static void random_files_never_lead_outside(uint64_t seed)
         put_file(bytes, len);
         open_index(kind);
         st = kind == INDEX_OFFSET
-                 ? index_lookup_offset(x, false, (int32_t)rng_below(&rng, 1000), &found, &err)
+                 ? index_lookup_offset(x, VFS_WAITING, (int32_t)rng_below(&rng, 1000), &found, &err)
                  : index_lookup_time(x, (int64_t)rng_next(&rng), &found, &err);
         assert_true(st == BECK_ECORRUPT || (st == BECK_OK && found >= 0));
         index_check(x, 1000, &err);
@@ -393,7 +393,7 @@ static void a_failed_write_can_be_repeated(void **state)
         OK(index_append_offset(x, i, i * 10, &err));
     vfs_sim_fail(disk, VFS_OP_WRITE, 1, false, BECK_EFULL);
     FAILS(index_flush(x, &err), BECK_EFULL, PATH);
-    OK(index_lookup_offset(x, false, 50, &position, &err));
+    OK(index_lookup_offset(x, VFS_WAITING, 50, &position, &err));
     assert_int_equal(position, 500);
     OK(index_truncate(x, 800, &err)); /* what the failed write left must not come back */
     OK(index_flush(x, &err));
@@ -433,7 +433,7 @@ static void failures_of_the_disk_are_reported(void **state)
         OK(index_append_offset(x, i, i * 10, &err));
     OK(index_flush(x, &err));
     vfs_sim_fail(disk, VFS_OP_READ, 1, false, BECK_EIO);
-    FAILS(index_lookup_offset(x, false, 50, &position, &err), BECK_EIO, PATH);
+    FAILS(index_lookup_offset(x, VFS_WAITING, 50, &position, &err), BECK_EIO, PATH);
     vfs_sim_fail(disk, VFS_OP_TRUNCATE, 1, false, BECK_EIO);
     FAILS(index_truncate(x, 500, &err), BECK_EIO, PATH);
     assert_int_equal(index_count(x), 100);

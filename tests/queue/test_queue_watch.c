@@ -343,10 +343,11 @@ static struct file_ops failing_files;
 static struct queue *watched;
 static struct queue_watch *watch;
 
-static beck_status failing_read(struct file *f, void *data, size_t len, int64_t position,
-                                size_t *got, beck_error *err)
+static beck_status failing_read(struct file *f, enum vfs_how how, void *data, size_t len,
+                                int64_t position, size_t *got, beck_error *err)
 {
     (void)f;
+    (void)how;
     (void)data;
     (void)len;
     (void)position;

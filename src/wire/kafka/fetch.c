@@ -323,12 +323,17 @@ static bool is_for_pool(struct fetching *f, const struct partition_range *range)
            (++f->files > FILES_AT_ONCE || !partition_range_is_warm(range));
 }
 
-/* At most `left` bytes; `one`: a whole batch however large. False: it is COLD. */
-static bool look(struct fetching *f, struct fetch_part *part, struct found *found, int64_t left,
-                 bool one)
+static unsigned how_to_fetch(const struct fetching *f)
 {
     bool full = atomic_load(&f->r->wire->blocks) > BLOCKS_MAX;
-    unsigned how = (f->on_pool ? 0 : PARTITION_AT_ONCE) | (full ? PARTITION_NO_BLOCK : 0);
+    return (f->bytes == 0 ? PARTITION_ONE_AT_LEAST : 0) | (f->committed ? PARTITION_COMMITTED : 0) |
+           (f->on_pool ? 0 : PARTITION_WARM_ONLY) | (full ? PARTITION_NO_BLOCK : 0);
+}
+
+/* False: it is COLD. */
+static bool look(struct fetching *f, struct fetch_part *part, struct found *found)
+{
+    int64_t left = f->bytes_max - f->bytes;
     found->p = NULL;
     found->code = resolve(f, part, &found->p);
     if (found->code)
@@ -336,8 +341,8 @@ static bool look(struct fetching *f, struct fetch_part *part, struct found *foun
     found->seen = f->committed ? partition_stable(found->p) : partition_high(found->p);
     found->first = partition_first(found->p);
     int64_t max = part->bytes_max < left ? part->bytes_max : left;
-    beck_status status = partition_fetch_how(found->p, part->offset, max > 0 ? (size_t)max : 0, one,
-                                             f->committed, how, &found->range, NULL);
+    beck_status status = partition_fetch(found->p, part->offset, max > 0 ? (size_t)max : 0,
+                                         how_to_fetch(f), &found->range, NULL);
     /* Read behind that: what was fetched may reach further than all that was there before, and a transaction
      * in it may have been aborted since. */
     found->high = partition_high(found->p);
@@ -375,7 +380,7 @@ static enum collected collect(struct fetching *f)
         struct found *found = &f->found[i];
         if (f->on_pool && request_gives_way(f->r))
             return GIVES_WAY;
-        if (!look(f, &f->parts[i], found, f->bytes_max - f->bytes, f->bytes == 0)) {
+        if (!look(f, &f->parts[i], found)) {
             let_go_of_all(f);
             return COLD;
         }
