@@ -65,11 +65,12 @@ const struct setting *setting_find(const struct setting *rows, const char *name)
     return NULL;
 }
 
-static const char *choices_text(const struct setting *s, char *out, size_t size)
+static const char *choices_text(const struct setting *s, const char *between, const char *last,
+                                char *out, size_t size)
 {
     size_t len = 0;
     for (int i = 0; s->choices[i]; i++) {
-        const char *sep = i == 0 ? "" : s->choices[i + 1] ? ", " : " or ";
+        const char *sep = i == 0 ? "" : s->choices[i + 1] ? between : last;
         len += (size_t)snprintf(out + len, size - len, "%s%s", sep, s->choices[i]);
         assert(len < size);
     }
@@ -88,7 +89,7 @@ const char *setting_expects(const struct setting *s, char *out, size_t size)
     case SETTING_SIZE:
         return "a size such as 4096, 64k, 1m or 1g";
     case SETTING_CHOICE:
-        return choices_text(s, out, size);
+        return choices_text(s, ", ", " or ", out, size);
     case SETTING_BACKOFF:
         return "none, fixed:1s, exponential:1s..1h, or list:1s,5s,1m (at most 16)";
     case SETTING_FROM:
@@ -102,6 +103,22 @@ const char *setting_expects(const struct setting *s, char *out, size_t size)
         break;
     }
     return s->value ? s->value : "a text";
+}
+
+const char *setting_value_name(const struct setting *s, char *out, size_t size)
+{
+    static const char *const names[] = {
+        [SETTING_BOOL] = "true|false", [SETTING_NUMBER] = "N",  [SETTING_DURATION] = "DURATION",
+        [SETTING_SIZE] = "SIZE",       [SETTING_TEXT] = "TEXT", [SETTING_LIST] = "LIST",
+        [SETTING_BACKOFF] = "BACKOFF", [SETTING_FROM] = "FROM", [SETTING_RECORDS] = "LIST"};
+    if (s->kind == SETTING_CHOICE) {
+        return choices_text(s, "|", "|", out, size);
+    }
+    if (s->kind == SETTING_LIST && s->value) {
+        snprintf(out, size, "%s,...", s->value);
+        return out;
+    }
+    return s->value ? s->value : names[s->kind];
 }
 
 /* ---- reading ---- */
@@ -199,7 +216,7 @@ static beck_status read_choice(const struct setting *s, void *record, const char
     }
     char list[256];
     return error_set(err, BECK_EINVAL, "'%.120s' is none of its values: give %s", text,
-                     choices_text(s, list, sizeof list));
+                     choices_text(s, ", ", " or ", list, sizeof list));
 }
 
 static beck_status read_bool(const struct setting *s, void *record, const char *text,

@@ -81,6 +81,8 @@ const struct setting *setting_find(const struct setting *rows, const char *name)
 
 /* What is expected, for messages and manuals: "a duration such as 10ms, 5s ...", "true or false". */
 const char *setting_expects(const struct setting *s, char *out, size_t size);
+/* What the manual calls the value: "DURATION", "text|json". */
+const char *setting_value_name(const struct setting *s, char *out, size_t size);
 
 /* Reads the text into the record. Lists: items with commas between them. On failure the record is as
  * it was, and the text of the error follows a name: "'5' cannot be read: give ...". RECORDS are not
