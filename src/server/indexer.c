@@ -2,10 +2,13 @@
 #include "server/indexer.h"
 #include "api/handle.h"
 #include "base/error.h"
-#include <sched.h>
+
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #define EVENTS_AT_ONCE 10000 /* of each partition, so that a trace need not wait for long */
+/* It gives way. With SCHED_IDLE it would get nothing at all of a busy machine, and closing waits for it. */
+#define NICE 10
 
 struct indexer {
     beck *b;
@@ -34,8 +37,7 @@ static bool take_in(struct indexer *x)
 static void *index_main(void *arg)
 {
     struct indexer *x = arg;
-    const struct sched_param none = {0};
-    pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+    setpriority(PRIO_PROCESS, 0, NICE); /* of this thread alone, on Linux */
     mutex_lock(&x->lock);
     while (!x->stopping) {
         int64_t until = clock_mono_ns(clock_system()) + x->every_ms * 1000000LL;
