@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetches Debian's source package of librdkafka into a directory and builds its own test suite there, for the tests of suite
-# `kafka-clients`. The benchmarks build its load generator from it.
+# `kafka-check`. The benchmarks build its load generator from it.
 # usage: fetch_kafka_librdkafka.sh [directory]    default: build/kafka-librdkafka. Does nothing when they are there. Needs apt-get and a
 # C++ compiler.
 set -eu

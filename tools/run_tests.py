@@ -68,7 +68,7 @@ FETCHED = [
     ("fetch_kafka_node.sh", "kafka-node", "Clients of Kafka for Node.js", "kafka-clients"),
     ("fetch_kafka_go.sh", "kafka-go", "Clients of Kafka for Go", "kafka-clients"),
     ("fetch_kafka_go_tests.sh", "kafka-go-tests", "The tests of Kafka's clients for Go", "kafka-check"),
-    ("fetch_kafka_librdkafka.sh", "kafka-librdkafka", "librdkafka and its tests", "kafka-clients"),
+    ("fetch_kafka_librdkafka.sh", "kafka-librdkafka", "librdkafka and its tests", "kafka-check"),
     ("fetch_kafka_rdkafka_node.sh", "kafka-rdkafka-node", "node-rdkafka and its tests", "kafka-check"),
     ("fetch_api_validators.sh", "api-validators", "What checks the API's descriptions", "api-documents"),
     ("fetch_signers.sh", "signers", "The libraries of webhook providers", "signers"),
