@@ -168,11 +168,20 @@ def check_temp(facts, world):
 def write_and_kill(writer, directory, run, rng, facts, env):
     child = subprocess.Popen([writer, "write", directory, str(run), str(rng.getrandbits(60))],
                              stdout=subprocess.PIPE, stderr=sys.stderr, env=env)
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(child.stdout.read().decode().split("\n")))
+    lines, at_work = [], threading.Event()
+
+    def read():
+        for line in child.stdout:
+            lines.append(line.decode().rstrip("\n"))
+            if line[:1] in b"WE":
+                at_work.set()
+        at_work.set()
+    reader = threading.Thread(target=read)
     reader.start()
-    # Often in the middle of the work, sometimes while it is still opening.
-    time.sleep(rng.choice((rng.uniform(0, 0.03), rng.uniform(0, 0.3), rng.uniform(0.05, 0.4))))
+    # Mostly in the middle of the work, however long it takes to come there; sometimes whenever, also while it is still opening.
+    if rng.random() < 0.7:
+        at_work.wait()
+    time.sleep(rng.choice((rng.uniform(0, 0.03), rng.uniform(0, 0.3))))
     child.send_signal(signal.SIGKILL)
     code = child.wait()
     reader.join()
