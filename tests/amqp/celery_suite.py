@@ -15,7 +15,7 @@ app = Celery("celery_suite", broker="amqp://guest:guest@localhost:5672//", backe
 app.conf.update(task_serializer="json", result_serializer="json", accept_content=["json"], task_acks_late=True, worker_prefetch_multiplier=1,
                 broker_connection_retry_on_startup=True, result_persistent=False, result_expires=60, task_queue_max_priority=5,
                 worker_hijack_root_logger=False)
-WAIT_S = 30
+WAIT_S = 300
 
 
 @app.task
@@ -127,7 +127,7 @@ def main():
     finally:
         worker.send_signal(signal.SIGTERM)
         try:
-            worker.wait(30)
+            worker.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             worker.kill()
             print("FAILED the worker does not end")

@@ -23,8 +23,8 @@ import pika
 import pika.credentials
 import pika.exceptions
 
-from behaviour import CASE_S, run
-from world import Consumer, Failed, contains, equal, holds
+from behaviour import run
+from world import PATIENCE_S, Consumer, Failed, contains, equal, holds
 
 PORT, MANAGEMENT_PORT, HTTP_PORT = 5672, 15672, 2325
 TLS_PORT, TLS_MANAGEMENT_PORT = 5671, 15671
@@ -52,13 +52,13 @@ class Server:
             told.bind(path)
             self.process = subprocess.Popen([self.program, "serve", "--data", os.path.join(self.directory, "data"), *flags], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env={**environment, "NOTIFY_SOCKET": path})
-            told.settimeout(60)
+            told.settimeout(PATIENCE_S)
             while not told.recv(4096).startswith(b"READY=1"):
                 pass
 
     def end(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        code = self.process.wait(60)
+        code = self.process.wait(PATIENCE_S)
         if number == signal.SIGTERM and code != 0:
             raise Failed(f"the server ended with {code}: {self.log()}")
 
@@ -84,7 +84,6 @@ BOTH = (signal.SIGTERM, signal.SIGKILL)
 def again(w, number):
     """Ends the server, starts it again and gives a channel."""
     SERVER.again(number)
-    signal.alarm(CASE_S)  # a case has as long for each of its lives
     w.connections.clear()
     w.own = None
     return w.channel()
@@ -94,7 +93,7 @@ def http_call(method, path, body=None, headers=None):
     """As whoever needs no name while there are no users, else as guest."""
     login = "Basic " + base64.b64encode(b"guest:guest").decode()
     for own in ({}, {"authorization": login}):
-        connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", HTTP_PORT, timeout=PATIENCE_S)
         connection.request(method, path, body, {**own, **(headers or {})})
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -311,7 +310,7 @@ def clients_are_told_when_the_server_ends(w):
         text = w.closes(ch, 320, "CONNECTION_FORCED", lambda: w.until(lambda: connection.process_data_events(time_limit=0.1)), connection=True)
         contains(text, "shut")
     finally:
-        SERVER.process.wait(60)
+        SERVER.process.wait(PATIENCE_S)
         SERVER.start()
 
 
@@ -516,7 +515,7 @@ def clients_log_in_over_tls_and_by_their_certificates(w):
     context = ssl.create_default_context(cafile=os.path.join(folder, "authority.pem"))
     request = urllib.request.Request(f"https://localhost:{TLS_MANAGEMENT_PORT}/api/whoami", headers={
         "authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-    with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+    with urllib.request.urlopen(request, context=context, timeout=PATIENCE_S) as answer:
         equal(json.loads(answer.read())["name"], "guest")
     SERVER.again(signal.SIGTERM)
     w.connections.clear()

@@ -168,11 +168,20 @@ def check_temp(facts, world):
 def write_and_kill(writer, directory, run, rng, facts, env):
     child = subprocess.Popen([writer, "write", directory, str(run), str(rng.getrandbits(60))],
                              stdout=subprocess.PIPE, stderr=sys.stderr, env=env)
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(child.stdout.read().decode().split("\n")))
+    lines, at_work = [], threading.Event()
+
+    def read():
+        for line in child.stdout:
+            lines.append(line.decode().rstrip("\n"))
+            if line[:1] in b"WE":
+                at_work.set()
+        at_work.set()
+    reader = threading.Thread(target=read)
     reader.start()
-    # Often in the middle of the work, sometimes while it is still opening.
-    time.sleep(rng.choice((rng.uniform(0, 0.03), rng.uniform(0, 0.3), rng.uniform(0.05, 0.4))))
+    # Mostly in the middle of the work, however long it takes to come there; sometimes whenever, also while it is still opening.
+    if rng.random() < 0.7:
+        at_work.wait()
+    time.sleep(rng.choice((rng.uniform(0, 0.03), rng.uniform(0, 0.3))))
     child.send_signal(signal.SIGKILL)
     code = child.wait()
     reader.join()
@@ -196,7 +205,7 @@ def one_life(writer, beck, directory, seed, cycles, show):
             env["CRASH_FILE_BYTES"] = str(rng.choice((9000, 20000, 60000)))
             facts.refusals.add(run)
         write_and_kill(writer, directory, run, rng, facts, env)
-        done = subprocess.run([writer, "check", directory], stdout=subprocess.PIPE, stderr=sys.stderr, timeout=120)
+        done = subprocess.run([writer, "check", directory], stdout=subprocess.PIPE, stderr=sys.stderr)
         world = World(done.stdout.decode().split("\n")[:-1])
         if done.returncode:
             raise Failure(f"the checker ended with {done.returncode}")
@@ -226,7 +235,7 @@ def main():
         try:
             c, s = one_life(writer, beck, top + "/data", seed + life, min(GENERATION_CYCLES, cycles - life * GENERATION_CYCLES),
                             os.environ.get("SHOW"))
-        except (Failure, subprocess.TimeoutExpired) as failure:
+        except Failure as failure:
             kept = os.environ.get("KEEP")
             print(f"SEED={seed + life}: {failure}" + (f"\nkept in {top}" if kept else ""))
             if not kept:

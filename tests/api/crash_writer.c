@@ -12,6 +12,7 @@
  *   S queue bus partition offset               settled, the call has returned
  *   J / R queue bus partition offset           about to be rejected / rejected
  *   G generation                               the bus "temp" is about to be made for this time
+ *   W                                          the first publisher's first event is confirmed or refused
  *   E text                                     something that must not happen
  *
  * Things, of check:
@@ -205,6 +206,8 @@ static void *publisher_main(void *arg)
     for (unsigned seq = 0;;) {
         unsigned count = p->batch > 1 ? 1 + (unsigned)(next_random(&random) % p->batch) : 1;
         publish_batch(p, bus, messages, seq, count);
+        if (p->number == 0 && seq == 0)
+            say("W");
         seq += count;
         rest(&random, p->rest_us);
     }

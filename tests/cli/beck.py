@@ -87,7 +87,7 @@ class BeckTest(unittest.TestCase):
 
     def try_beck(self, *args, stdin="", **options):
         done = subprocess.run([PROGRAM, *args], cwd=self.dir, input=stdin, capture_output=True, text=True,
-                              check=False, env=self.environment(**options), timeout=120)
+                              check=False, env=self.environment(**options), timeout=600)
         return Result(done.returncode, done.stdout, done.stderr)
 
     def beck(self, *args, stdin="", **options):

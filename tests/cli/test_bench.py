@@ -35,7 +35,7 @@ class Bench(BeckTest):
         while not os.listdir(self.dir):
             pass
         interrupt(process)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         self.assertEqual(process.returncode, INTERRUPTED)
 
     def test_what_cannot_be_measured_is_named(self):

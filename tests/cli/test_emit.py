@@ -171,7 +171,7 @@ class Lines(BeckTest):
                 self.assertIsNone(process.poll())
             self.assertEqual(self.ids(), ["1"])
         finally:
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
         self.assertEqual(process.returncode, DONE)
 
 

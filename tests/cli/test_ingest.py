@@ -151,7 +151,7 @@ class Ndjson(IngestTest):
             self.assertEqual(self.payloads(), [{"n": 1}])
         finally:
             interrupt(process)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, INTERRUPTED, err)
         self.assertIn("--resume", err)
 
@@ -248,7 +248,7 @@ class Json(IngestTest):
                 time.sleep(0.05)
             self.assertEqual(self.payloads(), [{"n": 1}])
         finally:
-            out, err = process.communicate('{"n":2}]', timeout=60)
+            out, err = process.communicate('{"n":2}]', timeout=600)
         self.assertEqual(process.returncode, DONE, err)
         self.assertEqual(self.payloads(), [{"n": 1}, {"n": 2}])
 
@@ -531,7 +531,7 @@ class Options(IngestTest):
         process = self.start("ingest", "fifo", "--format", "csv", "--type", "x.y")
         with open(os.path.join(self.dir, "fifo"), "w", encoding="utf-8") as pipe:
             pipe.write("a,b\n1\n")
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         self.assertRegex(err, r"put aside in stdin-[0-9a-f]{16}\.rejects")
 
     def test_rejects_of_an_earlier_run_are_replaced_and_other_files_are_not(self):
@@ -668,7 +668,7 @@ class Resume(IngestTest):
                 pipe.write(f'{{"n":{i}}}\n')
             pipe.flush()
             interrupt(process)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, INTERRUPTED, err)
         numbers = self.numbers()
         self.assertEqual(numbers, list(range(len(numbers))))

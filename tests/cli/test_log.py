@@ -150,7 +150,7 @@ class Follow(BeckTest):
                 self.assertEqual(json.loads(process.stdout.readline())["data"], i)
         finally:
             interrupt(process)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=600)
         self.assertEqual((process.returncode, out), (DONE, ""))
 
     def test_following_from_the_newest_on(self):
@@ -166,7 +166,7 @@ class Follow(BeckTest):
             self.assertEqual(seen, list(range(4, 12)))
         finally:
             interrupt(process)
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
 
     def test_following_several_partitions(self):
         self.beck("bus", "create", "wide", "--partitions", "3")
@@ -179,7 +179,7 @@ class Follow(BeckTest):
             self.assertEqual(seen, list(range(6)))
         finally:
             interrupt(process)
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
 
     def test_following_goes_on_in_partitions_that_are_added(self):
         self.beck("emit", "a.b", "0")
@@ -194,14 +194,14 @@ class Follow(BeckTest):
             self.assertGreater(self.beck("log", "--partition", "4").json + self.beck("log", "--partition", "3").json, [])
         finally:
             interrupt(process)
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
 
     def test_following_ends_when_nobody_reads_any_more(self):
         self.beck("emit", "a.b")
         process = self.start("log", "--follow")
         process.stdout.readline()
         process.stdout.close()
-        self.assertEqual(process.wait(timeout=60), DONE)
+        self.assertEqual(process.wait(timeout=600), DONE)
         process.stdin.close()
         process.stderr.close()
 
@@ -210,7 +210,7 @@ class Follow(BeckTest):
         process = self.start("log", "--follow")
         process.stdout.readline()
         self.beck("bus", "delete", "events")
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, NOT_FOUND)
         self.assertIn("bus 'events' was deleted", err)
 

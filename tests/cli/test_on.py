@@ -448,7 +448,7 @@ class Signals(OnTest):
         interrupt(process)
         self.assertIn("ending", process.stderr.readline())
         open(os.path.join(self.dir, "go"), "w", encoding="utf-8").close()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, DONE)
         self.assertIn("handled 1, retried 0", err)
         self.assertEqual(self.queue("q")["ready"], 2)
@@ -459,7 +459,7 @@ class Signals(OnTest):
         interrupt(process)
         self.assertIn("ending", process.stderr.readline())
         interrupt(process)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, INTERRUPTED)
         self.assertIn("handled 0, retried 0, rejected 0, dead 0", err)
         self.assertEqual(self.queue("q")["ready"], 2)
@@ -469,7 +469,7 @@ class Signals(OnTest):
         process = self.start("on", "#", "--queue", "q", "--", "cat")
         self.assertEqual(json.loads(process.stdout.readline())["data"], 0)
         interrupt(process)
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         self.assertEqual(process.returncode, DONE)
         self.assertEqual(self.queue("q")["ready"], 0)
 
@@ -492,7 +492,7 @@ class Signals(OnTest):
         process = self.start("on", "#", "--", "cat")
         process.stdout.readline()
         process.kill()
-        process.communicate(timeout=60)
+        process.communicate(timeout=600)
         self.assertRegex(self.beck("queue", "list", "--json").json[0]["name"], "^on-[0-9a-f]{16}$")
         self.assertEqual(len(self.on("#", IDLE, "--", "cat").lines), 2)
         self.assertEqual(self.beck("queue", "list", "--json").out, "")
@@ -510,8 +510,8 @@ class Signals(OnTest):
         finally:
             open(os.path.join(self.dir, "go"), "w", encoding="utf-8").close()
             interrupt(process)
-            process.communicate(timeout=60)
-        waiter.communicate(timeout=60)
+            process.communicate(timeout=600)
+        waiter.communicate(timeout=600)
         self.assertEqual(waiter.returncode, DONE)
 
 

@@ -90,7 +90,7 @@ class Replay(BeckTest):
         process = self.start("replay", "--speed", "original", "--", "cat")
         self.assertEqual(json.loads(process.stdout.readline())["data"], 1)
         interrupt(process)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, INTERRUPTED)
         self.assertIn("replayed 1, failed 0", err)
 
@@ -192,7 +192,7 @@ class Verify(BeckTest):
             self.refused(BUSY, "verify", says="a server is running" if SERVED else "in use by process")
         finally:
             interrupt(process)
-            process.communicate(timeout=60)
+            process.communicate(timeout=600)
 
 
 class Metrics(BeckTest):

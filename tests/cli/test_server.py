@@ -18,7 +18,7 @@ class Beside(BeckTest):
         super().tearDown()
 
     def end(self, process, code):
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         self.assertEqual(process.returncode, code, out + err)
         return out, err
 

@@ -9,7 +9,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from cases import BROKER, equal, holds, run, unique
 
-WAIT_S = 30
+WAIT_S = 240
 
 
 def case(work):

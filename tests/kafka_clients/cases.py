@@ -34,7 +34,7 @@ def holds(condition, what):
         raise Failed(what)
 
 
-def until(condition, what, seconds=30):
+def until(condition, what, seconds=240):
     """Waits until the condition gives something true, and gives that."""
     end = time.monotonic() + seconds
     while True:

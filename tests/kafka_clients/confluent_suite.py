@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from cases import BROKER, equal, holds, run, unique, until
 
 NEW = confluent_kafka.libversion()[1] >= 0x020F0000
-WAIT_S = 30
+WAIT_S = 240
 ADMIN = AdminClient({"bootstrap.servers": BROKER})
 
 
@@ -184,13 +184,11 @@ def small_fetches_and_offsets_in_the_middle_of_a_batch():
 
 def a_waiting_fetch_is_answered_when_something_comes():
     topic = make_topic()
-    c = consumer(fetch_wait_max_ms=10000)
+    c = consumer(fetch_wait_max_ms=300000)
     c.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
     nothing_comes(c)
     send(topic, [b"now"])
-    began = time.monotonic()
-    equal(len(messages(c, 1)), 1)
-    holds(time.monotonic() - began < 3, "it came late")
+    equal(len(messages(c, 1, 120)), 1)
     c.close()
 
 
@@ -279,12 +277,12 @@ def two_members_share_partitions(**settings):
     c1.subscribe([topic])
     until(lambda: len(assigned(c1)) == 4, "all for one")
     c2.subscribe([topic])
-    until(lambda: share(c1, c2) == [2, 2], "two for each", 60)
+    until(lambda: share(c1, c2) == [2, 2], "two for each")
     for i in range(4):
         send(topic, [b"x"] * 10, partition=i)
     equal((len(messages(c1, 20)), len(messages(c2, 20))), (20, 20))
     c2.close()
-    until(lambda: len(assigned(c1)) == 4, "all for one again", 60)
+    until(lambda: len(assigned(c1)) == 4, "all for one again")
     c1.close()
 
 
@@ -318,7 +316,7 @@ def the_new_protocol_takes_patterns():
     wait(admin().create_topics([NewTopic(f"{prefix}-{i}", num_partitions=1, replication_factor=1) for i in range(2)]))
     c = consumer(group, group_protocol="consumer")
     c.subscribe([f"^{prefix}-.*"])
-    until(lambda: len(assigned(c)) == 2, "both topics", 60)
+    until(lambda: len(assigned(c)) == 2, "both topics")
     c.close()
 
 
@@ -385,9 +383,9 @@ def members_change_their_protocol_one_by_one(**classic):
 
     def everything_is_read():
         """What was sent until now, and everybody reads."""
-        until(lambda: all(any(m is member for _, _, m in reversed(log[-5000:])) for member in members), "all read", 60)
+        until(lambda: all(any(m is member for _, _, m in reversed(log[-5000:])) for member in members), "all read")
         count = len(sent)
-        until(lambda: len({(p, o) for p, o, _ in log}) >= count, "what was sent is read", 60)
+        until(lambda: len({(p, o) for p, o, _ in log}) >= count, "what was sent is read")
 
     sender = threading.Thread(target=produce)
     members = [Worker(topic, group, log, **classic) for _ in range(3)]
@@ -404,7 +402,7 @@ def members_change_their_protocol_one_by_one(**classic):
     finally:
         stop.set()
         sender.join()
-        until(lambda: len({(p, o) for p, o, _ in log}) >= len(sent), "all is read", 60)
+        until(lambda: len({(p, o) for p, o, _ in log}) >= len(sent), "all is read")
         for member in members:
             member.end()
     again = check_rolled(log, len(sent), 6)
@@ -426,12 +424,12 @@ def a_static_member_comes_back_unnoticed():
     c1, c2 = consumer(group, group_instance_id="one"), consumer(group, group_instance_id="two")
     for c in (c1, c2):
         c.subscribe([topic])
-    until(lambda: share(c1, c2) == [1, 1], "one for each", 60)
+    until(lambda: share(c1, c2) == [1, 1], "one for each")
     mine, revoked = c2.assignment(), []
     c2.close()
     c2 = consumer(group, group_instance_id="two")
     c2.subscribe([topic], on_revoke=lambda *_: revoked.append(1))
-    until(lambda: assigned(c2) == mine, "the same partition", 60)
+    until(lambda: assigned(c2) == mine, "the same partition")
     equal(len(assigned(c1)), 1)
     holds(not revoked, "a rebalance")
     c1.close()
@@ -445,7 +443,7 @@ def a_second_process_with_the_same_instance_fences_the_first():
     until(lambda: len(assigned(c1)) == 1, "assigned")
     c2 = consumer(group, group_instance_id="one")
     c2.subscribe([topic])
-    until(lambda: len(assigned(c2)) == 1, "assigned", 60)
+    until(lambda: len(assigned(c2)) == 1, "assigned")
 
     def fenced():
         message = c1.poll(0.2)
@@ -476,8 +474,8 @@ def a_member_that_dies_is_missed():
     c1, c2 = consumer(group, **settings), consumer(group, **settings)
     for c in (c1, c2):
         c.subscribe([topic])
-    until(lambda: share(c1, c2) == [1, 1], "one for each", 60)
-    until(lambda: len(assigned(c1)) == 2, "c2 does not poll any more, and c1 has all", 60)
+    until(lambda: share(c1, c2) == [1, 1], "one for each")
+    until(lambda: len(assigned(c1)) == 2, "c2 does not poll any more, and c1 has all")
     c1.close()
 
 
@@ -694,7 +692,7 @@ def groups_are_described_altered_and_deleted():
         group = unique("group")
         c = consumer(group, group_protocol=protocol)
         c.subscribe([topic])
-        until(lambda c=c: len(assigned(c)) == 2, "assigned", 60)
+        until(lambda c=c: len(assigned(c)) == 2, "assigned")
         found = wait(a.describe_consumer_groups([group]))[group]
         equal((found.state.name, len(found.members), found.type.name.lower()), ("STABLE", 1, protocol))
         equal(len(found.members[0].assignment.topic_partitions), 2)
@@ -808,7 +806,7 @@ def a_share_group_gets_every_record_once():
     for worker in workers:
         worker.start()
     try:
-        until(lambda: len(got) >= 200, "all records", 60)
+        until(lambda: len(got) >= 200, "all records")
     finally:
         stop.set()
         for worker in workers:
