@@ -488,11 +488,6 @@ beck_status table_put_long(struct buf *out, const char *name, int64_t value)
     return put_named(out, name, &(struct table_value){.letter = 'l', .integer = value});
 }
 
-beck_status table_put_int(struct buf *out, const char *name, int32_t value)
-{
-    return put_named(out, name, &(struct table_value){.letter = 'I', .integer = value});
-}
-
 beck_status table_put_bool(struct buf *out, const char *name, bool value)
 {
     return put_named(out, name, &(struct table_value){.letter = 't', .integer = value});

@@ -59,7 +59,6 @@ beck_status table_put(struct buf *out, beck_bytes name,
                       const struct table_value *value);                         /* exact letter */
 beck_status table_put_text(struct buf *out, const char *name, beck_bytes text); /* S */
 beck_status table_put_long(struct buf *out, const char *name, int64_t value);   /* l */
-beck_status table_put_int(struct buf *out, const char *name, int32_t value);    /* I */
 beck_status table_put_bool(struct buf *out, const char *name, bool value);      /* t */
 beck_status table_put_time(struct buf *out, const char *name, int64_t seconds); /* T */
 /* A nested table or array: what is put between begin and end is its content. */

@@ -465,11 +465,6 @@ bool matcher_remove(struct matcher *m, void *value, beck_bytes key, beck_bytes a
     return false;
 }
 
-size_t matcher_count(const struct matcher *m)
-{
-    return m->bindings.count;
-}
-
 /* ---- matching ---- */
 
 beck_status found_add(struct match_found *f, void *value)

@@ -54,7 +54,6 @@ beck_status matcher_add(struct matcher *m, void *value, beck_bytes destination, 
 /* One occurrence; arguments by value (table_value_equal). False: it is not there. Never fails for want of
  * memory. */
 bool matcher_remove(struct matcher *m, void *value, beck_bytes key, beck_bytes arguments);
-size_t matcher_count(const struct matcher *m);
 
 /* All zero at first; kept from call to call, so that matching allocates nothing once it is large enough. One per
  * thread, for any matcher. */

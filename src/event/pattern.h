@@ -27,7 +27,6 @@ void trie_free(struct trie *t);
 beck_status trie_add(struct trie *t, beck_bytes pattern, void *value, beck_error *err);
 bool trie_remove(struct trie *t, beck_bytes pattern,
                  void *value); /* one occurrence; false: not there */
-size_t trie_count(const struct trie *t);
 
 /* All zero at first. One per thread that matches: the walk keeps its marks here and not in the
  * trie, so that several threads may match at once under a read lock. */

@@ -429,8 +429,3 @@ bool trie_remove(struct trie *t, beck_bytes pattern, void *value)
     t->count -= removed ? 1 : 0;
     return removed;
 }
-
-size_t trie_count(const struct trie *t)
-{
-    return t->count;
-}

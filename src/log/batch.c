@@ -160,7 +160,7 @@ beck_status batch_builder_add_carried(struct batch_builder *b, const beck_event 
     if (__builtin_sub_overflow(timestamp_ms, base, &delta))
         return BECK_EINVAL;
     if (carried != NULL || !record_write_step(&b->bytes, &b->last, e, delta, b->count)) {
-        st = record_write_carried(&b->bytes, &b->last, e, carried, bus, delta, b->count);
+        st = record_write(&b->bytes, &b->last, e, carried, bus, delta, b->count);
         if (st != BECK_OK)
             return st;
     }

@@ -324,11 +324,6 @@ void committer_share(struct committer *c, void (*fn)(void *ctx, size_t i), void 
     syncers_run(&c->syncers, fn, ctx, count);
 }
 
-uint64_t committer_rounds(struct committer *c)
-{
-    return atomic_load_explicit(&c->completed, memory_order_acquire);
-}
-
 void committer_forget(struct committer *c, struct partition *p)
 {
     mutex_lock(&c->lock);

@@ -45,7 +45,6 @@ void committer_queue(struct committer *c, struct partition *p, struct completion
 
 /* Whether syncs run by the clock (sync_interval_ms) and publishers do not wait for them. */
 bool committer_by_interval(const struct committer *c);
-uint64_t committer_rounds(struct committer *c); /* so far */
 /* Of the directories of partitions. */
 struct dirnames *committer_dirnames(struct committer *c);
 /* syncers_run with the committer's threads. */

@@ -50,12 +50,9 @@ struct carried {
 /* Whether the number is among them. */
 bool carried_names(const struct carried *c, uint64_t number);
 
-/* Bytes that record_write will add at most. */
+/* Bytes that record_write will add at most, without what is carried. */
 size_t record_size_max(const beck_event *e);
-/* Appends one record. timestamp_ms is that of the record (event time, or now). bus: to leave out a
- * type equal to it. */
-beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
-                         int64_t timestamp_delta, int64_t offset_delta);
+size_t record_carried_size_max(const struct carried *carried); /* beyond that */
 /* Of the record that ends `out`, when its only header is its type: the next one that has no other gets a
  * copy, and with the same lengths it is written like it. */
 struct record_last {
@@ -65,12 +62,11 @@ struct record_last {
     int64_t timestamp_delta, offset_delta;
     struct record_shape shape;
 };
-/* The same with what is carried beside it, which may be NULL; within the limits above. *last is of the
- * record that ends `out`, and afterwards of this one. */
-beck_status record_write_carried(struct buf *out, struct record_last *last, const beck_event *e,
-                                 const struct carried *carried, beck_bytes bus,
-                                 int64_t timestamp_delta, int64_t offset_delta);
-size_t record_carried_size_max(const struct carried *carried); /* beyond that of the event */
+/* Appends one record. carried: within the limits above, or NULL. bus: to leave out a type equal to it. *last is of
+ * the record that ends `out`, and afterwards of this one. */
+beck_status record_write(struct buf *out, struct record_last *last, const beck_event *e,
+                         const struct carried *carried, beck_bytes bus, int64_t timestamp_delta,
+                         int64_t offset_delta);
 
 /* More than an event may have when it is published, by what a dead letter adds. */
 #define RECORD_EXTENSIONS_MAX (EVENT_EXTENSIONS_MAX + 8)

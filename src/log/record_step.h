@@ -31,7 +31,7 @@ static inline void record_copy_short(uint8_t *to, const uint8_t *from, size_t le
         store_u64(to + i, load_u64(from + i));
 }
 
-/* record_write_carried, for an event that is like the last one and has the same lengths: false where it has not. */
+/* record_write, for an event that is like the last one and has the same lengths: false where it has not. */
 static inline bool record_write_step(struct buf *out, struct record_last *last, const beck_event *e,
                                      int64_t timestamp_delta, int64_t offset_delta)
 {

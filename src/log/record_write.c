@@ -222,9 +222,9 @@ static void note_shape(struct record_last *last, const beck_event *e, size_t len
     record_shape_note(&last->shape, len, delta_at, e->subject.len, key_end, length_len);
 }
 
-beck_status record_write_carried(struct buf *out, struct record_last *last, const beck_event *e,
-                                 const struct carried *carried, beck_bytes bus,
-                                 int64_t timestamp_delta, int64_t offset_delta)
+beck_status record_write(struct buf *out, struct record_last *last, const beck_event *e,
+                         const struct carried *carried, beck_bytes bus, int64_t timestamp_delta,
+                         int64_t offset_delta)
 {
     bool alike = !carried && record_is_alike(out, last, e);
     size_t max = alike ? FIXED_MAX + e->subject.len + e->data.len + last->len
@@ -259,13 +259,6 @@ beck_status record_write_carried(struct buf *out, struct record_last *last, cons
     if (last->len > 0)
         note_shape(last, e, prefix + (size_t)(p - body), timestamp_delta, offset_delta);
     return BECK_OK;
-}
-
-beck_status record_write(struct buf *out, const beck_event *e, beck_bytes bus,
-                         int64_t timestamp_delta, int64_t offset_delta)
-{
-    struct record_last none = {0};
-    return record_write_carried(out, &none, e, NULL, bus, timestamp_delta, offset_delta);
 }
 
 beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queues)

@@ -77,10 +77,10 @@ static void leave_net(struct connection *c)
     struct net *n = c->loop->net;
     if (c->has_address)
         addresses_leave(n->addresses, c->address_key);
-    gauge_add(c->keeper->connections, -1);
     atomic_fetch_sub(&c->loop->open, 1);
     mutex_lock(&n->lock);
     bool last = atomic_fetch_sub(&n->open, 1) == 1;
+    gauge_add(c->keeper->connections, -1); /* its place is free */
     mutex_unlock(&n->lock);
     if (last)
         cond_broadcast(&n->changed);

@@ -103,11 +103,6 @@ beck_status net_start(const struct net_settings *settings, const struct net_list
     return status;
 }
 
-uint32_t net_connections(const struct net *n)
-{
-    return atomic_load(&((struct net *)(uintptr_t)n)->open);
-}
-
 /* ---- the end ---- */
 
 static void close_keepers(struct net_task *t)

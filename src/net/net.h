@@ -93,7 +93,6 @@ bool net_drain(struct net *n, int64_t until_ns);
 /* Closes what is open, waits for every reference to be given back, runs what is in the inboxes,
  * frees. NULL allowed. */
 void net_stop(struct net *n);
-uint32_t net_connections(const struct net *n);
 
 /* Certificate and key: paths of PEM files, the certificate with its chain. TLS 1.2 and later.
  * BECK_EINVAL: a file is missing, damaged, or the two do not belong together. */

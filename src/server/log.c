@@ -143,14 +143,6 @@ void log_line(struct log *log, enum log_level level, const char *what,
     }
 }
 
-uint64_t log_dropped(struct log *log)
-{
-    mutex_lock(&log->lock);
-    uint64_t dropped = log->dropped;
-    mutex_unlock(&log->lock);
-    return dropped;
-}
-
 /* ---- the thread ---- */
 
 /* Waits until the descriptor takes something; false: it does not, and the log is being closed. */

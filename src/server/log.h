@@ -39,7 +39,6 @@ bool log_wants(const struct log *log, enum log_level level);
 /* `what`: a few words, lower case. Texts may come from outside. */
 void log_line(struct log *log, enum log_level level, const char *what,
               const struct log_field *fields, size_t count);
-uint64_t log_dropped(struct log *log); /* lines, since log_open */
 
 #define LOG_TEXT(name, text) ((struct log_field){(name), (text), 0})
 #define LOG_NUMBER(name, number) ((struct log_field){(name), NULL, (number)})

@@ -21,6 +21,11 @@ static inline beck_bytes text_of(const char *text)
     return bytes_of(text, strlen(text));
 }
 
+static inline beck_status table_put_int(struct buf *out, const char *name, int32_t value)
+{
+    return table_put(out, text_of(name), &(struct table_value){.letter = 'I', .integer = value});
+}
+
 /* "name=value ..." into out, which is begun anew: numbers are I, true and false t, "void" V, others S. */
 static inline beck_bytes table_of(struct buf *out, const char *entries)
 {

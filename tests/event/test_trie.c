@@ -149,7 +149,6 @@ static void one_history(uint64_t seed, size_t steps, size_t words_max)
         }
         random_text(&rng, true, words_max, text);
         assert_false(trie_remove(t, beck_str(text), (void *)8));
-        assert_int_equal(trie_count(t), model.count);
         random_text(&rng, false, words_max, text);
         compare(t, &model, &m, text, seed);
     }
@@ -215,10 +214,13 @@ static void a_bad_pattern_is_not_added(void **state)
 {
     (void)state;
     struct trie *t = trie_new();
+    struct trie_matches m = {0};
     beck_error err;
     assert_error(trie_add(t, beck_str("a*"), &err, &err), &err, BECK_EINVAL, "byte 1", NULL);
-    assert_int_equal(trie_count(t), 0);
     assert_false(trie_remove(t, beck_str("a*"), &err));
+    assert_int_equal(trie_match(t, beck_str("a"), &m), BECK_OK);
+    assert_int_equal(m.count, 0);
+    trie_matches_release(&m);
     trie_free(t);
 }
 
@@ -279,7 +281,6 @@ static void a_hundred_thousand_patterns_come_and_go(void **state)
             snprintf(text, sizeof text, i % 3 == 0 ? "t%d.%d" : "t%d.*.%d.#", i % 997, i);
             assert_int_equal(trie_add(t, beck_str(text), t, NULL), BECK_OK);
         }
-        assert_int_equal(trie_count(t), COUNT_MAX);
         for (int i = 0; i < COUNT_MAX; i += 7) {
             snprintf(text, sizeof text, i % 3 == 0 ? "t%d.%d" : "t%d.x.%d.y.z", i % 997, i);
             assert_int_equal(trie_match(t, beck_str(text), &m), BECK_OK);
@@ -288,8 +289,8 @@ static void a_hundred_thousand_patterns_come_and_go(void **state)
         for (int i = 0; i < COUNT_MAX; i++) {
             snprintf(text, sizeof text, i % 3 == 0 ? "t%d.%d" : "t%d.*.%d.#", i % 997, i);
             assert_true(trie_remove(t, beck_str(text), t));
+            assert_false(trie_remove(t, beck_str(text), t));
         }
-        assert_int_equal(trie_count(t), 0);
     }
     trie_matches_release(&m);
     trie_free(t);

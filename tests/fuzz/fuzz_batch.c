@@ -27,12 +27,13 @@ static void write_again(struct world *w)
 {
     const beck_event *e = &w->view.event, *a = &w->again.event;
     size_t at = 0;
+    struct record_last none = {0};
     beck_error err;
 
     if (w->view.timestamp_ms < 0)
         return; /* has no time of its own */
     buf_clear(&w->record);
-    REQUIRE(record_write(&w->record, e, w->context.bus, 0, 0) == BECK_OK);
+    REQUIRE(record_write(&w->record, &none, e, NULL, w->context.bus, 0, 0) == BECK_OK);
     REQUIRE(w->record.len <= record_size_max(e));
     REQUIRE(record_read(buf_bytes(&w->record), &at, &w->context, w->view.offset,
                         w->view.timestamp_ms, false, &w->again, &err) == BECK_OK);

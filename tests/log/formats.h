@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "log/record.h"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -158,6 +159,14 @@ static inline void expect_same_event(const beck_event *a, const beck_event *e)
         SAME(a->extensions[i].value, e->extensions[i].value);
         assert_true((a->extensions[i].value.data == NULL) == (e->extensions[i].value.data == NULL));
     }
+}
+
+/* As the first of its batch, with nothing carried. */
+static inline beck_status record_write_alone(struct buf *out, const beck_event *e, beck_bytes bus,
+                                             int64_t timestamp_delta, int64_t offset_delta)
+{
+    struct record_last none = {0};
+    return record_write(out, &none, e, NULL, bus, timestamp_delta, offset_delta);
 }
 
 #endif

@@ -591,8 +591,8 @@ static void records_out_of_order_are_refused(void **state)
     buf_init(&bytes, 1000);
     assert_int_equal(buf_reserve(&bytes, BATCH_HEADER), BECK_OK);
     bytes.len = BATCH_HEADER;
-    assert_int_equal(record_write(&bytes, &e, BUS, 0, 1), BECK_OK);
-    assert_int_equal(record_write(&bytes, &e, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write_alone(&bytes, &e, BUS, 0, 1), BECK_OK);
+    assert_int_equal(record_write_alone(&bytes, &e, BUS, 0, 0), BECK_OK);
     h.length = (int32_t)bytes.len - BATCH_LENGTH_PREFIX;
     batch_header_write(bytes.data, &h);
     batch_seal(bytes.data, bytes.len);

@@ -113,7 +113,7 @@ static void publishers_that_leave_hold_up_nobody(void **state)
         assert_int_equal(publishers[i].failed, 0);
     }
     assert_int_equal(partition_synced(p), events);
-    assert_true(committer_rounds(w.env.committer) >= 128);
+    assert_true(world_rounds(&w) >= 128);
     assert_int_equal(partition_close(p, NULL), 0);
     world_close(&w);
 }

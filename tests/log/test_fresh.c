@@ -96,7 +96,7 @@ static void first_records_take_a_sync_of_the_file_and_of_its_directory_and_share
     append_to_all(&f);
     assert_int_equal(vfs_sim_calls(f.w.vfs, VFS_OP_SYNC), PARTITIONS);
     assert_in_range(vfs_sim_calls(f.w.vfs, VFS_OP_SYNC_DIR) - before, PARTITIONS + 1,
-                    PARTITIONS + committer_rounds(f.w.env.committer));
+                    PARTITIONS + world_rounds(&f.w));
     fresh_close(&f);
 }
 
@@ -119,7 +119,7 @@ static void lose_power(struct fresh *f)
     vfs_sim_stop_at(f->w.vfs, 0);
     vfs_sim_crash(f->w.vfs);
     committer_free(f->w.env.committer);
-    assert_int_equal(committer_new(0, NULL, &f->w.env.committer, NULL), 0);
+    assert_int_equal(committer_new(0, f->w.metrics, &f->w.env.committer, NULL), 0);
     assert_int_equal(committer_reserve(f->w.env.committer, PARTITIONS, NULL), 0);
     open_all(f);
     for (int i = 0; i < PARTITIONS; i++)
@@ -245,16 +245,16 @@ static void what_nobody_waits_for_is_synced_within_the_time_of_the_rules(void **
     assert_int_equal(put_event(f.p[1], "s", "data", BECK_LEVEL_WRITTEN, NULL), 0);
     world_advance(&f.w, 49);
     partition_tick(f.p[0]);
-    assert_int_equal(committer_rounds(f.w.env.committer), 0);
+    assert_int_equal(world_rounds(&f.w), 0);
     world_advance(&f.w, 1);
     partition_tick(f.p[0]);
     partition_tick(f.p[1]); /* without rules */
     while (partition_synced(f.p[0]) < 2)
         sched_yield();
-    while (committer_rounds(f.w.env.committer) < 1)
+    while (world_rounds(&f.w) < 1)
         sched_yield();
     partition_tick(f.p[0]);
-    assert_int_equal(committer_rounds(f.w.env.committer), 1);
+    assert_int_equal(world_rounds(&f.w), 1);
     assert_int_equal(partition_synced(f.p[1]), 0);
     fresh_close(&f);
 }

@@ -122,7 +122,7 @@ static void runs_of_one_shape(uint64_t seed)
         beck_event e = event_of(&s, &rng, text);
         time_ms += i > 0 ? s.time_step : 0;
         OK(batch_builder_add(&builder, &e, BUS, time_ms));
-        OK(record_write(&alone, &e, BUS, time_ms - T0, i));
+        OK(record_write_alone(&alone, &e, BUS, time_ms - T0, i));
     }
     beck_bytes batch;
     OK(batch_builder_finish(&builder, &codec, BECK_CODEC_NONE, 1000, NULL, &scratch, &batch, &err));

@@ -118,7 +118,7 @@ static void what_is_carried_comes_back_and_is_no_extension(void **state)
 
     (void)state;
     buf_clear(&out);
-    assert_int_equal(record_write_carried(&out, &none, &e, &carried, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write(&out, &none, &e, &carried, BUS, 0, 0), BECK_OK);
     assert_true(out.len <= record_size_max(&e) + record_carried_size_max(&carried));
     memset(&view, 0xff, sizeof view);
     expect_ok(record_read(buf_bytes(&out), &at, &context, 0, 0, false, &view, &err), &err,
@@ -143,9 +143,9 @@ static void without_anything_carried_a_record_is_as_ever(void **state)
 
     (void)state;
     buf_init(&plain, 1000);
-    assert_int_equal(record_write(&plain, &e, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write_alone(&plain, &e, BUS, 0, 0), BECK_OK);
     buf_clear(&out);
-    assert_int_equal(record_write_carried(&out, &none, &e, &nothing, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write(&out, &none, &e, &nothing, BUS, 0, 0), BECK_OK);
     SAME(buf_bytes(&out), buf_bytes(&plain));
     assert_int_equal(record_carried_size_max(&nothing), 0);
     memset(&view, 0xff, sizeof view);
@@ -161,7 +161,7 @@ static void without_anything_carried_a_record_is_as_ever(void **state)
 static beck_bytes write_one(const beck_event *e)
 {
     buf_clear(&out);
-    assert_int_equal(record_write(&out, e, BUS, 0, 0), BECK_OK);
+    assert_int_equal(record_write_alone(&out, e, BUS, 0, 0), BECK_OK);
     assert_true(out.len <= record_size_max(e));
     return buf_bytes(&out);
 }
@@ -187,7 +187,7 @@ static void a_record_has_kafkas_bytes(void **state)
                                    "ce_type\x1aorder.created";
 
     (void)state;
-    assert_int_equal(record_write(&out, &e, BUS, 300, 2), BECK_OK);
+    assert_int_equal(record_write_alone(&out, &e, BUS, 300, 2), BECK_OK);
     SAME(buf_bytes(&out), bytes_of(expected, sizeof expected - 1));
 }
 
@@ -312,7 +312,7 @@ static void random_round_trips(uint64_t seed)
         size_t at = 0;
 
         buf_clear(&out);
-        assert_int_equal(record_write(&out, e, BUS, timestamp_ms - base_ms, i), BECK_OK);
+        assert_int_equal(record_write_alone(&out, e, BUS, timestamp_ms - base_ms, i), BECK_OK);
         assert_true(out.len <= record_size_max(e));
         OK(record_read(buf_bytes(&out), &at, &context, 77, base_ms, false, &v, &err));
         assert_int_equal(at, out.len);
@@ -353,7 +353,7 @@ static void a_buffer_without_room_is_left_as_it_was(void **state)
     (void)state;
     buf_init(&small, 120);
     assert_int_equal(buf_append_text(&small, "abc"), BECK_OK);
-    assert_int_equal(record_write(&small, &e, BUS, 0, 0), BECK_ELIMIT);
+    assert_int_equal(record_write_alone(&small, &e, BUS, 0, 0), BECK_ELIMIT);
     TEXT(buf_bytes(&small), "abc");
     buf_release(&small);
 }
@@ -576,8 +576,8 @@ static void random_neighbours(uint64_t seed)
         int64_t delta = (int64_t)rng_below(&rng, 1000);
         size_t before = out.len;
         buf_clear(&alone);
-        OK(record_write(&alone, &e, BUS, delta, i));
-        OK(record_write_carried(&out, &last, &e, NULL, BUS, delta, i));
+        OK(record_write_alone(&alone, &e, BUS, delta, i));
+        OK(record_write(&out, &last, &e, NULL, BUS, delta, i));
         SAME(bytes_of(out.data + before, out.len - before), buf_bytes(&alone));
     }
     for (int i = 0; i < 500; i++) {
@@ -643,7 +643,7 @@ static void peek_steps_over_records_as_read_does(void **state)
     (void)state;
     rng_seed(&rng, 7);
     for (int i = 0; i < 100; i++)
-        assert_int_equal(record_write(&out, random_event(&r, &rng), BUS, i * 3, i), BECK_OK);
+        assert_int_equal(record_write_alone(&out, random_event(&r, &rng), BUS, i * 3, i), BECK_OK);
     while (read_at < out.len) {
         int64_t offset, timestamp_ms;
         beck_bytes key, whole;
@@ -788,7 +788,7 @@ static void numbers_that_overflow_are_refused(void **state)
     size_t at = 0;
 
     (void)state;
-    assert_int_equal(record_write(&out, &e, BUS, INT64_MAX, 1), BECK_OK);
+    assert_int_equal(record_write_alone(&out, &e, BUS, INT64_MAX, 1), BECK_OK);
     FAILS(record_read(buf_bytes(&out), &at, &context, 0, 1, false, &v, &err), BECK_ECORRUPT,
           "timestamp");
     FAILS(record_read(buf_bytes(&out), &at, &context, INT64_MAX, 0, false, &v, &err), BECK_ECORRUPT,

@@ -22,6 +22,7 @@
 struct world {
     struct env env;
     struct vfs *vfs;
+    struct metrics *metrics;
     struct partition_options options;
     int reports;
     beck_error last_report;
@@ -44,7 +45,8 @@ static inline void world_open(struct world *w, uint64_t seed)
     w->env.clock = clock_virtual_new(1700000000000000000);
     w->env.report = world_report;
     w->env.report_ctx = w;
-    assert_int_equal(committer_new(0, NULL, &w->env.committer, NULL), 0);
+    w->metrics = metrics_new();
+    assert_int_equal(committer_new(0, w->metrics, &w->env.committer, NULL), 0);
     assert_int_equal(committer_reserve(w->env.committer, 4, NULL), 0);
     w->options.bus.segment_bytes = 4096;
     w->options.bus.segment_ms = 7 * DAY_MS;
@@ -55,8 +57,23 @@ static inline void world_open(struct world *w, uint64_t seed)
 static inline void world_close(struct world *w)
 {
     committer_free(w->env.committer);
+    metrics_free(w->metrics);
     vfs_sim_free(w->vfs);
     clock_virtual_free(w->env.clock);
+}
+
+/* Of syncs, so far. */
+static inline unsigned long world_rounds(struct world *w)
+{
+    static const char name[] = "\nbeck_sync_duration_seconds_count ";
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    assert_int_equal(metrics_write(w->metrics, &text), 0);
+    assert_int_equal(buf_terminate(&text), 0);
+    const char *line = strstr((char *)text.data, name);
+    unsigned long rounds = line ? strtoul(line + sizeof name - 1, NULL, 10) : 0;
+    buf_release(&text);
+    return rounds;
 }
 
 static inline struct partition *world_partition(struct world *w, int64_t recovery_point,

@@ -311,6 +311,21 @@ static inline void server_start(struct server *s)
     must(net_start(&s->settings, &s->listener, 1, &s->net, &err));
 }
 
+/* That are open, as the metrics say. */
+static inline unsigned long connections_of(struct server *s)
+{
+    static const char name[] = "\nbeck_connections{protocol=\"lines\"} ";
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    must(metrics_write(s->metrics, &text));
+    must(buf_terminate(&text));
+    const char *line = strstr((char *)text.data, name);
+    assert_non_null(line);
+    unsigned long count = strtoul(line + sizeof name - 1, NULL, 10);
+    buf_release(&text);
+    return count;
+}
+
 static inline void server_stop(struct server *s)
 {
     net_stop(s->net);

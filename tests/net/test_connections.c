@@ -11,7 +11,7 @@ static void a_line_is_answered(void **state)
     int fd = connect_to(&s);
     say(fd, "echo hello\n");
     hear(fd, "echo hello\n");
-    assert_int_equal(net_connections(s.net), 1);
+    assert_int_equal(connections_of(&s), 1);
     close(fd);
     wait_until(&s, s.closed == 1);
     assert_int_equal(s.failed, 0);
@@ -361,7 +361,7 @@ static void a_reset_at_any_moment_closes_once(void **state)
         s.last = NULL;
     }
     assert_true(net_drain(s.net, INT64_MAX));
-    assert_int_equal(net_connections(s.net), 0);
+    assert_int_equal(connections_of(&s), 0);
     server_stop(&s);
 }
 

@@ -17,7 +17,7 @@ static void thousands_of_connections_are_served(void **state)
     for (int i = 0; i < CONNECTIONS; i++)
         fds[i] = connect_to(&s);
     wait_until(&s, s.opened == CONNECTIONS);
-    assert_int_equal(net_connections(s.net), CONNECTIONS);
+    assert_int_equal(connections_of(&s), CONNECTIONS);
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < CONNECTIONS; i++) {
             char line[32];
@@ -89,7 +89,7 @@ static void who_comes_when_there_are_enough_is_turned_away(void **state)
     close(fds[0]);
     wait_until(&s, s.closed == 1);
     /* The place is free a moment after the protocol was told. */
-    while (net_connections(s.net) == 3)
+    while (connections_of(&s) == 3)
         sched_yield();
     fds[0] = connect_to(&s);
     say(fds[0], "echo y\n");
@@ -120,7 +120,7 @@ static void an_address_has_so_many_connections_and_no_more(void **state)
         close(one);
         close(two);
         wait_until(&s, s.closed == 2 * (round + 1));
-        while (net_connections(s.net) > 0)
+        while (connections_of(&s) > 0)
             sched_yield();
     }
     server_stop(&s);
@@ -385,7 +385,7 @@ static void draining_does_not_wait_for_ever(void **state)
     hear(fd, "echo x\n");
     assert_false(net_drain(s.net, clock_mono_ns(clock_system()) + 20000000));
     hear(fd, "stops\n");
-    assert_int_equal(net_connections(s.net), 1);
+    assert_int_equal(connections_of(&s), 1);
     server_stop(&s);
     assert_string_equal(s.why, "the server stops");
     hear_end(fd);

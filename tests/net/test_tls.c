@@ -375,7 +375,7 @@ static void draining_lets_everybody_finish(void **state)
     int half = connect_to(&w.s); /* its handshake is not done */
     say_text(ssl, "echo x\n");
     hear_text(ssl, "echo x\n");
-    while (net_connections(w.s.net) < 2)
+    while (connections_of(&w.s) < 2)
         sched_yield();
     assert_false(net_drain(w.s.net, 0));
     hear_text(ssl, "stops\n");
