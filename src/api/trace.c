@@ -5,12 +5,11 @@
  * Beginning with the event that was asked for, its correlation is collected; then the queues are
  * asked how each event stands, and the log of all queues what happened before.
  */
-#include "api/handle.h"
+#include "api/trace_sources.h"
 #include "event/event.h"
 #include "event/time.h"
 #include "log/cursor.h"
 #include "remote/remote.h"
-#include "trace/index.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,143 +20,6 @@
 #define TRACE_BYTES_MAX (256u << 20)
 #define HISTORY_BYTES_MAX (1u << 20)
 #define NONE SIZE_MAX
-
-/* ---- where the events are ---- */
-
-struct sources {
-    struct handle_view view;
-    struct trace_source *list;
-    const beck_bus **buses; /* of each */
-    char (*incarnations)[32];
-    size_t count;
-};
-
-/* The topic id of a partition: another bus of the same name has another. */
-static void read_incarnation(const beck *b, const char *bus, uint32_t number, char out[32])
-{
-    char path[4300];
-    struct buf text;
-    buf_init(&text, 256);
-    snprintf(path, sizeof path, "%s/%s-%u/partition.metadata", b->data_dir, bus, number);
-    out[0] = 0;
-    if (!vfs_read_file(b->env.vfs, path, 256, &text, NULL) && !buf_terminate(&text)) {
-        const char *id = strstr((const char *)text.data, "topic_id: ");
-        if (id)
-            sscanf(id, "topic_id: %31[A-Za-z0-9_-]", out);
-    }
-    buf_release(&text);
-}
-
-static void sources_release(struct sources *s)
-{
-    free(s->list);
-    free(s->buses);
-    free(s->incarnations);
-    handle_view_release(&s->view);
-}
-
-static beck_status sources_take(beck *b, struct sources *s, beck_error *err)
-{
-    *s = (struct sources){0};
-    beck_status status = handle_view_take(b, &s->view, err);
-    if (status)
-        return status;
-    size_t partitions = 1;
-    for (size_t i = 0; i < s->view.bus_count; i++)
-        partitions += s->view.buses[i]->partition_count;
-    s->list = calloc(partitions, sizeof *s->list);
-    s->buses = calloc(partitions, sizeof *s->buses);
-    s->incarnations = calloc(partitions, sizeof *s->incarnations);
-    if (!s->list || !s->buses || !s->incarnations) {
-        sources_release(s);
-        return error_set(err, BECK_ENOMEM, "no memory for a trace");
-    }
-    for (size_t i = 0; i < s->view.bus_count; i++) {
-        beck_bus *bus = s->view.buses[i];
-        if (bus->internal || bus->options.storage != BECK_STORAGE_DISK || atomic_load(&bus->closed))
-            continue;
-        for (uint32_t n = 0; n < bus->partition_count && s->count < partitions; n++) {
-            s->list[s->count] =
-                (struct trace_source){bus_partition(bus, n), bus->name, s->incarnations[s->count]};
-            s->buses[s->count++] = bus;
-        }
-    }
-    return BECK_OK;
-}
-
-static void read_incarnations(const beck *b, struct sources *s)
-{
-    for (size_t i = 0; i < s->count; i++)
-        read_incarnation(b, s->list[i].bus, partition_number(s->list[i].partition),
-                         s->incarnations[i]);
-}
-
-static beck_status open_index(beck *b, struct trace_index **out, beck_error *err)
-{
-    if (!b->data_dir || b->read_only || b->env.vfs != vfs_posix())
-        return error_set(err, BECK_EUNSUPPORTED,
-                         "traces need a data directory that is open for writing");
-    char path[4200];
-    snprintf(path, sizeof path, "%s/__trace", b->data_dir);
-    return trace_index_open(path, out, err);
-}
-
-/* all: also what producers of Kafka have stored in topics that nobody else uses. */
-static beck_status catch_up(struct trace_index *t, const struct sources *s, int64_t events_max,
-                            bool all, bool *more, beck_error *err)
-{
-    beck_status status = BECK_OK;
-    *more = false;
-    for (size_t i = 0; i < s->count && !status; i++) {
-        bool rest;
-        beck_error why;
-        if ((!all && !bus_has_events(s->buses[i])) || partition_damage(s->list[i].partition))
-            continue;
-        status = trace_index_add(t, &s->list[i], events_max, &rest, &why);
-        if (status == BECK_ECLOSED) /* deleted meanwhile */
-            status = BECK_OK;
-        else if (status)
-            status = error_set(err, status, "%s", why.text);
-        else
-            *more |= rest;
-    }
-    return status ? status : trace_index_trim(t, s->list, s->count, err);
-}
-
-/* Grows with every event that is taken in without being asked for. */
-static int64_t sum_of_offsets(const struct handle_view *v)
-{
-    int64_t sum = 1;
-    for (size_t i = 0; i < v->bus_count; i++)
-        for (uint32_t n = 0; n < v->buses[i]->partition_count && !v->buses[i]->internal; n++)
-            if (!atomic_load(&v->buses[i]->closed) && bus_has_events(v->buses[i]))
-                sum += partition_visible(bus_partition(v->buses[i], n));
-    return sum;
-}
-
-beck_status trace_catch_up(beck *b, int64_t events_max, bool *more, beck_error *err)
-{
-    struct sources s;
-    struct trace_index *t = NULL;
-    beck_status status = sources_take(b, &s, err);
-    if (status)
-        return status;
-    *more = false;
-    mutex_lock(&b->trace_lock);
-    int64_t sum = sum_of_offsets(&s.view);
-    if (sum != b->traced) {
-        read_incarnations(b, &s);
-        status = open_index(b, &t, err);
-        if (!status)
-            status = catch_up(t, &s, events_max, false, more, err);
-        if (!status && !*more)
-            b->traced = sum;
-        trace_index_close(t);
-    }
-    mutex_unlock(&b->trace_lock);
-    sources_release(&s);
-    return status;
-}
 
 /* ---- the events ---- */
 
@@ -190,7 +52,7 @@ struct place {
 
 struct trace {
     beck *b;
-    struct sources sources;
+    struct trace_sources sources;
     struct trace_index *index;
     size_t max;
     struct step **steps;
@@ -690,9 +552,9 @@ static beck_status tell_all(struct trace *t, struct telling *g)
 static beck_status gather(struct trace *t, beck_bytes id)
 {
     bool more = true;
-    beck_status status = open_index(t->b, &t->index, t->err);
+    beck_status status = trace_open_index(t->b, &t->index, t->err);
     while (!status && more)
-        status = catch_up(t->index, &t->sources, INT64_MAX, true, &more, t->err);
+        status = trace_sources_catch_up(t->index, &t->sources, INT64_MAX, true, &more, t->err);
     return status ? status : collect(t, id);
 }
 
@@ -705,7 +567,7 @@ static void trace_release(struct trace *t)
     free(t->cursors);
     free(t->steps);
     free(t->places);
-    sources_release(&t->sources);
+    trace_sources_release(&t->sources);
 }
 
 beck_status beck_trace(beck *b, const char *id, size_t max,
@@ -723,14 +585,14 @@ beck_status beck_trace(beck *b, const char *id, size_t max,
     if (b->remote && !b->read_only)
         return remote_trace(b->remote, id, max, each, ctx, err);
     struct trace t = {.b = b, .max = max ? max : STEPS_DEFAULT, .err = err};
-    beck_status status = sources_take(b, &t.sources, err);
+    beck_status status = trace_sources_take(b, &t.sources, err);
     if (status)
         return status;
     t.cursors = calloc(t.sources.count + 1, sizeof *t.cursors);
     status = t.cursors ? BECK_OK : no_memory(&t);
     if (!status) {
         mutex_lock(&b->trace_lock);
-        read_incarnations(b, &t.sources);
+        trace_sources_incarnations(b, &t.sources);
         status = gather(&t, beck_str(id));
         trace_index_close(t.index);
         mutex_unlock(&b->trace_lock);

@@ -25,7 +25,8 @@
 #define BECK_BROKER_BROKER_H
 
 #include "base/thread.h"
-#include "broker/content.h"
+#include "broker/properties.h"
+#include "broker/table.h"
 #include "log/block.h"
 
 #include <stdarg.h>

@@ -2,6 +2,7 @@
 #include "broker/dead_letter_headers.h"
 
 #include "base/error.h"
+#include "broker/table.h"
 
 #include <stdio.h>
 

@@ -8,7 +8,7 @@
 #ifndef BECK_BROKER_DEAD_LETTER_HEADERS_H
 #define BECK_BROKER_DEAD_LETTER_HEADERS_H
 
-#include "broker/content.h"
+#include "broker/properties.h"
 
 struct death {
     beck_bytes queue;   /* it died in */

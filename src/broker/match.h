@@ -22,7 +22,8 @@
 #ifndef BECK_BROKER_MATCH_H
 #define BECK_BROKER_MATCH_H
 
-#include "broker/content.h"
+#include "broker/properties.h"
+#include "broker/table.h"
 
 enum match_type {
     MATCH_DIRECT,

@@ -5,7 +5,7 @@
 #ifndef BECK_BROKER_RECENT_H
 #define BECK_BROKER_RECENT_H
 
-#include "broker/content.h"
+#include "broker/properties.h"
 
 struct recent;
 struct session;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/siphash.h"
+#include "broker/table.h"
 #include "bus/bus.h"
 
 #include <stdio.h>

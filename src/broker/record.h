@@ -25,7 +25,7 @@
 #ifndef BECK_BROKER_RECORD_H
 #define BECK_BROKER_RECORD_H
 
-#include "broker/content.h"
+#include "broker/properties.h"
 #include "broker/lookup.h"
 
 enum record_kind {

@@ -142,10 +142,14 @@ beck_status partition_add_segment(struct partition *p, struct segment *s, beck_e
  * be made yet, as the lock is free meanwhile. Doze: closes it, unless something is going on. With the lock, which is
  * free meanwhile. */
 beck_status partition_rouse(struct partition *p, beck_error *err);
+void partition_doze(struct partition *p);
 /* Makes names durable: those in its directory, its own. Without the lock. BECK_ENOMEM: not tried, and may be again. */
 beck_status partition_sync_names(const struct partition *p, bool dir, uint64_t name,
                                  beck_error *err);
-void partition_doze(struct partition *p);
+/* That of its options, or of its directory, or a new one. Nobody else uses the partition. */
+void partition_choose_id(struct partition *p);
+/* Its id and its first leader epoch, not synced. Without the lock. */
+beck_status partition_write_metadata(struct partition *p, beck_error *err);
 void partition_move_visible(struct partition *p);
 /* Calls the watches whose offset is visible, or `all`. With the lock. */
 void partition_call_watches(struct partition *p, bool all);

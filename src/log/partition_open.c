@@ -9,8 +9,6 @@
 #include "log/partition_impl.h"
 
 #include "base/forks.h"
-#include "base/uuid.h"
-#include "event/json.h"
 #include "log/cursor.h"
 
 #include <assert.h>
@@ -329,189 +327,6 @@ static beck_status fill_dedup(struct partition *p, beck_error *err)
 
 /* ---- opening ---- */
 
-beck_status partition_read_id(struct vfs *v, const char *dir, uint8_t id[16], beck_error *err)
-{
-    static const char key[] = "topic_id: ";
-    char path[4200], text[64 + 1] = "", base64[25] = "";
-    uint8_t bytes[18];
-    struct buf file;
-    size_t len = sizeof bytes;
-    snprintf(path, sizeof path, "%s/partition.metadata", dir);
-    buf_init(&file, sizeof text - 1);
-    beck_status status = vfs_read_file(v, path, file.max, &file, err);
-    if (!status && file.len > 0)
-        memcpy(text, file.data, file.len);
-    buf_release(&file);
-    if (status)
-        return status;
-    const char *at = strstr(text, key);
-    if (at && sscanf(at + sizeof key - 1, "%22[A-Za-z0-9_-]", base64) == 1 &&
-        strlen(base64) == 22) {
-        for (char *c = base64; *c; c++)
-            *c = (char)(*c == '-' ? '+' : *c == '_' ? '/' : *c);
-        memcpy(base64 + 22, "==", 3);
-        if (base64_read_to(beck_str(base64), bytes, &len) && len == 16) {
-            memcpy(id, bytes, 16);
-            return BECK_OK;
-        }
-    }
-    return error_set(err, BECK_ENOENT, "\"%s\" holds no id", path);
-}
-
-static void id_text(const uint8_t id[16], char text[64])
-{
-    char base64[23];
-    uuid_base64(id, base64);
-    snprintf(text, 64, "version: 0\ntopic_id: %s\n", base64);
-}
-
-static const char first_epoch[] = "0\n1\n0 0\n";
-
-/* Only Kafka's tools read it: not synced, and made again when it is lost with the power. */
-static beck_status write_derived(struct partition *p, const char *name, const char *text,
-                                 beck_error *err)
-{
-    char path[4200];
-    struct file *f;
-    snprintf(path, sizeof path, "%s/%s", p->dir, name);
-    beck_status status =
-        vfs_open(p->env->vfs, path, VFS_WRITE | VFS_CREATE | VFS_TRUNCATE, &f, err);
-    if (status)
-        return status;
-    status = file_write(f, text, strlen(text), 0, err);
-    file_close(f);
-    return status;
-}
-
-static void choose_id(struct partition *p)
-{
-    if (p->options.id) {
-        memcpy(p->id, p->options.id, 16);
-    } else if (partition_read_id(p->env->vfs, p->dir, p->id, NULL)) {
-        struct rng rng;
-        rng_seed_system(&rng);
-        uuid_v7(p->env->clock, &rng, p->id);
-    }
-}
-
-static beck_status write_metadata(struct partition *p, beck_error *err)
-{
-    char text[64];
-    id_text(p->id, text);
-    beck_status status = write_derived(p, "partition.metadata", text, err);
-    return status ? status : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
-}
-
-/* Whether there is what was written, or a broker's. */
-static bool has_epochs(struct partition *p)
-{
-    char path[4200];
-    struct file *f;
-    char text[sizeof first_epoch - 1];
-    size_t got = 0;
-    snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", p->dir);
-    if (vfs_open(p->env->vfs, path, VFS_READ, &f, NULL))
-        return false;
-    beck_status status = file_read(f, text, sizeof text, 0, &got, NULL);
-    file_close(f);
-    return !status && got == sizeof text && memcmp(text, first_epoch, 2) == 0;
-}
-
-beck_status partition_write_id(struct partition *p, const uint8_t id[16], beck_error *err)
-{
-    char text[64], path[4200];
-    uint8_t there[16];
-    beck_status status = BECK_OK;
-    memcpy(p->id, id, 16);
-    if (p->segments[0]->unmade)
-        return BECK_OK; /* it gets it with its files */
-    if (partition_read_id(p->env->vfs, p->dir, there, NULL) || memcmp(there, id, 16) != 0) {
-        id_text(id, text);
-        snprintf(path, sizeof path, "%s/partition.metadata", p->dir);
-        status = vfs_write_file(p->env->vfs, path, beck_str(text), err);
-    }
-    return status || has_epochs(p) ? status
-                                   : write_derived(p, "leader-epoch-checkpoint", first_epoch, err);
-}
-
-/* ---- the active segment, made and open while it is needed ---- */
-
-beck_status partition_sync_names(const struct partition *p, bool dir, uint64_t name,
-                                 beck_error *err)
-{
-    char parent[4200];
-    beck_status status = dir ? vfs_sync_dir(p->env->vfs, p->dir, err) : BECK_OK;
-    if (status || name == NAME_SYNCED)
-        return status;
-    snprintf(parent, sizeof parent, "%s", p->dir);
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        *slash = 0;
-    return dirnames_sync(committer_dirnames(p->env->committer), p->env->vfs, slash ? parent : ".",
-                         name, err);
-}
-
-/* Without the lock; nobody else uses the segment. */
-static beck_status make_files(struct partition *p, struct segment **out, beck_error *err)
-{
-    beck_status status = vfs_mkdir(p->env->vfs, p->dir, err);
-    if (status == BECK_EEXIST)
-        status = BECK_OK;
-    if (!status)
-        status = write_metadata(p, err);
-    return status ? status : segment_create(p->env, p->dir, 0, NULL, out, err);
-}
-
-beck_status partition_rouse(struct partition *p, beck_error *err)
-{
-    struct segment **active = &p->segments[p->segment_count - 1], *made = NULL;
-    beck_status status = BECK_OK;
-    if (!p->dormant)
-        return BECK_OK;
-    if (!(*active)->unmade) {
-        status = segment_use(*active, err);
-    } else {
-        assert(p->writing && p->segment_count == 1);
-        mutex_unlock(&p->lock);
-        status = make_files(p, &made, err);
-        mutex_lock(&p->lock);
-        if (!status) {
-            segment_free(*active);
-            *active = made;
-            p->dir_dirty = true;
-            p->name = dirnames_made(committer_dirnames(p->env->committer));
-        }
-    }
-    p->dormant = status != BECK_OK;
-    return status;
-}
-
-void partition_doze(struct partition *p)
-{
-    struct segment *active = p->segments[p->segment_count - 1];
-    if (p->dormant || p->writing || p->syncing || p->poisoned || p->env->read_only ||
-        !gather_is_empty(p->gather) || p->synced != p->written || active->users > 1)
-        return;
-    p->writing = true;
-    mutex_unlock(&p->lock);
-    beck_status status = segment_trim(active, NULL);
-    if (!status)
-        status = segment_sync(active, NULL);
-    mutex_lock(&p->lock);
-    /* Readers may look into the indexes. */
-    if (!status)
-        status = index_flush(active->offsets, NULL);
-    if (!status)
-        status = index_flush(active->times, NULL);
-    if (!status) {
-        segment_unuse(active);
-        p->dormant = true;
-    }
-    p->writing = false;
-    partition_write_orphans(p);
-    cond_broadcast(&p->changed);
-}
-
 /* Nothing was ever written to it. */
 static beck_status know_unmade(struct partition *p, beck_error *err)
 {
@@ -580,7 +395,7 @@ static beck_status open_disk(struct partition *p, int64_t recovery_point, int64_
         p->first = log_start < p->next ? log_start : p->next;
     if (p->env->read_only)
         return BECK_OK;
-    choose_id(p);
+    partition_choose_id(p);
     if (active->unmade)
         return BECK_OK;
     status = partition_write_id(p, p->id, err);

@@ -1,6 +1,8 @@
 /* Field tables and properties of AMQP messages: what is taken, what is refused, and that all comes back byte
  * for byte. */
-#include "table.h"
+#include "tables.h"
+
+#include "broker/properties.h"
 
 static bool is_table(const void *bytes, size_t len)
 {

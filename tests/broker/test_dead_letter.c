@@ -1,7 +1,7 @@
 /* What leaves a queue without being acknowledged, and messages that are held back. */
 #include "broker/channel.h"
 #include "broker/dispatch.h"
-#include "broker/table.h"
+#include "broker/tables.h"
 
 #include <sched.h>
 

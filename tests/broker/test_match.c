@@ -1,6 +1,6 @@
 /* Who is bound: each type by examples, topics and headers against matchers that try every binding as it is
  * written in the rules. */
-#include "table.h"
+#include "tables.h"
 
 #include "broker/broker.h"
 #include "broker/match.h"

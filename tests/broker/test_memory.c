@@ -1,5 +1,5 @@
 /* Memory that runs out at any place: what failed leaves no trace, and works when it is tried again. */
-#include "table.h"
+#include "tables.h"
 
 #include "broker/dead_letter_headers.h"
 #include "broker/match.h"

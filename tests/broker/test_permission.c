@@ -1,5 +1,5 @@
 /* Permissions: what the three expressions of a user allow, and the words it is refused with. */
-#include "table.h"
+#include "tables.h"
 
 #include "broker/permission.h"
 

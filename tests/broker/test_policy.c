@@ -1,5 +1,5 @@
 /* Arguments, policies, and what they come to; declarations that are not the same. The words are RabbitMQ's. */
-#include "table.h"
+#include "tables.h"
 
 #include "broker/policy.h"
 

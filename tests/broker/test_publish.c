@@ -1,6 +1,6 @@
 /* Publishing and what comes of it: routes, storage, confirms, refusals, restarts, direct reply-to. */
 #include "broker/channel.h"
-#include "broker/table.h"
+#include "broker/tables.h"
 
 static void a_message_arrives_as_it_was_published(void **state)
 {

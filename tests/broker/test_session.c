@@ -1,6 +1,6 @@
 /* Who may do what in which virtual host; policies, limits; what administrators are shown. */
 #include "broker/place.h"
-#include "broker/table.h"
+#include "broker/tables.h"
 
 static void start(struct place *p)
 {

@@ -1,7 +1,7 @@
 /* Exchanges, queues and bindings: declared, found, deleted, and there again after a restart. */
 #include "broker/missed.h"
 #include "broker/place.h"
-#include "broker/table.h"
+#include "broker/tables.h"
 #include "support/effort.h"
 
 static void start(struct place *p)

@@ -1,5 +1,5 @@
 /* What a message says about its deaths, and which of them go round for ever. */
-#include "table.h"
+#include "tables.h"
 
 #include "broker/dead_letter_headers.h"
 

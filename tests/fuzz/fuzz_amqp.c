@@ -2,7 +2,7 @@
  * again, and must be the same. */
 #include "fuzz.h"
 
-#include "broker/content.h"
+#include "broker/properties.h"
 #include "wire/amqp/frames.h"
 #include "wire/amqp/methods.h"
 

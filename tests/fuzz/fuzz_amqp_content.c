@@ -2,7 +2,8 @@
  * to itself, and comes back byte for byte when it is written. */
 #include "fuzz.h"
 
-#include "broker/content.h"
+#include "broker/properties.h"
+#include "broker/table.h"
 
 #define OUT_MAX (1 << 20)
 

@@ -18,7 +18,7 @@ static void read_body(enum publish_form form, beck_bytes text)
         return;
     for (size_t i = 0; i < events.count; i++)
         event_check(&events.events[i], NULL);
-    publish_release(&events);
+    publish_events_release(&events);
 }
 
 /* Lines "name:value". */

@@ -1,6 +1,6 @@
 /* Publishing, delivering, answers, confirms, transactions. */
 #include "amqp_world.h"
-#include "broker/table.h"
+#include "broker/tables.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* From the first byte to open-ok, and the end of a connection. */
 #include "amqp_world.h"
 
-#include "broker/content.h"
+#include "broker/table.h"
 
 #include <stdio.h>
 #include <stdlib.h>

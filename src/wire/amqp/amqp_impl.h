@@ -169,6 +169,14 @@ struct amqp_connection {
 
 extern const struct net_protocol amqp_protocol;
 
+/* input.c: takes in what is whole at the beginning of the input; returns how much that was, 0: nothing yet. */
+size_t amqp_input(struct amqp_connection *c, beck_bytes input);
+
+/* The client closes it: close-ok, after the end of all channels. */
+void amqp_close(struct amqp_connection *c);
+/* The answer to close. It is the client's to end the socket: some have several threads that close, and the answer to
+ * the last must not be an end. */
+void amqp_close_ok(struct amqp_connection *c);
 /* connection.close with that text, after the end of all channels. */
 void amqp_refuse(struct amqp_connection *c, int code, const char *text, uint32_t method);
 void amqp_refusef(struct amqp_connection *c, int code, uint32_t method, const char *format, ...)

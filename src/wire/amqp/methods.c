@@ -2,7 +2,7 @@
  * lowest bit on. */
 #include "wire/amqp/methods.h"
 
-#include "broker/content.h"
+#include "broker/table.h"
 
 #include <stddef.h>
 

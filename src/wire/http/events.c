@@ -95,7 +95,7 @@ static void gathered(void *ctx, beck_status status, const beck_published *publis
     struct publish_call *p = ctx;
     struct publish_events owned = p->events;
     answer(p, status, published, err);
-    publish_release(&owned);
+    publish_events_release(&owned);
 }
 
 /* With what others publish in this turn of the network thread. */
@@ -131,7 +131,7 @@ static void publish(struct publish_call *p, const beck_event *events, size_t cou
     beck_status refused = may_publish(p->bus, p->options.level, events, count, &err);
     if (refused) {
         http_refuse(p->r, refused == BECK_ELIMIT ? 413 : 400, "%s", err.text);
-        publish_release(&p->events);
+        publish_events_release(&p->events);
         return;
     }
     beck_published published = {.position = {0, -1}};
@@ -151,7 +151,7 @@ static void publish(struct publish_call *p, const beck_event *events, size_t cou
     beck_status status = beck_publish_many(bus, events, count, &options, &published, &err);
     if (status || !waits)
         answer(p, status, &published, &err);
-    publish_release(&owned);
+    publish_events_release(&owned);
 }
 
 /* ---- binary mode ---- */

@@ -126,11 +126,11 @@ beck_status publish_read_json(enum publish_form form, beck_bytes body, struct pu
         out->events = out->count ? beck_document_event(out->documents[0], 0) : NULL;
     }
     if (status)
-        publish_release(out);
+        publish_events_release(out);
     return status;
 }
 
-void publish_release(struct publish_events *p)
+void publish_events_release(struct publish_events *p)
 {
     for (size_t i = 0; i < p->document_count; i++)
         beck_document_free(p->documents[i]);

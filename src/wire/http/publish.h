@@ -29,6 +29,6 @@ struct publish_events {
 /* All forms but PUBLISH_BINARY. The events borrow nothing from the body. */
 beck_status publish_read_json(enum publish_form form, beck_bytes body, struct publish_events *out,
                               beck_error *err);
-void publish_release(struct publish_events *p);
+void publish_events_release(struct publish_events *p);
 
 #endif

@@ -26,7 +26,10 @@
 #define ZSTD_VERSION 7
 #define IDS_VERSION 13
 #define IMPLICIT_VERSION 12 /* from here on producing adds a partition to a transaction */
+/* In the header of a batch. */
+#define LENGTH_AT 8
 #define MAGIC_AT 16
+#define ATTRIBUTES_AT 21
 #define MAGIC 2
 #define DECOMPRESSED_MAX (256u << 20)
 #define AT_ONCE_MAX (1u << 20)             /* bytes of a batch that are looked at on the loop */
@@ -245,11 +248,11 @@ static int check_shape(beck_bytes batch, int16_t version, beck_error *err)
             err, KAFKA_INVALID_RECORD,
             "Produce requests are only allowed to contain record batches with magic "
             "version 2");
-    if ((uint64_t)get_u32(p + 8) + BATCH_LENGTH_PREFIX < batch.len)
+    if ((uint64_t)get_u32(p + LENGTH_AT) + BATCH_LENGTH_PREFIX < batch.len)
         return refuse_batch(err, KAFKA_INVALID_RECORD,
                             "Produce requests are only allowed to contain exactly one record batch "
                             "per partition");
-    unsigned codec = get_u16(p + 21) & BATCH_CODEC_MASK;
+    unsigned codec = get_u16(p + ATTRIBUTES_AT) & BATCH_CODEC_MASK;
     if (codec > BECK_CODEC_ZSTD)
         return refuse_batch(err, KAFKA_UNSUPPORTED_COMPRESSION_TYPE, "there is no such codec");
     if (codec == BECK_CODEC_ZSTD && version < ZSTD_VERSION)

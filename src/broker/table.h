@@ -1,19 +1,16 @@
 /*
- * What AMQP 0-9-1 messages carry: field tables and properties, as RabbitMQ reads them (letters of types:
- * RabbitMQ's errata to the standard, `s` is 16 bits, `l` and `L` are signed 64 bits).
+ * Field tables of AMQP 0-9-1, which are headers and arguments, as RabbitMQ reads them (letters of types: RabbitMQ's errata
+ * to the standard, `s` is 16 bits, `l` and `L` are signed 64 bits).
  *
- * Nothing is decoded that nobody asks for: a table is the bytes between its length and its end, properties
- * are the bytes behind the body size of a content header (flags and list). Both are kept and given back
- * byte for byte; what is read out of them are slices.
+ * Nothing is decoded that nobody asks for: a table is the bytes between its length and its end. It is kept and given back
+ * byte for byte; what is read out of it are slices.
  */
-#ifndef BECK_BROKER_CONTENT_H
-#define BECK_BROKER_CONTENT_H
+#ifndef BECK_BROKER_TABLE_H
+#define BECK_BROKER_TABLE_H
 
 #include "base/bytes.h"
 
 #define TABLE_DEPTH_MAX 32 /* tables and arrays within each other */
-
-/* ---- field tables ---- */
 
 enum table_kind {
     TABLE_BOOL,    /* t */
@@ -70,37 +67,10 @@ size_t array_begin_table(struct buf *out); /* ends with table_end */
 /* All entries of `from` but those named. */
 beck_status table_copy_without(struct buf *out, beck_bytes from, const char *const *names,
                                size_t count);
-
-/* ---- properties of basic ---- */
-
-enum property_flag {
-    PROPERTY_CONTENT_TYPE = 0x8000,
-    PROPERTY_CONTENT_ENCODING = 0x4000,
-    PROPERTY_HEADERS = 0x2000,
-    PROPERTY_DELIVERY_MODE = 0x1000,
-    PROPERTY_PRIORITY = 0x0800,
-    PROPERTY_CORRELATION_ID = 0x0400,
-    PROPERTY_REPLY_TO = 0x0200,
-    PROPERTY_EXPIRATION = 0x0100,
-    PROPERTY_MESSAGE_ID = 0x0080,
-    PROPERTY_TIMESTAMP = 0x0040,
-    PROPERTY_TYPE = 0x0020,
-    PROPERTY_USER_ID = 0x0010,
-    PROPERTY_APP_ID = 0x0008,
-    PROPERTY_CLUSTER_ID = 0x0004
-};
-
-struct properties {
-    uint16_t flags; /* which of the following are there */
-    uint8_t delivery_mode, priority;
-    uint64_t timestamp; /* seconds */
-    beck_bytes content_type, content_encoding, correlation_id, reply_to, expiration, message_id,
-        type, user_id, app_id, cluster_id;
-    beck_bytes headers; /* a table, checked */
-};
-
-/* raw: flags and list. BECK_EINVAL: malformed. The usual ones (no headers) take some nanoseconds. */
-beck_status properties_read(beck_bytes raw, struct properties *out, beck_error *err);
-beck_status properties_write(struct buf *out, const struct properties *p);
+/* A short string, as names are and texts of properties: at most 255 bytes. */
+beck_status table_put_short(struct buf *out, beck_bytes text);
+/* After a write that failed: what is behind it would be taken for something else, so the buffer takes no more. Returns
+ * the status. */
+beck_status table_put_failed(struct buf *out, beck_status status);
 
 #endif

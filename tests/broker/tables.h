@@ -1,6 +1,6 @@
 /* Tables written in one line, and random ones. */
-#ifndef TESTS_BROKER_TABLE_H
-#define TESTS_BROKER_TABLE_H
+#ifndef TESTS_BROKER_TABLES_H
+#define TESTS_BROKER_TABLES_H
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "broker/content.h"
+#include "broker/table.h"
 
 #define TABLE_BYTES_MAX (1 << 20)
 
