@@ -160,6 +160,10 @@ static bool carry_out(struct transactions *ts, struct transaction *t)
 static int decide_end(struct transactions *ts, struct transaction *t, bool commit, bool bump)
 {
     assert(mutex_held(&ts->lock) && t->busy && !transaction_is_prepared(t));
+    /* Behind a control batch of the same epoch they would be of no transaction, and their producer be told that they
+     * are committed. */
+    while (!bump && t->entered > 0)
+        cond_wait(&ts->left, &ts->lock);
     struct transaction before = *t;
     int64_t fresh = -1;
     mutex_unlock(&ts->lock);
@@ -360,7 +364,8 @@ static bool is_due(const struct transaction *t, int64_t now_ms)
         return false;
     if (t->state == TRANSACTION_ONGOING)
         return now_ms - t->started_ms >= t->timeout_ms;
-    return transaction_is_prepared(t) || now_ms - t->updated_ms >= TRANSACTION_EXPIRY_MS;
+    return transaction_is_prepared(t) ||
+           (t->entered == 0 && now_ms - t->updated_ms >= TRANSACTION_EXPIRY_MS);
 }
 
 /* True: it is gone. */
