@@ -233,6 +233,8 @@ static int end(struct transactions *ts, struct transaction_producer *producer, b
     bool retry = t && version_2 && is_retry(t, producer), decide;
     if (producer->id.len == 0)
         return KAFKA_INVALID_REQUEST;
+    if (transaction_producer_is_gone(producer))
+        return KAFKA_REQUEST_TIMED_OUT;
     if (!t || (!retry && t->producer_id != producer->producer_id))
         return KAFKA_INVALID_PRODUCER_ID_MAPPING;
     if (!retry && t->epoch != producer->epoch)
@@ -304,6 +306,8 @@ static int init(struct transactions *ts, struct transaction_producer *producer, 
     struct transaction *t = transaction_await(ts, producer->id);
     bool expects = producer->producer_id >= 0;
     int error = KAFKA_NONE;
+    if (transaction_producer_is_gone(producer))
+        return KAFKA_REQUEST_TIMED_OUT;
     if (!t && !(t = transaction_make(ts, producer->id)))
         return KAFKA_COORDINATOR_NOT_AVAILABLE;
     if (t->busy || transaction_is_prepared(t))

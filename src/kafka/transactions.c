@@ -129,6 +129,11 @@ bool transaction_is_prepared(const struct transaction *t)
     return t->state == TRANSACTION_PREPARE_COMMIT || t->state == TRANSACTION_PREPARE_ABORT;
 }
 
+bool transaction_producer_is_gone(const struct transaction_producer *producer)
+{
+    return producer->gone && atomic_load(producer->gone);
+}
+
 void transaction_begin(struct transactions *ts, struct transaction *t)
 {
     assert(mutex_held(&ts->lock));
@@ -149,6 +154,8 @@ static struct transaction *of_producer(struct transactions *ts,
     *error = KAFKA_NONE;
     if (producer->id.len == 0)
         *error = KAFKA_INVALID_REQUEST;
+    else if (transaction_producer_is_gone(producer))
+        *error = KAFKA_REQUEST_TIMED_OUT;
     else if (!t || t->producer_id != producer->producer_id)
         *error = KAFKA_INVALID_PRODUCER_ID_MAPPING;
     else if (t->epoch != producer->epoch)
@@ -182,7 +189,7 @@ int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int1
                        beck_bytes topic, int32_t partition, bool add)
 {
     struct transactions *ts = k->transactions;
-    struct transaction_producer producer = {id, producer_id, epoch};
+    struct transaction_producer producer = {id, producer_id, epoch, NULL};
     struct transaction *t;
     mutex_lock(&ts->lock);
     int error = check(ts, &producer, topic, partition, add, &t);
@@ -194,7 +201,7 @@ int transactions_enter(struct kafka *k, beck_bytes id, int64_t producer_id, int1
                        beck_bytes topic, int32_t partition, bool add)
 {
     struct transactions *ts = k->transactions;
-    struct transaction_producer producer = {id, producer_id, epoch};
+    struct transaction_producer producer = {id, producer_id, epoch, NULL};
     struct transaction *t;
     mutex_lock(&ts->lock);
     int error = check(ts, &producer, topic, partition, add, &t);

@@ -54,6 +54,9 @@ struct transaction_producer {
     beck_bytes id; /* the transactional id */
     int64_t producer_id;
     int16_t epoch;
+    /* That its connection has ended; NULL: it has none. What is not begun by then is not done any more: who gave a
+     * request up has sent it again, and may be at its next transaction, which version 1 has no epoch to tell by. */
+    const _Atomic(bool) *gone;
 };
 struct transaction_partition {
     beck_bytes topic;

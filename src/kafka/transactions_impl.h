@@ -59,6 +59,8 @@ bool transaction_put(struct transaction *t, beck_bytes topic,
 bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition);
 void transaction_forget_partitions(struct transaction *t);
 bool transaction_is_prepared(const struct transaction *t);
+/* Nobody waits for the answer. */
+bool transaction_producer_is_gone(const struct transaction_producer *producer);
 /* It is Ongoing from now on. */
 void transaction_begin(struct transactions *ts, struct transaction *t);
 void transactions_keep_time(struct transactions *ts);

@@ -356,6 +356,26 @@ static void time_ends_a_transaction_while_batches_are_let_in(void **state)
     transactions_leave(p.k, x.id);
 }
 
+/* Each was asked for again on another connection, when the first one had stopped to answer. */
+static void what_nobody_waits_for_any_more_is_not_done(void **state)
+{
+    _Atomic(bool) gone = false;
+    (void)state;
+    struct transaction_producer x = init("x"), late = x;
+    late.gone = &gone;
+    assert_int_equal(add(&late, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 0, "a");
+    assert_int_equal(transactions_end(p.k, &late, false, false), KAFKA_NONE);
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 1, "b");
+    atomic_store(&gone, true);
+    assert_int_equal(transactions_end(p.k, &late, false, false), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(add(&late, "t", 0), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(transactions_init(p.k, &late, TIMEOUT_MS), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
+    assert_string_equal(seen("t", 0), "b");
+}
+
 static void what_is_open_goes_on_after_a_restart(void **state)
 {
     (void)state;
@@ -1103,6 +1123,7 @@ int main(void)
         TEST(a_batch_behind_the_end_of_its_transaction_is_of_no_other),
         TEST(what_was_let_in_is_written_before_the_end),
         TEST(time_ends_a_transaction_while_batches_are_let_in),
+        TEST(what_nobody_waits_for_any_more_is_not_done),
         TEST(what_is_open_goes_on_after_a_restart),
         TEST(a_transaction_that_nobody_knows_is_aborted),
         TEST(what_is_in_a_transaction_stays_so_while_more_is_added),
