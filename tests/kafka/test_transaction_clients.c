@@ -16,7 +16,7 @@
 #include "support/effort.h"
 
 #define TIMEOUT_MS 60000
-#define SEEDS effort(60, 10)
+#define SEEDS effort(60, 6)
 #define STEPS 400
 #define CLIENTS 2
 #define PLACES 3
