@@ -160,6 +160,10 @@ static bool carry_out(struct transactions *ts, struct transaction *t)
 static int decide_end(struct transactions *ts, struct transaction *t, bool commit, bool bump)
 {
     assert(mutex_held(&ts->lock) && t->busy && !transaction_is_prepared(t));
+    /* Behind a control batch of the same epoch they would be of no transaction, and their producer be told that they
+     * are committed. */
+    while (!bump && t->entered > 0)
+        cond_wait(&ts->left, &ts->lock);
     struct transaction before = *t;
     int64_t fresh = -1;
     mutex_unlock(&ts->lock);
@@ -229,6 +233,8 @@ static int end(struct transactions *ts, struct transaction_producer *producer, b
     bool retry = t && version_2 && is_retry(t, producer), decide;
     if (producer->id.len == 0)
         return KAFKA_INVALID_REQUEST;
+    if (transaction_producer_is_gone(producer))
+        return KAFKA_REQUEST_TIMED_OUT;
     if (!t || (!retry && t->producer_id != producer->producer_id))
         return KAFKA_INVALID_PRODUCER_ID_MAPPING;
     if (!retry && t->epoch != producer->epoch)
@@ -300,6 +306,8 @@ static int init(struct transactions *ts, struct transaction_producer *producer, 
     struct transaction *t = transaction_await(ts, producer->id);
     bool expects = producer->producer_id >= 0;
     int error = KAFKA_NONE;
+    if (transaction_producer_is_gone(producer))
+        return KAFKA_REQUEST_TIMED_OUT;
     if (!t && !(t = transaction_make(ts, producer->id)))
         return KAFKA_COORDINATOR_NOT_AVAILABLE;
     if (t->busy || transaction_is_prepared(t))
@@ -360,7 +368,8 @@ static bool is_due(const struct transaction *t, int64_t now_ms)
         return false;
     if (t->state == TRANSACTION_ONGOING)
         return now_ms - t->started_ms >= t->timeout_ms;
-    return transaction_is_prepared(t) || now_ms - t->updated_ms >= TRANSACTION_EXPIRY_MS;
+    return transaction_is_prepared(t) ||
+           (t->entered == 0 && now_ms - t->updated_ms >= TRANSACTION_EXPIRY_MS);
 }
 
 /* True: it is gone. */

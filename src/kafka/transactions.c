@@ -129,6 +129,11 @@ bool transaction_is_prepared(const struct transaction *t)
     return t->state == TRANSACTION_PREPARE_COMMIT || t->state == TRANSACTION_PREPARE_ABORT;
 }
 
+bool transaction_producer_is_gone(const struct transaction_producer *producer)
+{
+    return producer->gone && atomic_load(producer->gone);
+}
+
 void transaction_begin(struct transactions *ts, struct transaction *t)
 {
     assert(mutex_held(&ts->lock));
@@ -149,6 +154,8 @@ static struct transaction *of_producer(struct transactions *ts,
     *error = KAFKA_NONE;
     if (producer->id.len == 0)
         *error = KAFKA_INVALID_REQUEST;
+    else if (transaction_producer_is_gone(producer))
+        *error = KAFKA_REQUEST_TIMED_OUT;
     else if (!t || t->producer_id != producer->producer_id)
         *error = KAFKA_INVALID_PRODUCER_ID_MAPPING;
     else if (t->epoch != producer->epoch)
@@ -158,14 +165,12 @@ static struct transaction *of_producer(struct transactions *ts,
     return *error ? NULL : t;
 }
 
-int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
-                       beck_bytes topic, int32_t partition, bool add)
+/* With the lock. *out: the transaction, after 0. */
+static int check(struct transactions *ts, const struct transaction_producer *producer,
+                 beck_bytes topic, int32_t partition, bool add, struct transaction **out)
 {
-    struct transactions *ts = k->transactions;
-    struct transaction_producer producer = {id, producer_id, epoch};
     int error;
-    mutex_lock(&ts->lock);
-    struct transaction *t = of_producer(ts, &producer, &error);
+    struct transaction *t = *out = of_producer(ts, producer, &error);
     if (t && (t->state != TRANSACTION_ONGOING || !transaction_has(t, topic, partition))) {
         if (!add)
             error = KAFKA_INVALID_TXN_STATE;
@@ -177,8 +182,43 @@ int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int1
             transaction_begin(ts, t);
         }
     }
-    mutex_unlock(&ts->lock);
     return error == KAFKA_PRODUCER_FENCED ? KAFKA_INVALID_PRODUCER_EPOCH : error;
+}
+
+int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
+                       beck_bytes topic, int32_t partition, bool add)
+{
+    struct transactions *ts = k->transactions;
+    struct transaction_producer producer = {id, producer_id, epoch, NULL};
+    struct transaction *t;
+    mutex_lock(&ts->lock);
+    int error = check(ts, &producer, topic, partition, add, &t);
+    mutex_unlock(&ts->lock);
+    return error;
+}
+
+int transactions_enter(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
+                       beck_bytes topic, int32_t partition, bool add)
+{
+    struct transactions *ts = k->transactions;
+    struct transaction_producer producer = {id, producer_id, epoch, NULL};
+    struct transaction *t;
+    mutex_lock(&ts->lock);
+    int error = check(ts, &producer, topic, partition, add, &t);
+    if (!error)
+        t->entered++;
+    mutex_unlock(&ts->lock);
+    return error;
+}
+
+void transactions_leave(struct kafka *k, beck_bytes id)
+{
+    struct transactions *ts = k->transactions;
+    mutex_lock(&ts->lock);
+    struct transaction *t = transaction_find(ts, id);
+    if (--t->entered == 0)
+        cond_broadcast(&ts->left);
+    mutex_unlock(&ts->lock);
 }
 
 int transactions_verify(struct kafka *k, const struct transaction_producer *producer,
@@ -329,6 +369,7 @@ beck_status transactions_open(struct kafka *k, beck_error *err)
     mutex_init(&ts->lock);
     mutex_init(&ts->ids_lock);
     cond_init(&ts->added);
+    cond_init(&ts->left);
     ts->closing = true; /* no ticks yet */
     k->transactions = ts;
     status = producer_ids_open(ts, err);
@@ -363,6 +404,7 @@ void transactions_close(struct kafka *k)
     mutex_release(&ts->lock);
     mutex_release(&ts->ids_lock);
     cond_release(&ts->added);
+    cond_release(&ts->left);
     free(ts);
     k->transactions = NULL;
 }

@@ -15,7 +15,8 @@
  * whatever happens, and what was not decided is Ongoing still, until its producer or its time ends it.
  *
  * Version 2 gives each transaction an epoch of its own, so that what comes too late is refused by the
- * partitions. For producers that do not know it, a batch must belong to a partition that was added; one that got
+ * partitions. For producers that do not know it, a batch must belong to a partition that was added, and the
+ * transaction does not end between that look and the write; one that got
  * behind the end of its transaction all the same is aborted before the next one adds the partition.
  *
  * transactions.lock guards it all, and is held for moments only; see base/thread.h for its place. A
@@ -53,6 +54,9 @@ struct transaction_producer {
     beck_bytes id; /* the transactional id */
     int64_t producer_id;
     int16_t epoch;
+    /* That its connection has ended; NULL: it has none. What is not begun by then is not done any more: who gave a
+     * request up has sent it again, and may be at its next transaction, which version 1 has no epoch to tell by. */
+    const _Atomic(bool) *gone;
 };
 struct transaction_partition {
     beck_bytes topic;
@@ -64,6 +68,11 @@ struct transaction_partition {
  * INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, CONCURRENT_TRANSACTIONS. */
 int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
                        beck_bytes topic, int32_t partition, bool add);
+/* The same; after 0 the transaction does not end until transactions_leave, so that what is written meanwhile is part
+ * of it, unless it ends with a new epoch, under which partitions refuse what comes. */
+int transactions_enter(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
+                       beck_bytes topic, int32_t partition, bool add);
+void transactions_leave(struct kafka *k, beck_bytes id);
 
 /* (slow) InitProducerId. id.data NULL: an idempotent producer, which gets an id of its own. Else
  * producer: what it had, producer_id -1: nothing. An open transaction is aborted first. Out in

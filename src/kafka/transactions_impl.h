@@ -23,6 +23,7 @@ struct transaction {
     struct transaction_partition *partitions; /* each topic's name is its own memory */
     size_t partition_count, partition_cap;
     int16_t last_epoch; /* whose end, or beginning, its producer may ask for again; -1: none */
+    uint32_t entered;   /* batches that are part of it, and not written yet */
     bool unrecorded;    /* a record of what was added failed */
     bool busy;          /* somebody changes it with the lock free: nobody else does */
     bool adding; /* what changes is only that partitions were added, which is being recorded */
@@ -33,6 +34,7 @@ struct transactions {
     const struct env *env;
     struct mutex lock;
     struct cond added; /* one is not `adding` any more */
+    struct cond left;  /* none is `entered` in one any more */
     struct transaction **buckets;
     size_t bucket_count, count;
     _Atomic(beck_bus *) bus; /* NULL: not made yet */
@@ -57,6 +59,8 @@ bool transaction_put(struct transaction *t, beck_bytes topic,
 bool transaction_has(const struct transaction *t, beck_bytes topic, int32_t partition);
 void transaction_forget_partitions(struct transaction *t);
 bool transaction_is_prepared(const struct transaction *t);
+/* Nobody waits for the answer. */
+bool transaction_producer_is_gone(const struct transaction_producer *producer);
 /* It is Ongoing from now on. */
 void transaction_begin(struct transactions *ts, struct transaction *t);
 void transactions_keep_time(struct transactions *ts);

@@ -308,6 +308,74 @@ static void a_batch_behind_the_end_of_its_transaction_is_of_no_other(void **stat
     assert_string_equal(seen("t", 1), "c");
 }
 
+static void *end_with_commit(void *ctx)
+{
+    struct transaction_producer *x = ctx;
+    assert_int_equal(transactions_end(p.k, x, true, false), KAFKA_NONE);
+    return NULL;
+}
+
+/* Without an epoch for each transaction an end that comes late, after it was asked for again, ends the producer's next
+ * transaction. A batch that was let in is part of it all the same: else its producer, whose own request to commit finds it
+ * committed, would be told so of a batch that is in none. */
+static void what_was_let_in_is_written_before_the_end(void **state)
+{
+    pthread_t late;
+    (void)state;
+    struct transaction_producer x = init("x");
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    assert_int_equal(transactions_enter(p.k, x.id, x.producer_id, x.epoch, beck_str("t"), 0, false),
+                     KAFKA_NONE);
+    pthread_create(&late, NULL, end_with_commit, &x);
+    while (check(&x, "t", 0, false) == KAFKA_NONE)
+        sched_yield();
+    assert_int_equal(check(&x, "t", 0, false), KAFKA_CONCURRENT_TRANSACTIONS);
+    assert_string_equal(state_of("x"), "Ongoing");
+    sent(&x, "t", 0, 0, "a");
+    transactions_leave(p.k, x.id);
+    pthread_join(late, NULL);
+    assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
+    assert_string_equal(seen("t", 0), "a");
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    assert_int_equal(transactions_end(p.k, &x, false, false), KAFKA_NONE);
+    assert_string_equal(seen("t", 0), "a");
+}
+
+/* The end has an epoch of its own then, and does not wait. */
+static void time_ends_a_transaction_while_batches_are_let_in(void **state)
+{
+    (void)state;
+    struct transaction_producer x = init("x");
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    assert_int_equal(transactions_enter(p.k, x.id, x.producer_id, x.epoch, beck_str("t"), 0, false),
+                     KAFKA_NONE);
+    world_advance(&p.w, TIMEOUT_MS);
+    transactions_tick(p.k);
+    assert_string_equal(state_of("x"), "CompleteAbort");
+    assert_int_equal(send(&x, "t", 0, 0, "late"), BECK_EFENCED);
+    transactions_leave(p.k, x.id);
+}
+
+/* Each was asked for again on another connection, when the first one had stopped to answer. */
+static void what_nobody_waits_for_any_more_is_not_done(void **state)
+{
+    _Atomic(bool) gone = false;
+    (void)state;
+    struct transaction_producer x = init("x"), late = x;
+    late.gone = &gone;
+    assert_int_equal(add(&late, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 0, "a");
+    assert_int_equal(transactions_end(p.k, &late, false, false), KAFKA_NONE);
+    assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
+    sent(&x, "t", 0, 1, "b");
+    atomic_store(&gone, true);
+    assert_int_equal(transactions_end(p.k, &late, false, false), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(add(&late, "t", 0), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(transactions_init(p.k, &late, TIMEOUT_MS), KAFKA_REQUEST_TIMED_OUT);
+    assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
+    assert_string_equal(seen("t", 0), "b");
+}
+
 static void what_is_open_goes_on_after_a_restart(void **state)
 {
     (void)state;
@@ -1053,6 +1121,9 @@ int main(void)
         TEST(the_time_of_a_transaction_ends),
         TEST(a_new_producer_aborts_what_the_old_one_left_open),
         TEST(a_batch_behind_the_end_of_its_transaction_is_of_no_other),
+        TEST(what_was_let_in_is_written_before_the_end),
+        TEST(time_ends_a_transaction_while_batches_are_let_in),
+        TEST(what_nobody_waits_for_any_more_is_not_done),
         TEST(what_is_open_goes_on_after_a_restart),
         TEST(a_transaction_that_nobody_knows_is_aborted),
         TEST(what_is_in_a_transaction_stays_so_while_more_is_added),

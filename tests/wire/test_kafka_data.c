@@ -7,7 +7,9 @@
 #include "kafka/message/list_offsets.h"
 #include "kafka/message/produce.h"
 #include "kafka/message/share.h"
+#include "kafka/message/transactions.h"
 #include "kafka/topics.h"
+#include "kafka/transactions_impl.h"
 #include "wire/kafka/wire_impl.h"
 
 #include <stdio.h>
@@ -1039,6 +1041,76 @@ static void records_of_a_share_member_that_hangs_up_go_to_another(void **state)
     assert_int_equal(share_fetch(&d->c, t, "m2"), 2);
 }
 
+static int count_connections(struct data_test *d)
+{
+    struct buf text;
+    int count = -1;
+    buf_init(&text, 1 << 20);
+    assert_int_equal(metrics_write(d->w.metrics, &text), 0);
+    assert_int_equal(buf_append(&text, "", 1), 0);
+    const char *at = strstr((const char *)text.data, "beck_connections{protocol=\"kafka\"} ");
+    if (at)
+        count = atoi(strchr(at, ' '));
+    buf_release(&text);
+    return count;
+}
+
+/* Waits until so many requests are with threads of the pool, and none is to come there. */
+static void await_running(struct data_test *d, uint32_t count)
+{
+    struct pool *pool = &d->w.wire->pool;
+    for (bool so = false; !so; sched_yield()) {
+        mutex_lock(&pool->lock);
+        so = pool->waiting == 0 && pool->count - pool->idle == count;
+        mutex_unlock(&pool->lock);
+    }
+}
+
+static int end_of_transaction(struct kafka_peer *c, const struct kafka_end_txn_request *q)
+{
+    struct kafka_end_txn_response a;
+    kafka_ask(c, end_txn, 3, q, &a);
+    return a.error_code;
+}
+
+/* A client gives a request up, hangs up and sends it again elsewhere; the first one may not end its next transaction. */
+static void a_transaction_is_not_ended_for_a_connection_that_has_ended(void **state)
+{
+    struct data_test *d = *state;
+    struct transactions *ts = d->w.kafka->transactions;
+    struct transaction_producer x = {.id = beck_str("x"), .producer_id = -1, .epoch = -1};
+    struct transaction_partition where = {beck_str("t"), 0};
+    struct kafka_peer late;
+    make_topic(d, "t", 1, NULL, NULL);
+    assert_int_equal(transactions_init(d->w.kafka, &x, MINUTE_MS), KAFKA_NONE);
+    assert_int_equal(transactions_add(d->w.kafka, &x, &where, 1), KAFKA_NONE);
+    struct kafka_end_txn_request q;
+    kafka_end_txn_request_init(&q);
+    q.transactional_id = x.id;
+    q.producer_id = x.producer_id;
+    q.producer_epoch = x.epoch;
+    q.committed = false;
+
+    kafka_dial(&d->w, &late);
+    mutex_lock(&ts->lock);
+    struct transaction *t = transaction_find(ts, x.id);
+    t->busy = t->adding = true; /* others wait */
+    mutex_unlock(&ts->lock);
+    kafka_say(&late, kafka_end_txn_request_table(), 3, &q);
+    await_running(d, 1);
+    kafka_hang_up(&late);
+    while (count_connections(d) > 1)
+        sched_yield();
+    mutex_lock(&ts->lock);
+    t->busy = t->adding = false;
+    cond_broadcast(&ts->added);
+    mutex_unlock(&ts->lock);
+    await_running(d, 0);
+
+    q.committed = true;
+    assert_int_equal(end_of_transaction(&d->c, &q), KAFKA_NONE);
+}
+
 static void a_damaged_partition_says_so_and_others_go_on(void **state)
 {
     struct data_test *d = *state;
@@ -1104,6 +1176,7 @@ int main(void)
         TEST(long_requests_of_many_clients_are_answered_whole),
         TEST(there_has_been_one_leader_epoch),
         TEST(records_of_a_share_member_that_hangs_up_go_to_another),
+        TEST(a_transaction_is_not_ended_for_a_connection_that_has_ended),
         TEST(a_damaged_partition_says_so_and_others_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

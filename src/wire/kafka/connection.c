@@ -409,6 +409,7 @@ static void closed(struct connection *net, const char *why)
     if (!c->over && why)
         kafka_log(c, KAFKA_LOG_DEBUG, "a Kafka connection ended", why);
     c->closed = true;
+    atomic_store(&c->gone, true);
     give_memory_back(c);
     stop_waiting(c);
 }

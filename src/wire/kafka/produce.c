@@ -306,17 +306,19 @@ static int check_batch(struct look *l, beck_bytes batch, const struct producing 
     }
 }
 
-static int check_transaction(const struct producing *s, const struct look *l,
-                             const struct batch_header *h)
+/* *entered: it is to be left. */
+static int enter_transaction(const struct producing *s, const struct look *l,
+                             const struct batch_header *h, bool *entered)
 {
     const struct kafka_produce_request *q = request_body(s->r);
     if (!(h->attributes & BATCH_TRANSACTIONAL))
         return KAFKA_NONE;
     if (!q->transactional_id.data)
         return KAFKA_INVALID_PRODUCER_ID_MAPPING;
-    int code = transactions_check(request_kafka(s->r), q->transactional_id, h->producer_id,
+    int code = transactions_enter(request_kafka(s->r), q->transactional_id, h->producer_id,
                                   h->producer_epoch, l->topic->name, l->partition,
                                   request_version(s->r) >= IMPLICIT_VERSION);
+    *entered = !code;
     /* As Kafka's: producers try that again. */
     return code == KAFKA_CONCURRENT_TRANSACTIONS ? KAFKA_NOT_ENOUGH_REPLICAS : code;
 }
@@ -430,8 +432,9 @@ static int produce(struct producing *s, struct topic *t,
     if (code == ALONE)
         code = refuse_batch(&err, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
     s->told += out->record_errors.count;
+    bool entered = false;
     if (!code)
-        code = check_transaction(s, &l, &h);
+        code = enter_transaction(s, &l, &h, &entered);
     struct buf changed;
     buf_init(&changed, DECOMPRESSED_MAX);
     if (!code && changes)
@@ -440,6 +443,10 @@ static int produce(struct producing *s, struct topic *t,
         refuse(s, out, code, err.text);
     else
         store(s, &l, changes ? buf_bytes(&changed) : q->records.bytes);
+    if (entered)
+        transactions_leave(
+            request_kafka(s->r),
+            ((const struct kafka_produce_request *)request_body(s->r))->transactional_id);
     buf_release(&changed);
     return KAFKA_NONE;
 }

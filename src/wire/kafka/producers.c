@@ -14,7 +14,8 @@ static void init(struct kafka_request *r)
 {
     const struct kafka_init_producer_id_request *q = request_body(r);
     struct kafka_init_producer_id_response out;
-    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch};
+    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch,
+                                            request_gone(r)};
     int error;
     kafka_init_producer_id_response_init(&out);
     if (q->transactional_id.data &&

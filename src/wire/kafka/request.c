@@ -373,6 +373,11 @@ const struct kafka_endpoint *request_endpoint(const struct kafka_request *r)
     return &r->endpoint;
 }
 
+const _Atomic(bool) *request_gone(const struct kafka_request *r)
+{
+    return &r->c->gone;
+}
+
 struct kafka *request_kafka(const struct kafka_request *r)
 {
     return r->wire->context.kafka;

@@ -34,6 +34,8 @@ struct identity *request_identity(const struct kafka_request *r);
 const struct net_peer *request_peer(const struct kafka_request *r);
 /* What this client is to connect to; valid until the answer. */
 const struct kafka_endpoint *request_endpoint(const struct kafka_request *r);
+/* Whether its connection has ended; valid until the answer, on any thread. */
+const _Atomic(bool) *request_gone(const struct kafka_request *r);
 struct kafka *request_kafka(const struct kafka_request *r);
 beck *request_engine(const struct kafka_request *r);
 

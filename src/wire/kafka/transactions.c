@@ -107,7 +107,7 @@ static bool add_one(struct kafka_request *r, struct kafka_add_partitions_to_txn_
     const struct kafka_add_partitions_to_txn_request *q = request_body(r);
     struct adding a = {.r = r,
                        .producer = {q->v3_and_below_transactional_id, q->v3_and_below_producer_id,
-                                    q->v3_and_below_producer_epoch},
+                                    q->v3_and_below_producer_epoch, request_gone(r)},
                        .topics = q->v3_and_below_topics.at,
                        .topic_count = q->v3_and_below_topics.count};
     if (!kafka_array(request_arena(r), &out->results_by_topic_v3_and_below, a.topic_count))
@@ -125,11 +125,12 @@ static bool add_many(struct kafka_request *r, struct kafka_add_partitions_to_txn
         const struct kafka_add_partitions_to_txn_request_transaction *t = &q->transactions.at[i];
         struct kafka_add_partitions_to_txn_response_transaction *o =
             &out->results_by_transaction.at[i];
-        struct adding a = {.r = r,
-                           .producer = {t->transactional_id, t->producer_id, t->producer_epoch},
-                           .verify_only = t->verify_only,
-                           .topics = t->topics.at,
-                           .topic_count = t->topics.count};
+        struct adding a = {
+            .r = r,
+            .producer = {t->transactional_id, t->producer_id, t->producer_epoch, request_gone(r)},
+            .verify_only = t->verify_only,
+            .topics = t->topics.at,
+            .topic_count = t->topics.count};
         o->transactional_id = t->transactional_id;
         if (!kafka_array(request_arena(r), &o->topic_results, a.topic_count))
             return false;
@@ -164,7 +165,8 @@ static void add_offsets(struct kafka_request *r)
 {
     const struct kafka_add_offsets_to_txn_request *q = request_body(r);
     struct kafka_add_offsets_to_txn_response out;
-    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch};
+    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch,
+                                            request_gone(r)};
     struct transaction_partition offsets = {beck_str(OWN_CONSUMER_OFFSETS), 0};
     int error;
     kafka_add_offsets_to_txn_response_init(&out);
@@ -192,7 +194,8 @@ static void end(struct kafka_request *r)
 {
     const struct kafka_end_txn_request *q = request_body(r);
     struct kafka_end_txn_response out;
-    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch};
+    struct transaction_producer producer = {q->transactional_id, q->producer_id, q->producer_epoch,
+                                            request_gone(r)};
     bool version_2 = request_version(r) >= END_EPOCH;
     kafka_end_txn_response_init(&out);
     int error = may_write(r, q->transactional_id)
