@@ -81,12 +81,18 @@ SERVER = None
 BOTH = (signal.SIGTERM, signal.SIGKILL)
 
 
-def again(w, number):
+def next_life(w, number):
     """Ends the server, starts it again and gives a channel."""
     SERVER.again(number)
     w.connections.clear()
     w.own = None
     return w.channel()
+
+
+def again(w, number):
+    """The same in a case, which has as long for each of its lives."""
+    signal.alarm(CASE_S)
+    return next_life(w, number)
 
 
 def http_call(method, path, body=None, headers=None):

@@ -212,7 +212,7 @@ class Model:
     def restart(self):
         number = self.rng.choice((signal.SIGTERM, signal.SIGKILL))
         self.settle_down()
-        lasting_suite.again(self.w, number)
+        lasting_suite.next_life(self.w, number)
         taken = self.held
         self.open()
         for _, q, entry in taken:

@@ -7,6 +7,7 @@
 
 #include "base/vfs_impl.h"
 #include "log/partition_impl.h"
+#include "support/thread_sleeps.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -20,24 +21,12 @@ static _Atomic(int) begun;   /* so far */
 static _Atomic(int) overtaken;
 static pid_t first; /* the thread of the test */
 
-static bool sleeps(pid_t thread)
-{
-    char path[64], text[512] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_true(fread(text, 1, sizeof text - 1, f) > 0);
-    fclose(f);
-    const char *state = strrchr(text, ')');
-    return state && state[2] == 'S';
-}
-
 /* One on another thread takes until the test waits, for this or after it went on without. */
 static beck_status slow_sync(struct file *f, beck_error *err)
 {
     atomic_fetch_add(&syncing, 1);
     atomic_fetch_add(&begun, 1);
-    while (gettid() != first && !sleeps(first))
+    while (gettid() != first && !thread_sleeps(first))
         sched_yield();
     beck_status status = files->sync(f, err);
     atomic_fetch_sub(&syncing, 1);
@@ -243,7 +232,7 @@ static void slow_hook(void *ctx, struct partition *p, const struct routed *items
         append_routed(p);
         pthread_create(&other, NULL, sync_and_say_who, p);
         while (atomic_load(&overlaps) == 0 &&
-               (partition_synced(p) < 2 || !sleeps(atomic_load(&other_thread))))
+               (partition_synced(p) < 2 || !thread_sleeps(atomic_load(&other_thread))))
             sched_yield();
     }
     atomic_fetch_sub(&in_hook, 1);

@@ -1,6 +1,7 @@
 /* The loops: many connections, limits, work from other threads, draining and stopping. */
 #include "net/common.h"
 #include "net/net_impl.h"
+#include "support/thread_sleeps.h"
 
 #include <sched.h>
 
@@ -261,6 +262,7 @@ struct passing {
     struct net_task task, passed;
     struct server *s;
     struct connection *from, *to;
+    pid_t to_thread;        /* of the loop of `to` */
     bool slept_on, arrived; /* with the server's lock */
 };
 
@@ -270,9 +272,12 @@ static void arrive(struct net_task *t)
     note(p->s, p->arrived = true);
 }
 
+static _Atomic(pid_t) opened_by;
+
 static void *open_kept(struct connection *c, void *ctx)
 {
     struct server *s = ctx;
+    atomic_store(&opened_by, gettid());
     note(s, s->last = connection_retain(c));
     return line_opened(c, ctx);
 }
@@ -289,7 +294,8 @@ static void pass_on(struct net_task *t)
     struct passing *p = (struct passing *)t;
     struct net_loop *other = connection_loop(p->to);
     assert_ptr_not_equal(other, connection_loop(p->from));
-    while (!atomic_load(&other->asleep))
+    /* One that says so and does not sleep yet looks into its inbox first. */
+    while (!atomic_load(&other->asleep) || !thread_sleeps(p->to_thread))
         sched_yield();
     net_post(other, &p->passed);
     bool sleeps = atomic_load(&other->asleep);
@@ -310,6 +316,7 @@ static void a_loop_is_woken_by_another_once_that_has_returned(void **state)
     server_start(&s);
     p.from = connect_kept(&s, &from, 1);
     p.to = connect_kept(&s, &to, 2);
+    p.to_thread = atomic_load(&opened_by);
     net_post(connection_loop(p.from), &p.task);
     wait_until(&s, p.arrived);
     assert_true(p.slept_on);

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define HOUR_MS 3600000
+
 /* ---- the server ---- */
 
 static int listen_on(uint16_t *port)
@@ -44,8 +46,10 @@ void kafka_world_open(struct kafka_world *w)
     w->metrics = metrics_new();
     struct kafka_wire_context context = {
         .engine = w->b, .kafka = w->kafka, .access = w->access, .metrics = w->metrics};
-    assert_int_equal(kafka_wire_new(&(struct kafka_wire_settings){0}, &context, &w->wire, &err),
-                     BECK_OK);
+    /* The machine may be slow. */
+    struct kafka_wire_settings patient = {.handshake_timeout_ms = HOUR_MS,
+                                          .receive_timeout_ms = HOUR_MS};
+    assert_int_equal(kafka_wire_new(&patient, &context, &w->wire, &err), BECK_OK);
     int fd = listen_on(&w->port);
     struct kafka_endpoint advertised = {"", w->port};
     assert_int_equal(

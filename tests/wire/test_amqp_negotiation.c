@@ -23,6 +23,15 @@ static int close_world(void **state)
     return 0;
 }
 
+/* The same with other settings. */
+static void world_again(struct amqp_world *w, struct amqp_settings settings)
+{
+    amqp_world_close(w);
+    memset(w, 0, sizeof *w);
+    w->settings = settings;
+    amqp_world_open(w);
+}
+
 static void hear_bytes(struct peer *c, const void *expected, size_t len)
 {
     uint8_t got[64];
@@ -145,7 +154,9 @@ static void test_users_log_in_with_their_passwords(void **state)
 static void test_a_user_who_is_deleted_is_told_to_go(void **state)
 {
     struct amqp_world *w = *state;
-    struct peer c = {.heartbeat = 1};
+    struct peer c = {0};
+    /* Connections are looked at more often. Without heartbeats, for which a slow machine may be too slow. */
+    world_again(w, (struct amqp_settings){.consumer_timeout_ms = 60});
     peer_open(w, &c); /* without a name, as there are no users */
     struct access_rule everything = {.kind = ACCESS_SERVER, .rights = ACCESS_ADMIN};
     assert_int_equal(access_put_user(w->access, "ann", beck_str("secret"), &everything, 1, NULL),
@@ -278,12 +289,13 @@ static void test_a_handshake_takes_no_longer_than_it_may(void **state)
 {
     struct amqp_world *w = *state;
     struct peer c = {0};
-    amqp_world_close(w);
-    memset(w, 0, sizeof *w);
-    w->settings.handshake_timeout_ms = 50;
-    amqp_world_open(w);
-    peer_greet(w, &c);
-    peer_hear_end(&c);
+    world_again(w, (struct amqp_settings){.handshake_timeout_ms = 50});
+    peer_dial(w, &c);
+    /* On a slow machine the end comes before this is said, or answered. */
+    (void)!send(c.fd, "AMQP\0\0\11\1", 8, MSG_NOSIGNAL);
+    while (peer_read(&c))
+        assert_int_equal(c.m.id, METHOD_connection_start);
+    peer_close(&c);
 }
 
 static void test_everything_comes_byte_by_byte(void **state)

@@ -228,6 +228,8 @@ static void open_files(void)
     memset(in_block->data, 'b', 1000);
 }
 
+#define HOUR_MS 3600000
+
 static int open_world_with(void **state, struct kafka_wire_settings settings)
 {
     struct world *w = calloc(1, sizeof *w);
@@ -245,6 +247,9 @@ static int open_world_with(void **state, struct kafka_wire_settings settings)
         BECK_OK);
     w->settings = settings;
     w->settings.request_max = 4 << 20;
+    w->settings.handshake_timeout_ms = HOUR_MS; /* the machine may be slow */
+    if (!w->settings.receive_timeout_ms)
+        w->settings.receive_timeout_ms = HOUR_MS;
     struct kafka_wire_context context = {
         .engine = w->b, .access = w->access, .metrics = w->metrics};
     assert_int_equal(kafka_wire_new(&w->settings, &context, &w->wire, &err), BECK_OK);
