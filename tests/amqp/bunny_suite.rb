@@ -4,7 +4,7 @@ require "json"
 require "timeout"
 
 CASES = []
-WAIT_S = 30
+WAIT_S = 240
 
 def test(name, &block)
   CASES << [name, block]

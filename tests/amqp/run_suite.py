@@ -63,14 +63,14 @@ def amqplib(fetched, oracle, word):
     left_out = [] if oracle else suites.exclusions(HERE, "amqplib")
     grep = ["--grep", "|".join(f"^{re.escape(name)}$" for name in left_out), "--invert"] if left_out else []
     grep = ["--grep", word] if word else grep
-    return [suites.command_of("node"), "../node_modules/mocha/bin/mocha", "--check-leaks", "-u", "tdd", "--exit", *grep, "test/"], folder, {}
+    return [suites.command_of("node"), "../node_modules/mocha/bin/mocha", "--check-leaks", "-u", "tdd", "--exit", "--timeout", "120000", *grep, "test/"], folder, {}
 
 
 def amqp091_go(fetched, oracle, word):
     program = suites.need(fetched, "amqp-go", "amqp091.test")
     left_out = ([] if oracle else suites.exclusions(HERE, "amqp091-go")) + suites.listed(HERE, "amqp091-go.races.txt")
     skip = ["-test.skip", "|".join(f"^{name}$" for name in left_out)] if left_out else []
-    return [program, "-test.v", "-test.timeout", "150s", *skip, *(["-test.run", word] if word else [])], os.path.dirname(program), {
+    return [program, "-test.v", "-test.timeout", "25m", *skip, *(["-test.run", word] if word else [])], os.path.dirname(program), {
         "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{PORT}/"}
 
 

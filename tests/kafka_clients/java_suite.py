@@ -51,7 +51,7 @@ def produce(topic, values, *arguments):
 
 
 def consume(topic, count, *arguments):
-    lines = tool("consumer.ConsoleConsumer", "--topic", topic, "--from-beginning", "--max-messages", str(count), "--timeout-ms", "30000", *arguments)
+    lines = tool("consumer.ConsoleConsumer", "--topic", topic, "--from-beginning", "--max-messages", str(count), "--timeout-ms", "240000", *arguments)
     return [line for line in lines if not line.startswith("Processed a total of")]
 
 
@@ -194,7 +194,7 @@ def performance_tools():
     topic = made()
     got = tool("ProducerPerformance", "--topic", topic, "--num-records", "20000", "--record-size", "100", "--throughput", "-1")
     holds("20000 records sent" in text(got), got)
-    got = tool("ConsumerPerformance", "--topic", topic, "--num-records", "20000", "--timeout", "30000")
+    got = tool("ConsumerPerformance", "--topic", topic, "--num-records", "20000", "--timeout", "240000")
     holds(len(got) >= 2, got)
 
 
@@ -233,15 +233,15 @@ def a_share_consumer():
     topic, group = made(), unique("share")
     tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config", "share.auto.offset.reset=earliest")
     produce(topic, [str(i) for i in range(50)])
-    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "30000", "--release")
+    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "240000", "--release")
     equal(sorted(int(v) for v in got if v.isdigit()), list(range(50)), "released")
-    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "30000")
+    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "240000")
     equal(sorted(int(v) for v in got if v.isdigit()), list(range(50)), "again")
     holds(group in tool("consumer.group.ShareGroupCommand", "--list"), "not listed")
     rows = columns(tool("consumer.group.ShareGroupCommand", "--describe", "--group", group, "--offsets"), "GROUP")
     equal(rows[0]["TOPIC"], topic)
     tool("consumer.group.ShareGroupCommand", "--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute")
-    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "30000")
+    got = tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "50", "--timeout-ms", "240000")
     equal(sorted(int(v) for v in got if v.isdigit()), list(range(50)), "after the reset")
     tool("consumer.group.ShareGroupCommand", "--delete", "--group", group)
 
@@ -255,7 +255,7 @@ def dead_letters_of_a_share_group():
     tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config",
          f"share.auto.offset.reset=earliest,errors.deadletterqueue.topic.name={dead},errors.deadletterqueue.copy.record.enable=true")
     produce(topic, [f"{i}" for i in range(20)])
-    tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "20", "--timeout-ms", "30000", "--reject")
+    tool("consumer.ConsoleShareConsumer", "--topic", topic, "--group", group, "--max-messages", "20", "--timeout-ms", "240000", "--reject")
     letters = consume(dead, 20, "--formatter-property", "print.headers=true")
     equal(sorted(int(letter.rsplit("\t", 1)[1]) for letter in letters), list(range(20)))
     for letter in letters:

@@ -13,6 +13,7 @@ queues:
   work:
     bindings: [{{bus: events}}]
     backoff: none
+    deadline: 0
     attempts: 2
     run: [sh, -c, {script}]
     run_workers: {workers}

@@ -22,7 +22,7 @@ import (
 const (
 	broker = "localhost:9092"
 	users  = "users: "
-	caseS  = 120 // clients wait for ever for an answer that does not come
+	caseS  = 600 // clients wait for ever for an answer that does not come
 	atOnce = 4   // most of the time cases wait for what clients do every few seconds
 )
 
