@@ -96,7 +96,7 @@ struct kafka_connection {
     bool draining;
     bool over; /* nothing more is started */
     bool closed;
-    _Atomic(bool) gone; /* the same, for other threads */
+    _Atomic(bool) gone;                                      /* the same, for other threads */
     void (*at_end)(struct kafka *k, const void *connection); /* see request_at_end; NULL: nothing */
     struct job job;                                          /* for that */
     struct net_task task;
