@@ -23,7 +23,7 @@ import pika
 import pika.credentials
 import pika.exceptions
 
-from behaviour import run
+from behaviour import CASE_S, run
 from world import PATIENCE_S, Consumer, Failed, contains, equal, holds
 
 PORT, MANAGEMENT_PORT, HTTP_PORT = 5672, 15672, 2325

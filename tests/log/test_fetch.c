@@ -593,9 +593,9 @@ static void producers_publishers_and_readers_meet_in_one_partition(void **state)
     assert_int_equal(partition_close(p, NULL), 0);
     /* Completions come also when nobody asks any more. */
     committer_free(w.env.committer);
+    w.env.committer = NULL;
     assert_int_equal(atomic_load(&synced), 3 * (EACH - EACH / 3));
-    vfs_sim_free(w.vfs);
-    clock_virtual_free(w.env.clock);
+    world_close(&w);
 }
 
 int main(void)
