@@ -441,7 +441,7 @@ static beck_status append_value(struct buf *out, const struct table_value *v)
     bool sized =
         kind == TABLE_TEXT || kind == TABLE_BYTES || kind == TABLE_ARRAY || kind == TABLE_TABLE;
     if (width == SIZE_MAX || (sized && v->bytes.len > UINT32_MAX) ||
-        (kind == TABLE_DECIMAL && v->bytes.len != width))
+        (kind == TABLE_DECIMAL && (!v->bytes.data || v->bytes.len != width)))
         return table_put_failed(out, BECK_EINVAL);
     beck_status status = buf_reserve(out, 1 + width + (sized ? v->bytes.len : 0));
     if (status != BECK_OK)

@@ -50,7 +50,7 @@ static inline bool record_write_step(struct buf *out, struct record_last *last, 
     if (e->subject.len > 0)
         memcpy(p + s->key_end - e->subject.len, e->subject.data, e->subject.len);
     store_u64(p + s->key_end, load_u64(before + s->key_end));
-    if (e->data.len > 0)
+    if (e->data.data != NULL)
         memcpy(p + s->len - last->len - e->data.len, e->data.data, e->data.len);
     record_copy_short(p + s->len - last->len, before + s->len - last->len, last->len);
     last->at += s->len;

@@ -265,12 +265,14 @@ beck_status record_readdress(struct buf *out, beck_bytes whole, beck_bytes queue
 {
     struct record_fields f;
     const char *wrong = record_fields_read(whole, 0, &f);
-    const uint8_t *start = whole.data, *p = f.headers, *front;
-    int64_t length, count = f.header_count;
+    const uint8_t *start = whole.data, *p, *front;
+    int64_t length, count;
     beck_bytes name, value;
 
     if (wrong != NULL)
         return BECK_ECORRUPT;
+    p = f.headers;
+    count = f.header_count;
     for (int64_t i = 0; i < f.header_count; i++) {
         if (!record_take_bytes(&p, f.end, false, &name) ||
             !record_take_bytes(&p, f.end, true, &value))

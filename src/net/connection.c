@@ -540,7 +540,7 @@ bool connection_is_closed(const struct connection *c)
 
 void connection_local_address(const struct connection *c, char out[NET_ADDRESS_MAX])
 {
-    struct sockaddr_storage a;
+    struct sockaddr_storage a = {0};
     struct net_peer self = {0};
     uint8_t key[ADDRESS_KEY_SIZE];
     socklen_t size = sizeof a;
