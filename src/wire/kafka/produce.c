@@ -264,7 +264,8 @@ static int check_shape(beck_bytes batch, int16_t version, beck_error *err)
 
 static bool is_compressed(beck_bytes batch)
 {
-    return (get_u16((const uint8_t *)batch.data + 21) & BATCH_CODEC_MASK) != BECK_CODEC_NONE;
+    return (get_u16((const uint8_t *)batch.data + ATTRIBUTES_AT) & BATCH_CODEC_MASK) !=
+           BECK_CODEC_NONE;
 }
 
 static int check_batch(struct look *l, beck_bytes batch, const struct producing *s,
