@@ -57,8 +57,10 @@ static int64_t configured(void *ctx, beck_bytes group, const char *key)
 
 static int may_add(void *ctx, const struct kafka_txn_offset_commit_request *r, int16_t version)
 {
-    return transactions_check(ctx, r->transactional_id, r->producer_id, r->producer_epoch,
-                              beck_str(OWN_CONSUMER_OFFSETS), 0, version >= IMPLICIT_VERSION);
+    struct transaction_producer producer = {r->transactional_id, r->producer_id, r->producer_epoch,
+                                            NULL};
+    struct transaction_partition where = {beck_str(OWN_CONSUMER_OFFSETS), 0};
+    return transactions_check(ctx, &producer, &where, version >= IMPLICIT_VERSION, NULL);
 }
 
 static void changed(void *ctx, struct topic *t, enum topic_change what)

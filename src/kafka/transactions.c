@@ -165,57 +165,37 @@ static struct transaction *of_producer(struct transactions *ts,
     return *error ? NULL : t;
 }
 
-/* With the lock. *out: the transaction, after 0. */
-static int check(struct transactions *ts, const struct transaction_producer *producer,
-                 beck_bytes topic, int32_t partition, bool add, struct transaction **out)
+int transactions_check(struct kafka *k, const struct transaction_producer *producer,
+                       const struct transaction_partition *where, bool add,
+                       struct transaction **entered)
 {
+    struct transactions *ts = k->transactions;
     int error;
-    struct transaction *t = *out = of_producer(ts, producer, &error);
-    if (t && (t->state != TRANSACTION_ONGOING || !transaction_has(t, topic, partition))) {
+    mutex_lock(&ts->lock);
+    struct transaction *t = of_producer(ts, producer, &error);
+    if (t &&
+        (t->state != TRANSACTION_ONGOING || !transaction_has(t, where->topic, where->number))) {
         if (!add)
             error = KAFKA_INVALID_TXN_STATE;
         else if (t->adding) /* what is added is being read */
             error = KAFKA_CONCURRENT_TRANSACTIONS;
-        else if (!transaction_put(t, topic, partition))
+        else if (!transaction_put(t, where->topic, where->number))
             error = KAFKA_COORDINATOR_NOT_AVAILABLE;
-        else {
+        else
             transaction_begin(ts, t);
-        }
     }
+    if (!error && entered) {
+        t->entered++;
+        *entered = t;
+    }
+    mutex_unlock(&ts->lock);
     return error == KAFKA_PRODUCER_FENCED ? KAFKA_INVALID_PRODUCER_EPOCH : error;
 }
 
-int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
-                       beck_bytes topic, int32_t partition, bool add)
-{
-    struct transactions *ts = k->transactions;
-    struct transaction_producer producer = {id, producer_id, epoch, NULL};
-    struct transaction *t;
-    mutex_lock(&ts->lock);
-    int error = check(ts, &producer, topic, partition, add, &t);
-    mutex_unlock(&ts->lock);
-    return error;
-}
-
-int transactions_enter(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
-                       beck_bytes topic, int32_t partition, bool add)
-{
-    struct transactions *ts = k->transactions;
-    struct transaction_producer producer = {id, producer_id, epoch, NULL};
-    struct transaction *t;
-    mutex_lock(&ts->lock);
-    int error = check(ts, &producer, topic, partition, add, &t);
-    if (!error)
-        t->entered++;
-    mutex_unlock(&ts->lock);
-    return error;
-}
-
-void transactions_leave(struct kafka *k, beck_bytes id)
+void transactions_leave(struct kafka *k, struct transaction *t)
 {
     struct transactions *ts = k->transactions;
     mutex_lock(&ts->lock);
-    struct transaction *t = transaction_find(ts, id);
     if (--t->entered == 0)
         cond_broadcast(&ts->left);
     mutex_unlock(&ts->lock);

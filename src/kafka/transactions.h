@@ -64,15 +64,15 @@ struct transaction_partition {
 };
 
 /* Whether a batch of a transaction may be written to a partition; `add` (version 2: Produce 12,
- * TxnOffsetCommit 5): that adds it. While others are being added those that are in it are fine. Never blocks. 0, INVALID_PRODUCER_ID_MAPPING,
- * INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, CONCURRENT_TRANSACTIONS. */
-int transactions_check(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
-                       beck_bytes topic, int32_t partition, bool add);
-/* The same; after 0 the transaction does not end until transactions_leave, so that what is written meanwhile is part
- * of it, unless it ends with a new epoch, under which partitions refuse what comes. */
-int transactions_enter(struct kafka *k, beck_bytes id, int64_t producer_id, int16_t epoch,
-                       beck_bytes topic, int32_t partition, bool add);
-void transactions_leave(struct kafka *k, beck_bytes id);
+ * TxnOffsetCommit 5): that adds it. While others are being added those that are in it are fine. Never blocks. 0,
+ * INVALID_PRODUCER_ID_MAPPING, INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, CONCURRENT_TRANSACTIONS.
+ * entered: NULL, or gets the transaction after 0, which does not end until transactions_leave then: what is
+ * written meanwhile is part of it, unless it ends with a new epoch, under which partitions refuse what comes. */
+struct transaction;
+int transactions_check(struct kafka *k, const struct transaction_producer *producer,
+                       const struct transaction_partition *where, bool add,
+                       struct transaction **entered);
+void transactions_leave(struct kafka *k, struct transaction *t);
 
 /* (slow) InitProducerId. id.data NULL: an idempotent producer, which gets an id of its own. Else
  * producer: what it had, producer_id -1: nothing. An open transaction is aborted first. Out in

@@ -112,9 +112,11 @@ static int write_batch(const struct request *r)
 
 static int run_produce(const struct request *r)
 {
-    int error =
-        transactions_check(p.k, r->x.id, r->x.producer_id, r->x.epoch,
-                           beck_str(places[r->where].topic), places[r->where].number, r->version_2);
+    struct transaction_partition where = {beck_str(places[r->where].topic),
+                                          places[r->where].number};
+    struct transaction_producer x = r->x;
+    x.gone = NULL; /* batches are told apart by their sequences */
+    int error = transactions_check(p.k, &x, &where, r->version_2, NULL);
     return error ? error : write_batch(r);
 }
 

@@ -59,8 +59,17 @@ static struct transaction_producer init(const char *id)
 static int check(const struct transaction_producer *x, const char *name, int32_t number,
                  bool implicit)
 {
-    return transactions_check(p.k, x->id, x->producer_id, x->epoch, beck_str(name), number,
-                              implicit);
+    struct transaction_partition where = {beck_str(name), number};
+    return transactions_check(p.k, x, &where, implicit, NULL);
+}
+
+static struct transaction *enter(const struct transaction_producer *x, const char *name,
+                                 int32_t number)
+{
+    struct transaction_partition where = {beck_str(name), number};
+    struct transaction *t;
+    assert_int_equal(transactions_check(p.k, x, &where, false, &t), KAFKA_NONE);
+    return t;
 }
 
 static int add(const struct transaction_producer *x, const char *name, int32_t number)
@@ -324,15 +333,14 @@ static void what_was_let_in_is_written_before_the_end(void **state)
     (void)state;
     struct transaction_producer x = init("x");
     assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
-    assert_int_equal(transactions_enter(p.k, x.id, x.producer_id, x.epoch, beck_str("t"), 0, false),
-                     KAFKA_NONE);
+    struct transaction *entered = enter(&x, "t", 0);
     pthread_create(&late, NULL, end_with_commit, &x);
     while (check(&x, "t", 0, false) == KAFKA_NONE)
         sched_yield();
     assert_int_equal(check(&x, "t", 0, false), KAFKA_CONCURRENT_TRANSACTIONS);
     assert_string_equal(state_of("x"), "Ongoing");
     sent(&x, "t", 0, 0, "a");
-    transactions_leave(p.k, x.id);
+    transactions_leave(p.k, entered);
     pthread_join(late, NULL);
     assert_int_equal(transactions_end(p.k, &x, true, false), KAFKA_NONE);
     assert_string_equal(seen("t", 0), "a");
@@ -347,13 +355,12 @@ static void time_ends_a_transaction_while_batches_are_let_in(void **state)
     (void)state;
     struct transaction_producer x = init("x");
     assert_int_equal(add(&x, "t", 0), KAFKA_NONE);
-    assert_int_equal(transactions_enter(p.k, x.id, x.producer_id, x.epoch, beck_str("t"), 0, false),
-                     KAFKA_NONE);
+    struct transaction *entered = enter(&x, "t", 0);
     world_advance(&p.w, TIMEOUT_MS);
     transactions_tick(p.k);
     assert_string_equal(state_of("x"), "CompleteAbort");
     assert_int_equal(send(&x, "t", 0, 0, "late"), BECK_EFENCED);
-    transactions_leave(p.k, x.id);
+    transactions_leave(p.k, entered);
 }
 
 /* Each was asked for again on another connection, when the first one had stopped to answer. */

@@ -307,19 +307,20 @@ static int check_batch(struct look *l, beck_bytes batch, const struct producing 
     }
 }
 
-/* *entered: it is to be left. */
+/* *entered: to be left; NULL: none. */
 static int enter_transaction(const struct producing *s, const struct look *l,
-                             const struct batch_header *h, bool *entered)
+                             const struct batch_header *h, struct transaction **entered)
 {
     const struct kafka_produce_request *q = request_body(s->r);
+    struct transaction_producer producer = {q->transactional_id, h->producer_id, h->producer_epoch,
+                                            NULL};
+    struct transaction_partition where = {l->topic->name, l->partition};
     if (!(h->attributes & BATCH_TRANSACTIONAL))
         return KAFKA_NONE;
     if (!q->transactional_id.data)
         return KAFKA_INVALID_PRODUCER_ID_MAPPING;
-    int code = transactions_enter(request_kafka(s->r), q->transactional_id, h->producer_id,
-                                  h->producer_epoch, l->topic->name, l->partition,
-                                  request_version(s->r) >= IMPLICIT_VERSION);
-    *entered = !code;
+    int code = transactions_check(request_kafka(s->r), &producer, &where,
+                                  request_version(s->r) >= IMPLICIT_VERSION, entered);
     /* As Kafka's: producers try that again. */
     return code == KAFKA_CONCURRENT_TRANSACTIONS ? KAFKA_NOT_ENOUGH_REPLICAS : code;
 }
@@ -433,7 +434,7 @@ static int produce(struct producing *s, struct topic *t,
     if (code == ALONE)
         code = refuse_batch(&err, KAFKA_UNKNOWN_SERVER_ERROR, "memory is short");
     s->told += out->record_errors.count;
-    bool entered = false;
+    struct transaction *entered = NULL;
     if (!code)
         code = enter_transaction(s, &l, &h, &entered);
     struct buf changed;
@@ -445,9 +446,7 @@ static int produce(struct producing *s, struct topic *t,
     else
         store(s, &l, changes ? buf_bytes(&changed) : q->records.bytes);
     if (entered)
-        transactions_leave(
-            request_kafka(s->r),
-            ((const struct kafka_produce_request *)request_body(s->r))->transactional_id);
+        transactions_leave(request_kafka(s->r), entered);
     buf_release(&changed);
     return KAFKA_NONE;
 }
